@@ -1,0 +1,154 @@
+//! Changes of the simulated account: on demand, and while a client reads page after page.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::collection::{Change, Collection, Slot};
+use crate::generate::{Edits, Facts, World};
+use crate::store::Store;
+
+/// What happens to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// A new record.
+    Add,
+    /// Some of its fields change. Where only `.info` can show a part of the fields and nothing in the list tells
+    /// (departments, projects, users), updates change in turn a field of the list and a field of `.info`.
+    Update,
+    /// Fields that only `.info` shows change; the list item stays as it is, but for a new `updated_at` where it has one.
+    UpdateInfo,
+    /// It is gone.
+    Delete,
+    /// Nothing but its `updated_at` changes, to the same moment for all.
+    Touch,
+}
+
+/// Changes that go on while clients read a list.
+#[derive(Default)]
+pub(crate) struct PagingChanges(Mutex<BTreeMap<String, Rotation>>);
+
+struct Rotation {
+    every: u32,
+    kinds: Vec<ChangeKind>,
+    pages: u32,
+    changes: usize,
+}
+
+impl PagingChanges {
+    /// From now on, every so many list requests of the resource one record changes, by each kind in turn.
+    pub(crate) fn start(&self, resource: &str, every: u32, kinds: Vec<ChangeKind>) {
+        let rotation = Rotation { every: every.max(1), kinds, pages: 0, changes: 0 };
+        self.lock().insert(resource.to_owned(), rotation);
+    }
+
+    /// No more changes while paging, of any resource.
+    pub(crate) fn stop(&self) {
+        self.lock().clear();
+    }
+
+    /// A list request was answered: tells what is to change now.
+    pub(crate) fn page_was_read(&self, resource: &str) -> Option<ChangeKind> {
+        let mut rotations = self.lock();
+        let rotation = rotations.get_mut(resource)?;
+        rotation.pages += 1;
+        if rotation.pages % rotation.every != 0 {
+            return None;
+        }
+        rotation.changes += 1;
+        rotation.kinds.get((rotation.changes - 1) % rotation.kinds.len().max(1)).copied()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Rotation>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Store {
+    /// Changes this many records, which the seed and the number of earlier changes choose. Gives their ids, fewer than
+    /// asked for where there are not so many, none for an unknown resource.
+    pub(crate) fn change(&self, resource: &str, kind: ChangeKind, count: usize, now: i64) -> Vec<Uuid> {
+        let Some(mut collection) = self.write(resource) else {
+            return Vec::new();
+        };
+        let facts: Vec<Facts> = match kind {
+            ChangeKind::Add => {
+                let from = collection.next_ordinal();
+                (from..from + count as u64).map(|ordinal| added(&self.world, resource, ordinal, now)).collect()
+            }
+            _ => choose(&mut collection, &self.world, count),
+        };
+        let ids = facts.iter().map(|facts| facts.id).collect();
+        let changes = facts.into_iter().map(|facts| changed(&mut collection, kind, facts, now)).collect();
+        collection.apply(&self.world, changes);
+        ids
+    }
+
+    /// Changes one record; false if it does not live.
+    pub(crate) fn change_record(&self, resource: &str, kind: ChangeKind, id: Uuid, now: i64) -> bool {
+        let Some(mut collection) = self.write(resource) else {
+            return false;
+        };
+        let Some(facts) = collection.find(id).map(|record| record.facts) else {
+            return false;
+        };
+        let change = changed(&mut collection, kind, facts, now);
+        collection.apply(&self.world, vec![change]);
+        true
+    }
+
+    /// Makes the account another one: `users.me` and every user tell the new id.
+    pub(crate) fn set_account(&self, account: Uuid) {
+        self.world.set_account(account);
+        if let Some(mut users) = self.write("users") {
+            let live = users.natural().iter().filter_map(|slot| users.get(*slot));
+            let rewritten = live.map(|user| Change::Put(user.facts)).collect();
+            users.apply(&self.world, rewritten);
+        }
+    }
+}
+
+fn added(world: &World, resource: &str, ordinal: u64, now: i64) -> Facts {
+    Facts { id: world.id(resource, ordinal), ordinal, created_at: now, updated_at: now, list_edits: 0, info_edits: 0 }
+}
+
+/// Different records, in the order of their creation.
+fn choose(collection: &mut Collection, world: &World, count: usize) -> Vec<Facts> {
+    let live = collection.natural();
+    let slots: BTreeSet<Slot> = if count >= live.len() {
+        live.iter().copied().collect()
+    } else {
+        let mut dice = world.dice(collection.recipe.resource, collection.choices);
+        let mut chosen = BTreeSet::new();
+        while chosen.len() < count {
+            chosen.insert(live[dice.below(live.len() as u64) as usize]);
+        }
+        chosen
+    };
+    let facts = slots.iter().filter_map(|slot| collection.get(*slot)).map(|record| record.facts).collect();
+    collection.choices += 1;
+    facts
+}
+
+fn changed(collection: &mut Collection, kind: ChangeKind, mut facts: Facts, now: i64) -> Change {
+    let (list, info) = match kind {
+        ChangeKind::Delete => return Change::Remove(facts.ordinal as Slot),
+        ChangeKind::Add | ChangeKind::Touch => (0, 0),
+        ChangeKind::UpdateInfo => (0, 1),
+        ChangeKind::Update => {
+            collection.updates += 1;
+            match collection.recipe.edits {
+                Edits::Together => (1, 1),
+                Edits::ListOnly => (1, 0),
+                Edits::InTurn => ((collection.updates % 2) as u32, ((collection.updates + 1) % 2) as u32),
+            }
+        }
+    };
+    facts.list_edits += list;
+    facts.info_edits += info;
+    facts.updated_at = now;
+    Change::Put(facts)
+}

@@ -1,0 +1,119 @@
+//! The contract of the API as its blueprint draws it, read from `data/endpoints.json`.
+//!
+//! Which filters, sorts, includes and pages an endpoint has is decided by that file and not by code.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+/// The shape of a field.
+#[derive(Debug, Deserialize)]
+pub struct Field {
+    /// The blueprint's name of the type, such as `string`, `array[enum]` or `Money`; a few have none.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Whether the value may be null.
+    #[serde(default)]
+    pub nullable: bool,
+    /// The values of an enumeration.
+    #[serde(rename = "enum")]
+    pub choices: Option<Vec<String>>,
+    /// The fields of an object or of the objects in an array.
+    #[serde(default)]
+    pub fields: Fields,
+    /// The include that brings this field.
+    pub needs_include: Option<String>,
+    /// Whether a parameter must be given.
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// Fields by name.
+pub type Fields = BTreeMap<String, Field>;
+
+/// One read endpoint.
+#[derive(Debug, Deserialize)]
+pub struct Endpoint {
+    /// Filters of a list.
+    #[serde(default)]
+    pub filter: Fields,
+    /// Parameters of anything but a list.
+    #[serde(default)]
+    pub parameters: Fields,
+    /// Whether a list comes in pages. One that does not gives everything at once.
+    #[serde(default)]
+    pub paged: bool,
+    /// How a list can be sorted.
+    #[serde(default)]
+    pub sort: Sorts,
+    /// The optional fields that can be asked for.
+    #[serde(default)]
+    pub includes: Vec<String>,
+    /// What comes beside `data`.
+    #[serde(default)]
+    pub meta: Fields,
+    /// The shape of one record.
+    #[serde(default)]
+    pub record: Fields,
+}
+
+impl Endpoint {
+    /// Whether the answer tells the page and the number of matches although nobody asked.
+    pub fn tells_page_unasked(&self) -> bool {
+        self.meta.get("page").is_some_and(|page| page.needs_include.is_none())
+    }
+}
+
+/// The sorts of a list.
+#[derive(Debug, Default, Deserialize)]
+pub struct Sorts {
+    /// The fields to sort by.
+    #[serde(default)]
+    pub fields: Vec<String>,
+    /// The sort when none is asked for. Without one the order is that of creation.
+    pub default: Option<Sort>,
+}
+
+/// A field and a direction.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Sort {
+    /// The field.
+    pub field: String,
+    /// Ascending unless said otherwise.
+    #[serde(default)]
+    pub order: Order,
+}
+
+/// A direction.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// From low to high.
+    #[default]
+    Asc,
+    /// From high to low.
+    Desc,
+}
+
+#[derive(Deserialize)]
+struct Contract {
+    endpoints: BTreeMap<String, Endpoint>,
+}
+
+/// Every endpoint by name, such as `contacts.list`.
+///
+/// # Panics
+///
+/// Never with the file that is compiled in; a test reads it.
+pub fn endpoints() -> &'static BTreeMap<String, Endpoint> {
+    static CONTRACT: LazyLock<Contract> = LazyLock::new(|| {
+        serde_json::from_str(include_str!("../data/endpoints.json")).expect("data/endpoints.json fits its types")
+    });
+    &CONTRACT.endpoints
+}
+
+/// One endpoint by name.
+pub fn endpoint(name: &str) -> Option<&'static Endpoint> {
+    endpoints().get(name)
+}

@@ -1,0 +1,57 @@
+//! The values of custom fields on records.
+//!
+//! The blueprint draws the value of a field that points to a record (`{"type", "id"}`) and no other kind; those follow
+//! their definition's `type`: text, numbers, booleans, an array of texts for a multiple choice, `{"amount", "currency"}`
+//! for money.
+
+use super::definitions::Definition;
+use super::dice::Dice;
+use super::json::{Json, day, hundredths};
+use super::names::{SENTENCES, SUBJECTS, telephone};
+use super::world::{World, foreign_id};
+
+/// The member `custom_fields` of a record: a third of the fields of its context has a value.
+///
+/// The first field of the context follows `edits`, the rest `base`.
+pub(super) fn write(json: &mut Json, world: &World, context: &str, base: &mut Dice, edits: &mut Dice) {
+    json.list("custom_fields", |json| {
+        for (number, definition) in world.definitions(context).iter().enumerate() {
+            let (filled, dice) = match number {
+                0 => (true, &mut *edits),
+                _ => (base.chance(33), &mut *base),
+            };
+            if filled {
+                json.item(|json| {
+                    json.reference("definition", "customFieldDefinition", definition.id);
+                    write_value(json, world, definition, dice);
+                });
+            }
+        }
+    });
+}
+
+fn write_value(json: &mut Json, world: &World, definition: &Definition, dice: &mut Dice) {
+    const KEY: &str = "value";
+    match definition.kind {
+        "single_line" => json.text(KEY, &format!("{} {}", dice.pick(SUBJECTS), dice.below(100_000))),
+        "multi_line" => json.text(KEY, &format!("{}\n{}", dice.pick(SENTENCES), dice.pick(SENTENCES))),
+        "single_select" => json.text(KEY, definition.options[dice.below(4) as usize].1),
+        "multi_select" => json.list(KEY, |json| {
+            for (_, value) in definition.options.iter().take(dice.below(4) as usize) {
+                json.value(value);
+            }
+        }),
+        "date" => json.text(KEY, &day(dice.between(0, 2_000_000_000))),
+        "money" => json.money(KEY, dice.between(-50_000, 5_000_000), "EUR"),
+        "auto_increment" | "integer" => json.number(KEY, dice.below(1_000_000)),
+        "number" => json.raw(KEY, &hundredths(dice.between(-100_000, 100_000))),
+        "boolean" => json.flag(KEY, dice.chance(50)),
+        "email" => json.text(KEY, &format!("info{}@example.eu", dice.below(10_000))),
+        "telephone" => json.text(KEY, &telephone(dice)),
+        "url" => json.text(KEY, &format!("https://example.eu/{}", dice.below(10_000))),
+        "company" => json.reference(KEY, "company", world.some("companies", dice)),
+        "contact" => json.reference(KEY, "contact", world.some("contacts", dice)),
+        "user" => json.reference(KEY, "user", world.some("users", dice)),
+        _ => json.reference(KEY, "product", foreign_id("product", dice)),
+    }
+}

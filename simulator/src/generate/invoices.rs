@@ -1,0 +1,247 @@
+//! invoices.
+
+use uuid::Uuid;
+
+use super::dice::fingerprint;
+use super::invoice_lines::write_lines;
+use super::json::{Json, day, hundredths};
+use super::names::{
+    COMPANY_NAMES, FIRST_NAMES, LAST_NAMES, SENTENCES, payment_reference, spice, vat_number, write_payment_term,
+};
+use super::world::{Facts, Rolls, World, foreign_id};
+use super::{Draft, SortKey, custom_fields, id_facet};
+
+const DAY: i64 = 86_400;
+
+struct Invoice {
+    department: Uuid,
+    /// Year and number within it; a draft has none.
+    number: Option<(i64, u64)>,
+    status: &'static str,
+    dated: i64,
+    order_number: Option<String>,
+    reference: Option<String>,
+    customer: (&'static str, Uuid),
+    currency: &'static str,
+    /// Cents without tax.
+    net: i64,
+    deal: Option<Uuid>,
+    project: Option<Uuid>,
+    rolls: Rolls,
+}
+
+impl Invoice {
+    fn roll(world: &World, facts: &Facts) -> Self {
+        let mut rolls = world.rolls("invoices", facts);
+        let dice = &mut rolls.base;
+        let edits = &mut rolls.list;
+        let status = dice.pick(&["draft", "outstanding", "outstanding", "matched", "matched", "matched"]);
+        let year = 2015 + dice.between(0, 10);
+        let customer = match dice.chance(70) {
+            true => ("company", world.some("companies", dice)),
+            false => ("contact", world.some("contacts", dice)),
+        };
+        let order_number = format!("{:06}", edits.below(1_000_000));
+        Self {
+            department: world.some("departments", dice),
+            number: (status != "draft").then_some((year, facts.ordinal + 1)),
+            status,
+            dated: facts.created_at,
+            order_number: edits.chance(60).then(|| spice(facts.ordinal, order_number)),
+            reference: dice.chance(80).then(|| payment_reference(dice)),
+            customer,
+            currency: dice.pick(&["EUR", "EUR", "EUR", "USD", "GBP"]),
+            net: edits.between(100, 9_000_000),
+            deal: dice.chance(40).then(|| foreign_id("deal", dice)),
+            project: dice.chance(30).then(|| world.some("projects", dice)),
+            rolls,
+        }
+    }
+
+    fn tax(&self) -> i64 {
+        self.net * 21 / 100
+    }
+
+    fn number(&self) -> Option<String> {
+        self.number.map(|(year, number)| format!("{year} / {number}"))
+    }
+
+    /// The fields that list and info share, but for `invoicee` and `total`, which have more in info.
+    fn write(&mut self, json: &mut Json, facts: &Facts) {
+        let final_day = |offset: i64| (self.status != "draft").then(|| day(self.dated + offset * DAY));
+        json.id("id", facts.id);
+        json.reference("department", "department", self.department);
+        json.maybe("invoice_number", self.number().as_deref());
+        json.maybe("invoice_date", final_day(0).as_deref());
+        json.text("status", self.status);
+        json.maybe("due_on", final_day(30).as_deref());
+        json.flag("paid", self.status == "matched");
+        match self.status {
+            "matched" => json.moment("paid_at", self.dated + 20 * DAY),
+            _ => json.raw("paid_at", "null"),
+        }
+        json.flag("sent", self.status != "draft");
+        json.maybe("purchase_order_number", self.order_number.as_deref());
+        json.maybe("payment_reference", self.reference.as_deref());
+        json.nested("currency_exchange_rate", |json| {
+            json.text("from", self.currency);
+            json.text("to", "EUR");
+            json.raw("rate", if self.currency == "EUR" { "1" } else { "1.1234" });
+        });
+        json.moment("created_at", facts.created_at);
+        json.moment("updated_at", facts.updated_at);
+        let file = self.rolls.base.uuid();
+        json.maybe_reference("file", "file", (self.status != "draft").then_some(file));
+        json.maybe_reference("deal", "deal", self.deal);
+        json.maybe_reference("project", "project", self.project);
+    }
+
+    /// The fields of `invoicee` that list and info share.
+    fn write_invoicee(&mut self, json: &mut Json, world: &World) {
+        let dice = &mut self.rolls.base;
+        json.text("name", dice.pick(COMPANY_NAMES));
+        json.maybe("vat_number", dice.chance(70).then(|| vat_number(dice)).as_deref());
+        json.reference("customer", self.customer.0, self.customer.1);
+        match dice.below(3) {
+            0 => json.raw("for_attention_of", "null"),
+            1 => json.nested("for_attention_of", |json| {
+                json.text("name", &format!("{} {}", dice.pick(FIRST_NAMES), dice.pick(LAST_NAMES)));
+                json.raw("contact", "null");
+            }),
+            _ => json.nested("for_attention_of", |json| {
+                json.raw("name", "null");
+                json.reference("contact", "contact", world.some("contacts", dice));
+            }),
+        }
+    }
+
+    /// The fields of `total` that list and info share.
+    fn write_total(&self, json: &mut Json) {
+        let gross = self.net + self.tax();
+        json.money("tax_exclusive", self.net, self.currency);
+        json.money("tax_inclusive", gross, self.currency);
+        json.money("payable", gross, self.currency);
+        json.list("taxes", |json| {
+            json.item(|json| {
+                json.raw("rate", "0.21");
+                json.money("taxable", self.net, self.currency);
+                json.money("tax", self.tax(), self.currency);
+            });
+        });
+        json.money("due", self.due(), self.currency);
+    }
+
+    fn due(&self) -> i64 {
+        if self.status == "matched" { 0 } else { self.net + self.tax() }
+    }
+
+    /// The fields of `total` behind the include `late_fees`.
+    fn write_late_fees(&self, json: &mut Json) {
+        let due = self.due();
+        json.money("due_incasso_inclusive", due + due / 20, self.currency);
+        json.money("fixed_late_fee", due / 50, self.currency);
+        json.money("interest", due / 20 - due / 50, self.currency);
+    }
+}
+
+pub(super) fn list(world: &World, facts: &Facts) -> Draft {
+    let mut invoice = Invoice::roll(world, facts);
+    let mut json = Json::object(1600);
+    invoice.write(&mut json, facts);
+    json.text("web_url", &format!("https://focus.teamleader.eu/invoice_detail.php?id={}", facts.id));
+    json.nested("invoicee", |json| invoice.write_invoicee(json, world));
+    json.nested("total", |json| invoice.write_total(json));
+    let mut extra = Json::members();
+    invoice.write_late_fees(&mut extra);
+
+    let customer = invoice.customer.1.to_string();
+    let mut facets = vec![
+        fingerprint(&["status", invoice.status]),
+        id_facet("department_id", invoice.department),
+        fingerprint(&["customer", invoice.customer.0, &customer]),
+    ];
+    facets.extend(invoice.number().map(|number| fingerprint(&["invoice_number", &number])));
+    facets.extend(invoice.deal.map(|deal| id_facet("deal_id", deal)));
+    facets.extend(invoice.project.map(|project| id_facet("project_id", project)));
+    facets.extend(invoice.order_number.iter().map(|number| fingerprint(&["purchase_order_number", number])));
+    facets.extend(invoice.reference.iter().map(|reference| fingerprint(&["payment_reference", reference])));
+    // Drafts have neither number nor date and come first.
+    let (number, date) = match invoice.number {
+        Some((year, number)) => (year * 100_000_000 + number as i64, invoice.dated / DAY),
+        None => (0, i64::MIN),
+    };
+    Draft {
+        list: json.finish(),
+        extra: extra.finish_members(),
+        keys: vec![SortKey::Number(number), SortKey::Number(date)],
+        facets,
+    }
+}
+
+pub(super) fn info(world: &World, facts: &Facts, includes: &[&str]) -> String {
+    let mut invoice = Invoice::roll(world, facts);
+    let mut json = Json::object(5000);
+    invoice.write(&mut json, facts);
+    json.nested("invoicee", |json| {
+        invoice.write_invoicee(json, world);
+        let dice = &mut invoice.rolls.base;
+        json.maybe("email", dice.chance(60).then_some("duivels@example.eu"));
+        json.maybe("national_identification_number", dice.chance(30).then_some("63326426"));
+    });
+    json.nested("total", |json| {
+        invoice.write_total(json);
+        json.money("tax_exclusive_before_discount", invoice.net, invoice.currency);
+        json.money("tax_inclusive_before_discount", invoice.net + invoice.tax(), invoice.currency);
+        json.list("withheld_taxes", |json| {
+            if facts.ordinal.is_multiple_of(5) {
+                json.item(|json| {
+                    json.id("id", foreign_id("withholdingTaxRate", &mut invoice.rolls.base));
+                    json.money("taxable", invoice.net, invoice.currency);
+                    json.money("withheld", invoice.net / 10, invoice.currency);
+                });
+            }
+        });
+        if includes.contains(&"late_fees") {
+            invoice.write_late_fees(json);
+        }
+    });
+    write_payment(&mut json, &mut invoice);
+    write_lines(&mut json, &mut invoice.rolls.info, invoice.currency);
+    let Rolls { base, list, info } = &mut invoice.rolls;
+    custom_fields::write(&mut json, world, "invoice", base, list);
+    json.list("discounts", |json| {
+        for _ in 0..info.below(2) {
+            json.item(|json| {
+                json.text("type", "percentage");
+                json.raw("value", &hundredths(info.between(1, 3_000)));
+                json.text("description", info.pick(&["Winterkorting", "Remise fidélité", ""]));
+            });
+        }
+    });
+    let note = format!("{} ({})", info.pick(SENTENCES), info.below(1_000_000));
+    json.maybe("note", info.chance(80).then(|| spice(facts.ordinal, note)).as_deref());
+    json.maybe("on_hold_since", info.chance(5).then(|| day(facts.updated_at)).as_deref());
+    json.reference("document_template", "documentTemplate", foreign_id("documentTemplate", info));
+    json.finish()
+}
+
+fn write_payment(json: &mut Json, invoice: &mut Invoice) {
+    json.text("currency", invoice.currency);
+    json.nested("payment_term", |json| write_payment_term(json, &mut invoice.rolls.base));
+    json.list("payments", |json| {
+        if invoice.status == "matched" {
+            json.item(|json| {
+                json.moment("paid_at", invoice.dated + 20 * DAY);
+                json.money("payment", invoice.net + invoice.tax(), invoice.currency);
+            });
+        }
+    });
+    let dice = &mut invoice.rolls.base;
+    match dice.chance(40) {
+        true => json.raw("expected_payment_method", "null"),
+        false => json.nested("expected_payment_method", |json| {
+            json.text("method", dice.pick(&["cash", "cheque", "bankers_draft", "bank_transfer", "payment_card"]));
+            json.maybe("reference", dice.chance(50).then_some("AB1234"));
+        }),
+    }
+}

@@ -1,0 +1,125 @@
+//! users and `users.me`.
+
+use super::dice::fingerprint;
+use super::json::Json;
+use super::names::{FIRST_NAMES, FUNCTIONS, LAST_NAMES, spice, telephone};
+use super::world::{Facts, Rolls, World, foreign_id};
+use super::{Draft, SortKey};
+
+/// The locales of `users.info`; the list shows the language alone.
+const LOCALES: &[&str] = &[
+    "da-DK", "de-DE", "en-GB", "es-ES", "fi-FI", "fr-FR", "it-IT", "nb-NO", "nl-BE", "nl-NL", "pl-PL", "pt-PT",
+    "sv-SE", "tr-TR",
+];
+
+const ZONES: [&str; 4] = ["Europe/Brussels", "Europe/Paris", "Europe/Amsterdam", "Asia/Tokyo"];
+
+struct User {
+    first_name: &'static str,
+    last_name: &'static str,
+    email: String,
+    function: String,
+    locale: &'static str,
+    status: &'static str,
+    rolls: Rolls,
+}
+
+impl User {
+    fn roll(world: &World, facts: &Facts) -> Self {
+        let mut rolls = world.rolls("users", facts);
+        Self {
+            first_name: rolls.base.pick(FIRST_NAMES),
+            last_name: rolls.base.pick(LAST_NAMES),
+            email: format!("user{}@example.eu", facts.ordinal),
+            function: spice(facts.ordinal, rolls.list.pick(FUNCTIONS).to_owned()),
+            locale: rolls.base.pick(LOCALES),
+            // The first user is the one who authorizes; the third has left the company.
+            status: if facts.ordinal % 7 == 2 { "deactivated" } else { "active" },
+            rolls,
+        }
+    }
+
+    /// The fields that the list, `.info` and `.me` share, but for the language.
+    fn write(&mut self, json: &mut Json, world: &World, facts: &Facts) {
+        let edits = &mut self.rolls.list;
+        json.id("id", facts.id);
+        json.reference("account", "account", world.account());
+        json.text("first_name", self.first_name);
+        json.text("last_name", self.last_name);
+        json.text("email", &self.email);
+        json.list("telephones", |json| {
+            for kind in ["phone", "mobile", "fax"] {
+                if kind == "phone" || edits.chance(40) {
+                    json.item(|json| {
+                        json.text("type", kind);
+                        json.text("number", &telephone(edits));
+                    });
+                }
+            }
+        });
+        json.text("function", &self.function);
+    }
+
+    /// The fields that the list and `.info` share and `.me` does not have.
+    fn write_membership(&mut self, json: &mut Json) {
+        json.text("status", self.status);
+        let dice = &mut self.rolls.base;
+        json.list("teams", |json| {
+            for _ in 0..dice.below(3) {
+                json.item(|json| json.identity("team", foreign_id("team", dice)));
+            }
+        });
+    }
+
+    fn write_zone(&mut self, json: &mut Json, facts: &Facts) {
+        json.text("language", self.locale);
+        // Stepped and not rolled: a roll among four could leave an edited record as it was.
+        let zone = (facts.ordinal + u64::from(facts.info_edits)) as usize % ZONES.len();
+        json.text("time_zone", ZONES[zone]);
+    }
+}
+
+pub(super) fn list(world: &World, facts: &Facts) -> Draft {
+    let mut user = User::roll(world, facts);
+    let mut json = Json::object(700);
+    user.write(&mut json, world, facts);
+    json.text("language", &user.locale[..2]);
+    user.write_membership(&mut json);
+    let names = [user.first_name, user.last_name, &user.email, &user.function];
+    Draft {
+        list: json.finish(),
+        keys: names.map(SortKey::text).to_vec(),
+        facets: vec![fingerprint(&["status", user.status])],
+        ..Draft::default()
+    }
+}
+
+pub(super) fn info(world: &World, facts: &Facts, includes: &[&str]) -> String {
+    let mut user = User::roll(world, facts);
+    let mut json = Json::object(900);
+    user.write(&mut json, world, facts);
+    user.write_membership(&mut json);
+    user.write_zone(&mut json, facts);
+    if includes.contains(&"external_rate") {
+        match user.rolls.base.chance(50) {
+            true => json.raw("external_rate", "null"),
+            false => json.money("external_rate", user.rolls.info.between(4_000, 20_000), "EUR"),
+        }
+    }
+    json.finish()
+}
+
+/// What `users.me` says of a user.
+pub(crate) fn me(world: &World, facts: &Facts) -> String {
+    let mut user = User::roll(world, facts);
+    let mut json = Json::object(700);
+    user.write(&mut json, world, facts);
+    user.write_zone(&mut json, facts);
+    json.text("email_verification_status", "confirmed");
+    json.nested("preferences", |json| {
+        json.flag("invoiceable", true);
+        json.raw("historic_time_tracking_limit", "null");
+        json.flag("whitelabeling", false);
+    });
+    json.finish()
+}

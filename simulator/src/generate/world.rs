@@ -1,0 +1,126 @@
+//! What records know of each other: ids follow from the seed, so that a reference costs no look-up.
+
+use std::collections::BTreeMap;
+use std::sync::RwLock;
+
+use uuid::Uuid;
+
+use super::definitions::Definition;
+use super::dice::{Dice, fingerprint};
+
+/// What is fixed for the life of one simulated account.
+pub(crate) struct World {
+    seed: u64,
+    counts: BTreeMap<String, usize>,
+    /// The definitions that existed at the start. Records carry values of these, also after one is deleted.
+    definitions: BTreeMap<&'static str, Vec<Definition>>,
+    account: RwLock<Uuid>,
+}
+
+/// Identity and age of one record; its content follows from these and the seed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    /// The record's id.
+    pub(crate) id: Uuid,
+    /// Its number among the records of its resource, counted from 0 and never used again.
+    pub(crate) ordinal: u64,
+    /// Seconds since 1970.
+    pub(crate) created_at: i64,
+    /// Seconds since 1970.
+    pub(crate) updated_at: i64,
+    /// How often a field that the list shows was changed.
+    pub(crate) list_edits: u32,
+    /// How often a field that only `.info` shows was changed.
+    pub(crate) info_edits: u32,
+}
+
+/// The three sources of one record's fields.
+pub(super) struct Rolls {
+    /// Never changes.
+    pub(super) base: Dice,
+    /// Changes with every edit that the list shows.
+    pub(super) list: Dice,
+    /// Changes with every edit that only `.info` shows.
+    pub(super) info: Dice,
+}
+
+impl World {
+    /// A world from its seed and the number of records that it starts with.
+    pub(crate) fn new(seed: u64, counts: BTreeMap<String, usize>) -> Self {
+        let mut world = Self {
+            seed,
+            counts,
+            definitions: BTreeMap::new(),
+            account: RwLock::new(Dice::new(&[seed, fingerprint(&["account"])]).uuid()),
+        };
+        for ordinal in 0..world.count("customFieldDefinitions") {
+            let definition = Definition::roll(&world, &world.initial_facts("customFieldDefinitions", ordinal));
+            world.definitions.entry(definition.context).or_default().push(definition);
+        }
+        world
+    }
+
+    /// How many records of a resource there were at the start.
+    pub(crate) fn count(&self, resource: &str) -> u64 {
+        self.counts.get(resource).copied().unwrap_or(0) as u64
+    }
+
+    /// The custom fields that records of a context can have.
+    pub(super) fn definitions(&self, context: &str) -> &[Definition] {
+        self.definitions.get(context).map_or(&[], Vec::as_slice)
+    }
+
+    /// The Teamleader account.
+    pub(crate) fn account(&self) -> Uuid {
+        *self.account.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Makes this another Teamleader account.
+    pub(crate) fn set_account(&self, account: Uuid) {
+        *self.account.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = account;
+    }
+
+    /// The id of the record with this number.
+    pub(crate) fn id(&self, resource: &str, ordinal: u64) -> Uuid {
+        Dice::new(&[self.seed, fingerprint(&["id", resource]), ordinal]).uuid()
+    }
+
+    /// A source of choices that belongs to the account and not to a record, such as what a change hits.
+    pub(crate) fn dice(&self, purpose: &str, number: u64) -> Dice {
+        Dice::new(&[self.seed, fingerprint(&[purpose]), number])
+    }
+
+    /// What a record that exists from the start looks like: created between 2015 and 2024, last changed by 2026.
+    pub(crate) fn initial_facts(&self, resource: &str, ordinal: u64) -> Facts {
+        const JANUARY_2015: i64 = 1_420_070_400;
+        const JANUARY_2024: i64 = 1_704_067_200;
+        const JANUARY_2026: i64 = 1_767_225_600;
+        let mut dice = Dice::new(&[self.seed, fingerprint(&["age", resource]), ordinal]);
+        let created_at = dice.between(JANUARY_2015, JANUARY_2024);
+        let updated_at = if dice.chance(20) { created_at } else { dice.between(created_at, JANUARY_2026) };
+        Facts { id: self.id(resource, ordinal), ordinal, created_at, updated_at, list_edits: 0, info_edits: 0 }
+    }
+
+    pub(super) fn rolls(&self, resource: &str, facts: &Facts) -> Rolls {
+        let name = fingerprint(&[resource]);
+        let dice = |stream: u64, edits: u32| Dice::new(&[self.seed, name, facts.ordinal, stream, u64::from(edits)]);
+        Rolls { base: dice(0, 0), list: dice(1, facts.list_edits), info: dice(2, facts.info_edits) }
+    }
+
+    /// The id of some record of the resource that existed at the start.
+    pub(super) fn some(&self, resource: &str, dice: &mut Dice) -> Uuid {
+        let count = self.count(resource).max(1);
+        self.id(resource, dice.below(count))
+    }
+}
+
+/// The id of an administrative area. Areas are not a resource here, but a country's id stays the same.
+pub(super) fn area_id(country: &str) -> Uuid {
+    Dice::new(&[fingerprint(&["area_level_two", country])]).uuid()
+}
+
+/// The id of one of a few records of a kind that is not a resource here, such as a tax rate or an activity type.
+pub(super) fn foreign_id(kind: &str, dice: &mut Dice) -> Uuid {
+    let number = dice.below(12);
+    Dice::new(&[fingerprint(&["foreign", kind]), number]).uuid()
+}

@@ -1,0 +1,32 @@
+//! A stateful stand-in for the Teamleader Focus API, for demos, tests and benchmarks.
+//!
+//! It serves the read endpoints of eight resources and the OAuth 2 endpoints over real HTTP, obeys the API's blueprint
+//! (`data/endpoints.json`) and not any client, breaks on demand, and knows the truth that a copy has to match. The README
+//! beside this crate describes the routes under `/_simulator/` that steer it from other processes.
+
+mod answer;
+mod api;
+mod changes;
+mod clock;
+mod collection;
+mod config;
+pub mod contract;
+mod control;
+mod counters;
+mod faults;
+mod generate;
+mod oauth;
+mod query;
+mod rate_limit;
+mod server;
+mod simulator;
+mod state;
+mod store;
+
+pub use changes::ChangeKind;
+pub use config::Config;
+pub use counters::Counters;
+pub use faults::{Fault, FaultKind};
+pub use oauth::TokenPair;
+pub use simulator::Simulator;
+pub use store::TruthRecord;

@@ -1,0 +1,213 @@
+//! Listens, and takes each request through authentication, rate limit and faults.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::answer::{self, Body, Cut};
+use crate::faults::{FaultKind, Trouble};
+use crate::rate_limit::Quota;
+use crate::state::State;
+use crate::{api, contract, control};
+
+/// The largest request body that is read. A list of a thousand ids takes 40 kB.
+const MAX_BODY: usize = 4 << 20;
+
+/// A server in the background.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Server {
+    /// Listens and serves in background tasks.
+    pub(crate) async fn start(state: Arc<State>, listen: SocketAddr) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let address = listener.local_addr()?;
+        let server = Self { address, stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        let (stop, tasks) = (server.stop.clone(), server.tasks.clone());
+        server.tasks.spawn(async move {
+            loop {
+                let accepted = tokio::select! {
+                    () = stop.cancelled() => return,
+                    accepted = listener.accept() => accepted,
+                };
+                match accepted {
+                    Ok((stream, _)) => drop(tasks.spawn(connection(state.clone(), stream, stop.clone()))),
+                    Err(error) => {
+                        // Out of file descriptors, most likely: trying again at once would only burn the processor.
+                        tracing::warn!(%error, "Cannot accept a connection");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+            }
+        });
+        Ok(server)
+    }
+
+    /// Stops listening and closes every connection, in the middle of an answer if need be.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+async fn connection(state: Arc<State>, stream: TcpStream, stop: CancellationToken) {
+    // Small answers must not wait for the client's acknowledgement; if this fails they do, and nothing else is wrong.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| serve(state.clone(), request));
+    let connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        () = stop.cancelled() => {}
+        result = connection => {
+            if let Err(error) = result {
+                tracing::debug!(%error, "A connection ended early");
+            }
+        }
+    }
+}
+
+async fn serve(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path().trim_start_matches('/');
+    // A body that breaks off or is too large has no answer.
+    let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| Cut)?.to_bytes();
+    if let Some(path) = path.strip_prefix("_simulator/") {
+        return Ok(control::respond(state.clone(), &parts.method, path, parts.uri.query(), &body).await);
+    }
+    let known =
+        path.starts_with("oauth2/") || path == "accounts.projects-v2-status" || contract::endpoint(path).is_some();
+    let in_work = state.counters.begin(if known { path } else { "unknown" });
+    let request = Call {
+        state: &state,
+        method: &parts.method,
+        endpoint: path,
+        query: parts.uri.query(),
+        headers: &parts.headers,
+        body: &body,
+    };
+    let answer = request.answer().await;
+    drop(in_work);
+    state.counters.end(answer.as_ref().ok().map(|answer| answer.status().as_u16()));
+    answer.map(|mut answer| {
+        let date = state.clock.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        insert(answer.headers_mut(), DATE, &date);
+        answer
+    })
+}
+
+/// One request to the API or to the authorization server.
+struct Call<'a> {
+    state: &'a State,
+    method: &'a Method,
+    endpoint: &'a str,
+    query: Option<&'a str>,
+    headers: &'a HeaderMap,
+    body: &'a [u8],
+}
+
+impl Call<'_> {
+    async fn answer(&self) -> Result<Response<Body>, Cut> {
+        if self.endpoint.starts_with("oauth2/") {
+            let trouble = self.state.faults.strike(self.endpoint);
+            return afflict(trouble, || self.oauth()).await;
+        }
+        let State { oauth, rate_limit, clock, .. } = self.state;
+        let authorization = self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let Some(client) = oauth.authenticate(authorization, clock.millis()) else {
+            // Nobody knows whose request this is, so it does not count.
+            let quota = rate_limit.peek(oauth.client_id(), clock.millis());
+            return Ok(with_quota(answer::whole(answer::error(401, "Access token is invalid or expired")), quota));
+        };
+        let mut quota = rate_limit.take(client, clock.millis());
+        if !quota.granted {
+            return Ok(with_quota(answer::whole(answer::error(429, "Too many requests")), quota));
+        }
+        let trouble = self.state.faults.strike(self.endpoint);
+        if let Some(FaultKind::RateLimited { reset_in_ms }) = trouble.kind {
+            quota = quota.exhausted(clock.now(), reset_in_ms);
+        }
+        Ok(with_quota(afflict(trouble, || self.api()).await?, quota))
+    }
+
+    fn api(&self) -> Response<Bytes> {
+        match *self.method {
+            Method::POST | Method::GET => api::respond(self.state, self.endpoint, self.query, self.body),
+            _ => answer::error(405, "The method is not allowed."),
+        }
+    }
+
+    fn oauth(&self) -> Response<Bytes> {
+        let State { oauth, counters, clock, .. } = self.state;
+        match (self.method, self.endpoint) {
+            (&Method::GET, "oauth2/authorize") => oauth.authorize(self.query.unwrap_or_default(), clock.millis()),
+            (&Method::POST, "oauth2/access_token") => {
+                let kind = self.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+                let json = kind.starts_with("application/json");
+                let (outcome, answer) = oauth.token(json, self.body, clock.millis());
+                counters.token(outcome);
+                answer
+            }
+            _ => answer::error(404, "There is no such endpoint."),
+        }
+    }
+}
+
+/// Answers, with what goes wrong on the way.
+async fn afflict(trouble: Trouble, respond: impl FnOnce() -> Response<Bytes>) -> Result<Response<Body>, Cut> {
+    if !trouble.latency.is_zero() {
+        tokio::time::sleep(trouble.latency).await;
+    }
+    let Some(kind) = trouble.kind else {
+        return Ok(answer::whole(respond()));
+    };
+    match kind {
+        // Added up in `latency`; never here.
+        FaultKind::Latency { .. } => Ok(answer::whole(respond())),
+        FaultKind::ServerError { status } => Ok(answer::whole(answer::error(status, "Internal server error"))),
+        FaultKind::ServerErrorHtml { status } => Ok(answer::whole(answer::html(status))),
+        FaultKind::CutBeforeAnswer => Err(Cut),
+        FaultKind::TruncatedJson => Ok(answer::truncated(respond())),
+        FaultKind::CutMidBody => Ok(answer::cut(respond())),
+        FaultKind::SlowBody { milliseconds } => Ok(answer::slow(respond(), Duration::from_millis(milliseconds))),
+        // Ends when the client or the simulator closes the connection.
+        FaultKind::Hang => std::future::pending().await,
+        FaultKind::RateLimited { .. } => Ok(answer::whole(answer::error(429, "Too many requests"))),
+        FaultKind::Forbidden => Ok(answer::whole(answer::error(403, "You are not allowed to do this."))),
+        FaultKind::LoseTokenAnswer => {
+            respond();
+            Err(Cut)
+        }
+    }
+}
+
+fn with_quota(mut answer: Response<Body>, quota: Quota) -> Response<Body> {
+    let headers = answer.headers_mut();
+    insert(headers, HeaderName::from_static("x-ratelimit-limit"), &quota.limit.to_string());
+    insert(headers, HeaderName::from_static("x-ratelimit-remaining"), &quota.remaining.to_string());
+    insert(headers, HeaderName::from_static("x-ratelimit-reset"), &quota.reset());
+    answer
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    // Dates and numbers are always valid header values.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}

@@ -1,0 +1,205 @@
+//! The handle to a running simulator.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::changes::ChangeKind;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::faults::Fault;
+use crate::oauth::TokenPair;
+use crate::server::Server;
+use crate::state::State;
+use crate::store::TruthRecord;
+
+/// A running simulator. Cloning gives another handle to the same one; it runs until [`Simulator::stop`], or until the
+/// runtime ends.
+#[derive(Clone)]
+pub struct Simulator {
+    state: Arc<State>,
+    server: Arc<Server>,
+    redirect_uri: Option<String>,
+}
+
+impl Simulator {
+    /// Makes the records and serves the API and the authorization server on one address.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot listen there.
+    pub async fn start(config: Config, listen: SocketAddr) -> anyhow::Result<Self> {
+        let redirect_uri = config.redirect_uri.clone();
+        let state = tokio::task::spawn_blocking(move || Arc::new(State::new(&config))).await?;
+        let server = Arc::new(Server::start(state.clone(), listen).await?);
+        Ok(Self { state, server, redirect_uri })
+    }
+
+    /// The base URL of API and authorization server, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.server.address)
+    }
+
+    /// Stops listening and closes every connection, in the middle of an answer if need be.
+    pub async fn stop(&self) {
+        self.server.stop().await;
+    }
+
+    /// What the account holds of a resource, in the order of creation; nothing for an unknown resource.
+    pub fn truth(&self, resource: &str) -> Vec<TruthRecord> {
+        self.truth_for(resource, None)
+    }
+
+    /// The same with the optional fields of these includes alone, for clients that do not ask for all.
+    pub fn truth_with(&self, resource: &str, includes: &[&str]) -> Vec<TruthRecord> {
+        self.truth_for(resource, Some(includes))
+    }
+
+    fn truth_for(&self, resource: &str, includes: Option<&[&str]>) -> Vec<TruthRecord> {
+        let store = &self.state.store;
+        let Some((recipe, snapshot)) = store.snapshot(resource) else {
+            return Vec::new();
+        };
+        snapshot.iter().map(|facts| store.truth_of(recipe, facts, includes)).collect()
+    }
+
+    /// How many records of a resource live.
+    pub fn count(&self, resource: &str) -> usize {
+        self.state.store.read(resource).map_or(0, |collection| collection.len())
+    }
+
+    /// What was asked of the simulator.
+    pub fn counters(&self) -> Counters {
+        self.state.counters.get()
+    }
+
+    /// Sets every counter to zero.
+    pub fn reset_counters(&self) {
+        self.state.counters.reset();
+    }
+
+    /// Makes something go wrong.
+    pub fn inject(&self, fault: Fault) {
+        self.state.faults.add(fault);
+    }
+
+    /// The faults that still wait for requests.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.state.faults.list()
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn clear_faults(&self) {
+        self.state.faults.clear();
+    }
+
+    /// Adds records and gives their ids.
+    pub fn add(&self, resource: &str, count: usize) -> Vec<Uuid> {
+        self.state.change(resource, ChangeKind::Add, count)
+    }
+
+    /// Updates records that the seed chooses and gives their ids. See [`ChangeKind::Update`] for what changes.
+    pub fn update(&self, resource: &str, count: usize) -> Vec<Uuid> {
+        self.state.change(resource, ChangeKind::Update, count)
+    }
+
+    /// Deletes records that the seed chooses and gives their ids.
+    pub fn delete(&self, resource: &str, count: usize) -> Vec<Uuid> {
+        self.state.change(resource, ChangeKind::Delete, count)
+    }
+
+    /// Sets `updated_at` of records that the seed chooses to the same moment, now, and gives their ids.
+    pub fn tie_updated_at(&self, resource: &str, count: usize) -> Vec<Uuid> {
+        self.state.change(resource, ChangeKind::Touch, count)
+    }
+
+    /// Makes any change to records that the seed chooses and gives their ids.
+    pub fn change(&self, resource: &str, kind: ChangeKind, count: usize) -> Vec<Uuid> {
+        self.state.change(resource, kind, count)
+    }
+
+    /// Makes any change but [`ChangeKind::Add`] to one record; false if it does not live.
+    pub fn change_record(&self, resource: &str, kind: ChangeKind, id: Uuid) -> bool {
+        self.state.change_record(resource, kind, id)
+    }
+
+    /// Updates one record; false if it does not live.
+    pub fn update_record(&self, resource: &str, id: Uuid) -> bool {
+        self.state.change_record(resource, ChangeKind::Update, id)
+    }
+
+    /// Deletes one record; false if it does not live.
+    pub fn delete_record(&self, resource: &str, id: Uuid) -> bool {
+        self.state.change_record(resource, ChangeKind::Delete, id)
+    }
+
+    /// From now on, after every so many list requests of the resource one record changes, by each kind in turn.
+    pub fn change_while_paging(&self, resource: &str, every: u32, kinds: &[ChangeKind]) {
+        self.state.paging.start(resource, every, kinds.to_vec());
+    }
+
+    /// No more changes while paging.
+    pub fn stop_changing(&self) {
+        self.state.paging.stop();
+    }
+
+    /// Every access token that was issued is expired.
+    pub fn expire_access_tokens(&self) {
+        self.state.oauth.expire_access_tokens();
+    }
+
+    /// Every refresh token that was issued is revoked, as when somebody saves the integration's settings in the
+    /// marketplace.
+    pub fn revoke_refresh_tokens(&self) {
+        self.state.oauth.revoke_refresh_tokens();
+    }
+
+    /// How long the access tokens work that are issued from now on.
+    pub fn set_access_token_ttl(&self, ttl: Duration) {
+        self.state.oauth.set_access_token_ttl(ttl);
+    }
+
+    /// Another rate limit, from now on and for the requests that were made already.
+    pub fn set_rate_limit(&self, limit: u32, window: Duration) {
+        self.state.rate_limit.set(limit, window);
+    }
+
+    /// Counts requests as if another program of the same integration had made them.
+    pub fn spend_rate_limit(&self, requests: u32) {
+        let State { rate_limit, oauth, clock, .. } = &*self.state;
+        rate_limit.spend(oauth.client_id(), clock.millis(), requests);
+    }
+
+    /// Whether the user refuses when asked to authorize.
+    pub fn deny_authorization(&self, deny: bool) {
+        self.state.oauth.deny(deny);
+    }
+
+    /// The Teamleader account that `users.me` and every user tell.
+    pub fn account(&self) -> Uuid {
+        self.state.store.world.account()
+    }
+
+    /// Makes it another Teamleader account: what the user who authorizes next belongs to.
+    pub fn set_account(&self, account: Uuid) {
+        self.state.store.set_account(account);
+    }
+
+    /// A valid pair of tokens, without a browser.
+    pub fn grant(&self) -> TokenPair {
+        self.state.oauth.grant(self.state.clock.millis())
+    }
+
+    /// A code as if the user had approved.
+    pub fn issue_code(&self) -> String {
+        self.state.oauth.issue_code(self.redirect_uri.as_deref(), self.state.clock.millis())
+    }
+
+    /// Moves the simulator's clock forward: tokens and codes expire, the rate limit's window slides, changes are dated
+    /// later. `Date` tells the same time.
+    pub fn advance_clock(&self, by: Duration) {
+        self.state.clock.advance(by);
+    }
+}
