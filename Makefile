@@ -1,0 +1,85 @@
+# Everything that is done with this repository. `make` alone lists it.
+#
+# ARGS is passed on where it makes sense: make test ARGS="a_redelivered_request", make sync ARGS="contacts --full".
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The queries are checked from .sqlx, not from whatever DATABASE_URL points at: sqlx reads that when it compiles, too.
+export SQLX_OFFLINE := true
+# Where rustup puts cargo, for shells that have not been told.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# Nothing on loopback goes through a proxy: the simulator, the worker's callback.
+export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY)
+export no_proxy := $(NO_PROXY)
+
+TOOLS := target/tools
+TARPAULIN := 0.37.5
+ARGS ?=
+
+.PHONY: help install demo test check format format-check lint prepare prepare-check docs coverage bench server sync dockertest clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: ## install what building, testing and the demo need (apt), or name it
+	@dev/install
+
+demo: ## sync a simulated account with private servers, and compare every row with the truth
+	@dev/demo
+
+test: install ## run all tests, with a private PostgreSQL and RabbitMQ
+	@dev/servers run $(MAKE) in-servers-test
+
+# The binaries first: tests start them as processes of their own, and cargo builds a test only those of its own package.
+.PHONY: in-servers-test
+in-servers-test:
+	cargo build --workspace --locked
+	cargo test --workspace --locked $(ARGS)
+
+check: install format-check lint prepare-check docs ## formatting, clippy, .sqlx and the documentation, as the CI does
+
+format: ## format the code
+	cargo fmt --all
+
+format-check:
+	cargo fmt --all --check
+
+lint: ## clippy, warnings being errors; shellcheck, if it is there
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck dev/* .ci/run; fi
+
+prepare: install ## write .sqlx anew, after a query or a migration has changed
+	@dev/prepare
+
+prepare-check:
+	dev/prepare --check
+
+docs: ## build the documentation, warnings being errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked
+
+coverage: install ## run the tests, print what they cover, and write target/coverage/tarpaulin-report.html
+	@[[ -x $(TOOLS)/bin/cargo-tarpaulin ]] || cargo install --locked --root $(TOOLS) cargo-tarpaulin@$(TARPAULIN)
+	dev/servers run env PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo tarpaulin --workspace --locked --engine llvm --follow-exec --timeout 900 \
+		--target-dir target/coverage/build --output-dir target/coverage --out Stdout --out Html $(ARGS)
+
+bench: install ## run the benchmarks
+	dev/servers run cargo bench --workspace --locked $(ARGS)
+
+server: install ## run the worker with debug logs; settings from the environment and .env
+	@dev/worker
+
+sync: install ## ask for a sync and follow it; starts a worker if none runs
+	@dev/worker --sync $(ARGS)
+
+dockertest: ## run the tests in a container
+	docker build --target test --tag teamleader2db-test .
+	docker run --rm teamleader2db-test
+
+clean: ## stop the private servers, and delete all that was built
+	@dev/servers clean
+	@dev/servers --dir target/demo clean
+	cargo clean
