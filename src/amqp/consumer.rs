@@ -1,0 +1,222 @@
+//! Consuming: one message in hand at a time, on a connection of its own.
+
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Connection};
+use secrecy::SecretString;
+
+use super::link::{self, AmqpError, REPLY_TIMEOUT};
+use super::topology::{Declare, Names};
+
+/// The header that numbers the deliveries of one request.
+const SLICE: &str = "slice";
+
+/// Headers that the broker sets, and that a copy must not carry on.
+const BROKER_HEADERS: [&str; 3] = ["x-delivery-count", "x-acquired-count", "x-death"];
+
+/// The beginnings of more of them.
+const BROKER_HEADER_PREFIXES: [&str; 2] = ["x-first-death-", "x-last-death-"];
+
+const TAG: &str = "teamleader2db";
+
+/// A message in hand.
+#[derive(Debug)]
+pub struct Message {
+    delivery: Delivery,
+}
+
+/// Consumes the requests of an account. The queue lets only one consumer be active.
+#[derive(Debug)]
+pub struct Consumer {
+    connection: Connection,
+    channel: Channel,
+    stream: lapin::Consumer,
+}
+
+impl Consumer {
+    /// Makes sure that all queues are there, without consuming.
+    pub async fn prepare(url: &SecretString, names: &Names, declare: Declare) -> Result<(), AmqpError> {
+        let connection = link::connect(url, &format!("teamleader2db {} start", names.account())).await?;
+        names.declare(&connection, declare).await?;
+        link::within(REPLY_TIMEOUT, connection.close(200, "done".into())).await
+    }
+
+    /// Connects, makes sure that all queues are there, and consumes. The connection ends with the value.
+    pub async fn open(url: &SecretString, names: &Names, declare: Declare) -> Result<Self, AmqpError> {
+        let connection = link::connect(url, &format!("teamleader2db {} consumer", names.account())).await?;
+        names.declare(&connection, declare).await?;
+        let channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
+        link::within(REPLY_TIMEOUT, channel.basic_qos(1, BasicQosOptions::default())).await?;
+        let queue = names.requests_queue();
+        let consumed = channel.basic_consume(
+            queue.as_str().into(),
+            TAG.into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let stream = link::within(REPLY_TIMEOUT, consumed).await?;
+        Ok(Self { connection, channel, stream })
+    }
+
+    /// The next message. An error means that nothing more comes, and that a message in hand will be delivered again. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Message, AmqpError> {
+        match self.stream.next().await {
+            Some(Ok(delivery)) => Ok(Message { delivery }),
+            Some(Err(error)) => Err(error.into()),
+            None => Err(AmqpError::Ended),
+        }
+    }
+
+    /// Asks for no more messages; the one in hand stays in hand. Another consumer becomes active.
+    pub async fn cancel(&mut self) -> Result<(), AmqpError> {
+        link::within(REPLY_TIMEOUT, self.channel.basic_cancel(TAG.into(), BasicCancelOptions::default())).await
+    }
+
+    /// Takes a message from another queue, if there is one.
+    pub async fn take(&self, queue: &str) -> Result<Option<Message>, AmqpError> {
+        let got = link::within(REPLY_TIMEOUT, self.channel.basic_get(queue.into(), BasicGetOptions::default())).await?;
+        Ok(got.map(|got| Message { delivery: got.delivery }))
+    }
+
+    /// Closes the connection; a message in hand goes back to the queue.
+    pub async fn close(self) {
+        // Whether the broker says goodbye does not matter.
+        let _ = link::within(REPLY_TIMEOUT, self.connection.close(200, "done".into())).await;
+    }
+}
+
+impl Message {
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        &self.delivery.data
+    }
+
+    /// The AMQP `message_id`.
+    pub fn message_id(&self) -> Option<&str> {
+        self.delivery.properties.message_id().as_ref().map(ShortString::as_str)
+    }
+
+    /// Where the sender wants the final event.
+    pub fn reply_to(&self) -> Option<&str> {
+        self.delivery.properties.reply_to().as_ref().map(ShortString::as_str).filter(|queue| !queue.is_empty())
+    }
+
+    /// The sender's `correlation_id`.
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.delivery.properties.correlation_id().as_ref().map(ShortString::as_str)
+    }
+
+    /// The number of this delivery of the request; 0 unless the worker handed it back.
+    pub fn slice(&self) -> i32 {
+        let header = self.delivery.properties.headers().as_ref().and_then(|headers| headers.inner().get(SLICE));
+        let number = match header {
+            Some(AMQPValue::LongInt(n)) => i64::from(*n),
+            Some(AMQPValue::LongLongInt(n)) => *n,
+            Some(AMQPValue::ShortInt(n)) => i64::from(*n),
+            Some(AMQPValue::ShortShortInt(n)) => i64::from(*n),
+            Some(AMQPValue::LongUInt(n)) => i64::from(*n),
+            _ => 0,
+        };
+        i32::try_from(number).unwrap_or(0).max(0)
+    }
+
+    /// The properties of a copy that carries the request on as delivery number `slice`.
+    pub fn copy_properties(&self, slice: i32) -> BasicProperties {
+        self.copy(vec![(SLICE, AMQPValue::LongInt(slice))])
+    }
+
+    /// The properties of a copy with this message id.
+    pub fn stamped_properties(&self, message_id: &str) -> BasicProperties {
+        self.copy(Vec::new()).with_message_id(message_id.into())
+    }
+
+    /// The properties of a copy for the dead letter exchange, with the reason.
+    pub fn dead_properties(&self, reason: &str) -> BasicProperties {
+        self.copy(vec![("x-reason", AMQPValue::LongString(reason.into()))])
+    }
+
+    /// All properties that the sender set, but those that would change what the broker does with the copy: `user_id` (it must be
+    /// the publisher's), `expiration`, and the headers that the broker counts in.
+    fn copy(&self, more: Vec<(&str, AMQPValue)>) -> BasicProperties {
+        let from = &self.delivery.properties;
+        let mut headers = FieldTable::default();
+        for (key, value) in from.headers().iter().flatten() {
+            let name = key.as_str();
+            if !BROKER_HEADERS.contains(&name) && !BROKER_HEADER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            {
+                headers.insert(key.clone(), value.clone());
+            }
+        }
+        for (key, value) in more {
+            headers.insert(key.into(), value);
+        }
+        let mut to = BasicProperties::default().with_headers(headers);
+        macro_rules! keep {
+            ($($read:ident => $write:ident),*) => {
+                $(if let Some(value) = from.$read().clone() { to = to.$write(value); })*
+            };
+        }
+        keep!(message_id => with_message_id, correlation_id => with_correlation_id, reply_to => with_reply_to,
+              content_type => with_content_type, content_encoding => with_content_encoding, kind => with_type,
+              app_id => with_app_id, timestamp => with_timestamp, priority => with_priority);
+        to
+    }
+
+    /// Acknowledges. Anything but success means that the message is, or will be, delivered again.
+    pub async fn ack(&self) -> Result<(), AmqpError> {
+        match link::within(REPLY_TIMEOUT, self.delivery.acker.ack(BasicAckOptions::default())).await? {
+            true => Ok(()),
+            false => Err(AmqpError::Ended),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(headers: &[(&str, AMQPValue)]) -> Message {
+        let mut table = FieldTable::default();
+        for (key, value) in headers {
+            table.insert((*key).into(), value.clone());
+        }
+        let properties = BasicProperties::default()
+            .with_headers(table)
+            .with_message_id("m".into())
+            .with_reply_to("replies".into())
+            .with_priority(3)
+            .with_user_id("somebody".into())
+            .with_expiration("1000".into());
+        let mut delivery = Delivery::mock(1, "".into(), "".into(), false, Vec::new());
+        delivery.properties = properties;
+        Message { delivery }
+    }
+
+    #[test]
+    fn a_copy_keeps_what_the_sender_set_and_drops_what_the_broker_did() {
+        let original = message(&[
+            ("traceparent", AMQPValue::LongString("t".into())),
+            ("x-death", AMQPValue::Boolean(true)),
+            ("x-delivery-count", AMQPValue::LongInt(3)),
+            ("x-first-death-queue", AMQPValue::LongString("q".into())),
+        ]);
+        let copy = original.copy_properties(7);
+        let headers: Vec<&str> = copy.headers().iter().flatten().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(headers, ["slice", "traceparent"]);
+        assert_eq!(copy.message_id(), original.delivery.properties.message_id());
+        assert_eq!(copy.reply_to(), original.delivery.properties.reply_to());
+        assert_eq!(copy.priority(), &Some(3));
+        assert_eq!((copy.user_id(), copy.expiration()), (&None, &None));
+    }
+
+    #[test]
+    fn the_slice_is_read_from_any_kind_of_number() {
+        assert_eq!(message(&[]).slice(), 0);
+        assert_eq!(message(&[("slice", AMQPValue::LongInt(2))]).slice(), 2);
+        assert_eq!(message(&[("slice", AMQPValue::LongLongInt(3))]).slice(), 3);
+        assert_eq!(message(&[("slice", AMQPValue::LongLongInt(-3))]).slice(), 0);
+        assert_eq!(message(&[("slice", AMQPValue::LongString("x".into()))]).slice(), 0);
+    }
+}

@@ -1,0 +1,66 @@
+//! Connections to RabbitMQ.
+
+use std::time::Duration;
+
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties};
+use secrecy::{ExposeSecret, SecretString};
+
+/// Heartbeats, unless the URL says otherwise: a peer that is gone is noticed after about two of them.
+const HEARTBEAT_SECONDS: u16 = 10;
+
+/// Connecting, with login, takes at most this long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Any answer of the broker is waited for at most this long: confirms, declarations, acks.
+pub const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What can go wrong with the broker.
+#[derive(Debug, thiserror::Error)]
+pub enum AmqpError {
+    /// The URL cannot be read. It may hold a password, so it is not shown.
+    #[error("AMQP_URL is not a URL like amqp://user:password@host:5672/vhost: {0}")]
+    Url(String),
+    /// The broker, or the way to it.
+    #[error("RabbitMQ: {0}")]
+    Broker(#[from] lapin::Error),
+    /// No answer in time; the broker may be blocked (memory or disk alarm) or gone.
+    #[error("RabbitMQ did not answer within {} s: is it blocked by a memory or disk alarm?", .0.as_secs())]
+    NoAnswer(Duration),
+    /// A message that must not be lost found no queue.
+    #[error("no queue takes messages for {0}: was it deleted?")]
+    Unroutable(String),
+    /// The broker refused a message.
+    #[error("RabbitMQ refused a message for {0}: the queue may be full")]
+    Refused(String),
+    /// A queue or exchange is not as it has to be.
+    #[error("{what} cannot be used as it stands: {why}. {mend}")]
+    Topology {
+        /// The queue or exchange.
+        what: String,
+        /// The broker's words.
+        why: String,
+        /// The way out.
+        mend: String,
+    },
+    /// The connection or the consumer ended.
+    #[error("RabbitMQ ended the delivery of messages")]
+    Ended,
+}
+
+/// Opens a connection that does not recover by itself: after a recovery lapin's stream neither ends nor errs, and an
+/// old ack does nothing. Whoever uses it opens a new one.
+pub async fn connect(url: &SecretString, name: &str) -> Result<Connection, AmqpError> {
+    let mut uri: AMQPUri = url.expose_secret().parse().map_err(|reason: String| AmqpError::Url(reason))?;
+    uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    within(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await
+}
+
+/// Bounds the wait for an answer of the broker.
+pub async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T, lapin::Error>>) -> Result<T, AmqpError> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(AmqpError::NoAnswer(limit)),
+    }
+}

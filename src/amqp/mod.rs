@@ -1,0 +1,7 @@
+//! The broker: names, connections, publishing and consuming. Knows nothing of what a sync is.
+
+pub mod consumer;
+pub mod link;
+pub mod parking;
+pub mod publisher;
+pub mod topology;

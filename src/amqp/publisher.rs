@@ -1,0 +1,112 @@
+//! Publishing, on a connection of its own: a blocked connection stops all writes, acks too.
+
+use std::sync::Arc;
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use secrecy::SecretString;
+use tokio::sync::Mutex;
+
+use super::link::{self, AmqpError, REPLY_TIMEOUT};
+
+/// Whether a message may find nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// A queue has to take it: without one it is an error.
+    AQueue,
+    /// It may be that nobody is bound: events and replies.
+    Anyone,
+}
+
+/// Publishes, one message after the other, each confirmed by the broker. Connects when needed, and again after an error.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    url: SecretString,
+    name: String,
+    open: Arc<Mutex<Option<Open>>>,
+}
+
+struct Open {
+    connection: Connection,
+    channel: Channel,
+}
+
+impl std::fmt::Debug for Open {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Open").field("connected", &self.connection.status().connected()).finish()
+    }
+}
+
+impl Publisher {
+    /// For the broker at `url`; `name` is shown in the broker's list of connections. Does not connect yet.
+    pub fn new(url: SecretString, name: &str) -> Self {
+        Self { url, name: name.to_owned(), open: Arc::default() }
+    }
+
+    /// Publishes and waits until the broker has confirmed. True: a queue took it.
+    ///
+    /// After an error the message may be there all the same.
+    pub async fn publish(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        body: &[u8],
+        properties: BasicProperties,
+        reach: Reach,
+    ) -> Result<bool, AmqpError> {
+        let mut open = self.open.lock().await;
+        let usable = open.take().filter(|o| o.connection.status().connected() && o.channel.status().connected());
+        let current = match usable {
+            Some(current) => current,
+            None => self.connect().await?,
+        };
+        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let published = async {
+            current
+                .channel
+                .basic_publish(exchange.into(), routing_key.into(), options, body, properties.with_delivery_mode(2))
+                .await?
+                .await
+        };
+        let confirmation = link::within(REPLY_TIMEOUT, published).await?;
+        // Only after an answer is the channel in a known state; any error above has dropped the connection.
+        *open = Some(current);
+        let to = || {
+            if exchange.is_empty() { routing_key.to_owned() } else { format!("{exchange} ({routing_key})") }
+        };
+        match confirmation {
+            Confirmation::Ack(None) => Ok(true),
+            Confirmation::Ack(Some(_)) if reach == Reach::Anyone => Ok(false),
+            Confirmation::Ack(Some(_)) => Err(AmqpError::Unroutable(to())),
+            Confirmation::Nack(_) | Confirmation::NotRequested => Err(AmqpError::Refused(to())),
+        }
+    }
+
+    /// A new channel on the publishing connection.
+    pub async fn channel(&self) -> Result<Channel, AmqpError> {
+        let mut open = self.open.lock().await;
+        let current = match open.take().filter(|o| o.connection.status().connected() && o.channel.status().connected())
+        {
+            Some(current) => current,
+            None => self.connect().await?,
+        };
+        let channel = link::within(REPLY_TIMEOUT, current.connection.create_channel()).await?;
+        *open = Some(current);
+        Ok(channel)
+    }
+
+    /// Closes the connection, if one is open.
+    pub async fn close(&self) {
+        if let Some(open) = self.open.lock().await.take() {
+            // The process ends: whether the broker says goodbye does not matter.
+            let _ = link::within(REPLY_TIMEOUT, open.connection.close(200, "done".into())).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<Open, AmqpError> {
+        let connection = link::connect(&self.url, &self.name).await?;
+        let channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
+        link::within(REPLY_TIMEOUT, channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        Ok(Open { connection, channel })
+    }
+}

@@ -1,0 +1,214 @@
+//! The composition root: everything is made and wired here, runs until a signal, and is drained.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use secrecy::SecretString;
+use sqlx::PgPool;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::amqp::parking::TokenQueue;
+use crate::amqp::publisher::Publisher;
+use crate::amqp::topology::{Declare, Names};
+use crate::http::{self, HttpState};
+use crate::ids::Account;
+use crate::relay::Relay;
+use crate::store::cipher::Cipher;
+use crate::store::pool::{self, StoreError};
+use crate::store::tokens::Tokens;
+use crate::store::{report, retention};
+use crate::sync::engine::Engine;
+use crate::sync::slice::Settings;
+use crate::teamleader::auth::Auth;
+use crate::teamleader::client::Client;
+use crate::teamleader::oauth::{Integration, OAuth};
+use crate::teamleader::rate_limit::Limiter;
+use crate::telemetry;
+use crate::worker::Worker;
+
+/// How long the parts may take to end in order after a signal.
+const DRAIN: Duration = Duration::from_secs(9);
+
+/// How often histograms are compacted and old rows looked for.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// How often old rows are deleted.
+const RETENTION_EVERY: Duration = Duration::from_secs(3600);
+
+/// Everything that a worker process is set to.
+#[derive(Debug)]
+pub struct WorkerConfig {
+    /// PostgreSQL.
+    pub database_url: SecretString,
+    /// Whether to bring the schema up to date.
+    pub migrate: bool,
+    /// RabbitMQ.
+    pub amqp_url: SecretString,
+    /// Exchanges and queues.
+    pub names: Names,
+    /// Whether to make them.
+    pub declare: Declare,
+    /// The integration.
+    pub integration: Integration,
+    /// Seals tokens.
+    pub cipher: Cipher,
+    /// First refresh token of a new database.
+    pub first_refresh_token: Option<SecretString>,
+    /// Where HTTP listens.
+    pub listen: std::net::SocketAddr,
+    /// The token that HTTP callers send.
+    pub api_token: Option<SecretString>,
+    /// Requests of each minute left to others.
+    pub rate_reserve: u32,
+    /// How runs are worked on.
+    pub settings: Settings,
+    /// Runs and sent events older than this go.
+    pub retention: Duration,
+}
+
+/// A worker process, made but not running.
+#[derive(Debug)]
+pub struct Application {
+    worker: Worker,
+    relay: Relay,
+    http: HttpState,
+    listener: tokio::net::TcpListener,
+    metrics: Option<PrometheusHandle>,
+    pool: PgPool,
+    account: Account,
+    retention: Duration,
+}
+
+impl Application {
+    /// Connects to the database, brings it up to date or refuses an old one, and makes all parts.
+    pub async fn build(config: WorkerConfig) -> anyhow::Result<Self> {
+        let WorkerConfig { integration, settings, names, .. } = config;
+        let account = settings.account.clone();
+        let metrics = telemetry::start_metrics();
+        let pool = pool::connect(&config.database_url)?;
+        wait_for_schema(&pool, config.migrate).await?;
+        let publisher = Publisher::new(config.amqp_url.clone(), &format!("teamleader2db {account} publisher"));
+        let parking = Arc::new(TokenQueue::new(publisher.clone(), names.tokens_queue()));
+        let tokens = Tokens::new(pool.clone(), account.clone(), config.cipher, Some(parking));
+        tokens.introduce(config.first_refresh_token.as_ref()).await?;
+        for (resource, at) in report::last_successes(&pool, &account).await? {
+            telemetry::last_success(&resource, at);
+        }
+        let oauth = OAuth::new(integration.clone())?;
+        let auth = Auth::new(Arc::new(tokens.clone()), oauth.clone());
+        let client = Client::new(&integration.api_uri, auth, Limiter::new(config.rate_reserve))?;
+        let relay = Relay::new(pool.clone(), publisher.clone(), names.clone());
+        let consuming = Arc::new(AtomicBool::new(false));
+        let worker = Worker {
+            amqp_url: config.amqp_url,
+            names: names.clone(),
+            declare: config.declare,
+            pool: pool.clone(),
+            tokens: tokens.clone(),
+            publisher: publisher.clone(),
+            relay: relay.clone(),
+            engine: Engine { settings, pool: pool.clone(), client },
+            holder: holder(),
+            consuming: consuming.clone(),
+        };
+        let http = HttpState {
+            pool: pool.clone(),
+            tokens,
+            oauth,
+            publisher,
+            names,
+            metrics: metrics.clone(),
+            consuming,
+            api_token: config.api_token,
+        };
+        let listener = tokio::net::TcpListener::bind(config.listen)
+            .await
+            .map_err(|error| anyhow::anyhow!("HTTP_LISTEN: {} cannot be listened on: {error}", config.listen))?;
+        Ok(Self { worker, relay, http, listener, metrics, pool, account, retention: config.retention })
+    }
+
+    /// Runs until SIGTERM or SIGINT, then hands back what is in hand and ends within 10 s. A second signal aborts.
+    pub async fn run_until_stopped(self) -> anyhow::Result<()> {
+        let stop = CancellationToken::new();
+        let parts = TaskTracker::new();
+        info!(address = %self.listener.local_addr()?, "Listening for HTTP");
+        let worker = parts.spawn(self.worker.run(stop.child_token()));
+        // The outbox and HTTP outlive the worker: its last events are sent, and health tells that it is ending.
+        let late = CancellationToken::new();
+        parts.spawn(self.relay.run(late.child_token()));
+        parts.spawn(http::serve(self.listener, self.http, late.child_token()));
+        parts.spawn(upkeep(self.pool.clone(), self.account, self.metrics, self.retention, late.child_token()));
+        parts.close();
+
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: handing back what is in hand"),
+            _ = interrupt.recv() => info!("SIGINT: handing back what is in hand; a second one aborts"),
+        }
+        stop.cancel();
+        let drained = async {
+            let _ = worker.await;
+            late.cancel();
+            parts.wait().await;
+            self.pool.close().await;
+        };
+        tokio::select! {
+            ended = tokio::time::timeout(DRAIN, drained) => {
+                if ended.is_err() {
+                    warn!("Not everything ended in order within {} s; requests in hand will be delivered again", DRAIN.as_secs());
+                }
+                Ok(())
+            }
+            _ = terminate.recv() => anyhow::bail!("aborted by a second SIGTERM"),
+            _ = interrupt.recv() => anyhow::bail!("aborted by a second SIGINT"),
+        }
+    }
+}
+
+/// A database that is not there yet is waited for: it may be starting, too. A schema that does not fit is an error at once.
+async fn wait_for_schema(pool: &PgPool, migrate: bool) -> Result<(), StoreError> {
+    let mut delays = crate::retry::RECONNECT.begin();
+    loop {
+        let ready = if migrate { pool::migrate(pool).await } else { pool::check_schema(pool).await };
+        let Err(error) = ready else { return Ok(()) };
+        if !error.is_lost_connection() {
+            return Err(error);
+        }
+        let delay = delays.next_delay().unwrap_or(crate::retry::RECONNECT.longest);
+        error!(%error, ?delay, "The database cannot be reached; trying again");
+        tokio::time::sleep(delay).await;
+    }
+}
+
+async fn upkeep(
+    pool: PgPool,
+    account: Account,
+    metrics: Option<PrometheusHandle>,
+    keep: Duration,
+    stop: CancellationToken,
+) {
+    let mut last = None;
+    while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+        if let Some(metrics) = &metrics {
+            metrics.run_upkeep();
+        }
+        if last.is_none_or(|at: tokio::time::Instant| at.elapsed() >= RETENTION_EVERY) {
+            last = Some(tokio::time::Instant::now());
+            if let Err(error) = retention::delete_old(&pool, &account, keep).await {
+                warn!(%error, "Old runs and events could not be deleted");
+            }
+        }
+    }
+}
+
+/// Host and process, for people who look at the lease.
+fn holder() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{} {}", host.trim(), std::process::id())
+}

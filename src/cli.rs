@@ -1,0 +1,320 @@
+//! The command line: what can be asked of the program, and the exit codes.
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use crate::app::{Application, WorkerConfig};
+use crate::authorize;
+use crate::config::{AccountArgs, AmqpArgs, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs, SyncArgs};
+use crate::doctor;
+use crate::message::{Mode, RunStatus, SyncRequest};
+use crate::request::{self, Ended};
+use crate::status;
+use crate::store::pool;
+use crate::store::tokens::Tokens;
+use crate::sync::slice::Settings;
+use crate::teamleader::oauth::OAuth;
+use crate::telemetry::{self, LogFormat};
+
+/// Keeps a PostgreSQL copy of a Teamleader Focus account, driven by RabbitMQ.
+#[derive(Parser, Debug)]
+#[command(name = "teamleader2db", version, about, propagate_version = true)]
+pub struct Cli {
+    /// How log lines look
+    #[arg(long, global = true, env = "LOG_FORMAT", default_value = "pretty", value_name = "FORMAT")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Consume requests, sync, publish events, serve HTTP
+    Worker(Box<WorkerArgs>),
+    /// Bring the database's schema up to date
+    Migrate(DatabaseArgs),
+    /// Publish a sync request
+    Request(RequestArgs),
+    /// Show each resource's rows, last success, watermark, stale details and deletions
+    Status(StatusArgs),
+    /// Print the link that authorizes the account, or store what came of it
+    Authorize(AuthorizeArgs),
+    /// Check each dependency, and say how to mend what is wrong
+    Doctor(DoctorArgs),
+}
+
+#[derive(Args, Debug)]
+struct WorkerArgs {
+    #[command(flatten)]
+    account: AccountArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    amqp: AmqpArgs,
+    #[command(flatten)]
+    integration: IntegrationArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+    #[command(flatten)]
+    http: HttpArgs,
+    #[command(flatten)]
+    sync: SyncArgs,
+}
+
+#[derive(Args, Debug)]
+struct RequestArgs {
+    /// What to sync; everything unless named
+    #[arg(value_name = "RESOURCE")]
+    resources: Vec<String>,
+    /// A complete pass with deletion detection, instead of what changed
+    #[arg(long)]
+    full: bool,
+    /// Fetch every detail again
+    #[arg(long)]
+    refetch: bool,
+    /// Mark deletions although they are more than a tenth of a resource
+    #[arg(long)]
+    allow_deletions: bool,
+    /// Wait for the end: exit code 0 completed, 1 failed, 3 partial, 4 not authorized
+    #[arg(long)]
+    wait: bool,
+    /// The request's id; the same id again joins the run
+    #[arg(long, value_name = "UUID")]
+    request_id: Option<Uuid>,
+    #[command(flatten)]
+    account: AccountArgs,
+    #[command(flatten)]
+    amqp: AmqpArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+#[derive(Args, Debug)]
+struct StatusArgs {
+    /// JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    account: AccountArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+#[derive(Args, Debug)]
+struct AuthorizeArgs {
+    /// The code of the address that Teamleader sent the browser to
+    #[arg(long, requires = "state", value_name = "CODE", conflicts_with = "refresh_token")]
+    code: Option<SecretString>,
+    /// The state of the same address
+    #[arg(long, requires = "code", value_name = "STATE")]
+    state: Option<String>,
+    /// Store a refresh token that nobody else uses; `-` reads it from standard input
+    #[arg(long, value_name = "TOKEN")]
+    refresh_token: Option<SecretString>,
+    #[command(flatten)]
+    account: AccountArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    integration: IntegrationArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) amqp: AmqpArgs,
+    #[command(flatten)]
+    pub(crate) integration: IntegrationArgs,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+}
+
+/// All was well.
+const OK: u8 = 0;
+/// The sync, or the command, failed.
+const FAILED: u8 = 1;
+/// The command or the configuration cannot be used.
+const USAGE: u8 = 2;
+/// Some resources failed.
+const PARTIAL: u8 = 3;
+/// A person has to authorize the account.
+const NOT_AUTHORIZED: u8 = 4;
+
+impl Cli {
+    /// Runs the command. Errors go to standard error, with what to do about them.
+    pub fn run(self) -> ExitCode {
+        telemetry::start_logging(self.log_format);
+        // Another provider can only have been set by a test in the same process; it serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                return complain(&anyhow::anyhow!("the runtime cannot start: {error}"), FAILED);
+            }
+        };
+        let code = runtime.block_on(self.command.run());
+        // A refresh under way was waited for; what still runs now may not hold the exit up.
+        runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+        match code {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => {
+                let usage = error.is::<crate::config::ConfigError>();
+                complain(&error, if usage { USAGE } else { FAILED })
+            }
+        }
+    }
+}
+
+fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
+    // Whoever closed standard error does not want to know.
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("teamleader2db: {error:#}\n"));
+    ExitCode::from(code)
+}
+
+/// Writes to standard output; a reader that has gone is no error.
+pub(crate) fn print(text: &str) {
+    let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{text}\n"));
+}
+
+impl Command {
+    async fn run(self) -> anyhow::Result<u8> {
+        match self {
+            Self::Worker(args) => {
+                Application::build(args.config()?).await?.run_until_stopped().await?;
+                Ok(OK)
+            }
+            Self::Migrate(args) => {
+                pool::migrate(&pool::connect(&args.url()?)?).await?;
+                print("the schema is up to date");
+                Ok(OK)
+            }
+            Self::Request(args) => args.run().await,
+            Self::Status(args) => {
+                let pool = pool::connect(&args.database.url()?)?;
+                print(&status::show(&pool, &args.account.account, args.json).await?);
+                Ok(OK)
+            }
+            Self::Authorize(args) => args.run().await,
+            Self::Doctor(args) => Ok(if doctor::examine(&args).await { OK } else { FAILED }),
+        }
+    }
+}
+
+impl WorkerArgs {
+    fn config(self) -> Result<WorkerConfig, crate::config::ConfigError> {
+        let (listen, api_token) = self.http.listen()?;
+        let sync = self.sync;
+        Ok(WorkerConfig {
+            database_url: self.database.url()?,
+            migrate: sync.migrate_on_start,
+            amqp_url: self.amqp.url()?,
+            names: self.amqp.names(&self.account.account)?,
+            declare: self.amqp.amqp_declare,
+            integration: self.integration.integration()?,
+            cipher: self.key.cipher()?,
+            first_refresh_token: sync.first_refresh_token()?,
+            listen,
+            api_token,
+            rate_reserve: sync.rate_reserve,
+            retention: sync.retention,
+            settings: Settings {
+                resources: sync.resources()?,
+                account: self.account.account,
+                slice: sync.sync_slice,
+                concurrency: sync.sync_concurrency,
+                lookback: sync.sync_lookback,
+                detail_max_age: sync.detail_max_age,
+            },
+        })
+    }
+}
+
+impl RequestArgs {
+    async fn run(self) -> anyhow::Result<u8> {
+        let id = self.request_id.unwrap_or_else(Uuid::new_v4);
+        let request = SyncRequest {
+            request_id: Some(id),
+            resources: (!self.resources.is_empty()).then_some(self.resources),
+            mode: if self.full { Mode::Full } else { Mode::Incremental },
+            refetch: self.refetch,
+            allow_deletions: self.allow_deletions,
+            repair: false,
+        };
+        // What the worker would refuse is refused here, before it is published.
+        if let Err(bad) = crate::message::Request::parse(&serde_json::to_vec(&request)?, None) {
+            complain(&anyhow::anyhow!("{bad}"), USAGE);
+            return Ok(USAGE);
+        }
+        let (url, names, declare) = (self.amqp.url()?, self.amqp.names(&self.account.account)?, self.amqp.amqp_declare);
+        if !self.wait {
+            request::send(&url, &names, declare, &request, id).await?;
+            print(&id.to_string());
+            return Ok(OK);
+        }
+        let pool = self.database.url_if_set()?.map(|url| pool::connect(&url)).transpose()?;
+        match request::send_and_wait(&url, &names, declare, pool.as_ref(), &request, id).await? {
+            Ended::Event { payload, status } => {
+                print(&payload);
+                Ok(match status {
+                    RunStatus::Completed => OK,
+                    RunStatus::Partial => PARTIAL,
+                    RunStatus::Failed | RunStatus::Running => FAILED,
+                })
+            }
+            Ended::NotAuthorized => {
+                let why = "the account is not authorized: open the worker's /sync/authorize in a browser; the request waits in \
+                           the queue and runs then";
+                complain(&anyhow::anyhow!(why), NOT_AUTHORIZED);
+                Ok(NOT_AUTHORIZED)
+            }
+        }
+    }
+}
+
+impl AuthorizeArgs {
+    async fn run(self) -> anyhow::Result<u8> {
+        let pool = pool::connect(&self.database.url()?)?;
+        pool::check_schema(&pool).await?;
+        let tokens = Tokens::new(pool, self.account.account, self.key.cipher()?, None);
+        if let Some(token) = self.refresh_token {
+            tokens.authorize_with_refresh_token(&read_if_dash(token)?).await?;
+            print("refresh token stored: the worker uses it when it next needs an access token");
+            return Ok(OK);
+        }
+        let oauth = OAuth::new(self.integration.integration()?)?;
+        let (Some(code), Some(state)) = (self.code, self.state) else {
+            print(&authorize::link(&tokens, &oauth).await?);
+            return Ok(OK);
+        };
+        match authorize::accept(&tokens, &oauth, code, state).await {
+            Ok(()) => {
+                print("code accepted");
+                Ok(OK)
+            }
+            Err(rejected) => {
+                print(&format!("code rejected: {rejected}"));
+                Ok(FAILED)
+            }
+        }
+    }
+}
+
+/// The token, or the first line of standard input for `-`: arguments can be seen by other users of the machine.
+fn read_if_dash(token: SecretString) -> anyhow::Result<SecretString> {
+    use secrecy::ExposeSecret as _;
+    if token.expose_secret() != "-" {
+        return Ok(token);
+    }
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(line.trim().to_owned().into())
+}

@@ -1,0 +1,339 @@
+//! The configuration: every setting is a flag and an environment variable.
+//!
+//! | variable | default | |
+//! | --- | --- | --- |
+//! | `DATABASE_URL` | required | `postgres://…` |
+//! | `AMQP_URL` | required | `amqp://…` or `amqps://…` |
+//! | `TEAMLEADER_ACCOUNT` | `default` | the account that this worker serves |
+//! | `TEAMLEADER_CLIENT_ID`, `TEAMLEADER_CLIENT_SECRET`, `TEAMLEADER_REDIRECT_URI` | required by `worker` | of the integration |
+//! | `TEAMLEADER_API_URI` | `https://api.focus.teamleader.eu` | |
+//! | `TEAMLEADER_AUTH_URI` | `https://focus.teamleader.eu` | |
+//! | `TEAMLEADER_REFRESH_TOKEN` | none | first token for a new database; ignored once one is stored |
+//! | `TEAMLEADER_RESOURCES` | all | comma-separated |
+//! | `TOKEN_ENCRYPTION_KEY` | required by `worker` | 32 bytes, base64; a comma-separated list: the first encrypts, all decrypt |
+//! | `HTTP_LISTEN` | `127.0.0.1:8080` | beyond loopback a token is required |
+//! | `HTTP_API_TOKEN` | none | |
+//! | `AMQP_PREFIX` | `teamleader` | of the names of exchanges and queues |
+//! | `AMQP_DECLARE` | `create` | `check`: never declare, only check |
+//! | `MIGRATE_ON_START` | `true` | `false`: refuse to start on an old schema |
+//! | `SYNC_SLICE` | `30s` | how long one delivery is worked on |
+//! | `SYNC_CONCURRENCY` | `auto` | API requests in flight |
+//! | `RATE_RESERVE` | `0` | requests of each minute left to others |
+//! | `SYNC_LOOKBACK` | `5m` | how far watermarks stay behind the API's clock |
+//! | `DETAIL_MAX_AGE` | `7d` | when details that no list vouches for are fetched again |
+//! | `RETENTION` | `90d` | runs and sent events older than it go |
+//! | `LOG_FORMAT` | `pretty` | `json` for machines |
+//! | `RUST_LOG` | `info` | |
+//!
+//! Each variable `X` that may hold a secret has a twin `X_FILE`, the name of a file that holds it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use secrecy::SecretString;
+
+use crate::amqp::topology::{Declare, Names};
+use crate::catalog::{self, RESOURCES, Resource};
+use crate::ids::Account;
+use crate::store::cipher::{Cipher, CipherError};
+use crate::teamleader::oauth::Integration;
+
+/// What is wrong with the configuration, and how to mend it. Never shows a value that may be secret.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A setting is missing.
+    #[error("{0} is not set: set it, or {0}_FILE to the name of a file that holds it")]
+    Missing(&'static str),
+    /// Both the variable and its twin are set.
+    #[error("{0} and {0}_FILE are both set: keep one")]
+    Both(&'static str),
+    /// A file cannot be read.
+    #[error("{0}_FILE: {1} cannot be read: {2}")]
+    File(&'static str, PathBuf, std::io::Error),
+    /// A setting cannot be used.
+    #[error("{0}: {1}")]
+    Invalid(&'static str, String),
+    /// The keys.
+    #[error(transparent)]
+    Key(#[from] CipherError),
+}
+
+/// Which account.
+#[derive(Args, Debug)]
+pub struct AccountArgs {
+    /// The account that is served: 1 to 64 of A-Z a-z 0-9 _ -
+    #[arg(long = "account", env = "TEAMLEADER_ACCOUNT", default_value = "default", value_name = "NAME")]
+    pub account: Account,
+}
+
+/// PostgreSQL.
+#[derive(Args, Debug)]
+pub struct DatabaseArgs {
+    /// PostgreSQL, as postgres://user:password@host:5432/database
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<SecretString>,
+    /// A file that holds it
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
+    database_url_file: Option<PathBuf>,
+}
+
+/// RabbitMQ.
+#[derive(Args, Debug)]
+pub struct AmqpArgs {
+    /// RabbitMQ, as amqp://user:password@host:5672/vhost
+    #[arg(long, env = "AMQP_URL", hide_env_values = true, value_name = "URL")]
+    amqp_url: Option<SecretString>,
+    /// A file that holds it
+    #[arg(long, env = "AMQP_URL_FILE", value_name = "FILE")]
+    amqp_url_file: Option<PathBuf>,
+    /// The beginning of the names of all exchanges and queues
+    #[arg(long, env = "AMQP_PREFIX", default_value = "teamleader", value_name = "NAME")]
+    amqp_prefix: String,
+    /// Whether to declare exchanges and queues, or only check that they are there
+    #[arg(long, env = "AMQP_DECLARE", default_value = "create", value_name = "HOW")]
+    pub amqp_declare: Declare,
+}
+
+/// The integration, as registered in Teamleader's marketplace.
+#[derive(Args, Debug)]
+pub struct IntegrationArgs {
+    /// Client id of the integration
+    #[arg(long, env = "TEAMLEADER_CLIENT_ID", hide_env_values = true, value_name = "ID")]
+    teamleader_client_id: Option<String>,
+    /// A file that holds it
+    #[arg(long, env = "TEAMLEADER_CLIENT_ID_FILE", value_name = "FILE")]
+    teamleader_client_id_file: Option<PathBuf>,
+    /// Client secret of the integration
+    #[arg(long, env = "TEAMLEADER_CLIENT_SECRET", hide_env_values = true, value_name = "SECRET")]
+    teamleader_client_secret: Option<SecretString>,
+    /// A file that holds it
+    #[arg(long, env = "TEAMLEADER_CLIENT_SECRET_FILE", value_name = "FILE")]
+    teamleader_client_secret_file: Option<PathBuf>,
+    /// Where Teamleader sends the user back to: this worker's /sync/oauth, as the browser reaches it
+    #[arg(long, env = "TEAMLEADER_REDIRECT_URI", value_name = "URL")]
+    teamleader_redirect_uri: Option<String>,
+    /// The API
+    #[arg(long, env = "TEAMLEADER_API_URI", default_value = "https://api.focus.teamleader.eu", value_name = "URL")]
+    teamleader_api_uri: String,
+    /// The authorization server
+    #[arg(long, env = "TEAMLEADER_AUTH_URI", default_value = "https://focus.teamleader.eu", value_name = "URL")]
+    teamleader_auth_uri: String,
+}
+
+/// How tokens are sealed.
+#[derive(Args, Debug)]
+pub struct KeyArgs {
+    /// Keys of 32 bytes in base64, comma-separated: the first encrypts tokens, all decrypt
+    #[arg(long, env = "TOKEN_ENCRYPTION_KEY", hide_env_values = true, value_name = "KEYS")]
+    token_encryption_key: Option<SecretString>,
+    /// A file that holds them
+    #[arg(long, env = "TOKEN_ENCRYPTION_KEY_FILE", value_name = "FILE")]
+    token_encryption_key_file: Option<PathBuf>,
+}
+
+/// The HTTP server.
+#[derive(Args, Debug)]
+pub struct HttpArgs {
+    /// Where the HTTP server listens; beyond loopback a token is required
+    #[arg(long, env = "HTTP_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    http_listen: SocketAddr,
+    /// The token that callers send as `Authorization: Bearer …`
+    #[arg(long, env = "HTTP_API_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    http_api_token: Option<SecretString>,
+    /// A file that holds it
+    #[arg(long, env = "HTTP_API_TOKEN_FILE", value_name = "FILE")]
+    http_api_token_file: Option<PathBuf>,
+}
+
+/// How the worker syncs.
+#[derive(Args, Debug)]
+pub struct SyncArgs {
+    /// First refresh token for a new database; ignored once one is stored
+    #[arg(long, env = "TEAMLEADER_REFRESH_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    teamleader_refresh_token: Option<SecretString>,
+    /// A file that holds it
+    #[arg(long, env = "TEAMLEADER_REFRESH_TOKEN_FILE", value_name = "FILE")]
+    teamleader_refresh_token_file: Option<PathBuf>,
+    /// What a request without resources syncs; all unless set
+    #[arg(long, env = "TEAMLEADER_RESOURCES", value_delimiter = ',', value_name = "NAMES")]
+    teamleader_resources: Vec<String>,
+    /// Bring the schema up to date at the start; false: refuse to start on an old one
+    #[arg(long, env = "MIGRATE_ON_START", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub migrate_on_start: bool,
+    /// How long one delivery is worked on before it is handed back to the queue
+    #[arg(long, env = "SYNC_SLICE", default_value = "30s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub sync_slice: Duration,
+    /// API requests in flight: auto, or a number
+    #[arg(long, env = "SYNC_CONCURRENCY", default_value = "auto", value_parser = parse_concurrency, value_name = "NUMBER")]
+    pub sync_concurrency: usize,
+    /// Requests of each minute that are left to other users of the integration
+    #[arg(long, env = "RATE_RESERVE", default_value_t = 0, value_name = "NUMBER")]
+    pub rate_reserve: u32,
+    /// How far watermarks stay behind the API's clock
+    #[arg(long, env = "SYNC_LOOKBACK", default_value = "5m", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub sync_lookback: Duration,
+    /// When details that no list vouches for are fetched again
+    #[arg(long, env = "DETAIL_MAX_AGE", default_value = "7d", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub detail_max_age: Duration,
+    /// Runs and sent events older than this are deleted
+    #[arg(long, env = "RETENTION", default_value = "90d", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub retention: Duration,
+}
+
+/// What `SYNC_CONCURRENCY=auto` stands for: enough that the API's latency does not keep the budget from being used.
+const AUTO_CONCURRENCY: usize = 8;
+
+fn parse_concurrency(text: &str) -> Result<usize, String> {
+    match text {
+        "auto" => Ok(AUTO_CONCURRENCY),
+        number => number
+            .parse()
+            .ok()
+            .filter(|n| (1..=64).contains(n))
+            .ok_or_else(|| "auto, or a number from 1 to 64".to_owned()),
+    }
+}
+
+impl DatabaseArgs {
+    /// `DATABASE_URL`.
+    pub fn url(&self) -> Result<SecretString, ConfigError> {
+        self.url_if_set()?.ok_or(ConfigError::Missing("DATABASE_URL"))
+    }
+
+    /// `DATABASE_URL`, where the command can do without.
+    pub fn url_if_set(&self) -> Result<Option<SecretString>, ConfigError> {
+        secret("DATABASE_URL", self.database_url.as_ref(), self.database_url_file.as_deref())
+    }
+}
+
+impl AmqpArgs {
+    /// `AMQP_URL`.
+    pub fn url(&self) -> Result<SecretString, ConfigError> {
+        secret("AMQP_URL", self.amqp_url.as_ref(), self.amqp_url_file.as_deref())?
+            .ok_or(ConfigError::Missing("AMQP_URL"))
+    }
+
+    /// The names of exchanges and queues.
+    pub fn names(&self, account: &Account) -> Result<Names, ConfigError> {
+        let prefix = &self.amqp_prefix;
+        let fits = (1..=100).contains(&prefix.len())
+            && prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            && !prefix.starts_with("amq.");
+        if !fits {
+            return Err(ConfigError::Invalid("AMQP_PREFIX", "1 to 100 of A-Z a-z 0-9 . _ -, and not amq.".to_owned()));
+        }
+        Ok(Names::new(prefix, account.clone()))
+    }
+}
+
+impl IntegrationArgs {
+    /// The integration, all of it.
+    pub fn integration(&self) -> Result<Integration, ConfigError> {
+        let client_id = match (&self.teamleader_client_id, &self.teamleader_client_id_file) {
+            (Some(_), Some(_)) => return Err(ConfigError::Both("TEAMLEADER_CLIENT_ID")),
+            (Some(id), None) => id.clone(),
+            (None, Some(file)) => read_file("TEAMLEADER_CLIENT_ID", file)?,
+            (None, None) => return Err(ConfigError::Missing("TEAMLEADER_CLIENT_ID")),
+        };
+        let client_secret = secret(
+            "TEAMLEADER_CLIENT_SECRET",
+            self.teamleader_client_secret.as_ref(),
+            self.teamleader_client_secret_file.as_deref(),
+        )?
+        .ok_or(ConfigError::Missing("TEAMLEADER_CLIENT_SECRET"))?;
+        let redirect_uri = self.teamleader_redirect_uri.as_deref().ok_or_else(|| {
+            let how = "not set: the address of this worker's /sync/oauth as the browser reaches it, as registered in the marketplace";
+            ConfigError::Invalid("TEAMLEADER_REDIRECT_URI", how.to_owned())
+        })?;
+        Ok(Integration {
+            client_id,
+            client_secret,
+            redirect_uri: http_url("TEAMLEADER_REDIRECT_URI", redirect_uri)?,
+            auth_uri: http_url("TEAMLEADER_AUTH_URI", &self.teamleader_auth_uri)?,
+            api_uri: http_url("TEAMLEADER_API_URI", &self.teamleader_api_uri)?,
+        })
+    }
+}
+
+impl KeyArgs {
+    /// The keys.
+    pub fn cipher(&self) -> Result<Cipher, ConfigError> {
+        let keys = secret(
+            "TOKEN_ENCRYPTION_KEY",
+            self.token_encryption_key.as_ref(),
+            self.token_encryption_key_file.as_deref(),
+        )?
+        .ok_or(ConfigError::Missing("TOKEN_ENCRYPTION_KEY"))?;
+        Ok(Cipher::new(&keys)?)
+    }
+}
+
+impl HttpArgs {
+    /// Where to listen, and the token, which is required beyond loopback.
+    pub fn listen(&self) -> Result<(SocketAddr, Option<SecretString>), ConfigError> {
+        let token = secret("HTTP_API_TOKEN", self.http_api_token.as_ref(), self.http_api_token_file.as_deref())?;
+        if token.is_none() && !self.http_listen.ip().is_loopback() {
+            let how = format!("{} can be reached from other machines: set HTTP_API_TOKEN too", self.http_listen);
+            return Err(ConfigError::Invalid("HTTP_LISTEN", how));
+        }
+        Ok((self.http_listen, token))
+    }
+}
+
+impl SyncArgs {
+    /// The resources that a request without any syncs.
+    pub fn resources(&self) -> Result<Vec<&'static Resource>, ConfigError> {
+        let names: Vec<&str> =
+            self.teamleader_resources.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
+        if names.is_empty() {
+            return Ok(RESOURCES.iter().collect());
+        }
+        let unknown = |name: &str| {
+            ConfigError::Invalid(
+                "TEAMLEADER_RESOURCES",
+                format!("there is no resource {name:?}; there are {}", catalog::names()),
+            )
+        };
+        names.into_iter().map(|name| catalog::find(name).ok_or_else(|| unknown(name))).collect()
+    }
+
+    /// The first refresh token, if one is given.
+    pub fn first_refresh_token(&self) -> Result<Option<SecretString>, ConfigError> {
+        let (value, file) = (self.teamleader_refresh_token.as_ref(), self.teamleader_refresh_token_file.as_deref());
+        secret("TEAMLEADER_REFRESH_TOKEN", value, file)
+    }
+}
+
+/// A secret from the variable or from the file that its twin names. An empty one counts as not set.
+fn secret(
+    name: &'static str,
+    value: Option<&SecretString>,
+    file: Option<&Path>,
+) -> Result<Option<SecretString>, ConfigError> {
+    use secrecy::ExposeSecret as _;
+    let value = value.filter(|value| !value.expose_secret().is_empty());
+    match (value, file) {
+        (Some(_), Some(_)) => Err(ConfigError::Both(name)),
+        (Some(value), None) => Ok(Some(value.clone())),
+        (None, Some(file)) => Ok(Some(read_file(name, file)?.into())),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The text of a file, without the line end that editors add.
+fn read_file(name: &'static str, file: &Path) -> Result<String, ConfigError> {
+    let text = std::fs::read_to_string(file).map_err(|error| ConfigError::File(name, file.to_owned(), error))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn http_url(name: &'static str, text: &str) -> Result<String, ConfigError> {
+    let url = reqwest::Url::parse(text)
+        .map_err(|error| ConfigError::Invalid(name, format!("not a URL like https://host/path: {error}")))?;
+    if matches!(url.scheme(), "http" | "https") && url.has_host() {
+        Ok(text.to_owned())
+    } else {
+        Err(ConfigError::Invalid(name, "a URL that begins with http:// or https://".to_owned()))
+    }
+}

@@ -1,0 +1,51 @@
+//! Errors as RFC 9457 problem details.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use tracing::error;
+
+use crate::amqp::link::AmqpError;
+use crate::store::pool::StoreError;
+
+/// What went wrong, for the caller.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    detail: String,
+}
+
+impl Problem {
+    /// A problem with these words.
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into() }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        error!(%error, "A request over HTTP failed on the database");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the database cannot be used now: see the worker's log")
+    }
+}
+
+impl From<AmqpError> for Problem {
+    fn from(error: AmqpError) -> Self {
+        error!(%error, "A request over HTTP failed on the broker");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "RabbitMQ cannot be used now: see the worker's log")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("error"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        let mut response = (self.status, axum::Json(body)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}

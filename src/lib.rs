@@ -1,0 +1,24 @@
+//! teamleader2db keeps a PostgreSQL copy of a Teamleader Focus account, driven by requests on RabbitMQ.
+//!
+//! ARCHITECTURE.md has the map. Imports run down: `cli → app → {worker, relay, http} → {amqp, sync} → {store, teamleader} →
+//! {message, catalog, retry}`.
+
+mod amqp;
+mod app;
+mod authorize;
+mod catalog;
+pub mod cli;
+mod config;
+mod doctor;
+mod http;
+mod ids;
+mod message;
+mod relay;
+mod request;
+mod retry;
+mod status;
+mod store;
+mod sync;
+mod teamleader;
+mod telemetry;
+mod worker;

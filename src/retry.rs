@@ -1,0 +1,166 @@
+//! When to try again: verdicts and delays. A leaf, used by all.
+//!
+//! The only file that names the `backoff` crate.
+
+use std::time::Duration;
+
+use backoff::ExponentialBackoff;
+use backoff::backoff::Backoff as _;
+
+/// Why a request to the API did not bring what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection, or one that broke before the whole answer had come.
+    Network,
+    /// No answer in time.
+    Timeout,
+    /// 5xx: their side.
+    Server,
+    /// A 2xx answer that is not the JSON it should be: cut short, or an HTML page of a proxy.
+    Malformed,
+    /// 429, with the time until the earliest moment at which a request can succeed.
+    RateLimited(Duration),
+    /// 401: the access token is missing, expired or revoked.
+    Unauthorized,
+    /// 403: a scope is missing, or the module is not in the customer's plan.
+    Forbidden,
+    /// 404: gone.
+    NotFound,
+    /// Any other 4xx: the request itself is wrong, and stays wrong.
+    Rejected,
+}
+
+/// What to do about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try again after the next delay of the policy, within its time budget.
+    Backoff,
+    /// Try again after this time; it does not count against the budget.
+    After(Duration),
+    /// Try once more with another access token.
+    NewToken,
+    /// Trying again cannot help.
+    Never,
+}
+
+impl Failure {
+    /// The verdict on this failure (rule: transient ones only are tried again).
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::Network | Self::Timeout | Self::Server | Self::Malformed => Verdict::Backoff,
+            Self::RateLimited(wait) => Verdict::After(wait),
+            Self::Unauthorized => Verdict::NewToken,
+            Self::Forbidden | Self::NotFound | Self::Rejected => Verdict::Never,
+        }
+    }
+}
+
+/// Exponential delays with jitter, and the time after which to give up.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// The first delay; each is then twice the last.
+    pub initial: Duration,
+    /// No delay is longer.
+    pub longest: Duration,
+    /// No try begins later than this after the first; `None`: for ever.
+    pub budget: Option<Duration>,
+}
+
+/// Requests to the API: 0.5, 1, 2, 4, 8, 8 s, each ± 50 %, for 25 s in all.
+///
+/// Shorter than a slice, so that an API that is down is handed to a delay queue and not slept out with a message in hand.
+pub const API: Policy = Policy {
+    initial: Duration::from_millis(500),
+    longest: Duration::from_secs(8),
+    budget: Some(Duration::from_secs(25)),
+};
+
+/// Connecting to the broker or the database: 0.25, 0.5, 1, 2, 4, 5, 5 … s, each ± 50 %, for ever.
+pub const RECONNECT: Policy =
+    Policy { initial: Duration::from_millis(250), longest: Duration::from_secs(5), budget: None };
+
+/// Storing a fresh token pair: 0.1, 0.2, 0.4 … 2 s, each ± 50 %, for 20 s; then it is parked.
+pub const STORE_TOKEN: Policy = Policy {
+    initial: Duration::from_millis(100),
+    longest: Duration::from_secs(2),
+    budget: Some(Duration::from_secs(20)),
+};
+
+/// The delay queues, in seconds, one for each further wait of a run: the API stays down, the run waits longer.
+pub const DELAY_STEPS: [u32; 5] = [10, 60, 300, 900, 3600];
+
+/// How often in a row a run waits in a delay queue before it gives up: about 10 hours with [`DELAY_STEPS`].
+pub const MAX_WAITS: i32 = 13;
+
+/// The delay in seconds for the given number of earlier waits in a row.
+pub fn delay_step(earlier_waits: i32) -> u32 {
+    let last = DELAY_STEPS.len() - 1;
+    DELAY_STEPS[usize::try_from(earlier_waits).unwrap_or(0).min(last)]
+}
+
+/// The delays of one operation that is tried again and again.
+#[derive(Debug)]
+pub struct Delays(ExponentialBackoff);
+
+impl Policy {
+    /// Begins: the budget counts from now.
+    pub fn begin(&self) -> Delays {
+        let mut delays = ExponentialBackoff {
+            initial_interval: self.initial,
+            current_interval: self.initial,
+            max_interval: self.longest,
+            multiplier: 2.0,
+            randomization_factor: 0.5,
+            max_elapsed_time: self.budget,
+            ..ExponentialBackoff::default()
+        };
+        delays.reset();
+        Delays(delays)
+    }
+}
+
+impl Delays {
+    /// The next delay, or `None` when the budget is spent.
+    pub fn next_delay(&mut self) -> Option<Duration> {
+        self.0.next_backoff()
+    }
+
+    /// Begins anew, after a success.
+    pub fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_transient_failures_are_tried_again() {
+        for transient in [Failure::Network, Failure::Timeout, Failure::Server, Failure::Malformed] {
+            assert_eq!(transient.verdict(), Verdict::Backoff);
+        }
+        for lasting in [Failure::Forbidden, Failure::NotFound, Failure::Rejected] {
+            assert_eq!(lasting.verdict(), Verdict::Never);
+        }
+        let wait = Duration::from_secs(7);
+        assert_eq!(Failure::RateLimited(wait).verdict(), Verdict::After(wait));
+    }
+
+    #[test]
+    fn delays_double_with_jitter_and_stay_below_the_longest() {
+        let mut delays = RECONNECT.begin();
+        let mut expected = 0.25;
+        for _ in 0..8 {
+            let delay = delays.next_delay().expect("no budget").as_secs_f64();
+            assert!((expected * 0.49..=expected * 1.51).contains(&delay), "{delay} for {expected}");
+            expected = f64::min(expected * 2.0, 5.0);
+        }
+    }
+
+    #[test]
+    fn waits_grow_and_then_stay() {
+        let steps: Vec<u32> = (0..7).map(delay_step).collect();
+        assert_eq!(steps, [10, 60, 300, 900, 3600, 3600, 3600]);
+    }
+}

@@ -1,0 +1,105 @@
+//! Sealing of tokens: XChaCha20-Poly1305 with a random nonce, bound to what the sealed text is for.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use secrecy::{ExposeSecret, SecretString};
+
+const NONCE_BYTES: usize = 24;
+
+/// Why sealing or opening failed. Shows neither key nor text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CipherError {
+    /// A key is not 32 bytes in base64.
+    #[error(
+        "TOKEN_ENCRYPTION_KEY is a comma-separated list of keys of 32 bytes in base64: make one with `head -c 32 /dev/urandom | base64`"
+    )]
+    BadKey,
+    /// The system has no randomness, or the text is too long.
+    #[error("the token could not be sealed")]
+    Seal,
+    /// No key opens it.
+    #[error(
+        "a stored token cannot be opened with any key of TOKEN_ENCRYPTION_KEY: add the key that sealed it to the list, or authorize again"
+    )]
+    Open,
+}
+
+/// The keys: the first seals, all open.
+#[derive(Clone)]
+pub struct Cipher(Vec<XChaCha20Poly1305>);
+
+impl std::fmt::Debug for Cipher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cipher").field("keys", &self.0.len()).finish()
+    }
+}
+
+impl Cipher {
+    /// Reads `TOKEN_ENCRYPTION_KEY`.
+    pub fn new(keys: &SecretString) -> Result<Self, CipherError> {
+        let keys: Result<Vec<_>, _> = keys
+            .expose_secret()
+            .split(',')
+            .map(|key| {
+                let key = STANDARD.decode(key.trim()).map_err(|_| CipherError::BadKey)?;
+                XChaCha20Poly1305::new_from_slice(&key).map_err(|_| CipherError::BadKey)
+            })
+            .collect();
+        Ok(Self(keys?))
+    }
+
+    /// Seals `text`; only the same `purpose` opens it.
+    pub fn seal(&self, text: &str, purpose: &str) -> Result<Vec<u8>, CipherError> {
+        let nonce = XNonce::try_generate().map_err(|_| CipherError::Seal)?;
+        let payload = Payload { msg: text.as_bytes(), aad: purpose.as_bytes() };
+        let key = self.0.first().ok_or(CipherError::BadKey)?;
+        let sealed = key.encrypt(&nonce, payload).map_err(|_| CipherError::Seal)?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    /// Opens what was sealed for this `purpose`.
+    pub fn open(&self, sealed: &[u8], purpose: &str) -> Result<SecretString, CipherError> {
+        let (nonce, body) = sealed.split_at_checked(NONCE_BYTES).ok_or(CipherError::Open)?;
+        let nonce = XNonce::try_from(nonce).map_err(|_| CipherError::Open)?;
+        let payload = || Payload { msg: body, aad: purpose.as_bytes() };
+        let opened = self.0.iter().find_map(|key| key.decrypt(&nonce, payload()).ok()).ok_or(CipherError::Open)?;
+        String::from_utf8(opened).map(SecretString::from).map_err(|_| CipherError::Open)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cipher(keys: &[u8]) -> Cipher {
+        let list: Vec<String> = keys.iter().map(|byte| STANDARD.encode([*byte; 32])).collect();
+        Cipher::new(&list.join(",").into()).expect("valid keys")
+    }
+
+    #[test]
+    fn only_the_same_purpose_and_an_untouched_text_open() {
+        let cipher = cipher(&[1]);
+        let mut sealed = cipher.seal("token", "acme/1").expect("sealed");
+        assert_eq!(cipher.open(&sealed, "acme/1").expect("opened").expose_secret(), "token");
+        assert_eq!(cipher.open(&sealed, "acme/2").err(), Some(CipherError::Open));
+        sealed[30] ^= 1;
+        assert_eq!(cipher.open(&sealed, "acme/1").err(), Some(CipherError::Open));
+        assert_eq!(cipher.open(b"short", "acme/1").err(), Some(CipherError::Open));
+    }
+
+    #[test]
+    fn after_a_rotation_the_old_key_still_opens() {
+        let sealed = cipher(&[1]).seal("token", "p").expect("sealed");
+        assert!(cipher(&[2, 1]).open(&sealed, "p").is_ok());
+        assert!(cipher(&[2]).open(&sealed, "p").is_err());
+    }
+
+    #[test]
+    fn a_key_of_the_wrong_length_is_refused() {
+        for bad in ["", "c2hvcnQ=", "not base64!"] {
+            assert_eq!(Cipher::new(&bad.to_owned().into()).err(), Some(CipherError::BadKey), "{bad}");
+        }
+    }
+}

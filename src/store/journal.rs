@@ -1,0 +1,523 @@
+//! The journal of runs: claims, checkpoints, and the end. Progress never moves back.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use uuid::Uuid;
+
+use super::outbox::{self, Reply};
+use super::pool::StoreError;
+use super::{lease, report};
+use crate::catalog::{self, Resource};
+use crate::ids::{Account, Epoch, RunId};
+use crate::message::{Event, Parameters, RunReport, RunStatus};
+
+/// Claims without progress after which a run is given up: it crashes whoever works on it.
+pub const MAX_ATTEMPTS: i32 = 5;
+
+/// What a delivery means.
+#[derive(Debug)]
+pub enum Claim {
+    /// A run that begins.
+    Fresh(Run),
+    /// A run that goes on from its checkpoint.
+    Resumed(Run),
+    /// The run is finished; its event is in the outbox again.
+    AlreadyDone,
+    /// Another delivery carries the run on; this one is dropped. Its reply address is kept.
+    Superseded,
+    /// The id belongs to a run with other parameters.
+    Conflict,
+    /// The run was claimed too often without progress, and is now finished as failed; its event is in the outbox.
+    GivenUp,
+}
+
+/// A run as a slice works on it.
+#[derive(Debug)]
+pub struct Run {
+    /// The request's id.
+    pub id: RunId,
+    /// What was asked for.
+    pub parameters: Parameters,
+    /// The number of the delivery that works on it.
+    pub slice: i32,
+    /// Earlier waits in a row.
+    pub waits: i32,
+    /// When it was first claimed.
+    pub started_at: DateTime<Utc>,
+    /// The resources, in order.
+    pub steps: Vec<Step>,
+}
+
+/// What a step is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading the list.
+    List,
+    /// Asking for what a complete pass did not see.
+    Sweep,
+    /// Asking for details.
+    Detail,
+    /// Nothing more.
+    Done,
+}
+
+impl Phase {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Sweep => "sweep",
+            Self::Detail => "detail",
+            Self::Done => "done",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, StoreError> {
+        [Self::List, Self::Sweep, Self::Detail, Self::Done]
+            .into_iter()
+            .find(|phase| phase.as_str() == text)
+            .ok_or_else(|| StoreError::Corrupt(format!("the phase {text:?} of a step")))
+    }
+}
+
+/// A resource of a run.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The resource.
+    pub resource: &'static Resource,
+    /// What it is doing.
+    pub phase: Phase,
+    /// The `updated_since` of an incremental pass; `None`: a complete pass.
+    pub since: Option<DateTime<Utc>>,
+    /// Where in the phase to go on; null at its beginning. Only the phase's own code reads it.
+    pub position: Value,
+    /// `completed`, `skipped`, `failed`, once done.
+    pub status: Option<&'static str>,
+    /// Counts, as they go into the report.
+    pub counts: Counts,
+    /// How many records the API said that the list holds.
+    pub matches: Option<i64>,
+    /// Whether the pass is proven complete.
+    pub verified: bool,
+    /// The API's clock when the pass began.
+    pub clock: Option<DateTime<Utc>>,
+    /// Why it failed or was skipped.
+    pub error: Option<String>,
+}
+
+/// The counts of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Distinct records that the list told.
+    pub listed: i64,
+    /// Rows that were not there before.
+    pub created: i64,
+    /// Rows whose list item differed.
+    pub updated: i64,
+    /// Records whose row was equal already.
+    pub unchanged: i64,
+    /// Rows marked deleted.
+    pub deleted: i64,
+    /// Rows whose detail was merged.
+    pub detailed: i64,
+    /// Characters that jsonb refuses.
+    pub replaced: i64,
+}
+
+impl Step {
+    /// At the beginning.
+    pub fn new(resource: &'static Resource, since: Option<DateTime<Utc>>) -> Self {
+        Self {
+            resource,
+            phase: Phase::List,
+            since,
+            position: Value::Null,
+            status: None,
+            counts: Counts::default(),
+            matches: None,
+            verified: false,
+            clock: None,
+            error: None,
+        }
+    }
+
+    /// Goes to the beginning of another phase.
+    pub fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.position = Value::Null;
+    }
+
+    /// Ends it.
+    pub fn end(&mut self, status: &'static str, error: Option<String>) {
+        self.enter(Phase::Done);
+        self.status = Some(status);
+        self.error = error;
+    }
+}
+
+/// A delivery that wants to work on a run.
+#[derive(Debug)]
+pub struct Delivered<'a> {
+    /// The request's id.
+    pub id: RunId,
+    /// What it asks for.
+    pub parameters: &'a Parameters,
+    /// The header `slice`.
+    pub slice: i32,
+    /// Where the final event goes, besides the exchange.
+    pub reply: Reply,
+}
+
+/// Claims the run of a delivery, in one transaction. `plan` makes the steps of a run that begins, from the watermarks.
+pub async fn claim(
+    pool: &PgPool,
+    account: &Account,
+    epoch: Epoch,
+    delivered: &Delivered<'_>,
+    plan: impl FnOnce(&[(String, DateTime<Utc>)]) -> Vec<Step>,
+) -> Result<Claim, StoreError> {
+    let mut tx = lease::begin(pool, account, epoch).await?;
+    let id = delivered.id;
+    let known = sqlx::query!(
+        "select request, status, slice, attempts, waits, replies, started_at, event
+         from teamleader2db.sync_run where account = $1 and id = $2 for update",
+        account.as_str(),
+        id.0
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let request = json!(delivered.parameters);
+    let Some(known) = known else {
+        let run = begin_run(&mut tx, account, delivered, &request, plan).await?;
+        tx.commit().await?;
+        return Ok(Claim::Fresh(run));
+    };
+    if known.request != request {
+        return Ok(Claim::Conflict);
+    }
+    let mut replies: Vec<Reply> = from_json(known.replies)?;
+    if !replies.contains(&delivered.reply) {
+        replies.push(delivered.reply.clone());
+        let added = json!(replies);
+        sqlx::query!(
+            "update teamleader2db.sync_run set replies = $3 where account = $1 and id = $2",
+            account.as_str(),
+            id.0,
+            added
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
+    if known.status != RunStatus::Running.as_str() {
+        let report: RunReport = from_json(known.event.unwrap_or_default())?;
+        outbox::put(&mut tx, account, &Event::of_run(&report), std::slice::from_ref(&delivered.reply)).await?;
+        tx.commit().await?;
+        return Ok(Claim::AlreadyDone);
+    }
+    if delivered.slice < known.slice {
+        tx.commit().await?;
+        return Ok(Claim::Superseded);
+    }
+    sqlx::query!(
+        "update teamleader2db.sync_run set slice = $3, attempts = attempts + 1 where account = $1 and id = $2",
+        account.as_str(),
+        id.0,
+        delivered.slice,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let mut run = Run {
+        id,
+        parameters: delivered.parameters.clone(),
+        slice: delivered.slice,
+        waits: known.waits,
+        started_at: known.started_at,
+        steps: load_steps(&mut tx, account, id).await?,
+    };
+    if known.attempts >= MAX_ATTEMPTS {
+        let why = format!(
+            "the run was begun {MAX_ATTEMPTS} times without progress and is given up: look in the worker's log for why it ended"
+        );
+        finish_in(&mut tx, account, &mut run, Some(why)).await?;
+        tx.commit().await?;
+        return Ok(Claim::GivenUp);
+    }
+    tx.commit().await?;
+    Ok(Claim::Resumed(run))
+}
+
+async fn begin_run(
+    tx: &mut PgConnection,
+    account: &Account,
+    delivered: &Delivered<'_>,
+    request: &Value,
+    plan: impl FnOnce(&[(String, DateTime<Utc>)]) -> Vec<Step>,
+) -> Result<Run, StoreError> {
+    let replies = json!([delivered.reply]);
+    let started_at = sqlx::query_scalar!(
+        "insert into teamleader2db.sync_run (account, id, request, slice, attempts, replies)
+         values ($1, $2, $3, $4, 1, $5) returning started_at",
+        account.as_str(),
+        delivered.id.0,
+        request,
+        delivered.slice,
+        replies,
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let watermarks: Vec<(String, DateTime<Utc>)> = sqlx::query!(
+        r#"select resource, watermark as "watermark!" from teamleader2db.cursor where account = $1 and watermark is not null"#,
+        account.as_str()
+    )
+    .fetch_all(&mut *tx)
+    .await?
+    .into_iter()
+    .map(|row| (row.resource, row.watermark))
+    .collect();
+    let steps = plan(&watermarks);
+    let resources: Vec<String> = steps.iter().map(|step| step.resource.name.to_owned()).collect();
+    let since: Vec<Option<DateTime<Utc>>> = steps.iter().map(|step| step.since).collect();
+    sqlx::query!(
+        "insert into teamleader2db.sync_step (account, run_id, resource, ordinal, phase, since)
+         select $1, $2, resource, ordinal, 'list', since
+         from unnest($3::text[], $4::timestamptz[]) with ordinality as planned (resource, since, ordinal)",
+        account.as_str(),
+        delivered.id.0,
+        &resources,
+        &since as &[Option<DateTime<Utc>>],
+    )
+    .execute(&mut *tx)
+    .await?;
+    let run = Run {
+        id: delivered.id,
+        parameters: delivered.parameters.clone(),
+        slice: delivered.slice,
+        waits: 0,
+        started_at,
+        steps,
+    };
+    let report = report::of_run(account, &run, RunStatus::Running, 0, None);
+    outbox::put(
+        tx,
+        account,
+        &Event::started(&report),
+        std::slice::from_ref(&Reply { reply_to: None, correlation_id: delivered.reply.correlation_id.clone() }),
+    )
+    .await?;
+    Ok(run)
+}
+
+async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> Result<Vec<Step>, StoreError> {
+    let rows = sqlx::query!(
+        "select resource, phase, status, since, position, listed, created, updated, unchanged, deleted, detailed, matches,
+             verified, replaced, clock, error
+         from teamleader2db.sync_step where account = $1 and run_id = $2 order by ordinal",
+        account.as_str(),
+        id.0
+    )
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let resource = catalog::find(&row.resource)
+                .ok_or_else(|| StoreError::Corrupt(format!("a step of the unknown resource {:?}", row.resource)))?;
+            Ok(Step {
+                resource,
+                phase: Phase::parse(&row.phase)?,
+                since: row.since,
+                position: row.position.unwrap_or_default(),
+                status: row
+                    .status
+                    .as_deref()
+                    .and_then(|text| ["completed", "skipped", "failed"].into_iter().find(|s| *s == text)),
+                counts: Counts {
+                    listed: row.listed,
+                    created: row.created,
+                    updated: row.updated,
+                    unchanged: row.unchanged,
+                    deleted: row.deleted,
+                    detailed: row.detailed,
+                    replaced: row.replaced,
+                },
+                matches: row.matches,
+                verified: row.verified.unwrap_or(false),
+                clock: row.clock,
+                error: row.error,
+            })
+        })
+        .collect()
+}
+
+/// Writes how far a step has come, in the transaction of the rows that it has merged. The run has made progress.
+pub async fn checkpoint(
+    tx: &mut Transaction<'_, Postgres>,
+    account: &Account,
+    run: RunId,
+    step: &Step,
+    api_requests: i64,
+) -> Result<(), StoreError> {
+    let counts = &step.counts;
+    sqlx::query!(
+        "update teamleader2db.sync_step
+         set phase = $4, status = $5, position = $6, listed = $7, created = $8, updated = $9, unchanged = $10, deleted = $11,
+             detailed = $12, matches = $13, verified = $14, replaced = $15, clock = $16, error = $17
+         where account = $1 and run_id = $2 and resource = $3",
+        account.as_str(),
+        run.0,
+        step.resource.name,
+        step.phase.as_str(),
+        step.status,
+        step.position,
+        counts.listed,
+        counts.created,
+        counts.updated,
+        counts.unchanged,
+        counts.deleted,
+        counts.detailed,
+        step.matches,
+        step.verified,
+        counts.replaced,
+        step.clock,
+        step.error,
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!(
+        "update teamleader2db.sync_run set attempts = 0, waits = 0, api_requests = api_requests + $3 where account = $1 and id = $2",
+        account.as_str(),
+        run.0,
+        api_requests,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// The copy of the request with this slice is confirmed by the broker: only it may work on the run from now on.
+pub async fn hand_back(
+    pool: &PgPool,
+    account: &Account,
+    epoch: Epoch,
+    run: RunId,
+    slice: i32,
+    waited: bool,
+) -> Result<(), StoreError> {
+    let mut tx = lease::begin(pool, account, epoch).await?;
+    sqlx::query!(
+        "update teamleader2db.sync_run set slice = $3, attempts = 0, waits = waits + $4 where account = $1 and id = $2",
+        account.as_str(),
+        run.0,
+        slice,
+        i32::from(waited),
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Finishes a run: its status, the resources' last success, and the final event, in one transaction. An `error` of the run as a
+/// whole makes it `failed`, whatever its resources did.
+pub async fn finish(
+    pool: &PgPool,
+    account: &Account,
+    epoch: Epoch,
+    run: &mut Run,
+    api_requests: i64,
+    error: Option<String>,
+) -> Result<RunReport, StoreError> {
+    let mut tx = lease::begin(pool, account, epoch).await?;
+    sqlx::query!(
+        "update teamleader2db.sync_run set api_requests = api_requests + $3 where account = $1 and id = $2",
+        account.as_str(),
+        run.id.0,
+        api_requests,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let report = finish_in(&mut tx, account, run, error).await?;
+    tx.commit().await?;
+    Ok(report)
+}
+
+async fn finish_in(
+    tx: &mut PgConnection,
+    account: &Account,
+    run: &mut Run,
+    error: Option<String>,
+) -> Result<RunReport, StoreError> {
+    for step in run.steps.iter_mut().filter(|step| step.status.is_none()) {
+        step.end("failed", Some(error.clone().unwrap_or_else(|| "the run ended before it was done".to_owned())));
+    }
+    let failed = run.steps.iter().filter(|step| step.status == Some("failed")).count();
+    let status = match failed {
+        _ if error.is_some() => RunStatus::Failed,
+        0 => RunStatus::Completed,
+        all if all == run.steps.len() => RunStatus::Failed,
+        _ => RunStatus::Partial,
+    };
+    let row = sqlx::query!(
+        "update teamleader2db.sync_run set status = $3, finished_at = now(), error = $4 where account = $1 and id = $2
+         returning api_requests, finished_at, replies",
+        account.as_str(),
+        run.id.0,
+        status.as_str(),
+        error,
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let mut report = report::of_run(account, run, status, row.api_requests, error);
+    report.finished_at = row.finished_at;
+    let completed = |full: bool| -> Vec<String> {
+        let wanted =
+            run.steps.iter().filter(|step| step.status == Some("completed") && (!full || step.since.is_none()));
+        wanted.map(|step| step.resource.name.to_owned()).collect()
+    };
+    sqlx::query!(
+        "insert into teamleader2db.cursor as c (account, resource, last_success_at, last_full_at)
+         select $1, resource, now(), case when resource = any($3) then now() end from unnest($2::text[]) as done (resource)
+         on conflict (account, resource) do update set
+             last_success_at = excluded.last_success_at, last_full_at = coalesce(excluded.last_full_at, c.last_full_at)",
+        account.as_str(),
+        &completed(false),
+        &completed(true),
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!("delete from teamleader2db.sync_page where account = $1 and run_id = $2", account.as_str(), run.id.0)
+        .execute(&mut *tx)
+        .await?;
+    let kept = json!(report);
+    sqlx::query!(
+        "update teamleader2db.sync_run set event = $3 where account = $1 and id = $2",
+        account.as_str(),
+        run.id.0,
+        kept
+    )
+    .execute(&mut *tx)
+    .await?;
+    let replies: Vec<Reply> = from_json(row.replies)?;
+    outbox::put(tx, account, &Event::of_run(&report), &replies).await?;
+    Ok(report)
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, StoreError> {
+    serde_json::from_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// Puts the final event of a request that never became a run into the outbox. `seed` is made from the message, and the event's id
+/// from it: the same message refused again has the same event.
+pub async fn refuse(
+    pool: &PgPool,
+    account: &Account,
+    id: Uuid,
+    seed: Uuid,
+    reason: &str,
+    reply: Reply,
+) -> Result<(), StoreError> {
+    let mut tx = pool.begin().await?;
+    let event = Event::of_refusal(&RunReport::refused(account, id, reason), seed);
+    outbox::put(&mut tx, account, &event, &[reply]).await?;
+    tx.commit().await?;
+    Ok(())
+}

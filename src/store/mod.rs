@@ -1,0 +1,11 @@
+//! The database: records, the journal of runs, tokens and the outbox. Knows nothing of the broker.
+
+pub mod cipher;
+pub mod journal;
+pub mod lease;
+pub mod outbox;
+pub mod pool;
+pub mod records;
+pub mod report;
+pub mod retention;
+pub mod tokens;

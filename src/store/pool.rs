@@ -1,0 +1,101 @@
+//! Connections to PostgreSQL, the schema's version, and what can go wrong.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::PgPool;
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+/// The migrations, which the binary carries.
+static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// Connections of one process: a slice, the relay, the token and the HTTP endpoints use one each at most.
+const MAX_CONNECTIONS: u32 = 8;
+
+/// How long to wait for a free connection, or a new one.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the database did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A newer slice holds the lease: stop, and write nothing more.
+    #[error("another worker has taken over (a newer epoch holds the lease)")]
+    Fenced,
+    /// The schema is older than this program.
+    #[error("the database's schema is not up to date: run `teamleader2db migrate`, or set MIGRATE_ON_START=true")]
+    OldSchema,
+    /// The schema is newer than this program, or was changed by hand.
+    #[error("the migrations do not fit the database: {0}. Run a program at least as new as the one that migrated it")]
+    Migration(#[from] MigrateError),
+    /// What stands in a row is not what this program wrote.
+    #[error("the database holds what this program did not write: {0}")]
+    Corrupt(String),
+    /// A value that is sealed cannot be opened or made.
+    #[error("{0}")]
+    Sealed(#[from] super::cipher::CipherError),
+    /// The tokens could not be read or written.
+    #[error("the token store: {0}")]
+    Tokens(String),
+    /// PostgreSQL, or the way to it.
+    #[error("PostgreSQL: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Prepares connections to `url`. Does not connect yet.
+///
+/// Each session ends a transaction that idles for 10 s, so that a frozen process cannot hold the lease's row against the next.
+pub fn connect(url: &SecretString) -> Result<PgPool, StoreError> {
+    let options: PgConnectOptions = url.expose_secret().parse()?;
+    let options = options.application_name("teamleader2db").options([
+        ("idle_in_transaction_session_timeout", "10s"),
+        ("lock_timeout", "20s"),
+        ("statement_timeout", "120s"),
+    ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy_with(options))
+}
+
+/// Brings the schema up to date. Two processes at once are no harm: one waits for the other.
+pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
+    Ok(MIGRATOR.run(pool).await?)
+}
+
+/// Checks that the schema is up to date, without changing anything.
+pub async fn check_schema(pool: &PgPool) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await?;
+    let applied = connection.list_applied_migrations("_sqlx_migrations").await;
+    let Ok(applied) = applied else {
+        // The table is missing, or the connection: the next statement tells which.
+        sqlx::query("select 1").execute(pool).await?;
+        return Err(StoreError::OldSchema);
+    };
+    let known: Vec<i64> = MIGRATOR.iter().map(|migration| migration.version).collect();
+    let missing = known.iter().any(|version| !applied.iter().any(|done| done.version == *version));
+    if missing { Err(StoreError::OldSchema) } else { Ok(()) }
+}
+
+impl StoreError {
+    /// Whether the server, or the way to it, is gone: waiting may help.
+    pub fn is_lost_connection(&self) -> bool {
+        let error = match self {
+            Self::Database(error) | Self::Migration(MigrateError::Execute(error)) => error,
+            Self::Fenced
+            | Self::OldSchema
+            | Self::Migration(_)
+            | Self::Corrupt(_)
+            | Self::Sealed(_)
+            | Self::Tokens(_) => {
+                return false;
+            }
+        };
+        match error {
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+            // 57P03: the server is starting up or shutting down.
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| code == "57P03"),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! The rows: merged set-wise, one statement a batch, and only where they differ.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::pool::StoreError;
+use crate::catalog::Resource;
+use crate::ids::{Account, RunId};
+use crate::teamleader::answer::Record;
+
+/// What a merged page changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Rows that were not there before.
+    pub created: i64,
+    /// Rows whose list item differed, or that had been deleted.
+    pub updated: i64,
+    /// Records whose row was equal already.
+    pub unchanged: i64,
+}
+
+/// A place in the work list of details, which is sorted by time and id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// `listed_at` or `detail_at` of the row.
+    pub at: DateTime<Utc>,
+    /// Its id.
+    pub id: Uuid,
+}
+
+/// Which rows want their detail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Missing or older than the list item.
+    Stale,
+    /// Not fetched since this time: `refetch`.
+    OlderThan(DateTime<Utc>),
+}
+
+/// Merges a page of list items. A row changes only where the hash differs and the content is not older.
+///
+/// `touch`: the source says that each of these records changed, and its list item cannot show it: equal ones
+/// are marked, so that their detail is stale.
+pub async fn merge_page(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    records: &[Record],
+    touch: bool,
+) -> Result<Merged, StoreError> {
+    // A page that shifted while it was made can tell a record twice; the last one counts.
+    let by_id: HashMap<Uuid, &Record> = records.iter().map(|record| (record.id, record)).collect();
+    let ids: Vec<Uuid> = by_id.keys().copied().collect();
+    let known: HashMap<Uuid, (Vec<u8>, bool)> = sqlx::query!(
+        r#"select id, list_hash, deleted_at is not null as "deleted!" from teamleader.record
+         where resource = $1 and account = $2 and id = any($3)"#,
+        resource.name,
+        account.as_str(),
+        &ids,
+    )
+    .fetch_all(&mut *tx)
+    .await?
+    .into_iter()
+    .map(|row| (row.id, (row.list_hash, row.deleted)))
+    .collect();
+    let equal = |record: &Record| known.get(&record.id).is_some_and(|(hash, deleted)| !deleted && hash == &record.hash);
+    let (same, differing): (Vec<&Record>, Vec<&Record>) = by_id.values().partition(|record| equal(record));
+    let written = if differing.is_empty() { 0 } else { upsert(tx, account, resource, &differing).await? };
+    if touch && !same.is_empty() {
+        let same: Vec<Uuid> = same.iter().map(|record| record.id).collect();
+        sqlx::query!(
+            "update teamleader.record set listed_at = clock_timestamp() where resource = $1 and account = $2 and id = any($3)",
+            resource.name,
+            account.as_str(),
+            &same,
+        )
+        .execute(tx)
+        .await?;
+    }
+    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let created = count(differing.iter().filter(|record| !known.contains_key(&record.id)).count());
+    Ok(Merged { created, updated: written - created, unchanged: count(by_id.len()) - written })
+}
+
+/// Writes list items over what is there; the fields that only the detail has stay. Returns the rows written.
+async fn upsert(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    records: &[&Record],
+) -> Result<i64, StoreError> {
+    let ids: Vec<Uuid> = records.iter().map(|record| record.id).collect();
+    let contents: Vec<&str> = records.iter().map(|record| record.json.as_str()).collect();
+    let updated: Vec<Option<DateTime<Utc>>> = records.iter().map(|record| record.updated_at).collect();
+    let hashes: Vec<&[u8]> = records.iter().map(|record| &record.hash[..]).collect();
+    let written = sqlx::query!(
+        "insert into teamleader.record as r
+             (resource, account, id, content, source_updated_at, list_hash, first_seen_at, changed_at, listed_at)
+         select $1, $2, id, content::jsonb, updated_at, hash, clock_timestamp(), clock_timestamp(), clock_timestamp()
+         from unnest($3::uuid[], $4::text[], $5::timestamptz[], $6::bytea[]) as page (id, content, updated_at, hash)
+         on conflict (resource, account, id) do update set
+             content = r.content || excluded.content,
+             source_updated_at = excluded.source_updated_at,
+             list_hash = excluded.list_hash,
+             listed_at = excluded.listed_at,
+             changed_at = case when r.deleted_at is null and r.content || excluded.content = r.content
+                 then r.changed_at else excluded.changed_at end,
+             deleted_at = null
+         where (r.list_hash <> excluded.list_hash or r.deleted_at is not null)
+           and (r.source_updated_at is null or excluded.source_updated_at is null
+                or excluded.source_updated_at >= r.source_updated_at)",
+        resource.name,
+        account.as_str(),
+        &ids,
+        &contents as &[&str],
+        &updated as &[Option<DateTime<Utc>>],
+        &hashes as &[&[u8]],
+    )
+    .execute(tx)
+    .await?
+    .rows_affected();
+    Ok(i64::try_from(written).unwrap_or(i64::MAX))
+}
+
+/// Keeps the ids that a page told, for the end of the pass. `pass` 0 is for ids that a sweep confirmed to be gone.
+pub async fn keep_ids(
+    tx: &mut PgConnection,
+    account: &Account,
+    run: RunId,
+    resource: &Resource,
+    (pass, page): (i32, i32),
+    ids: &[Uuid],
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids) values ($1, $2, $3, $4, $5, $6)",
+        account.as_str(),
+        run.0,
+        resource.name,
+        pass,
+        page,
+        ids,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// The ids of passes `from` to `to`: how many were told, and how many of them are distinct.
+pub async fn count_ids(
+    tx: &mut PgConnection,
+    account: &Account,
+    run: RunId,
+    resource: &Resource,
+    (from, to): (i32, i32),
+) -> Result<(i64, i64), StoreError> {
+    let row = sqlx::query!(
+        r#"select count(*) as "told!", count(distinct id) as "distinct!"
+         from teamleader2db.sync_page, unnest(ids) as id
+         where account = $1 and run_id = $2 and resource = $3 and pass between $4 and $5"#,
+        account.as_str(),
+        run.0,
+        resource.name,
+        from,
+        to,
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok((row.told, row.distinct))
+}
+
+/// Rows that were there when the run began and that no pass of it told, in the order of their ids, after `after`.
+pub async fn unseen(
+    pool: &PgPool,
+    account: &Account,
+    run: RunId,
+    resource: &Resource,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Uuid>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        "select r.id from teamleader.record r
+         where r.resource = $1 and r.account = $2 and r.deleted_at is null and ($4::uuid is null or r.id > $4)
+           and not exists (
+               select from (
+                   select unnest(ids) as id from teamleader2db.sync_page
+                   where account = $2 and run_id = $3 and resource = $1 and pass > 0) as seen
+               where seen.id = r.id)
+         order by r.id limit $5",
+        resource.name,
+        account.as_str(),
+        run.0,
+        after,
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(ids)
+}
+
+/// How many rows are not deleted, and how many of them the sweep confirmed to be gone.
+pub async fn count_gone(
+    tx: &mut PgConnection,
+    account: &Account,
+    run: RunId,
+    resource: &Resource,
+) -> Result<(i64, i64), StoreError> {
+    let rows = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from teamleader.record where resource = $1 and account = $2 and deleted_at is null"#,
+        resource.name,
+        account.as_str(),
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let (_, gone) = count_ids(tx, account, run, resource, (0, 0)).await?;
+    Ok((rows, gone))
+}
+
+/// Marks what the sweep confirmed to be gone. The rows stay.
+pub async fn mark_deleted(
+    tx: &mut PgConnection,
+    account: &Account,
+    run: RunId,
+    resource: &Resource,
+) -> Result<i64, StoreError> {
+    let marked = sqlx::query!(
+        "update teamleader.record r set deleted_at = clock_timestamp(), changed_at = clock_timestamp()
+         where r.resource = $1 and r.account = $2 and r.deleted_at is null
+           and r.id in (
+               select unnest(ids) from teamleader2db.sync_page
+               where account = $2 and run_id = $3 and resource = $1 and pass = 0)",
+        resource.name,
+        account.as_str(),
+        run.0,
+    )
+    .execute(tx)
+    .await?
+    .rows_affected();
+    Ok(i64::try_from(marked).unwrap_or(i64::MAX))
+}
+
+/// The database's clock, by which `detail_at` and `listed_at` are compared.
+pub async fn clock(pool: &PgPool) -> Result<DateTime<Utc>, StoreError> {
+    let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await?;
+    Ok(now)
+}
+
+/// Rows that want their detail, the newest changes first, after `after`.
+pub async fn wanting_detail(
+    pool: &PgPool,
+    account: &Account,
+    resource: &Resource,
+    wanted: Wanted,
+    after: Option<Place>,
+    limit: i64,
+) -> Result<Vec<Place>, StoreError> {
+    let (at, id) = (after.map(|place| place.at), after.map(|place| place.id));
+    let places = match wanted {
+        Wanted::Stale => {
+            sqlx::query_as!(
+                Place,
+                "select listed_at as at, id from teamleader.record
+                 where resource = $1 and account = $2 and deleted_at is null and (detail_at is null or detail_at < listed_at)
+                   and ($3::timestamptz is null or (listed_at, id) < ($3, $4::uuid))
+                 order by listed_at desc, id desc limit $5",
+                resource.name,
+                account.as_str(),
+                at,
+                id,
+                limit,
+            )
+            .fetch_all(pool)
+            .await?
+        }
+        Wanted::OlderThan(begun) => {
+            sqlx::query_as!(
+                Place,
+                "select listed_at as at, id from teamleader.record
+                 where resource = $1 and account = $2 and deleted_at is null and (detail_at is null or detail_at < $6)
+                   and ($3::timestamptz is null or (listed_at, id) < ($3, $4::uuid))
+                 order by listed_at desc, id desc limit $5",
+                resource.name,
+                account.as_str(),
+                at,
+                id,
+                limit,
+                begun,
+            )
+            .fetch_all(pool)
+            .await?
+        }
+    };
+    Ok(places)
+}
+
+/// Rows whose detail is older than `before`, the oldest first, after `after`.
+pub async fn aged_details(
+    pool: &PgPool,
+    account: &Account,
+    resource: &Resource,
+    before: DateTime<Utc>,
+    after: Option<Place>,
+    limit: i64,
+) -> Result<Vec<Place>, StoreError> {
+    let places = sqlx::query_as!(
+        Place,
+        r#"select detail_at as "at!", id from teamleader.record
+         where resource = $1 and account = $2 and deleted_at is null and detail_at < $3
+           and ($4::timestamptz is null or (detail_at, id) > ($4, $5::uuid))
+         order by detail_at, id limit $6"#,
+        resource.name,
+        account.as_str(),
+        before,
+        after.map(|place| place.at),
+        after.map(|place| place.id),
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(places)
+}
+
+/// Merges details that were asked for at `asked_at` (the database's clock) or later.
+///
+/// A row whose list item changed since is left: its detail is stale all the same. Older content never replaces newer.
+pub async fn merge_details(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    details: &[Record],
+    asked_at: DateTime<Utc>,
+) -> Result<i64, StoreError> {
+    let ids: Vec<Uuid> = details.iter().map(|record| record.id).collect();
+    let contents: Vec<&str> = details.iter().map(|record| record.json.as_str()).collect();
+    let updated: Vec<Option<DateTime<Utc>>> = details.iter().map(|record| record.updated_at).collect();
+    let hashes: Vec<&[u8]> = details.iter().map(|record| &record.hash[..]).collect();
+    let merged = sqlx::query!(
+        "update teamleader.record r set
+             content = r.content || d.content,
+             source_updated_at = coalesce(d.updated_at, r.source_updated_at),
+             detail_at = $3,
+             detail_hash = d.hash,
+             changed_at = case when r.content || d.content = r.content then r.changed_at else clock_timestamp() end
+         from (select id, content::jsonb as content, updated_at, hash
+               from unnest($4::uuid[], $5::text[], $6::timestamptz[], $7::bytea[]) as u (id, content, updated_at, hash)) as d
+         where r.resource = $1 and r.account = $2 and r.id = d.id and r.listed_at <= $3
+           and (r.source_updated_at is null or d.updated_at is null or d.updated_at >= r.source_updated_at)",
+        resource.name,
+        account.as_str(),
+        asked_at,
+        &ids,
+        &contents as &[&str],
+        &updated as &[Option<DateTime<Utc>>],
+        &hashes as &[&[u8]],
+    )
+    .execute(tx)
+    .await?
+    .rows_affected();
+    Ok(i64::try_from(merged).unwrap_or(i64::MAX))
+}
+
+/// Moves the watermark of a resource, never back, in the transaction that ends its pass.
+pub async fn move_watermark(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    watermark: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "insert into teamleader2db.cursor as c (account, resource, watermark) values ($1, $2, $3)
+         on conflict (account, resource) do update set watermark = greatest(c.watermark, excluded.watermark)",
+        account.as_str(),
+        resource.name,
+        watermark,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! What is told about runs and tables, to events and to people.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::PgPool;
+
+use super::journal::{Run, Step};
+use super::pool::StoreError;
+use crate::catalog::RESOURCES;
+use crate::ids::{Account, RunId};
+use crate::message::{ResourceReport, RunReport, RunStatus};
+
+/// The report on a run as it stands.
+pub fn of_run(account: &Account, run: &Run, status: RunStatus, api_requests: i64, error: Option<String>) -> RunReport {
+    RunReport {
+        request_id: run.id.0,
+        account: account.clone(),
+        mode: Some(run.parameters.mode),
+        status,
+        started_at: Some(run.started_at),
+        finished_at: None,
+        api_requests,
+        resources: run.steps.iter().map(|step| (step.resource.name.to_owned(), of_step(step))).collect(),
+        error,
+    }
+}
+
+fn of_step(step: &Step) -> ResourceReport {
+    ResourceReport {
+        status: step.status.unwrap_or("running").to_owned(),
+        listed: step.counts.listed,
+        created: step.counts.created,
+        updated: step.counts.updated,
+        unchanged: step.counts.unchanged,
+        deleted: step.counts.deleted,
+        detailed: step.counts.detailed,
+        matches: step.matches,
+        verified: step.verified,
+        error: step.error.clone(),
+    }
+}
+
+/// A resource's table and how fresh it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableStatus {
+    /// The resource.
+    pub resource: String,
+    /// Rows that are not deleted.
+    pub rows: i64,
+    /// When a run last ended with the resource completed.
+    pub last_success_at: Option<DateTime<Utc>>,
+    /// The watermark of incremental passes.
+    pub watermark: Option<DateTime<Utc>>,
+    /// Rows whose detail is missing or older than their list item.
+    pub stale_details: i64,
+    /// Rows marked deleted.
+    pub deleted: i64,
+}
+
+/// The tables of an account, in the catalog's order.
+pub async fn tables(pool: &PgPool, account: &Account) -> Result<Vec<TableStatus>, StoreError> {
+    let detailed: Vec<String> = RESOURCES
+        .iter()
+        .filter(|resource| resource.detail != crate::catalog::Detail::None)
+        .map(|resource| resource.name.to_owned())
+        .collect();
+    let names: Vec<String> = RESOURCES.iter().map(|resource| resource.name.to_owned()).collect();
+    let tables = sqlx::query_as!(
+        TableStatus,
+        r#"select n.resource as "resource!", coalesce(r.rows, 0) as "rows!", c.last_success_at, c.watermark,
+             coalesce(r.stale_details, 0) as "stale_details!", coalesce(r.deleted, 0) as "deleted!"
+         from unnest($2::text[]) with ordinality as n (resource, ordinal)
+         left join (
+             select resource,
+                 count(*) filter (where deleted_at is null) as rows,
+                 count(*) filter (where deleted_at is not null) as deleted,
+                 count(*) filter (where deleted_at is null and resource = any($3)
+                     and (detail_at is null or detail_at < listed_at)) as stale_details
+             from teamleader.record where account = $1 group by resource) as r on r.resource = n.resource
+         left join teamleader2db.cursor c on c.account = $1 and c.resource = n.resource
+         order by n.ordinal"#,
+        account.as_str(),
+        &names,
+        &detailed,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(tables)
+}
+
+/// When each resource last succeeded.
+pub async fn last_successes(pool: &PgPool, account: &Account) -> Result<Vec<(String, DateTime<Utc>)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"select resource, last_success_at as "at!" from teamleader2db.cursor
+         where account = $1 and last_success_at is not null"#,
+        account.as_str()
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.resource, row.at)).collect())
+}
+
+/// A run as people ask for it.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunStatusRow {
+    /// The request's id.
+    pub request_id: uuid::Uuid,
+    /// Its parameters.
+    pub request: Value,
+    /// `running`, `completed`, `partial`, `failed`.
+    pub status: String,
+    /// When it was first claimed.
+    pub started_at: DateTime<Utc>,
+    /// When it was finished.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Requests made to the API.
+    pub api_requests: i64,
+    /// By resource: phase, status and counts.
+    pub resources: Value,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// The newest runs, or the one with this id.
+pub async fn runs(
+    pool: &PgPool,
+    account: &Account,
+    id: Option<RunId>,
+    limit: i64,
+) -> Result<Vec<RunStatusRow>, StoreError> {
+    let rows = sqlx::query_as!(
+        RunStatusRow,
+        r#"select r.id as request_id, r.request, r.status, r.started_at, r.finished_at, r.api_requests, r.error,
+             coalesce((
+                 select jsonb_object_agg(s.resource, jsonb_build_object(
+                     'phase', s.phase, 'status', s.status, 'listed', s.listed, 'created', s.created, 'updated', s.updated,
+                     'unchanged', s.unchanged, 'deleted', s.deleted, 'detailed', s.detailed, 'matches', s.matches,
+                     'verified', s.verified, 'error', s.error))
+                 from teamleader2db.sync_step s where s.account = r.account and s.run_id = r.id), '{}') as "resources!"
+         from teamleader2db.sync_run r
+         where r.account = $1 and ($2::uuid is null or r.id = $2)
+         order by r.started_at desc limit $3"#,
+        account.as_str(),
+        id.map(|id| id.0),
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows)
+}

@@ -1,0 +1,441 @@
+//! The token pair of an account, sealed, with the transitions that keep a refresh token from being used twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::cipher::{Cipher, CipherError};
+use super::pool::StoreError;
+use super::{lease, outbox};
+use crate::ids::{Account, Epoch, Generation};
+use crate::message::Event;
+use crate::teamleader::auth::{Intent, LivingToken, StoredToken, TokenState, TokenStore, TokenStoreError};
+use crate::teamleader::oauth::{Authorizer, TokenPair};
+
+/// A place outside the database that keeps sealed pairs.
+#[async_trait]
+pub trait Parking: Send + Sync + std::fmt::Debug {
+    /// Keeps it, durably, before it returns.
+    async fn put(&self, sealed: Vec<u8>) -> Result<(), String>;
+    /// Hands over each kept pair in turn; it is forgotten when `store` says that it is stored.
+    async fn drain(&self, store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync)) -> Result<(), String>;
+}
+
+/// Whether a parked pair was stored, in a future.
+pub type StoredOutcome = futures_util::future::BoxFuture<'static, Result<(), TokenStoreError>>;
+
+/// The tokens of one account.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    pool: PgPool,
+    account: Account,
+    cipher: Cipher,
+    parking: Option<Arc<dyn Parking>>,
+}
+
+/// What people may know of an account's authorization.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Authorization {
+    /// Whether a worker may run.
+    pub authorized: bool,
+    /// Why not.
+    pub reason: Option<String>,
+    /// Who authorized.
+    pub authorized_by: Option<String>,
+    /// Teamleader's id of the account, once known.
+    pub teamleader_account: Option<Uuid>,
+}
+
+/// How a new authorization ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// Stored as the next generation.
+    Stored,
+    /// It is for another Teamleader account than the stored one.
+    OtherAccount,
+}
+
+/// Why an account without any token is not authorized.
+const NEVER_AUTHORIZED: &str = "the account was never authorized";
+
+/// What a transaction that changes an authorization has to know of it.
+struct TokenRow {
+    is_new: bool,
+    generation: Generation,
+    has_refresh_token: bool,
+    teamleader_account: Option<Uuid>,
+}
+
+/// A pair as it is parked.
+#[derive(Serialize, Deserialize)]
+struct ParkedPair {
+    access: String,
+    refresh: String,
+    expires_in: u64,
+}
+
+/// How long a state of an authorization is good for, in SQL's words; more than the code's 10 minutes, for slow logins.
+const STATE_SECONDS: f64 = 3600.0;
+
+impl Tokens {
+    /// Tokens of `account`. Without `parking` a pair that cannot be stored is tried for as long as the process lives.
+    pub fn new(pool: PgPool, account: Account, cipher: Cipher, parking: Option<Arc<dyn Parking>>) -> Self {
+        Self { pool, account, cipher, parking }
+    }
+
+    /// Makes sure that the account has a row, and takes `first` as its first refresh token where it has none. Where it still has
+    /// none, a person has to authorize, which an event tells, once.
+    pub async fn introduce(&self, first: Option<&SecretString>) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let row = self.lock_row(&mut tx).await?;
+        match first {
+            Some(first) if !row.has_refresh_token => self.put_refresh_token(&mut tx, row.generation, first).await?,
+            None if row.is_new => {
+                let event = Event::authorization_required(&self.account, row.generation.0, NEVER_AUTHORIZED);
+                outbox::put(&mut tx, &self.account, &event, &[]).await?;
+            }
+            _ => {}
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// What people may know.
+    pub async fn authorization(&self) -> Result<Authorization, StoreError> {
+        authorization(&self.pool, &self.account).await
+    }
+
+    /// A new random state for the authorize link; works once, for an hour.
+    pub async fn new_state(&self) -> Result<String, StoreError> {
+        let state = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        sqlx::query!(
+            "with old as (delete from teamleader2db.oauth_state where created_at < now() - make_interval(secs => $3))
+             insert into teamleader2db.oauth_state (state, account) values ($1, $2)",
+            state,
+            self.account.as_str(),
+            STATE_SECONDS,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(state)
+    }
+
+    /// Uses up a state; false when it was never given out for this account, was used, or is too old.
+    pub async fn use_state(&self, state: &str) -> Result<bool, StoreError> {
+        let used = sqlx::query!(
+            "delete from teamleader2db.oauth_state
+             where state = $1 and account = $2 and created_at > now() - make_interval(secs => $3)",
+            state,
+            self.account.as_str(),
+            STATE_SECONDS,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(used.rows_affected() == 1)
+    }
+
+    /// Stores the pair of a new authorization as the next generation, whatever the state. Needs no epoch.
+    pub async fn authorize(&self, pair: &TokenPair, by: &Authorizer) -> Result<Accepted, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let row = self.lock_row(&mut tx).await?;
+        if row.teamleader_account.is_some_and(|account| account != by.account) {
+            return Ok(Accepted::OtherAccount);
+        }
+        let generation = Generation(row.generation.0 + 1);
+        let lifetime = pair.expires_in.as_secs_f64();
+        sqlx::query!(
+            "update teamleader2db.oauth_token
+             set generation = $2, state = 'authorized', access_token = $3, refresh_token = $4,
+                 access_expires_at = clock_timestamp() + make_interval(secs => $5), access_lifetime = $5,
+                 teamleader_account = $6, authorized_by = $7, attempt_id = null, attempt_deadline = null, reason = null,
+                 updated_at = now()
+             where account = $1",
+            self.account.as_str(),
+            generation.0,
+            self.seal(&pair.access, "access", generation)?,
+            self.seal(&pair.refresh, "refresh", generation)?,
+            lifetime,
+            by.account,
+            by.name,
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(Accepted::Stored)
+    }
+
+    /// Stores a refresh token given by hand as the next generation; the worker trades it for a pair when it needs one.
+    pub async fn authorize_with_refresh_token(&self, refresh: &SecretString) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let row = self.lock_row(&mut tx).await?;
+        self.put_refresh_token(&mut tx, row.generation, refresh).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The account's row, made where there is none, locked until the transaction ends.
+    async fn lock_row(&self, tx: &mut PgConnection) -> Result<TokenRow, StoreError> {
+        let inserted = sqlx::query!(
+            "insert into teamleader2db.oauth_token (account, state, reason) values ($1, 'reauthorization_required', $2)
+             on conflict do nothing",
+            self.account.as_str(),
+            NEVER_AUTHORIZED,
+        )
+        .execute(&mut *tx)
+        .await?;
+        let row = sqlx::query!(
+            r#"select generation, refresh_token is not null as "has_refresh_token!", teamleader_account
+             from teamleader2db.oauth_token where account = $1 for update"#,
+            self.account.as_str()
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        Ok(TokenRow {
+            is_new: inserted.rows_affected() == 1,
+            generation: Generation(row.generation),
+            has_refresh_token: row.has_refresh_token,
+            teamleader_account: row.teamleader_account,
+        })
+    }
+
+    /// Writes a refresh token without an access token as the generation after `last`. The row is locked by the caller.
+    async fn put_refresh_token(
+        &self,
+        tx: &mut PgConnection,
+        last: Generation,
+        refresh: &SecretString,
+    ) -> Result<(), StoreError> {
+        let generation = Generation(last.0 + 1);
+        sqlx::query!(
+            "update teamleader2db.oauth_token
+             set generation = $2, state = 'authorized', refresh_token = $3, access_token = null, access_expires_at = null,
+                 attempt_id = null, attempt_deadline = null, reason = null, updated_at = now()
+             where account = $1",
+            self.account.as_str(),
+            generation.0,
+            self.seal(refresh, "refresh", generation)?,
+        )
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+
+    fn seal(&self, token: &SecretString, kind: &str, generation: Generation) -> Result<Vec<u8>, CipherError> {
+        self.cipher.seal(token.expose_secret(), &self.purpose(kind, generation))
+    }
+
+    fn open(&self, sealed: &[u8], kind: &str, generation: Generation) -> Result<SecretString, CipherError> {
+        self.cipher.open(sealed, &self.purpose(kind, generation))
+    }
+
+    fn purpose(&self, kind: &str, generation: Generation) -> String {
+        format!("{}/{}/{kind}", self.account, generation.0)
+    }
+
+    /// Opens a parked pair and stores it, unless the stored generation is as high.
+    async fn store_parked(self, parked: Vec<u8>) -> Result<(), TokenStoreError> {
+        let unreadable = || TokenStoreError::Unavailable(CipherError::Open.to_string());
+        let (generation, sealed) = parked.split_at_checked(8).ok_or_else(unreadable)?;
+        let made_from = Generation(i64::from_be_bytes(generation.try_into().map_err(|_| unreadable())?));
+        let opened = self.open(sealed, "parked", made_from).map_err(|_| unreadable())?;
+        let pair: ParkedPair = serde_json::from_str(opened.expose_secret()).map_err(|_| unreadable())?;
+        let pair = TokenPair {
+            access: pair.access.into(),
+            refresh: pair.refresh.into(),
+            // Its age is not known: the first use asks for the next pair.
+            expires_in: Duration::from_secs(pair.expires_in.min(1)),
+        };
+        self.store(made_from, &pair).await
+    }
+}
+
+/// What people may know of an account's authorization.
+pub async fn authorization(pool: &PgPool, account: &Account) -> Result<Authorization, StoreError> {
+    let row = sqlx::query!(
+        "select state, reason, authorized_by, teamleader_account from teamleader2db.oauth_token where account = $1",
+        account.as_str()
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map_or(
+        Authorization {
+            authorized: false,
+            reason: Some(NEVER_AUTHORIZED.to_owned()),
+            authorized_by: None,
+            teamleader_account: None,
+        },
+        |row| Authorization {
+            authorized: row.state != "reauthorization_required",
+            reason: row.reason,
+            authorized_by: row.authorized_by,
+            teamleader_account: row.teamleader_account,
+        },
+    ))
+}
+
+impl From<StoreError> for TokenStoreError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Fenced => Self::Fenced,
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+fn seconds(value: Option<f64>) -> Duration {
+    Duration::try_from_secs_f64(value.unwrap_or(0.0)).unwrap_or_default()
+}
+
+#[async_trait]
+impl TokenStore for Tokens {
+    async fn load(&self) -> Result<Option<StoredToken>, TokenStoreError> {
+        let row = sqlx::query!(
+            r#"select generation, state, access_token, access_lifetime,
+                 extract(epoch from access_expires_at - clock_timestamp())::float8 as lives,
+                 extract(epoch from attempt_deadline - clock_timestamp())::float8 as over_in
+             from teamleader2db.oauth_token where account = $1"#,
+            self.account.as_str()
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(StoreError::from)?;
+        let Some(row) = row else { return Ok(None) };
+        let generation = Generation(row.generation);
+        let state = match row.state.as_str() {
+            "authorized" => TokenState::Authorized,
+            "refreshing" => TokenState::Refreshing(seconds(row.over_in)),
+            _ => TokenState::ReauthorizationRequired,
+        };
+        let access = match row.access_token {
+            Some(sealed) if state != TokenState::ReauthorizationRequired => Some(LivingToken {
+                token: self.open(&sealed, "access", generation).map_err(StoreError::from)?,
+                remaining: seconds(row.lives),
+                lifetime: seconds(row.access_lifetime),
+            }),
+            _ => None,
+        };
+        Ok(Some(StoredToken { generation, state, access }))
+    }
+
+    async fn intend(
+        &self,
+        epoch: Epoch,
+        generation: Generation,
+        attempt: Uuid,
+        lasts: Duration,
+    ) -> Result<Intent, TokenStoreError> {
+        let mut tx = lease::begin(&self.pool, &self.account, epoch).await?;
+        let sealed = sqlx::query_scalar!(
+            r#"update teamleader2db.oauth_token
+             set state = 'refreshing', attempt_id = $3, attempt_deadline = clock_timestamp() + make_interval(secs => $4),
+                 updated_at = now()
+             where account = $1 and generation = $2 and refresh_token is not null
+               and (state = 'authorized' or state = 'refreshing' and attempt_deadline <= clock_timestamp())
+             returning refresh_token as "refresh_token!""#,
+            self.account.as_str(),
+            generation.0,
+            attempt,
+            lasts.as_secs_f64(),
+        )
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(StoreError::from)?;
+        let Some(sealed) = sealed else {
+            return Ok(Intent::Overtaken);
+        };
+        // Opened before the commit: a wrong key must leave no intent behind.
+        let refresh = self.open(&sealed, "refresh", generation).map_err(StoreError::from)?;
+        tx.commit().await.map_err(StoreError::from)?;
+        Ok(Intent::Written(refresh))
+    }
+
+    async fn withdraw(&self, attempt: Uuid) -> Result<(), TokenStoreError> {
+        sqlx::query!(
+            "update teamleader2db.oauth_token
+             set state = 'authorized', attempt_id = null, attempt_deadline = null, updated_at = now()
+             where account = $1 and state = 'refreshing' and attempt_id = $2",
+            self.account.as_str(),
+            attempt,
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::from)?;
+        Ok(())
+    }
+
+    async fn store(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError> {
+        let next = Generation(made_from.0 + 1);
+        let access = self.seal(&pair.access, "access", next).map_err(StoreError::from)?;
+        let refresh = self.seal(&pair.refresh, "refresh", next).map_err(StoreError::from)?;
+        sqlx::query!(
+            "update teamleader2db.oauth_token
+             set generation = $3, state = 'authorized', access_token = $4, refresh_token = $5,
+                 access_expires_at = clock_timestamp() + make_interval(secs => $6), access_lifetime = $6,
+                 attempt_id = null, attempt_deadline = null, reason = null, updated_at = now()
+             where account = $1 and generation = $2",
+            self.account.as_str(),
+            made_from.0,
+            next.0,
+            access,
+            refresh,
+            pair.expires_in.as_secs_f64(),
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::from)?;
+        Ok(())
+    }
+
+    async fn park(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError> {
+        let Some(parking) = &self.parking else {
+            return Err(TokenStoreError::Unavailable("there is no broker to park it on".to_owned()));
+        };
+        let plain = ParkedPair {
+            access: pair.access.expose_secret().to_owned(),
+            refresh: pair.refresh.expose_secret().to_owned(),
+            expires_in: pair.expires_in.as_secs(),
+        };
+        let plain: SecretString = serde_json::to_string(&plain)
+            .map_err(|_| TokenStoreError::Unavailable(CipherError::Seal.to_string()))?
+            .into();
+        let sealed = self.seal(&plain, "parked", made_from).map_err(StoreError::from)?;
+        let message = [&made_from.0.to_be_bytes()[..], &sealed].concat();
+        parking.put(message).await.map_err(TokenStoreError::Unavailable)
+    }
+
+    async fn unpark(&self) -> Result<(), TokenStoreError> {
+        let Some(parking) = &self.parking else {
+            return Ok(());
+        };
+        let tokens = self.clone();
+        let store = move |parked| -> StoredOutcome { Box::pin(tokens.clone().store_parked(parked)) };
+        parking.drain(&store).await.map_err(TokenStoreError::Unavailable)
+    }
+
+    async fn refused(&self, generation: Generation, reason: &str) -> Result<bool, TokenStoreError> {
+        let mut tx = self.pool.begin().await.map_err(StoreError::from)?;
+        let moved = sqlx::query!(
+            "update teamleader2db.oauth_token
+             set state = 'reauthorization_required', reason = $3, attempt_id = null, attempt_deadline = null, updated_at = now()
+             where account = $1 and generation = $2 and state <> 'reauthorization_required'",
+            self.account.as_str(),
+            generation.0,
+            reason,
+        )
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::from)?
+        .rows_affected();
+        if moved == 1 {
+            let event = Event::authorization_required(&self.account, generation.0, reason);
+            outbox::put(&mut tx, &self.account, &event, &[]).await?;
+        }
+        tx.commit().await.map_err(StoreError::from)?;
+        Ok(moved == 1)
+    }
+}

@@ -1,0 +1,178 @@
+//! Details: `.info` for the rows whose detail is missing or stale, the newest changes first. The rows are the work list.
+
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use super::slice::{Slice, WorkError};
+use crate::catalog::Detail;
+use crate::retry::Failure;
+use crate::store::journal::Step;
+use crate::store::records::{self, Place, Wanted};
+use crate::teamleader::answer::Record;
+use crate::teamleader::client::ApiError;
+use crate::telemetry;
+
+/// Rows a batch: what is fetched between two checkpoints.
+const BATCH: i64 = 100;
+
+/// Details that are only fetched for their age, a run.
+const MAX_AGED: i64 = 2_000;
+
+/// Records whose detail cannot be had, after which the step gives up on the rest.
+const MAX_FAILURES: u32 = 5;
+
+/// Where the phase goes on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Position {
+    /// The last row handled in the current part.
+    after: Option<Place>,
+    /// Whether the stale ones are done, and those are fetched that are merely old.
+    aged: bool,
+    aged_fetched: i64,
+    failures: u32,
+}
+
+/// What a batch brought.
+#[derive(Default)]
+struct Fetched {
+    records: Vec<Record>,
+    replaced: i64,
+    last: Option<Place>,
+    handled: i64,
+    failures: u32,
+    first_failure: Option<WorkError>,
+    /// An error that concerns more than one record: the batch ends at it.
+    broken_off: Option<WorkError>,
+}
+
+/// Fetches and merges one batch of details. When none is left, ends the step.
+pub async fn fetch_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), WorkError> {
+    let mut step = slice.run.steps[index].clone();
+    let resource = step.resource;
+    let Detail::Info { shown_by_list, .. } = resource.detail else {
+        return end(slice, index, step).await;
+    };
+    let mut position: Position = serde_json::from_value(step.position.clone()).unwrap_or_default();
+    // Before the rows are chosen: a change of one after this makes its detail stale again.
+    let asked_at = records::clock(slice.pool).await?;
+    let places = choose(slice, &step, &position, asked_at).await?;
+    if places.is_empty() || position.failures >= MAX_FAILURES {
+        if position.aged || shown_by_list || position.failures >= MAX_FAILURES {
+            return end(slice, index, step).await;
+        }
+        position = Position { aged: true, failures: position.failures, ..Position::default() };
+        step.position = as_json(&position)?;
+        let tx = slice.begin().await?;
+        return Ok(slice.commit(tx, index, step).await?);
+    }
+    let fetched = fetch(slice, &step, &places).await;
+
+    position.failures += fetched.failures;
+    position.after = fetched.last.or(position.after);
+    if position.aged {
+        position.aged_fetched += fetched.handled;
+    }
+    if let Some(failure) = &fetched.first_failure
+        && step.error.is_none()
+    {
+        step.error = Some(format!("not every detail could be fetched: {failure}"));
+    }
+    step.position = as_json(&position)?;
+    let mut tx = slice.begin().await?;
+    let merged = records::merge_details(&mut tx, &slice.settings.account, resource, &fetched.records, asked_at).await?;
+    step.counts.detailed += merged;
+    step.counts.replaced += fetched.replaced;
+    slice.commit(tx, index, step).await?;
+    telemetry::records(resource.name, "detailed", merged);
+    fetched.broken_off.map_or(Ok(()), Err)
+}
+
+async fn choose(
+    slice: &Slice<'_>,
+    step: &Step,
+    position: &Position,
+    now: DateTime<Utc>,
+) -> Result<Vec<Place>, WorkError> {
+    let (account, resource) = (&slice.settings.account, step.resource);
+    if position.aged {
+        let age = chrono::Duration::from_std(slice.settings.detail_max_age).unwrap_or(chrono::Duration::MAX);
+        let limit = BATCH.min(MAX_AGED - position.aged_fetched).max(0);
+        let before = now.checked_sub_signed(age).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        return Ok(records::aged_details(slice.pool, account, resource, before, position.after, limit).await?);
+    }
+    let wanted = if slice.run.parameters.refetch { Wanted::OlderThan(slice.run.started_at) } else { Wanted::Stale };
+    Ok(records::wanting_detail(slice.pool, account, resource, wanted, position.after, BATCH).await?)
+}
+
+/// Asks for the details in order, several at a time. Begins none after the slice is over, and waits for those begun.
+async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place]) -> Fetched {
+    let resource = step.resource;
+    let ask = async |place: Place| (place, slice.client.info(resource, place.id).await);
+    let mut waiting = places.iter().copied();
+    let mut asked = FuturesOrdered::new();
+    let mut fetched = Fetched::default();
+    loop {
+        while asked.len() < slice.settings.concurrency && !slice.is_over() {
+            let Some(place) = waiting.next() else { break };
+            asked.push_back(ask(place));
+        }
+        let Some((place, answer)) = asked.next().await else {
+            return fetched;
+        };
+        match answer {
+            Ok((record, replaced)) if record.id == place.id => {
+                fetched.records.push(record);
+                fetched.replaced += replaced;
+            }
+            Ok((record, _)) => {
+                let what = format!("{}: asked for {} it gave {}", resource.info_endpoint(), place.id, record.id);
+                fetched.fail(WorkError::Unusable(what));
+            }
+            // Gone since it was listed. The next full run finds that out by its own evidence.
+            Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
+            Err(error @ (ApiError::NotAuthorized | ApiError::Store(_))) => {
+                fetched.broken_off = Some(error.into());
+                return fetched;
+            }
+            Err(error) => {
+                let error = WorkError::from(error);
+                if error.is_transient() && !slice.client.is_up().await {
+                    fetched.broken_off = Some(error);
+                    return fetched;
+                }
+                warn!(run = %slice.run.id, resource = resource.name, id = %place.id, %error, "A detail could not be fetched");
+                fetched.fail(error);
+            }
+        }
+        fetched.last = Some(place);
+        fetched.handled += 1;
+        if fetched.failures >= MAX_FAILURES {
+            return fetched;
+        }
+    }
+}
+
+impl Fetched {
+    fn fail(&mut self, error: WorkError) {
+        self.failures += 1;
+        self.first_failure.get_or_insert(error);
+    }
+}
+
+async fn end(slice: &mut Slice<'_>, index: usize, mut step: Step) -> Result<(), WorkError> {
+    let (detailed, resource) = (step.counts.detailed, step.resource.name);
+    match step.error.take() {
+        None => step.end("completed", None),
+        Some(error) => step.end("failed", Some(error)),
+    }
+    info!(run = %slice.run.id, resource, detailed, "Finished {resource}, {detailed} details");
+    let tx = slice.begin().await?;
+    Ok(slice.commit(tx, index, step).await?)
+}
+
+fn as_json(position: &Position) -> Result<serde_json::Value, WorkError> {
+    serde_json::to_value(position).map_err(|error| WorkError::Unusable(error.to_string()))
+}

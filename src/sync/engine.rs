@@ -1,0 +1,166 @@
+//! The engine: works on a run until it is finished, the slice is over, or it has to wait.
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::slice::{Settings, Slice, WorkError};
+use super::{details, list, sweep};
+use crate::ids::Epoch;
+use crate::message::{RunReport, RunStatus};
+use crate::retry::{self, Failure};
+use crate::store::journal::{self, Phase, Run};
+use crate::store::pool::StoreError;
+use crate::store::report;
+use crate::teamleader::auth::TokenStoreError;
+use crate::teamleader::client::{ApiError, Client};
+use crate::telemetry;
+
+/// Progress is told at most this often.
+const PROGRESS_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// How a slice ended. Only the worker turns it into messages.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The run is finished, its event in the outbox.
+    Finished,
+    /// The slice is over, the process stops, or the account is not authorized: the request goes back to the queue.
+    HandBack,
+    /// The API is down: the request waits in the delay queue for this many seconds.
+    Wait(u32),
+    /// Nothing more may or can be written: another worker has taken over, or the database is gone. The delivery is left as it is.
+    Stopped(StoreError),
+}
+
+/// Works on runs.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// What it is set to.
+    pub settings: Settings,
+    /// The database.
+    pub pool: sqlx::PgPool,
+    /// The API.
+    pub client: Client,
+}
+
+impl Engine {
+    /// Works on `run` for one slice. `progress` gets a report now and then; a full channel is no harm.
+    pub async fn work(
+        &self,
+        run: Run,
+        epoch: Epoch,
+        stop: CancellationToken,
+        progress: mpsc::Sender<RunReport>,
+    ) -> Outcome {
+        let mut slice = Slice {
+            settings: &self.settings,
+            pool: &self.pool,
+            client: self.client.for_slice(epoch),
+            epoch,
+            run,
+            deadline: Instant::now() + self.settings.slice,
+            stop,
+        };
+        let mut told_at = Instant::now();
+        loop {
+            let Some(index) = next_step(&slice.run) else {
+                return finish(&mut slice, None).await;
+            };
+            if slice.is_over() {
+                return Outcome::HandBack;
+            }
+            if told_at.elapsed() >= PROGRESS_EVERY {
+                told_at = Instant::now();
+                // Lost when the publisher is behind: the next one tells more.
+                let _ =
+                    progress.try_send(report::of_run(&self.settings.account, &slice.run, RunStatus::Running, 0, None));
+            }
+            let worked = match slice.run.steps[index].phase {
+                Phase::List => list::read_page(&mut slice, index).await,
+                Phase::Sweep => sweep::sweep_batch(&mut slice, index).await,
+                Phase::Detail => details::fetch_batch(&mut slice, index).await,
+                Phase::Done => Ok(()),
+            };
+            if let Err(error) = worked
+                && let Some(outcome) = handle(&mut slice, index, error).await
+            {
+                return outcome;
+            }
+        }
+    }
+}
+
+/// Lists come first, of all resources: they make the rows usable. Then deletions, then details.
+fn next_step(run: &Run) -> Option<usize> {
+    [Phase::List, Phase::Sweep, Phase::Detail]
+        .into_iter()
+        .find_map(|phase| run.steps.iter().position(|step| step.phase == phase))
+}
+
+/// Decides what an error means for the step and the run. `None`: the run goes on with the next step.
+async fn handle(slice: &mut Slice<'_>, index: usize, error: WorkError) -> Option<Outcome> {
+    let step = &slice.run.steps[index];
+    let (resource, listing) = (step.resource.name, step.phase == Phase::List);
+    let status = match &error {
+        WorkError::Store(_) | WorkError::Api(ApiError::Store(_)) => {
+            return Some(Outcome::Stopped(into_store_error(error)));
+        }
+        WorkError::Api(ApiError::NotAuthorized) => return Some(Outcome::HandBack),
+        WorkError::Api(ApiError::Failed { failure: Failure::Forbidden, .. }) if listing => "skipped",
+        WorkError::Api(ApiError::Failed { .. }) | WorkError::Unusable(_) => "failed",
+    };
+    if error.is_transient() && !slice.client.is_up().await {
+        return Some(wait(slice, &error).await);
+    }
+    warn!(run = %slice.run.id, resource, %error, "The resource {resource} is {status}");
+    let mut step = slice.run.steps[index].clone();
+    step.end(status, Some(error.to_string()));
+    let written = match slice.begin().await {
+        Ok(tx) => slice.commit(tx, index, step).await,
+        Err(error) => Err(error),
+    };
+    written.err().map(Outcome::Stopped)
+}
+
+/// The API is down: waits in a delay queue, or gives up after many waits in a row.
+async fn wait(slice: &mut Slice<'_>, error: &WorkError) -> Outcome {
+    if slice.run.waits >= retry::MAX_WAITS {
+        let why = format!("the API could not be reached for hours, last: {error}");
+        return finish(slice, Some(why)).await;
+    }
+    let seconds = retry::delay_step(slice.run.waits);
+    warn!(run = %slice.run.id, seconds, %error, "The API is down: the request waits {seconds} s in a delay queue");
+    Outcome::Wait(seconds)
+}
+
+async fn finish(slice: &mut Slice<'_>, error: Option<String>) -> Outcome {
+    let requests = slice.client.take_request_count();
+    let finished =
+        journal::finish(slice.pool, &slice.settings.account, slice.epoch, &mut slice.run, requests, error).await;
+    let report = match finished {
+        Ok(report) => report,
+        Err(error) => return Outcome::Stopped(error),
+    };
+    let status = report.status.as_str();
+    telemetry::run_ended(status);
+    for (name, resource) in &report.resources {
+        if let (true, Some(at)) = (resource.status == "completed", report.finished_at) {
+            telemetry::last_success(name, at);
+        }
+    }
+    if report.status == RunStatus::Completed {
+        info!(run = %report.request_id, status, requests = report.api_requests, "The run is {status}");
+    } else {
+        error!(run = %report.request_id, status, requests = report.api_requests, "The run is {status}");
+    }
+    Outcome::Finished
+}
+
+fn into_store_error(error: WorkError) -> StoreError {
+    match error {
+        WorkError::Store(error) => error,
+        WorkError::Api(ApiError::Store(TokenStoreError::Fenced)) => StoreError::Fenced,
+        other => StoreError::Tokens(other.to_string()),
+    }
+}

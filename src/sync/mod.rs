@@ -1,0 +1,9 @@
+//! The sync: what a run does, page by page. Knows nothing of the broker.
+
+pub mod details;
+pub mod engine;
+pub mod list;
+pub mod pager;
+pub mod plan;
+pub mod slice;
+pub mod sweep;

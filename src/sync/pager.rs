@@ -1,0 +1,284 @@
+//! How a list is read to its end although it changes meanwhile. Pure: from a position and a page to the next position.
+//!
+//! **Seek** (lists that are both sorted and filtered by `updated_at`): page 1 of what was updated since the last one seen, again
+//! and again. A record that changes moves to the end, where it is met; nothing shifts below the reader. Deeper pages are read
+//! only inside a tie, more than a page of records with one `updated_at`, and that tie is read until two readings agree.
+//!
+//! **Offset** (all others): page by page. A record that comes or goes shifts what follows, so a pass counts only if no id came
+//! twice and there are as many ids as `matches` said before and after; a complete reading takes two such passes that agree,
+//! of at most three. A pass of a single request cannot shift: one is enough.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::catalog::{PAGE_SIZE, Paging, Resource};
+use crate::teamleader::answer::{Page, Record};
+
+/// A tie is read at most this often before the pass goes on without proof.
+const MAX_TIE_READINGS: u32 = 6;
+
+/// Passes over a list that is read by offset.
+const MAX_OFFSET_PASSES: i32 = 3;
+
+/// Passes over a list that is read by seeking: a second one, when fewer records came than the list said to hold.
+const MAX_SEEK_PASSES: i32 = 2;
+
+/// Where in a list to go on. Kept as JSON in `sync_step.position`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// The pass, from 1.
+    pub pass: i32,
+    /// How many pages were read in all passes: the number of the next row of `sync_page`.
+    pub pages_read: i32,
+    /// What the list said to hold when the pass began.
+    matches: Option<i64>,
+    way: Way,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Way {
+    Seek(Seek),
+    Offset(Offset),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Seek {
+    /// The `updated_at` of the last record seen, as the API wrote it; at first that of the request.
+    since: Option<String>,
+    /// 1, but inside a tie.
+    page: u32,
+    reading: Digest,
+    earlier: Option<Digest>,
+    readings: u32,
+    unproven: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Offset {
+    page: u32,
+    pass_ids: Digest,
+    last_page: Digest,
+    /// The ids of the last pass, if it counted.
+    counted: Option<Digest>,
+}
+
+/// A set of ids in a few bytes: the same ids in any order give the same digest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Digest {
+    ids: u64,
+    xor: u64,
+}
+
+impl Digest {
+    fn add(&mut self, id: Uuid) {
+        self.ids += 1;
+        self.xor ^= xxh3_64(id.as_bytes());
+    }
+
+    fn of(records: &[Record]) -> Self {
+        let mut digest = Self::default();
+        records.iter().for_each(|record| digest.add(record.id));
+        digest
+    }
+
+    fn join(&mut self, other: Self) {
+        self.ids += other.ids;
+        self.xor ^= other.xor;
+    }
+}
+
+/// What to do after a page.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// Read on from here.
+    Page(Position),
+    /// The pass is over: count the ids, and ask [`PassEnd::judge`].
+    PassEnd(PassEnd),
+}
+
+/// A pass that is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PassEnd {
+    position: Position,
+    /// `matches` of the last page.
+    matches_after: Option<i64>,
+    requests: u32,
+}
+
+/// What the passes over a list amount to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Another pass is needed.
+    Again(Position),
+    /// The list was read.
+    Read {
+        /// Every record that was there throughout was seen: the watermark may move.
+        complete: bool,
+        /// And the counts prove it: what was not seen may be gone.
+        verified: bool,
+    },
+    /// The list says other than it gives, though it did not change.
+    Contradiction(String),
+}
+
+impl Position {
+    /// The beginning of a list. `since` is what the pass asks for.
+    pub fn start(resource: &Resource, since: Option<DateTime<Utc>>) -> Self {
+        let since = since.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, false));
+        let way = match resource.paging {
+            Paging::Seek => Way::Seek(Seek { since, page: 1, ..Seek::default() }),
+            Paging::Offset(_) => Way::Offset(Offset { page: 1, ..Offset::default() }),
+        };
+        Self { pass: 1, pages_read: 0, matches: None, way }
+    }
+
+    /// The page number and `updated_since` of the next request; `asked` is the `since` of the pass.
+    pub fn request(&self, asked: Option<DateTime<Utc>>) -> (u32, Option<String>) {
+        match &self.way {
+            Way::Seek(seek) => (seek.page, seek.since.clone()),
+            Way::Offset(offset) => (offset.page, asked.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, false))),
+        }
+    }
+
+    /// What to do after this page. The error says how the page breaks the order that was asked for.
+    pub fn after(mut self, page: &Page) -> Result<Next, String> {
+        self.pages_read += 1;
+        let pass_begins = self.matches.is_none();
+        if pass_begins {
+            self.matches = page.matches;
+        }
+        let ended = match &mut self.way {
+            Way::Seek(seek) => seek.after(&page.records)?,
+            Way::Offset(offset) => offset.after(&page.records),
+        };
+        if !ended {
+            return Ok(Next::Page(self));
+        }
+        let requests = match &self.way {
+            Way::Seek(_) => 1,
+            Way::Offset(offset) => offset.page,
+        };
+        Ok(Next::PassEnd(PassEnd { position: self, matches_after: page.matches, requests }))
+    }
+}
+
+impl Seek {
+    /// Moves on; true at the end of the list.
+    fn after(&mut self, records: &[Record]) -> Result<bool, String> {
+        let since = self.since.as_deref().and_then(crate::teamleader::answer::parse_time);
+        let mut last = since;
+        for record in records {
+            let at = record.updated_at.ok_or("a record without updated_at, by which the list was to be sorted")?;
+            if last.is_some_and(|last| at < last) {
+                return Err("the records do not come in the order of updated_at that was asked for".to_owned());
+            }
+            last = Some(at);
+        }
+        let full = records.len() >= PAGE_SIZE;
+        let in_tie = self.page > 1 || full && since.is_some() && last == since;
+        if in_tie {
+            records.iter().filter(|record| record.updated_at == since).for_each(|record| self.reading.add(record.id));
+            if full && last == since {
+                self.page += 1;
+                return Ok(false);
+            }
+            if !self.tie_is_read() {
+                self.page = 1;
+                return Ok(false);
+            }
+            self.readings = 0;
+            self.earlier = None;
+        }
+        self.page = 1;
+        if !full {
+            return Ok(true);
+        }
+        self.since = records.last().and_then(|record| record.updated_at_text.clone());
+        Ok(false)
+    }
+
+    /// Whether the last two readings of the tie agree, or there have been too many.
+    fn tie_is_read(&mut self) -> bool {
+        let reading = std::mem::take(&mut self.reading);
+        self.readings += 1;
+        let agree = self.earlier.replace(reading) == Some(reading);
+        let given_up = self.readings >= MAX_TIE_READINGS;
+        self.unproven |= given_up && !agree;
+        agree || given_up
+    }
+}
+
+impl Offset {
+    /// Moves on; true at the end of the pass.
+    fn after(&mut self, records: &[Record]) -> bool {
+        let ids = Digest::of(records);
+        // A list without paging gives everything on each page: a second page of the same ids is none.
+        let same_again = self.page > 1 && ids == self.last_page;
+        if !same_again {
+            self.pass_ids.join(ids);
+        }
+        self.last_page = ids;
+        if records.len() != PAGE_SIZE || same_again {
+            return true;
+        }
+        self.page += 1;
+        false
+    }
+}
+
+impl PassEnd {
+    /// The pass.
+    pub fn pass(&self) -> i32 {
+        self.position.pass
+    }
+
+    /// What the list said to hold.
+    pub fn matches(&self) -> Option<i64> {
+        self.position.matches
+    }
+
+    /// Judges the pass by the ids that it told: `distinct` of them. `since` is what the pass asked for; `full` asks for the
+    /// proof that deletions need.
+    pub fn judge(self, distinct: i64, since: Option<DateTime<Utc>>, full: bool) -> Verdict {
+        let Position { pass, pages_read, matches, way } = self.position;
+        match way {
+            Way::Seek(seek) => {
+                let short = since.is_none() && matches.is_some_and(|matches| distinct < matches);
+                if short && pass < MAX_SEEK_PASSES {
+                    let way = Way::Seek(Seek { page: 1, ..Seek::default() });
+                    return Verdict::Again(Position { pass: pass + 1, pages_read, matches: None, way });
+                }
+                Verdict::Read { complete: !seek.unproven, verified: !seek.unproven && !short }
+            }
+            Way::Offset(offset) => {
+                let unique = i64::try_from(offset.pass_ids.ids) == Ok(distinct);
+                let as_told = [matches, self.matches_after].into_iter().flatten().all(|matches| matches == distinct);
+                let counts = unique && as_told;
+                let agree = offset.counted == Some(offset.pass_ids) || self.requests == 1;
+                if counts && (!full || agree) {
+                    return Verdict::Read { complete: true, verified: true };
+                }
+                if pass < MAX_OFFSET_PASSES {
+                    let counted = counts.then_some(offset.pass_ids);
+                    let way = Way::Offset(Offset { page: 1, counted, ..Offset::default() });
+                    return Verdict::Again(Position { pass: pass + 1, pages_read, matches: None, way });
+                }
+                match matches {
+                    Some(told) if unique && matches == self.matches_after && told != distinct => {
+                        Verdict::Contradiction(format!(
+                            "the list says that it holds {told} records and gives {distinct}"
+                        ))
+                    }
+                    _ => Verdict::Read { complete: counts, verified: false },
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "pager_tests.rs"]
+mod tests;

@@ -1,0 +1,113 @@
+//! One slice of work on a run: what its parts share.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::Resource;
+use crate::ids::{Account, Epoch};
+use crate::retry::{Failure, Verdict};
+use crate::store::journal::{self, Run, Step};
+use crate::store::lease;
+use crate::store::pool::StoreError;
+use crate::teamleader::client::{ApiError, Client};
+
+/// What the engine is set to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The account.
+    pub account: Account,
+    /// What a request without `resources` syncs.
+    pub resources: Vec<&'static Resource>,
+    /// How long one slice works.
+    pub slice: std::time::Duration,
+    /// Requests for details in flight.
+    pub concurrency: usize,
+    /// How far the watermark stays behind the API's clock.
+    pub lookback: std::time::Duration,
+    /// Details that no list vouches for are fetched again when older.
+    pub detail_max_age: std::time::Duration,
+}
+
+/// One slice of work on a run.
+#[derive(Debug)]
+pub struct Slice<'a> {
+    /// What the engine is set to.
+    pub settings: &'a Settings,
+    /// The database.
+    pub pool: &'a PgPool,
+    /// The API, with this slice's epoch.
+    pub client: Client,
+    /// The fence.
+    pub epoch: Epoch,
+    /// The run.
+    pub run: Run,
+    /// When to hand back.
+    pub deadline: Instant,
+    /// Set when the process stops or the delivery is lost.
+    pub stop: CancellationToken,
+}
+
+/// Why a piece of work was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// The API.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The list or record is not what the API documents, although it is JSON.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl WorkError {
+    /// The failure that waiting may cure.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Api(ApiError::Failed { failure, .. }) => {
+                matches!(failure.verdict(), Verdict::Backoff | Verdict::After(_)) && *failure != Failure::Malformed
+            }
+            Self::Api(ApiError::NotAuthorized | ApiError::Store(_)) | Self::Store(_) | Self::Unusable(_) => false,
+        }
+    }
+}
+
+impl From<sqlx::Error> for WorkError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl Slice<'_> {
+    /// Whether to begin nothing more.
+    pub fn is_over(&self) -> bool {
+        self.stop.is_cancelled() || Instant::now() >= self.deadline
+    }
+
+    /// Begins a transaction that only the newest slice can commit.
+    pub async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, StoreError> {
+        lease::begin(self.pool, &self.settings.account, self.epoch).await
+    }
+
+    /// Puts the step as it now is, its rows and the count of requests into one commit, and only then into the run.
+    pub async fn commit(
+        &mut self,
+        mut tx: sqlx::Transaction<'static, sqlx::Postgres>,
+        index: usize,
+        step: Step,
+    ) -> Result<(), StoreError> {
+        let requests = self.client.take_request_count();
+        journal::checkpoint(&mut tx, &self.settings.account, self.run.id, &step, requests).await?;
+        tx.commit().await?;
+        self.run.steps[index] = step;
+        Ok(())
+    }
+
+    /// The watermark for a pass that began at `clock` by the API.
+    pub fn watermark(&self, clock: DateTime<Utc>) -> DateTime<Utc> {
+        chrono::Duration::from_std(self.settings.lookback).map_or(clock, |lookback| clock - lookback)
+    }
+}

@@ -1,0 +1,92 @@
+//! Deletions: what a complete pass did not see is asked for once more by id, and only then marked.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::slice::{Slice, WorkError};
+use crate::catalog::PAGE_SIZE;
+use crate::retry::Failure;
+use crate::store::journal::Phase;
+use crate::store::records;
+use crate::teamleader::answer::Page;
+use crate::teamleader::client::ApiError;
+use crate::telemetry;
+
+/// Up to this many rows of a resource are marked deleted without asking what share they are.
+const GUARD_ROWS: i64 = 20;
+
+/// More than this share of a resource, in percent, is not marked deleted at once.
+const GUARD_PERCENT: i64 = 10;
+
+/// Where the sweep goes on.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Position {
+    after: Option<Uuid>,
+    batches: i32,
+}
+
+/// Asks for up to 100 records that the passes did not see. When none is left, marks what is gone and ends the phase.
+pub async fn sweep_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), WorkError> {
+    let mut step = slice.run.steps[index].clone();
+    let (account, run, resource) = (slice.settings.account.clone(), slice.run.id, step.resource);
+    let position: Position = serde_json::from_value(step.position.clone()).unwrap_or_default();
+    let limit = i64::try_from(PAGE_SIZE).unwrap_or(i64::MAX);
+    let batch = records::unseen(slice.pool, &account, run, resource, position.after, limit).await?;
+    let Some(last) = batch.last().copied() else {
+        return mark(slice, index).await;
+    };
+    let found = if resource.ids_filter {
+        slice.client.list(resource, &resource.ids_body(&batch)).await?
+    } else {
+        Page::default()
+    };
+    let mut alive: HashSet<Uuid> = found.records.iter().map(|record| record.id).collect();
+    if !resource.ids_filter {
+        for id in &batch {
+            match slice.client.info(resource, *id).await {
+                Ok(_) => _ = alive.insert(*id),
+                Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    let gone: Vec<Uuid> = batch.into_iter().filter(|id| !alive.contains(id)).collect();
+    let mut tx = slice.begin().await?;
+    let merged = records::merge_page(&mut tx, &account, resource, &found.records, false).await?;
+    step.counts.updated += merged.updated;
+    step.counts.listed += i64::try_from(alive.len()).unwrap_or(0);
+    records::keep_ids(&mut tx, &account, run, resource, (0, position.batches), &gone).await?;
+    step.position = serde_json::to_value(Position { after: Some(last), batches: position.batches + 1 })
+        .map_err(|error| WorkError::Unusable(error.to_string()))?;
+    slice.commit(tx, index, step).await?;
+    Ok(())
+}
+
+async fn mark(slice: &mut Slice<'_>, index: usize) -> Result<(), WorkError> {
+    let mut step = slice.run.steps[index].clone();
+    let (account, run, resource) = (slice.settings.account.clone(), slice.run.id, step.resource);
+    let mut tx = slice.begin().await?;
+    let (rows, gone) = records::count_gone(&mut tx, &account, run, resource).await?;
+    let too_many = gone > GUARD_ROWS && gone * 100 > rows * GUARD_PERCENT;
+    let mut deleted = 0;
+    if too_many && !slice.run.parameters.allow_deletions {
+        let what = format!(
+            "{gone} of {rows} {} are gone from Teamleader, more than {GUARD_PERCENT} %: none was marked deleted. If that is right, \
+             send a full request with \"allow_deletions\": true",
+            resource.name
+        );
+        warn!(run = %run, resource = resource.name, gone, rows, "{what}");
+        step.error = Some(what);
+    } else if gone > 0 {
+        deleted = records::mark_deleted(&mut tx, &account, run, resource).await?;
+        step.counts.deleted += deleted;
+        info!(run = %run, resource = resource.name, deleted, "Marked {deleted} {} deleted", resource.name);
+    }
+    step.enter(Phase::Detail);
+    slice.commit(tx, index, step).await?;
+    telemetry::records(resource.name, "deleted", deleted);
+    Ok(())
+}

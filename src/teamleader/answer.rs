@@ -1,0 +1,247 @@
+//! Reading answers: pages split into records without building a tree, and text that PostgreSQL can store.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// One record as the API told it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its id.
+    pub id: Uuid,
+    /// Its `updated_at`, where the resource has one.
+    pub updated_at: Option<DateTime<Utc>>,
+    /// The `updated_at` as text, as the API wrote it.
+    pub updated_at_text: Option<String>,
+    /// The JSON text, with what jsonb refuses replaced.
+    pub json: String,
+    /// XXH3 of the text.
+    pub hash: [u8; 16],
+}
+
+/// A page of a list.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// The records in the API's order.
+    pub records: Vec<Record>,
+    /// `meta.matches`: how many records the whole list holds, where the API says so.
+    pub matches: Option<i64>,
+    /// The API's clock when it answered (`Date` header).
+    pub clock: Option<DateTime<Utc>>,
+    /// How many characters were replaced.
+    pub replaced: i64,
+}
+
+#[derive(Deserialize)]
+struct ListEnvelope<'a> {
+    #[serde(borrow)]
+    data: Vec<&'a RawValue>,
+    #[serde(default)]
+    meta: Option<Meta>,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    #[serde(default)]
+    matches: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct InfoEnvelope<'a> {
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    id: Uuid,
+    #[serde(borrow, default)]
+    updated_at: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct ErrorEnvelope {
+    errors: Vec<ErrorItem>,
+}
+
+#[derive(Deserialize)]
+struct ErrorItem {
+    title: String,
+}
+
+/// Reads a list's body. The error says what is wrong with it, and shows nothing of it.
+pub fn parse_list(body: &[u8]) -> Result<Page, String> {
+    let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
+    let (text, replaced) = storable(text);
+    let envelope: ListEnvelope<'_> = serde_json::from_str(&text).map_err(|error| describe(&error))?;
+    let records = envelope.data.into_iter().map(|raw| parse_record(raw.get())).collect::<Result<_, _>>()?;
+    Ok(Page { records, matches: envelope.meta.and_then(|meta| meta.matches), clock: None, replaced })
+}
+
+/// Reads the body of an info answer. One endpoint is documented without the `data` envelope: both are taken.
+pub fn parse_info(body: &[u8]) -> Result<(Record, i64), String> {
+    let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
+    let (text, replaced) = storable(text);
+    let record = match serde_json::from_str::<InfoEnvelope<'_>>(&text) {
+        Ok(envelope) => parse_record(envelope.data.get())?,
+        Err(error) if error.is_data() => parse_record(text.trim())?,
+        Err(error) => return Err(describe(&error)),
+    };
+    Ok((record, replaced))
+}
+
+/// The titles in an error body, if it is one; safe to show.
+pub fn error_titles(body: &[u8]) -> Option<String> {
+    let envelope: ErrorEnvelope = serde_json::from_slice(body).ok()?;
+    let titles: Vec<String> = envelope.errors.into_iter().map(|error| error.title).collect();
+    let shown: String = titles.join("; ").chars().filter(|c| !c.is_control()).take(200).collect();
+    (!shown.is_empty()).then_some(shown)
+}
+
+/// The hash by which records are compared.
+pub fn hash(text: &str) -> [u8; 16] {
+    xxh3_128(text.as_bytes()).to_be_bytes()
+}
+
+fn parse_record(json: &str) -> Result<Record, String> {
+    let head: Head<'_> = serde_json::from_str(json).map_err(|error| format!("a record: {}", describe(&error)))?;
+    let updated_at = match head.updated_at.as_deref() {
+        None => None,
+        Some(text) => Some(parse_time(text).ok_or("a record's updated_at is not a time")?),
+    };
+    Ok(Record {
+        id: head.id,
+        updated_at,
+        updated_at_text: head.updated_at.map(Cow::into_owned),
+        json: json.to_owned(),
+        hash: hash(json),
+    })
+}
+
+/// Reads the API's times: RFC 3339, and the offset without a colon that its rate limit header has.
+pub fn parse_time(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%#z").ok().map(|time| time.to_utc())
+}
+
+/// A parse error without any of the text that it stumbled over.
+fn describe(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        serde_json::error::Category::Eof => "the JSON ends too early",
+        serde_json::error::Category::Syntax => "it is not JSON",
+        serde_json::error::Category::Data => "the JSON does not have the documented shape",
+        serde_json::error::Category::Io => "it could not be read",
+    };
+    format!("{what} (line {}, column {})", error.line(), error.column())
+}
+
+/// Replaces what JSON allows and jsonb refuses: `\u0000` and lone surrogates become U+FFFD. Tells how many.
+fn storable(text: &str) -> (Cow<'_, str>, i64) {
+    let bytes = text.as_bytes();
+    let mut out = String::new();
+    let (mut copied, mut at, mut replaced) = (0, 0, 0);
+    while let Some(offset) = bytes[at..].iter().position(|b| *b == b'\\') {
+        let escape = at + offset;
+        let Some(unit) = unicode_escape(bytes, escape) else {
+            // Any other escape is two bytes, so that the second backslash of `\\` begins none.
+            at = (escape + 2).min(bytes.len());
+            continue;
+        };
+        at = escape + 6;
+        let refused = match unit {
+            0 | 0xDC00..=0xDFFF => true,
+            0xD800..=0xDBFF => match unicode_escape(bytes, at) {
+                Some(0xDC00..=0xDFFF) => {
+                    at += 6;
+                    false
+                }
+                _ => true,
+            },
+            _ => false,
+        };
+        if refused {
+            out.push_str(&text[copied..escape]);
+            out.push_str("\\ufffd");
+            copied = escape + 6;
+            replaced += 1;
+        }
+    }
+    if replaced == 0 {
+        return (Cow::Borrowed(text), 0);
+    }
+    out.push_str(&text[copied..]);
+    (Cow::Owned(out), replaced)
+}
+
+/// The code unit of the `\uXXXX` that begins at `at`, if one does.
+fn unicode_escape(bytes: &[u8], at: usize) -> Option<u32> {
+    let escape = bytes.get(at..at + 6).filter(|e| e.starts_with(b"\\u"))?;
+    u32::from_str_radix(std::str::from_utf8(&escape[2..]).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(text: &str) -> String {
+        storable(text).0.into_owned()
+    }
+
+    #[test]
+    fn what_jsonb_refuses_is_replaced_and_counted() {
+        assert_eq!(stored(r#""a\u0000b""#), r#""a\ufffdb""#);
+        assert_eq!(stored(r#""\ud83d""#), r#""\ufffd""#);
+        assert_eq!(stored(r#""\ude00\ud83d x""#), r#""\ufffd\ufffd x""#);
+        assert_eq!(storable(r#""\ud83d\ud83d\ude00""#).1, 1);
+    }
+
+    #[test]
+    fn what_jsonb_takes_stays() {
+        for text in
+            [r#""\ud83d\ude00""#, r#""\\u0000""#, r#""\\\\ud83d""#, r#""\"\n\u00e9""#, r#""\"#, "\"\u{1f600}é\""]
+        {
+            assert_eq!(stored(text), text);
+        }
+        assert_eq!(stored(r#""\\\u0000""#), r#""\\\ufffd""#);
+    }
+
+    #[test]
+    fn a_page_is_split_into_records() {
+        let id = Uuid::new_v4();
+        let body = format!(
+            r#"{{"data":[{{"id":"{id}","updated_at":"2016-02-05T16:44:33+00:00","n":1.50}}],"meta":{{"page":{{"size":1,"number":1}},"matches":7}}}}"#
+        );
+        let page = parse_list(body.as_bytes()).expect("valid");
+        assert_eq!(page.matches, Some(7));
+        assert_eq!(page.records[0].id, id);
+        assert!(page.records[0].json.contains("1.50"), "numbers stay as they were written");
+        assert_eq!(page.records[0].updated_at.map(|t| t.timestamp()), Some(1_454_690_673));
+    }
+
+    #[test]
+    fn a_broken_page_is_an_error_that_shows_nothing_of_it() {
+        for body in [r#"{"data":[{"id":"se"#, "<html>secret</html>", r#"{"data":[{"id":"secret"}]}"#, "{}", "[]"] {
+            let error = parse_list(body.as_bytes()).expect_err(body);
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_info_answer_is_read_with_and_without_envelope() {
+        let id = Uuid::new_v4();
+        let bare = format!(r#"{{"id":"{id}","name":"x"}}"#);
+        let wrapped = format!(r#"{{"data":{bare}}}"#);
+        assert_eq!(parse_info(bare.as_bytes()), parse_info(wrapped.as_bytes()));
+        assert_eq!(parse_info(bare.as_bytes()).expect("valid").0.json, bare);
+    }
+
+    #[test]
+    fn both_forms_of_a_time_are_read() {
+        let expected = parse_time("2021-06-15T09:51:23.035+00:00");
+        assert!(expected.is_some());
+        assert_eq!(parse_time("2021-06-15T10:51:23.035+0100"), expected);
+    }
+}

@@ -1,0 +1,340 @@
+//! The access token: one refresh at a time, and a refresh token that works once is never sent twice.
+//!
+//! The states and transitions live in the store; this is the protocol around them:
+//!
+//! 1. a short transaction writes the intent (`refreshing`, with a deadline): it proves that the database can be written before
+//!    the old token is burnt;
+//! 2. ONE request, in a task that no cancellation drops, the deadline checked just before;
+//! 3. the pair is stored, or parked on the broker where the database is gone by then.
+//!
+//! An unknown outcome is no failure: whoever finds `refreshing` uses the access token while it lives, waits for the deadline,
+//! looks at the parked pair and takes the intent over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use super::oauth::{OAuth, TOKEN_TIMEOUT, TokenAnswer, TokenPair};
+use crate::ids::{Epoch, Generation};
+use crate::retry;
+use crate::telemetry;
+
+/// How long an intent holds: longer than the HTTP timeout, so that after it no request of the attempt can be under way.
+pub const ATTEMPT_LASTS: Duration = Duration::from_secs(20);
+
+/// An access token is refreshed this long before its end, or a tenth of its life, whichever is less.
+const AHEAD: Duration = Duration::from_secs(60);
+
+/// What the store knows of an account's tokens.
+#[derive(Clone, Debug)]
+pub struct StoredToken {
+    /// Rises with each pair.
+    pub generation: Generation,
+    /// What may be done now.
+    pub state: TokenState,
+    /// The access token, with the time it still lives and the time it lives in all.
+    pub access: Option<LivingToken>,
+}
+
+/// An access token and its life, by the database's clock.
+#[derive(Clone, Debug)]
+pub struct LivingToken {
+    /// The token.
+    pub token: SecretString,
+    /// How long it still lives; zero when expired.
+    pub remaining: Duration,
+    /// How long it lived when it was new.
+    pub lifetime: Duration,
+}
+
+/// The state of an account's authorization. The store sets it: `Authorized` with each pair, `Refreshing` with an
+/// intent, `ReauthorizationRequired` when the refresh token was refused or there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenState {
+    /// There is a refresh token, and nobody is using it.
+    Authorized,
+    /// An attempt is under way, or its process died; it is over after this time.
+    Refreshing(Duration),
+    /// A person has to authorize.
+    ReauthorizationRequired,
+}
+
+/// What came of writing an intent.
+#[derive(Debug)]
+pub enum Intent {
+    /// Written: use this refresh token, once.
+    Written(SecretString),
+    /// Another pair or another attempt came first: look again.
+    Overtaken,
+}
+
+/// Why the store could not do it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TokenStoreError {
+    /// A newer slice holds the lease.
+    #[error("another worker has taken over")]
+    Fenced,
+    /// The database, or what stands in it, cannot be used; the text says how to mend it.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Where the tokens of one account are kept.
+#[async_trait]
+pub trait TokenStore: Send + Sync + std::fmt::Debug {
+    /// Reads what is known; `None` when the account was never authorized.
+    async fn load(&self) -> Result<Option<StoredToken>, TokenStoreError>;
+
+    /// Writes the intent to use the refresh token of `generation`, in a transaction of its own that checks the epoch. An
+    /// intent whose deadline has passed is taken over.
+    async fn intend(
+        &self,
+        epoch: Epoch,
+        generation: Generation,
+        attempt: Uuid,
+        lasts: Duration,
+    ) -> Result<Intent, TokenStoreError>;
+
+    /// Withdraws the intent of an attempt whose request was certainly not sent.
+    async fn withdraw(&self, attempt: Uuid) -> Result<(), TokenStoreError>;
+
+    /// Stores the pair made from `generation`, whatever the state or the epoch, unless another one is stored already.
+    async fn store(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError>;
+
+    /// Puts the pair where it survives this process although the database cannot be written.
+    async fn park(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError>;
+
+    /// Stores what is parked, unless the stored generation is as high.
+    async fn unpark(&self) -> Result<(), TokenStoreError>;
+
+    /// The refresh token of `generation` was refused: a person has to authorize, unless the generation has moved. True when
+    /// this call set it.
+    async fn refused(&self, generation: Generation, reason: &str) -> Result<bool, TokenStoreError>;
+}
+
+/// Why there is no access token.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AuthError {
+    /// A person has to authorize.
+    #[error("the account is not authorized")]
+    NotAuthorized,
+    /// Not now: their side, the network, or the client's secret.
+    #[error("no access token: {0}")]
+    Unavailable(String),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] TokenStoreError),
+}
+
+/// An access token to use now.
+#[derive(Clone, Debug)]
+pub struct AccessToken {
+    /// The token.
+    pub token: SecretString,
+    /// The pair that it belongs to.
+    pub generation: Generation,
+}
+
+/// Gives out access tokens, and refreshes them. Cheap to clone; clones share one token.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    store: Arc<dyn TokenStore>,
+    oauth: OAuth,
+    /// The lock is held for the whole of a refresh: others wait, and then find the new token.
+    current: Arc<Mutex<Option<Current>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Current {
+    access: AccessToken,
+    refresh_at: Instant,
+}
+
+impl Auth {
+    /// Tokens of the account that `store` is for.
+    pub fn new(store: Arc<dyn TokenStore>, oauth: OAuth) -> Self {
+        Self { store, oauth, current: Arc::default() }
+    }
+
+    /// A token that works, refreshed ahead of its end. `rejected` is the generation whose token the API refused.
+    ///
+    /// May wait for an attempt of another process to be over: [`ATTEMPT_LASTS`] at most for each. A refresh that has begun
+    /// goes on when the caller is dropped.
+    pub async fn access_token(&self, epoch: Epoch, rejected: Option<Generation>) -> Result<AccessToken, AuthError> {
+        loop {
+            let mut current = Arc::clone(&self.current).lock_owned().await;
+            if let Some(usable) = current.as_ref().filter(|c| c.refresh_at > Instant::now())
+                && rejected.is_none_or(|generation| usable.access.generation > generation)
+            {
+                return Ok(usable.access.clone());
+            }
+            *current = None;
+            let Some(stored) = self.store.load().await? else {
+                return Err(AuthError::NotAuthorized);
+            };
+            let living = stored.living_token(rejected);
+            match stored.state {
+                TokenState::ReauthorizationRequired => return Err(AuthError::NotAuthorized),
+                TokenState::Authorized => {
+                    if let Some(fresh) = living.clone().filter(|c| c.refresh_at > Instant::now()) {
+                        *current = Some(fresh.clone());
+                        return Ok(fresh.access);
+                    }
+                }
+                TokenState::Refreshing(over_in) => {
+                    if let Some(living) = living {
+                        return Ok(living.access);
+                    }
+                    if !over_in.is_zero() {
+                        drop(current);
+                        info!(
+                            seconds = over_in.as_secs(),
+                            "Waiting for another attempt to refresh the token to be over"
+                        );
+                        tokio::time::sleep(over_in).await;
+                        continue;
+                    }
+                }
+            }
+            let attempt = Attempt { auth: self.clone(), epoch, generation: stored.generation };
+            // The lock goes into the task: no cancellation may drop a request that burns the token.
+            let refreshed = tokio::spawn(async move {
+                let outcome = attempt.run().await;
+                if let Ok(Some(fresh)) = &outcome {
+                    *current = Some(fresh.clone());
+                }
+                outcome
+            });
+            match refreshed
+                .await
+                .unwrap_or_else(|_| Err(AuthError::Unavailable("the refresh was interrupted".to_owned())))
+            {
+                Ok(Some(fresh)) => return Ok(fresh.access),
+                Ok(None) => {}
+                Err(AuthError::Unavailable(reason)) => match living {
+                    Some(living) => {
+                        warn!(reason, "The access token could not be refreshed and is used until its end");
+                        return Ok(living.access);
+                    }
+                    None => return Err(AuthError::Unavailable(reason)),
+                },
+                Err(other) => return Err(other),
+            }
+        }
+    }
+
+    /// Waits for a refresh that is under way: it is stored or parked when this returns. For shutdown.
+    pub async fn settled(&self) {
+        drop(self.current.lock().await);
+    }
+}
+
+impl StoredToken {
+    /// The access token, if it lives and was not rejected.
+    fn living_token(&self, rejected: Option<Generation>) -> Option<Current> {
+        let living = self.access.as_ref()?;
+        if living.remaining.is_zero() || rejected.is_some_and(|generation| self.generation <= generation) {
+            return None;
+        }
+        let access = AccessToken { token: living.token.clone(), generation: self.generation };
+        Some(Current { access, refresh_at: refresh_at(living.remaining, living.lifetime) })
+    }
+}
+
+fn refresh_at(remaining: Duration, lifetime: Duration) -> Instant {
+    Instant::now() + remaining.saturating_sub(AHEAD.min(lifetime / 10))
+}
+
+/// One attempt to refresh.
+struct Attempt {
+    auth: Auth,
+    epoch: Epoch,
+    generation: Generation,
+}
+
+impl Attempt {
+    /// `None`: somebody else was first; look again.
+    async fn run(self) -> Result<Option<Current>, AuthError> {
+        let store = &self.auth.store;
+        store.unpark().await?;
+        let id = Uuid::new_v4();
+        let begun = Instant::now();
+        let Intent::Written(refresh_token) = store.intend(self.epoch, self.generation, id, ATTEMPT_LASTS).await? else {
+            return Ok(None);
+        };
+        if begun.elapsed() + TOKEN_TIMEOUT >= ATTEMPT_LASTS {
+            // The process was paused: after the deadline another one may send the same token.
+            store.withdraw(id).await?;
+            return Ok(None);
+        }
+        let answer = self.auth.oauth.refresh(&refresh_token).await;
+        telemetry::token_refreshed(match &answer {
+            TokenAnswer::Pair(_) => "refreshed",
+            TokenAnswer::Refused(_) => "refused",
+            TokenAnswer::ClientRejected(_) => "client_rejected",
+            TokenAnswer::NotSent(_) => "not_sent",
+            TokenAnswer::Unknown(_) => "unknown",
+        });
+        match answer {
+            TokenAnswer::Pair(pair) => {
+                self.keep(&pair).await;
+                let access = AccessToken { token: pair.access, generation: Generation(self.generation.0 + 1) };
+                Ok(Some(Current { access, refresh_at: refresh_at(pair.expires_in, pair.expires_in) }))
+            }
+            TokenAnswer::Refused(reason) => {
+                // A pair that was parked meanwhile may explain the refusal.
+                store.unpark().await?;
+                if store.refused(self.generation, &reason).await? {
+                    error!(reason, "The refresh token was refused: a person has to authorize the account again");
+                    return Err(AuthError::NotAuthorized);
+                }
+                Ok(None)
+            }
+            TokenAnswer::ClientRejected(reason) => {
+                store.withdraw(id).await?;
+                Err(AuthError::Unavailable(format!(
+                    "Teamleader rejected the integration itself ({reason}): check TEAMLEADER_CLIENT_ID and TEAMLEADER_CLIENT_SECRET"
+                )))
+            }
+            TokenAnswer::NotSent(reason) => {
+                store.withdraw(id).await?;
+                Err(AuthError::Unavailable(format!("the token endpoint cannot be reached: {reason}")))
+            }
+            TokenAnswer::Unknown(reason) => {
+                Err(AuthError::Unavailable(format!("the outcome of the refresh is unknown: {reason}")))
+            }
+        }
+    }
+
+    /// Stores the pair, or parks it; a live pair is never thrown away while this process lives.
+    async fn keep(&self, pair: &TokenPair) {
+        let mut delays = retry::STORE_TOKEN.begin();
+        loop {
+            let Err(reason) = self.auth.store.store(self.generation, pair).await else {
+                info!(generation = self.generation.0 + 1, "Refreshed the access token");
+                return;
+            };
+            warn!(%reason, "The new token pair could not be stored yet");
+            if let Some(delay) = delays.next_delay() {
+                tokio::time::sleep(delay).await;
+                continue;
+            }
+            match self.auth.store.park(self.generation, pair).await {
+                Ok(()) => {
+                    warn!("The database cannot be written: the new token pair is parked on the broker");
+                    return;
+                }
+                Err(reason) => {
+                    error!(%reason, "The new token pair can be neither stored nor parked; trying on, do not stop this process");
+                    delays.reset();
+                }
+            }
+        }
+    }
+}

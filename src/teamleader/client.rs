@@ -1,0 +1,328 @@
+//! Requests to the API: within the budget, with a token that works, tried again when the failure is transient.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use reqwest::header::HeaderMap;
+use reqwest::{StatusCode, redirect};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use tokio::time::Instant;
+use tracing::debug;
+use uuid::Uuid;
+
+use super::answer::{self, Page, Record};
+use super::auth::{Auth, AuthError, TokenStoreError};
+use super::oauth;
+use super::rate_limit::{Limiter, Observation};
+use crate::catalog::Resource;
+use crate::ids::{Epoch, Generation};
+use crate::retry::{self, Failure, Verdict};
+use crate::telemetry;
+
+/// How the worker names itself to the API.
+pub const USER_AGENT: &str = concat!("teamleader2db/", env!("CARGO_PKG_VERSION"));
+
+/// No answer's body is read beyond this: a page of 100 records is some hundred KB.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+
+/// Connecting takes at most this long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A silence of this long ends a request.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A request takes at most this long in all.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A 429 is waited out this often for one request: each time until the reset that the API names.
+const MAX_RATE_LIMITED: u32 = 20;
+
+/// A request is sent again this often with a newer token: more than once only where tokens live for seconds.
+const MAX_UNAUTHORIZED: u32 = 3;
+
+/// The wait after a 429 that does not tell its reset.
+const RATE_LIMITED_WITHOUT_RESET: Duration = Duration::from_secs(10);
+
+/// Why a request came to nothing, after all tries.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The API failed or refused.
+    #[error("{endpoint}: {reason}")]
+    Failed {
+        /// The endpoint.
+        endpoint: String,
+        /// The kind of the last failure.
+        failure: Failure,
+        /// In words; holds no body, token or query.
+        reason: String,
+    },
+    /// A person has to authorize the account.
+    #[error("the account is not authorized")]
+    NotAuthorized,
+    /// The token store: the database is gone, or another worker has taken over.
+    #[error(transparent)]
+    Store(#[from] TokenStoreError),
+}
+
+/// The API as one slice of work sees it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    auth: Auth,
+    limiter: Limiter,
+    epoch: Epoch,
+    requests: Arc<AtomicI64>,
+}
+
+/// An answer with status 200.
+struct Answer {
+    body: Vec<u8>,
+    clock: Option<DateTime<Utc>>,
+}
+
+/// A try that failed.
+struct Miss {
+    failure: Failure,
+    reason: String,
+}
+
+impl Client {
+    /// Speaks to the API at `base`.
+    pub fn new(base: &str, auth: Auth, limiter: Limiter) -> reqwest::Result<Self> {
+        let http = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .timeout(TOTAL_TIMEOUT)
+            .build()?;
+        let base = base.trim_end_matches('/').to_owned();
+        Ok(Self { http, base, auth, limiter, epoch: Epoch(0), requests: Arc::default() })
+    }
+
+    /// The same client for a slice: refreshes of the token are fenced by its epoch, and its requests are counted anew.
+    pub fn for_slice(&self, epoch: Epoch) -> Self {
+        Self { epoch, requests: Arc::default(), ..self.clone() }
+    }
+
+    /// Requests sent since the last call, retries included.
+    pub fn take_request_count(&self) -> i64 {
+        self.requests.swap(0, Ordering::Relaxed)
+    }
+
+    /// One page of a list.
+    pub async fn list(&self, resource: &Resource, body: &Value) -> Result<Page, ApiError> {
+        let read = |answer: &Answer| answer::parse_list(&answer.body).map(|page| Page { clock: answer.clock, ..page });
+        self.call(&resource.list_endpoint(), body, read).await
+    }
+
+    /// One record with its details, and how many characters of it were replaced.
+    pub async fn info(&self, resource: &Resource, id: Uuid) -> Result<(Record, i64), ApiError> {
+        let body = resource.info_body(id);
+        self.call(&resource.info_endpoint(), &body, |answer| answer::parse_info(&answer.body)).await
+    }
+
+    /// Whether the API answers at all: one request, as any other, whose result does not matter.
+    pub async fn is_up(&self) -> bool {
+        let failure = match self.call("users.me", &serde_json::json!({}), |_| Ok(())).await {
+            Ok(()) => return true,
+            Err(ApiError::Failed { failure, .. }) => failure,
+            Err(ApiError::NotAuthorized | ApiError::Store(_)) => return true,
+        };
+        failure.verdict() != Verdict::Backoff
+    }
+
+    /// Waits for a refresh of the token that is under way.
+    pub async fn settled(&self) {
+        self.auth.settled().await;
+    }
+
+    async fn call<T>(
+        &self,
+        endpoint: &str,
+        body: &Value,
+        read: impl Fn(&Answer) -> Result<T, String>,
+    ) -> Result<T, ApiError> {
+        let mut delays = retry::API.begin();
+        let mut rejected: Option<Generation> = None;
+        let (mut limited, mut unauthorized) = (0, 0);
+        loop {
+            let miss = match self.try_once(endpoint, body, &mut rejected).await {
+                Ok(answer) => match read(&answer) {
+                    Ok(value) => return Ok(value),
+                    Err(reason) => Miss { failure: Failure::Malformed, reason },
+                },
+                Err(TryError::Missed(miss)) => miss,
+                Err(TryError::Auth(AuthError::NotAuthorized)) => {
+                    return Err(ApiError::NotAuthorized);
+                }
+                Err(TryError::Auth(AuthError::Store(error))) => return Err(error.into()),
+                Err(TryError::Auth(AuthError::Unavailable(reason))) => Miss { failure: Failure::Network, reason },
+            };
+            let delay = match miss.failure.verdict() {
+                Verdict::Backoff => delays.next_delay(),
+                Verdict::After(_) => {
+                    limited += 1;
+                    // The limiter holds every request until the reset.
+                    (limited <= MAX_RATE_LIMITED).then_some(Duration::ZERO)
+                }
+                Verdict::NewToken => {
+                    unauthorized += 1;
+                    (unauthorized <= MAX_UNAUTHORIZED).then_some(Duration::ZERO)
+                }
+                Verdict::Never => None,
+            };
+            let Some(delay) = delay else {
+                let Miss { failure, reason } = miss;
+                return Err(ApiError::Failed { endpoint: endpoint.to_owned(), failure, reason });
+            };
+            debug!(endpoint, reason = miss.reason, ?delay, "A request failed and is tried again");
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    async fn try_once(
+        &self,
+        endpoint: &str,
+        body: &Value,
+        rejected: &mut Option<Generation>,
+    ) -> Result<Answer, TryError> {
+        // The permit first: a token fetched before a long wait for the budget could expire in it.
+        let permit = self.limiter.acquire().await;
+        let access = match self.auth.access_token(self.epoch, *rejected).await {
+            Ok(access) => access,
+            Err(error) => {
+                permit.unused();
+                return Err(TryError::Auth(error));
+            }
+        };
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let begun = Instant::now();
+        let sent = self
+            .http
+            .post(format!("{}/{endpoint}", self.base))
+            .bearer_auth(access.token.expose_secret())
+            .json(body)
+            .send()
+            .await;
+        let mut response = sent.map_err(|error| {
+            telemetry::api_answered(endpoint, "none", begun.elapsed());
+            missed(&error)
+        })?;
+        let status = response.status();
+        let clock = server_clock(response.headers());
+        let seen = observation(response.headers(), clock);
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            permit.refused(seen.or(Some(blind_observation())));
+        } else {
+            permit.answered(seen);
+        }
+        telemetry::rate_limit_remaining(self.limiter.remaining());
+        let read = read_body(&mut response).await;
+        telemetry::api_answered(endpoint, status.as_str(), begun.elapsed());
+        let body = match read {
+            Ok(Some(body)) => body,
+            Ok(None) => {
+                let reason = format!("the answer is longer than {MAX_BODY} bytes");
+                return Err(TryError::Missed(Miss { failure: Failure::Rejected, reason }));
+            }
+            Err(error) => return Err(missed(&error)),
+        };
+        let Some(failure) = failure_of(status, seen) else {
+            return Ok(Answer { body, clock });
+        };
+        let title = answer::error_titles(&body).map(|title| format!(": {title}")).unwrap_or_default();
+        let miss = Miss { failure, reason: format!("answered {status}{title}") };
+        if failure == Failure::Unauthorized {
+            *rejected = Some(access.generation);
+        }
+        Err(TryError::Missed(miss))
+    }
+}
+
+/// What went wrong in one try.
+enum TryError {
+    Missed(Miss),
+    Auth(AuthError),
+}
+
+fn missed(error: &reqwest::Error) -> TryError {
+    let failure = if error.is_timeout() { Failure::Timeout } else { Failure::Network };
+    TryError::Missed(Miss { failure, reason: oauth::describe(error) })
+}
+
+fn failure_of(status: StatusCode, seen: Option<Observation>) -> Option<Failure> {
+    match status {
+        StatusCode::OK => None,
+        StatusCode::UNAUTHORIZED => Some(Failure::Unauthorized),
+        StatusCode::FORBIDDEN => Some(Failure::Forbidden),
+        StatusCode::NOT_FOUND => Some(Failure::NotFound),
+        StatusCode::TOO_MANY_REQUESTS => {
+            Some(Failure::RateLimited(seen.map_or(RATE_LIMITED_WITHOUT_RESET, |seen| seen.reset_in)))
+        }
+        StatusCode::REQUEST_TIMEOUT => Some(Failure::Timeout),
+        status if status.is_client_error() => Some(Failure::Rejected),
+        // 5xx, and redirects or empty successes that only a proxy in between sends.
+        _ => Some(Failure::Server),
+    }
+}
+
+/// Reads the body, or `None` when it is longer than [`MAX_BODY`].
+async fn read_body(response: &mut reqwest::Response) -> reqwest::Result<Option<Vec<u8>>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
+}
+
+fn server_clock(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+    let text = headers.get(reqwest::header::DATE)?.to_str().ok()?;
+    Some(httpdate::parse_http_date(text).ok()?.into())
+}
+
+fn observation(headers: &HeaderMap, clock: Option<DateTime<Utc>>) -> Option<Observation> {
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let limit = text("x-ratelimit-limit")?.parse().ok()?;
+    let remaining = text("x-ratelimit-remaining")?.parse().ok()?;
+    let reset = answer::parse_time(text("x-ratelimit-reset")?)?;
+    // Both times are the API's, so that this machine's clock does not matter. `Date` has whole seconds, cut off: the
+    // difference is at most a second too long, never too short.
+    let reset_in = (reset - clock.unwrap_or_else(Utc::now)).to_std().unwrap_or_default();
+    Some(Observation { limit, remaining, reset_in: reset_in.min(2 * super::rate_limit::WINDOW) })
+}
+
+/// What is assumed after a 429 without the headers.
+fn blind_observation() -> Observation {
+    Observation { limit: 200, remaining: 0, reset_in: RATE_LIMITED_WITHOUT_RESET }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_is_read_from_the_headers() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-ratelimit-limit", "200"),
+            ("x-ratelimit-remaining", "78"),
+            ("x-ratelimit-reset", "2021-06-15T10:51:23.035+0100"),
+            ("date", "Tue, 15 Jun 2021 09:51:03 GMT"),
+        ] {
+            headers.insert(name, value.parse().expect("valid"));
+        }
+        let seen = observation(&headers, server_clock(&headers)).expect("complete");
+        assert_eq!((seen.limit, seen.remaining, seen.reset_in.as_millis()), (200, 78, 20_035));
+        headers.remove("x-ratelimit-reset");
+        assert_eq!(observation(&headers, None), None);
+    }
+}

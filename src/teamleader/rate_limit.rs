@@ -1,0 +1,267 @@
+//! The budget: the API's own sliding window, kept here from its headers, so that it is used fully and never overrun.
+//!
+//! The API allows 200 requests in any 60 s for each pair of integration and account, and tells in every answer how many
+//! remain and when the oldest one leaves the window. Three kinds of requests fill the window:
+//! those in flight, those answered (each counted until 60 s after its *answer*, which is never too early), and those of
+//! others: programs of the same integration, or this worker before a restart. The last are what the API counts beyond our own.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The length of the API's window.
+pub const WINDOW: Duration = Duration::from_secs(60);
+
+/// The API's limit until its first answer tells another.
+const FIRST_LIMIT: u32 = 200;
+
+/// The clocks are compared by the `Date` header, which has whole seconds; this covers its rounding.
+const CLOCK_SLACK: Duration = Duration::from_secs(2);
+
+/// What an answer told about the window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Observation {
+    /// `X-RateLimit-Limit`.
+    pub limit: u32,
+    /// `X-RateLimit-Remaining`.
+    pub remaining: u32,
+    /// The time from now to `X-RateLimit-Reset`: when the oldest request that counts leaves the window.
+    pub reset_in: Duration,
+}
+
+/// Gives out the budget of one integration and account.
+#[derive(Clone, Debug)]
+pub struct Limiter(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    changed: Notify,
+    reserve: u32,
+}
+
+#[derive(Debug)]
+struct State {
+    limit: u32,
+    /// False until an answer has told the window: until then one request at a time is sent, since a
+    /// worker that was just restarted does not know what the window holds.
+    observed: bool,
+    in_flight: u32,
+    answered: VecDeque<Instant>,
+    others: u32,
+    /// When the oldest of `others` leaves, where known.
+    others_leave_at: Option<Instant>,
+    /// After a 429 nothing is sent before this.
+    blocked_until: Option<Instant>,
+    remaining: u32,
+}
+
+/// The right to send one request. Dropping it counts the request as sent, since it may have been.
+#[derive(Debug)]
+pub struct Permit {
+    limiter: Limiter,
+    settled: bool,
+}
+
+impl Limiter {
+    /// `reserve` requests of each window are left to other users of the integration.
+    pub fn new(reserve: u32) -> Self {
+        let state = State {
+            limit: FIRST_LIMIT,
+            observed: false,
+            in_flight: 0,
+            answered: VecDeque::new(),
+            others: 0,
+            others_leave_at: None,
+            blocked_until: None,
+            remaining: FIRST_LIMIT,
+        };
+        Self(Arc::new(Inner { state: Mutex::new(state), changed: Notify::new(), reserve }))
+    }
+
+    /// Waits for the right to send one request. Cancel-safe.
+    pub async fn acquire(&self) -> Permit {
+        loop {
+            let changed = self.0.changed.notified();
+            let wait = self.lock().try_take(Instant::now(), self.0.reserve);
+            match wait {
+                Ok(()) => {
+                    return Permit { limiter: self.clone(), settled: false };
+                }
+                Err(Some(until)) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(until) => {}
+                        () = changed => {}
+                    }
+                }
+                Err(None) => changed.await,
+            }
+        }
+    }
+
+    /// Requests that may still be sent now, as the API last told.
+    pub fn remaining(&self) -> u32 {
+        self.lock().remaining
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is plain numbers, whole after any panic.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settle(&self, now: Instant, seen: Option<Observation>, refused: bool) {
+        self.lock().settle(now, seen, refused);
+        self.0.changed.notify_waiters();
+    }
+}
+
+impl Permit {
+    /// The request was answered.
+    pub fn answered(mut self, seen: Option<Observation>) {
+        self.limiter.settle(Instant::now(), seen, false);
+        self.settled = true;
+    }
+
+    /// The request was not sent after all.
+    pub fn unused(mut self) {
+        self.limiter.settle(Instant::now(), None, true);
+        self.settled = true;
+    }
+
+    /// The request was refused with 429, which does not fill the window; nothing is sent before the reset.
+    pub fn refused(mut self, seen: Option<Observation>) {
+        self.limiter.settle(Instant::now(), seen, true);
+        self.settled = true;
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.limiter.settle(Instant::now(), None, false);
+        }
+    }
+}
+
+impl State {
+    /// Takes one place in the window, or tells until when none can be free (`None`: until an answer comes).
+    fn try_take(&mut self, now: Instant, reserve: u32) -> Result<(), Option<Instant>> {
+        self.forget_the_old(now);
+        if let Some(until) = self.blocked_until.filter(|until| *until > now) {
+            return Err(Some(until));
+        }
+        if !self.observed && self.in_flight > 0 {
+            return Err(None);
+        }
+        let allowed = self.limit.saturating_sub(reserve).max(1);
+        let used = self.in_flight + u32::try_from(self.answered.len()).unwrap_or(u32::MAX) + self.others;
+        if used < allowed {
+            self.in_flight += 1;
+            return Ok(());
+        }
+        let own_leaves = self.answered.front().map(|at| *at + WINDOW);
+        Err([own_leaves, self.others_leave_at].into_iter().flatten().min())
+    }
+
+    fn forget_the_old(&mut self, now: Instant) {
+        while self.answered.front().is_some_and(|at| *at + WINDOW <= now) {
+            self.answered.pop_front();
+        }
+        if self.others_leave_at.is_some_and(|at| at <= now) {
+            // One of them has left for certain; how many more, the answer to the request it lets through tells.
+            self.others = self.others.saturating_sub(1);
+            self.others_leave_at = (self.others > 0).then(|| now + WINDOW);
+        }
+    }
+
+    fn settle(&mut self, now: Instant, seen: Option<Observation>, refused: bool) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if !refused {
+            self.answered.push_back(now);
+        }
+        let Some(seen) = seen else { return };
+        self.forget_the_old(now);
+        self.observed = true;
+        self.limit = seen.limit.max(1);
+        self.remaining = seen.remaining;
+        let used = self.limit.saturating_sub(seen.remaining);
+        self.others = used.saturating_sub(u32::try_from(self.answered.len()).unwrap_or(u32::MAX));
+        let reset = now + seen.reset_in;
+        let ours_is_oldest = self.answered.front().is_some_and(|at| *at + WINDOW <= reset + CLOCK_SLACK);
+        self.others_leave_at = match (self.others, ours_is_oldest) {
+            (0, _) => None,
+            (_, true) => Some(now + WINDOW),
+            (_, false) => Some(reset),
+        };
+        if refused {
+            self.blocked_until = Some(reset);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(remaining: u32, reset_in: u64) -> Option<Observation> {
+        Some(Observation { limit: 200, remaining, reset_in: Duration::from_secs(reset_in) })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_whole_window_is_used_and_then_waited_for() {
+        let limiter = Limiter::new(0);
+        let begun = Instant::now();
+        for sent in 0..400u32 {
+            let permit = limiter.acquire().await;
+            let waited = begun.elapsed();
+            assert_eq!(waited >= WINDOW, sent >= 200, "request {sent} went out after {waited:?}");
+            permit.answered(seen(199 - sent % 200, 60));
+        }
+        assert!(begun.elapsed() < WINDOW + Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn before_the_first_answer_one_request_is_in_flight() {
+        let limiter = Limiter::new(0);
+        let first = limiter.acquire().await;
+        assert!(tokio::time::timeout(WINDOW * 3, limiter.acquire()).await.is_err());
+        first.answered(seen(199, 60));
+        let _both = (limiter.acquire().await, limiter.acquire().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_of_others_are_left_room() {
+        let limiter = Limiter::new(0);
+        // After a restart: 198 requests of ours from before fill the window.
+        limiter.acquire().await.answered(seen(1, 40));
+        let begun = Instant::now();
+        limiter.acquire().await.answered(seen(0, 40));
+        assert!(begun.elapsed() < Duration::from_secs(1));
+        let _third = limiter.acquire().await;
+        assert_eq!(begun.elapsed().as_secs(), 40);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_429_nothing_is_sent_before_the_reset() {
+        let limiter = Limiter::new(0);
+        let begun = Instant::now();
+        limiter.acquire().await.refused(seen(0, 13));
+        let _next = limiter.acquire().await;
+        assert_eq!(begun.elapsed().as_secs(), 13);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_reserve_is_kept_free() {
+        let limiter = Limiter::new(50);
+        let begun = Instant::now();
+        for sent in 0..150u32 {
+            limiter.acquire().await.answered(seen(199 - sent, 60));
+        }
+        assert!(begun.elapsed() < Duration::from_secs(1));
+        let _next = limiter.acquire().await;
+        assert_eq!(begun.elapsed().as_secs(), 60);
+    }
+}

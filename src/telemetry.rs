@@ -1,0 +1,139 @@
+//! Logs and metrics: what is told about a run, to whom.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+/// Runs that ended, by `status`.
+const RUNS: &str = "teamleader2db_runs_total";
+/// Records merged, by `resource` and `change` (created, updated, unchanged, deleted, detailed).
+const RECORDS: &str = "teamleader2db_records_total";
+/// Requests to the API, by `endpoint` and `status` (an HTTP status, or `none` without an answer).
+const API_REQUESTS: &str = "teamleader2db_api_requests_total";
+/// Seconds from a request to the end of its answer, by `endpoint`.
+const API_LATENCY: &str = "teamleader2db_api_request_duration_seconds";
+/// Requests that the API's window still allows, as it last told.
+const RATE_LIMIT_REMAINING: &str = "teamleader2db_rate_limit_remaining";
+/// Requests for a token pair, by `outcome`.
+const TOKEN_REFRESHES: &str = "teamleader2db_token_refreshes_total";
+/// 1 while the account is authorized.
+const AUTHORIZED: &str = "teamleader2db_authorized";
+/// When a run last ended with the resource completed, in Unix seconds, by `resource`.
+const LAST_SUCCESS: &str = "teamleader2db_last_success_timestamp_seconds";
+/// 1 while this process consumes requests.
+const CONSUMER_ACTIVE: &str = "teamleader2db_queue_consumer_active";
+/// Events that the broker has not confirmed yet.
+const OUTBOX_PENDING: &str = "teamleader2db_outbox_pending";
+/// Messages sent to the dead letter exchange, by `reason`.
+const DEAD_LETTERS: &str = "teamleader2db_dead_letters_total";
+/// Published messages that no queue was bound for.
+const UNROUTED: &str = "teamleader2db_unrouted_events_total";
+
+/// The upper bounds of the latency histogram, in seconds.
+const LATENCY_BUCKETS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Writes logs to standard error, filtered by `RUST_LOG` (default `info`). A second call does nothing.
+pub fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,lapin=off,sqlx=warn"));
+    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // An error means that logging was set up before, as tests do.
+    let _ = match format {
+        LogFormat::Pretty => base.with_target(false).try_init(),
+        LogFormat::Json => base.json().flatten_event(true).try_init(),
+    };
+}
+
+/// Starts collecting metrics. The handle renders them; `None` when they are collected already.
+pub fn start_metrics() -> Option<PrometheusHandle> {
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(API_LATENCY.to_owned()), &LATENCY_BUCKETS)
+        .ok()?;
+    let handle = builder.install_recorder().ok()?;
+    describe_counter!(RUNS, "Runs that ended, by status.");
+    describe_counter!(RECORDS, "Records merged, by resource and change.");
+    describe_counter!(API_REQUESTS, "Requests to the API, by endpoint and HTTP status.");
+    describe_histogram!(API_LATENCY, Unit::Seconds, "Time from a request to the end of its answer.");
+    describe_gauge!(RATE_LIMIT_REMAINING, "Requests that the API's window still allows, as it last told.");
+    describe_counter!(TOKEN_REFRESHES, "Requests for a token pair, by outcome.");
+    describe_gauge!(AUTHORIZED, "1 while the account is authorized.");
+    describe_gauge!(LAST_SUCCESS, "When a run last ended with the resource completed, in Unix seconds.");
+    describe_gauge!(CONSUMER_ACTIVE, "1 while this process consumes requests.");
+    describe_gauge!(OUTBOX_PENDING, "Events that the broker has not confirmed yet.");
+    describe_counter!(DEAD_LETTERS, "Messages sent to the dead letter exchange, by reason.");
+    describe_counter!(UNROUTED, "Published events that no queue was bound for.");
+    Some(handle)
+}
+
+/// A run ended.
+pub fn run_ended(status: &'static str) {
+    counter!(RUNS, "status" => status).increment(1);
+}
+
+/// Records of a resource changed in the copy; `count` of nothing is not told.
+pub fn records(resource: &'static str, change: &'static str, count: i64) {
+    if let Ok(count) = u64::try_from(count)
+        && count > 0
+    {
+        counter!(RECORDS, "resource" => resource, "change" => change).increment(count);
+    }
+}
+
+/// A request to the API was answered, or given up (`status` `none`).
+pub fn api_answered(endpoint: &str, status: &str, after: Duration) {
+    counter!(API_REQUESTS, "endpoint" => endpoint.to_owned(), "status" => status.to_owned()).increment(1);
+    histogram!(API_LATENCY, "endpoint" => endpoint.to_owned()).record(after.as_secs_f64());
+}
+
+/// The API told what its window still allows.
+pub fn rate_limit_remaining(requests: u32) {
+    gauge!(RATE_LIMIT_REMAINING).set(f64::from(requests));
+}
+
+/// A request for a token pair came to this.
+pub fn token_refreshed(outcome: &'static str) {
+    counter!(TOKEN_REFRESHES, "outcome" => outcome).increment(1);
+}
+
+/// Whether the account is authorized.
+pub fn authorized(yes: bool) {
+    gauge!(AUTHORIZED).set(if yes { 1.0 } else { 0.0 });
+}
+
+/// A run ended with the resource completed at that time.
+pub fn last_success(resource: &str, at: DateTime<Utc>) {
+    // Whole seconds are exact in an f64 for the next hundred million years.
+    #[allow(clippy::cast_precision_loss)]
+    gauge!(LAST_SUCCESS, "resource" => resource.to_owned()).set(at.timestamp() as f64);
+}
+
+/// Whether this process consumes requests.
+pub fn consumer_active(yes: bool) {
+    gauge!(CONSUMER_ACTIVE).set(if yes { 1.0 } else { 0.0 });
+}
+
+/// How many events wait for the broker.
+pub fn outbox_pending(events: i64) {
+    gauge!(OUTBOX_PENDING).set(f64::from(i32::try_from(events).unwrap_or(i32::MAX)));
+}
+
+/// A message went to the dead letter exchange.
+pub fn dead_lettered(reason: &'static str) {
+    counter!(DEAD_LETTERS, "reason" => reason).increment(1);
+}
+
+/// An event found no queue.
+pub fn unrouted() {
+    counter!(UNROUTED).increment(1);
+}

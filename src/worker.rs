@@ -1,0 +1,364 @@
+//! A delivery becomes a run, and is settled: the only place that acknowledges requests.
+//!
+//! A request is acknowledged last. Whatever fails before, the delivery is left as it is: the connection is closed, the
+//! broker delivers the request again, and the run goes on from its checkpoint.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use crate::amqp::consumer::{Consumer, Message};
+use crate::amqp::link::AmqpError;
+use crate::amqp::publisher::{Publisher, Reach};
+use crate::amqp::topology::{Declare, Names};
+use crate::ids::{Epoch, RunId};
+use crate::message::{self, Request};
+use crate::relay::{Relay, RelayError};
+use crate::retry;
+use crate::store::journal::{self, Claim, Delivered, Run};
+use crate::store::lease;
+use crate::store::outbox::Reply;
+use crate::store::pool::StoreError;
+use crate::store::tokens::Tokens;
+use crate::sync::engine::{Engine, Outcome};
+use crate::sync::plan;
+use crate::teamleader::auth::TokenStore;
+use crate::telemetry;
+
+/// How often the row of the account's tokens is looked at.
+const LOOK_AT_AUTHORIZATION: Duration = Duration::from_secs(5);
+
+/// How long a slice may finish the page in hand after the process was told to stop.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// Why consuming ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error(transparent)]
+    Amqp(#[from] AmqpError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+    #[error("{0}")]
+    Tokens(String),
+}
+
+/// What is to be done with the message in hand.
+#[derive(Debug)]
+enum Settlement {
+    /// All is confirmed and committed: acknowledge it.
+    Ack,
+    /// The same, and consume no more: another worker may be better off, or nobody may.
+    AckAndRest,
+    /// Do nothing: it will be delivered again.
+    Leave(SessionError),
+}
+
+/// What the worker is made of.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// The broker.
+    pub amqp_url: SecretString,
+    /// Exchanges and queues.
+    pub names: Names,
+    /// Whether to make them.
+    pub declare: Declare,
+    /// The database.
+    pub pool: PgPool,
+    /// The account's tokens.
+    pub tokens: Tokens,
+    /// Publishes copies and dead letters.
+    pub publisher: Publisher,
+    /// Sends events.
+    pub relay: Relay,
+    /// Works on runs.
+    pub engine: Engine,
+    /// Host and process, for the lease.
+    pub holder: String,
+    /// True while it consumes, for `/health/ready`.
+    pub consuming: Arc<AtomicBool>,
+}
+
+impl Worker {
+    /// Consumes until stopped. Reconnects for ever; waits while the account is not authorized.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut delays = retry::RECONNECT.begin();
+        while !stop.is_cancelled() {
+            let ended = self.session(&stop, &mut delays).await;
+            self.consumes(false);
+            let Err(error) = ended else { continue };
+            let delay = delays.next_delay().unwrap_or(retry::RECONNECT.longest);
+            match &error {
+                SessionError::Amqp(AmqpError::Topology { .. }) => {
+                    error!(%error, "The queues cannot be used")
+                }
+                error => warn!(%error, ?delay, "Consuming was interrupted and begins anew"),
+            }
+            stop.run_until_cancelled(tokio::time::sleep(delay)).await;
+        }
+        self.engine.client.settled().await;
+        self.publisher.close().await;
+    }
+
+    /// One connection's life. `Ok`: it ended in order, because of `stop` or for want of authorization.
+    async fn session(&self, stop: &CancellationToken, delays: &mut retry::Delays) -> Result<(), SessionError> {
+        if !self.is_authorized().await? {
+            // Requests can wait in the queue, and whoever listens hears why.
+            Consumer::prepare(&self.amqp_url, &self.names, self.declare).await?;
+            if !self.wait_for_authorization(stop).await? {
+                return Ok(());
+            }
+        }
+        let mut consumer = Consumer::open(&self.amqp_url, &self.names, self.declare).await?;
+        // A pair that could not be stored once is stored before anything needs a token.
+        self.tokens.unpark().await.map_err(|error| SessionError::Tokens(error.to_string()))?;
+        self.bury_undelivered(&consumer).await?;
+        self.consumes(true);
+        info!(queue = self.names.requests_queue(), "Waiting for requests");
+        delays.reset();
+        loop {
+            let message = tokio::select! {
+                message = consumer.next() => message?,
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(LOOK_AT_AUTHORIZATION) => {
+                    if !self.is_authorized().await? {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            let settlement = self.handle(&mut consumer, &message, stop).await;
+            match settlement {
+                Settlement::Ack => message.ack().await?,
+                Settlement::AckAndRest => {
+                    consumer.cancel().await?;
+                    message.ack().await?;
+                    break;
+                }
+                Settlement::Leave(error) => {
+                    consumer.close().await;
+                    return Err(error);
+                }
+            }
+        }
+        consumer.close().await;
+        Ok(())
+    }
+
+    fn consumes(&self, yes: bool) {
+        self.consuming.store(yes, Ordering::Relaxed);
+        telemetry::consumer_active(yes);
+    }
+
+    async fn is_authorized(&self) -> Result<bool, StoreError> {
+        let authorized = self.tokens.authorization().await?.authorized;
+        telemetry::authorized(authorized);
+        Ok(authorized)
+    }
+
+    /// False when stopped meanwhile.
+    async fn wait_for_authorization(&self, stop: &CancellationToken) -> Result<bool, StoreError> {
+        let mut told = false;
+        while !self.is_authorized().await? {
+            if !told {
+                told = true;
+                warn!(account = %self.names.account(), "The account is not authorized: open /sync/authorize. Requests wait in the queue");
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(LOOK_AT_AUTHORIZATION)).await.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// From a message to what is to be done with it.
+    async fn handle(&self, consumer: &mut Consumer, message: &Message, stop: &CancellationToken) -> Settlement {
+        let request = match Request::parse(message.body(), message.message_id()) {
+            Ok(request) => request,
+            Err(bad) => {
+                return self.refuse(message, bad.id, &bad.reason, "bad_request").await.into();
+            }
+        };
+        let Some(id) = request.id else {
+            return self.stamp(message).await.into();
+        };
+        let epoch = match lease::take(&self.pool, self.names.account(), &self.holder).await {
+            Ok(epoch) => epoch,
+            Err(error) => return Settlement::Leave(error.into()),
+        };
+        match self.claim(message, id, &request, epoch).await {
+            Ok(Claim::Fresh(run)) => {
+                info!(run = %id, mode = request.parameters.mode.as_str(), resources = run.steps.len(), "Began a run");
+                self.work(consumer, message, run, epoch, stop).await
+            }
+            Ok(Claim::Resumed(run)) => {
+                info!(run = %id, slice = run.slice, "Resumed a run");
+                self.work(consumer, message, run, epoch, stop).await
+            }
+            Ok(Claim::AlreadyDone) => {
+                info!(run = %id, "The run is finished already; its event is sent again");
+                self.relay.flush().await.map_err(SessionError::from).into()
+            }
+            Ok(Claim::Superseded) => {
+                info!(run = %id, "Another delivery carries the run on");
+                Settlement::Ack
+            }
+            Ok(Claim::Conflict) => {
+                let reason = format!(
+                    "the request id {id} was used before, with other parameters: use a new id for a new request"
+                );
+                self.refuse(message, Some(id), &reason, "conflict").await.into()
+            }
+            Ok(Claim::GivenUp) => self.bury_given_up(message, id).await.into(),
+            Err(error) => Settlement::Leave(error.into()),
+        }
+    }
+
+    async fn claim(&self, message: &Message, id: RunId, request: &Request, epoch: Epoch) -> Result<Claim, StoreError> {
+        let delivered =
+            Delivered { id, parameters: &request.parameters, slice: message.slice(), reply: reply_of(message) };
+        let configured = &self.engine.settings.resources;
+        journal::claim(&self.pool, self.names.account(), epoch, &delivered, |watermarks| {
+            plan::plan(&request.parameters, configured, watermarks)
+        })
+        .await
+    }
+
+    /// Works one slice, and watches the delivery: once it is lost, the slice stops.
+    async fn work(
+        &self,
+        consumer: &mut Consumer,
+        message: &Message,
+        run: Run,
+        epoch: Epoch,
+        stop: &CancellationToken,
+    ) -> Settlement {
+        let (id, slice) = (run.id, run.slice);
+        let (progress, mut reports) = mpsc::channel(1);
+        let soft = stop.child_token();
+        let mut working = std::pin::pin!(self.engine.work(run, epoch, soft, progress));
+        let out_of_time = async {
+            stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let mut out_of_time = std::pin::pin!(out_of_time);
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut working => break outcome,
+                next = consumer.next() => {
+                    // With one message in hand no other comes: this is the end of the connection.
+                    return Settlement::Leave(next.err().unwrap_or(AmqpError::Ended).into());
+                }
+                Some(report) = reports.recv() => self.relay.tell_progress(&report).await,
+                () = &mut out_of_time => break Outcome::HandBack,
+            }
+        };
+        match outcome {
+            Outcome::Finished => self.relay.flush().await.map_err(SessionError::from).into(),
+            Outcome::Stopped(error) => Settlement::Leave(error.into()),
+            Outcome::Wait(seconds) => {
+                let queue = self.names.delay_queue(seconds);
+                self.hand_back(message, ("", &queue), epoch, id, slice + 1, true).await.into()
+            }
+            Outcome::HandBack => {
+                let (exchange, key) = (self.names.requests_exchange(), self.names.account().as_str());
+                let rest = match self.is_authorized().await {
+                    Ok(authorized) => !authorized || stop.is_cancelled(),
+                    Err(error) => return Settlement::Leave(error.into()),
+                };
+                match self.hand_back(message, (&exchange, key), epoch, id, slice + 1, false).await {
+                    Ok(()) if rest => Settlement::AckAndRest,
+                    done => done.into(),
+                }
+            }
+        }
+    }
+
+    /// A copy of the request goes out, confirmed; then only it may work on the run; then this one is acknowledged.
+    async fn hand_back(
+        &self,
+        message: &Message,
+        (exchange, key): (&str, &str),
+        epoch: Epoch,
+        run: RunId,
+        slice: i32,
+        waits: bool,
+    ) -> Result<(), SessionError> {
+        let properties = message.copy_properties(slice);
+        self.publisher.publish(exchange, key, message.body(), properties, Reach::AQueue).await?;
+        journal::hand_back(&self.pool, self.names.account(), epoch, run, slice, waits).await?;
+        info!(run = %run, slice, "Handed the request back to the queue");
+        Ok(())
+    }
+
+    /// A request without any id gets one, so that a redelivery is known as the same request.
+    async fn stamp(&self, message: &Message) -> Result<(), SessionError> {
+        let properties = message.stamped_properties(&Uuid::new_v4().to_string());
+        let (exchange, key) = (self.names.requests_exchange(), self.names.account().as_str());
+        self.publisher.publish(&exchange, key, message.body(), properties, Reach::AQueue).await?;
+        Ok(())
+    }
+
+    /// Tells the sender why, then keeps the message where a person can look at it.
+    async fn refuse(
+        &self,
+        message: &Message,
+        id: Option<RunId>,
+        reason: &str,
+        label: &'static str,
+    ) -> Result<(), SessionError> {
+        warn!(reason, "A request is refused");
+        let seed = message::id_of_message(self.names.account(), message.body());
+        let id = id.map_or(seed, |id| id.0);
+        journal::refuse(&self.pool, self.names.account(), id, seed, reason, reply_of(message)).await?;
+        self.relay.flush().await?;
+        self.bury(message, reason, label).await
+    }
+
+    async fn bury_given_up(&self, message: &Message, id: RunId) -> Result<(), SessionError> {
+        let reason = format!("the run was begun {} times without progress", journal::MAX_ATTEMPTS);
+        error!(run = %id, reason, "A run is given up");
+        self.relay.flush().await?;
+        self.bury(message, &reason, "given_up").await
+    }
+
+    /// Requests that the broker itself gave up get their event too.
+    async fn bury_undelivered(&self, consumer: &Consumer) -> Result<(), SessionError> {
+        while let Some(message) = consumer.take(&self.names.undelivered_queue()).await? {
+            let id = Request::parse(message.body(), message.message_id()).ok().and_then(|request| request.id);
+            let reason = "the broker gave the request up: it was delivered too often without being acknowledged";
+            self.refuse(&message, id, reason, "undelivered").await?;
+            message.ack().await?;
+        }
+        Ok(())
+    }
+
+    async fn bury(&self, message: &Message, reason: &str, label: &'static str) -> Result<(), SessionError> {
+        let properties = message.dead_properties(reason);
+        self.publisher.publish(&self.names.dead(), "", message.body(), properties, Reach::AQueue).await?;
+        telemetry::dead_lettered(label);
+        Ok(())
+    }
+}
+
+impl From<Result<(), SessionError>> for Settlement {
+    fn from(done: Result<(), SessionError>) -> Self {
+        match done {
+            Ok(()) => Self::Ack,
+            Err(error) => Self::Leave(error),
+        }
+    }
+}
+
+fn reply_of(message: &Message) -> Reply {
+    let text = |value: Option<&str>| value.map(str::to_owned);
+    Reply { reply_to: text(message.reply_to()), correlation_id: text(message.correlation_id()) }
+}
