@@ -1,4 +1,4 @@
-//! The resources: endpoints, sorts, filters and tables, as `endpoints.json` of the API facts has them.
+//! The resources: endpoints, sorts and filters, as `endpoints.json` of the API facts has them.
 //!
 //! A resource is added here, by one line in a migration (`select teamleader.add_resource(…)`), and nowhere else.
 
@@ -9,8 +9,6 @@ use serde_json::{Value, json};
 pub struct Resource {
     /// The list endpoint without `.list`.
     pub name: &'static str,
-    /// The table in schema `teamleader`: the name in snake_case.
-    pub table: &'static str,
     /// Values for `includes` of the list endpoint.
     pub list_includes: &'static [&'static str],
     /// How the list is read.
@@ -54,7 +52,6 @@ const ACTIVE_OR_DEACTIVATED: &[&str] = &["active", "deactivated"];
 pub static RESOURCES: [Resource; 8] = [
     Resource {
         name: "departments",
-        table: "departments",
         list_includes: &[],
         paging: Paging::Offset(Some("created_at")),
         updated_since: false,
@@ -64,7 +61,6 @@ pub static RESOURCES: [Resource; 8] = [
     },
     Resource {
         name: "users",
-        table: "users",
         list_includes: &[],
         paging: Paging::Offset(Some("email")),
         updated_since: false,
@@ -74,7 +70,6 @@ pub static RESOURCES: [Resource; 8] = [
     },
     Resource {
         name: "customFieldDefinitions",
-        table: "custom_field_definitions",
         list_includes: &[],
         paging: Paging::Offset(Some("label")),
         updated_since: false,
@@ -84,7 +79,6 @@ pub static RESOURCES: [Resource; 8] = [
     },
     Resource {
         name: "companies",
-        table: "companies",
         list_includes: &["custom_fields"],
         paging: Paging::Seek,
         updated_since: true,
@@ -94,7 +88,6 @@ pub static RESOURCES: [Resource; 8] = [
     },
     Resource {
         name: "contacts",
-        table: "contacts",
         list_includes: &["custom_fields"],
         paging: Paging::Seek,
         updated_since: true,
@@ -104,7 +97,6 @@ pub static RESOURCES: [Resource; 8] = [
     },
     Resource {
         name: "projects",
-        table: "projects",
         list_includes: &[],
         paging: Paging::Offset(Some("created_at")),
         updated_since: true,
@@ -114,7 +106,6 @@ pub static RESOURCES: [Resource; 8] = [
     },
     Resource {
         name: "invoices",
-        table: "invoices",
         list_includes: &["late_fees"],
         paging: Paging::Offset(Some("invoice_date")),
         updated_since: true,
@@ -124,7 +115,6 @@ pub static RESOURCES: [Resource; 8] = [
     },
     Resource {
         name: "events",
-        table: "events",
         list_includes: &[],
         paging: Paging::Offset(Some("starts_at")),
         updated_since: false,
@@ -204,5 +194,82 @@ impl Resource {
             body["filter"] = json!({ "status": self.statuses });
         }
         body
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The facts about the API: what the catalog may ask for.
+    fn contract() -> Value {
+        let facts: Value = serde_json::from_str(include_str!("../simulator/data/endpoints.json")).expect("JSON");
+        facts["endpoints"].clone()
+    }
+
+    fn texts(list: &Value) -> Vec<&str> {
+        list.as_array().map(|items| items.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn nothing_is_asked_for_that_the_api_does_not_have() {
+        let contract = contract();
+        for resource in &RESOURCES {
+            let list = &contract[resource.list_endpoint()];
+            assert!(list.is_object(), "{}", resource.list_endpoint());
+            let sorts = texts(&list["sort"]["fields"]);
+            let body = resource.list_body(1, Some("2020-01-01T00:00:00+00:00"));
+            let sort = body["sort"][0]["field"].as_str();
+            assert!(sort.is_none_or(|field| sorts.contains(&field)), "{} cannot be sorted by {sort:?}", resource.name);
+            let includes = texts(&list["includes"]);
+            for include in resource.list_includes {
+                assert!(includes.contains(include), "{}.list does not include {include}", resource.name);
+            }
+            assert_eq!(list["filter"]["updated_since"].is_object(), resource.updated_since, "{}", resource.name);
+            assert_eq!(list["filter"]["ids"].is_object(), resource.ids_filter, "{}", resource.name);
+            let statuses = &list["filter"]["status"];
+            if !resource.statuses.is_empty() {
+                assert_eq!(statuses["type"], "array[enum]", "{} takes no list of statuses", resource.name);
+                assert_eq!(texts(&statuses["enum"]), resource.statuses, "{}", resource.name);
+            }
+            let seekable = sorts.contains(&"updated_at") && resource.updated_since;
+            assert_eq!(resource.paging == Paging::Seek, seekable, "{}", resource.name);
+        }
+    }
+
+    #[test]
+    fn info_is_asked_where_it_adds_fields() {
+        let contract = contract();
+        let keys = |endpoint: String| -> Vec<String> {
+            let record = contract[endpoint]["record"].as_object().cloned().unwrap_or_default();
+            record.keys().cloned().collect()
+        };
+        for resource in &RESOURCES {
+            let listed = keys(resource.list_endpoint());
+            let adds = keys(resource.info_endpoint()).iter().any(|key| !listed.contains(key));
+            assert_eq!(resource.detail != Detail::None, adds, "{}", resource.name);
+            if let Detail::Info { includes, shown_by_list } = resource.detail {
+                let documented = &contract[resource.info_endpoint()]["includes"];
+                assert_eq!(texts(documented), includes, "{}.info", resource.name);
+                assert_eq!(listed.iter().any(|key| key == "updated_at"), shown_by_list, "{}", resource.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_names_page_includes_sort_and_filters() {
+        let contacts = find("contacts").expect("known");
+        let body = contacts.list_body(2, Some("2020-01-01T00:00:00+00:00"));
+        assert_eq!(
+            body,
+            json!({
+                "page": { "size": 100, "number": 2 },
+                "includes": "custom_fields,pagination",
+                "sort": [{ "field": "updated_at", "order": "asc" }],
+                "filter": { "updated_since": "2020-01-01T00:00:00+00:00" },
+            })
+        );
+        let users = find("users").expect("known").list_body(1, None);
+        assert_eq!(users["filter"], json!({ "status": ["active", "deactivated"] }));
     }
 }

@@ -1,5 +1,6 @@
 //! Logs and metrics: what is told about a run, to whom.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -47,7 +48,8 @@ pub enum LogFormat {
 /// Writes logs to standard error, filtered by `RUST_LOG` (default `info`). A second call does nothing.
 pub fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,lapin=off,sqlx=warn"));
-    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     // An error means that logging was set up before, as tests do.
     let _ = match format {
         LogFormat::Pretty => base.with_target(false).try_init(),

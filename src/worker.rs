@@ -22,10 +22,11 @@ use crate::ids::{Epoch, RunId};
 use crate::message::{self, Request};
 use crate::relay::{Relay, RelayError};
 use crate::retry;
-use crate::store::journal::{self, Claim, Delivered, Run};
+use crate::store::journal::{self, Claim, Delivered, HandBack};
 use crate::store::lease;
 use crate::store::outbox::Reply;
 use crate::store::pool::StoreError;
+use crate::store::run::Run;
 use crate::store::tokens::Tokens;
 use crate::sync::engine::{Engine, Outcome};
 use crate::sync::plan;
@@ -132,6 +133,7 @@ impl Worker {
                     if !self.is_authorized().await? {
                         break;
                     }
+                    self.bury_undelivered(&consumer).await?;
                     continue;
                 }
             };
@@ -258,23 +260,25 @@ impl Worker {
                     return Settlement::Leave(next.err().unwrap_or(AmqpError::Ended).into());
                 }
                 Some(report) = reports.recv() => self.relay.tell_progress(&report).await,
-                () = &mut out_of_time => break Outcome::HandBack,
+                () = &mut out_of_time => break Outcome::HandBack { requests: 0 },
             }
         };
         match outcome {
             Outcome::Finished => self.relay.flush().await.map_err(SessionError::from).into(),
             Outcome::Stopped(error) => Settlement::Leave(error.into()),
-            Outcome::Wait(seconds) => {
+            Outcome::Wait { seconds, requests } => {
                 let queue = self.names.delay_queue(seconds);
-                self.hand_back(message, ("", &queue), epoch, id, slice + 1, true).await.into()
+                let next = HandBack { run: id, slice: slice + 1, waited: true, requests };
+                self.hand_back(message, ("", &queue), epoch, &next).await.into()
             }
-            Outcome::HandBack => {
+            Outcome::HandBack { requests } => {
                 let (exchange, key) = (self.names.requests_exchange(), self.names.account().as_str());
                 let rest = match self.is_authorized().await {
                     Ok(authorized) => !authorized || stop.is_cancelled(),
                     Err(error) => return Settlement::Leave(error.into()),
                 };
-                match self.hand_back(message, (&exchange, key), epoch, id, slice + 1, false).await {
+                let next = HandBack { run: id, slice: slice + 1, waited: false, requests };
+                match self.hand_back(message, (&exchange, key), epoch, &next).await {
                     Ok(()) if rest => Settlement::AckAndRest,
                     done => done.into(),
                 }
@@ -288,14 +292,12 @@ impl Worker {
         message: &Message,
         (exchange, key): (&str, &str),
         epoch: Epoch,
-        run: RunId,
-        slice: i32,
-        waits: bool,
+        next: &HandBack,
     ) -> Result<(), SessionError> {
-        let properties = message.copy_properties(slice);
+        let properties = message.copy_properties(next.slice);
         self.publisher.publish(exchange, key, message.body(), properties, Reach::AQueue).await?;
-        journal::hand_back(&self.pool, self.names.account(), epoch, run, slice, waits).await?;
-        info!(run = %run, slice, "Handed the request back to the queue");
+        journal::hand_back(&self.pool, self.names.account(), epoch, next).await?;
+        info!(run = %next.run, slice = next.slice, "Handed the request back to the queue");
         Ok(())
     }
 

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::outbox::{self, Reply};
 use super::pool::StoreError;
-use super::{lease, report};
-use crate::catalog::{self, Resource};
+use super::run::{Run, Step};
+use super::{lease, report, run};
 use crate::ids::{Account, Epoch, RunId};
 use crate::message::{Event, Parameters, RunReport, RunStatus};
 
@@ -30,129 +30,6 @@ pub enum Claim {
     Conflict,
     /// The run was claimed too often without progress, and is now finished as failed; its event is in the outbox.
     GivenUp,
-}
-
-/// A run as a slice works on it.
-#[derive(Debug)]
-pub struct Run {
-    /// The request's id.
-    pub id: RunId,
-    /// What was asked for.
-    pub parameters: Parameters,
-    /// The number of the delivery that works on it.
-    pub slice: i32,
-    /// Earlier waits in a row.
-    pub waits: i32,
-    /// When it was first claimed.
-    pub started_at: DateTime<Utc>,
-    /// The resources, in order.
-    pub steps: Vec<Step>,
-}
-
-/// What a step is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Reading the list.
-    List,
-    /// Asking for what a complete pass did not see.
-    Sweep,
-    /// Asking for details.
-    Detail,
-    /// Nothing more.
-    Done,
-}
-
-impl Phase {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::List => "list",
-            Self::Sweep => "sweep",
-            Self::Detail => "detail",
-            Self::Done => "done",
-        }
-    }
-
-    fn parse(text: &str) -> Result<Self, StoreError> {
-        [Self::List, Self::Sweep, Self::Detail, Self::Done]
-            .into_iter()
-            .find(|phase| phase.as_str() == text)
-            .ok_or_else(|| StoreError::Corrupt(format!("the phase {text:?} of a step")))
-    }
-}
-
-/// A resource of a run.
-#[derive(Clone, Debug)]
-pub struct Step {
-    /// The resource.
-    pub resource: &'static Resource,
-    /// What it is doing.
-    pub phase: Phase,
-    /// The `updated_since` of an incremental pass; `None`: a complete pass.
-    pub since: Option<DateTime<Utc>>,
-    /// Where in the phase to go on; null at its beginning. Only the phase's own code reads it.
-    pub position: Value,
-    /// `completed`, `skipped`, `failed`, once done.
-    pub status: Option<&'static str>,
-    /// Counts, as they go into the report.
-    pub counts: Counts,
-    /// How many records the API said that the list holds.
-    pub matches: Option<i64>,
-    /// Whether the pass is proven complete.
-    pub verified: bool,
-    /// The API's clock when the pass began.
-    pub clock: Option<DateTime<Utc>>,
-    /// Why it failed or was skipped.
-    pub error: Option<String>,
-}
-
-/// The counts of a step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Distinct records that the list told.
-    pub listed: i64,
-    /// Rows that were not there before.
-    pub created: i64,
-    /// Rows whose list item differed.
-    pub updated: i64,
-    /// Records whose row was equal already.
-    pub unchanged: i64,
-    /// Rows marked deleted.
-    pub deleted: i64,
-    /// Rows whose detail was merged.
-    pub detailed: i64,
-    /// Characters that jsonb refuses.
-    pub replaced: i64,
-}
-
-impl Step {
-    /// At the beginning.
-    pub fn new(resource: &'static Resource, since: Option<DateTime<Utc>>) -> Self {
-        Self {
-            resource,
-            phase: Phase::List,
-            since,
-            position: Value::Null,
-            status: None,
-            counts: Counts::default(),
-            matches: None,
-            verified: false,
-            clock: None,
-            error: None,
-        }
-    }
-
-    /// Goes to the beginning of another phase.
-    pub fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
-        self.position = Value::Null;
-    }
-
-    /// Ends it.
-    pub fn end(&mut self, status: &'static str, error: Option<String>) {
-        self.enter(Phase::Done);
-        self.status = Some(status);
-        self.error = error;
-    }
 }
 
 /// A delivery that wants to work on a run.
@@ -179,7 +56,7 @@ pub async fn claim(
     let mut tx = lease::begin(pool, account, epoch).await?;
     let id = delivered.id;
     let known = sqlx::query!(
-        "select request, status, slice, attempts, waits, replies, started_at, event
+        "select request, status, slice, attempts, waits, replies, started_at, event, api_requests
          from teamleader2db.sync_run where account = $1 and id = $2 for update",
         account.as_str(),
         id.0
@@ -231,8 +108,9 @@ pub async fn claim(
         parameters: delivered.parameters.clone(),
         slice: delivered.slice,
         waits: known.waits,
+        api_requests: known.api_requests,
         started_at: known.started_at,
-        steps: load_steps(&mut tx, account, id).await?,
+        steps: run::load_steps(&mut tx, account, id).await?,
     };
     if known.attempts >= MAX_ATTEMPTS {
         let why = format!(
@@ -293,10 +171,11 @@ async fn begin_run(
         parameters: delivered.parameters.clone(),
         slice: delivered.slice,
         waits: 0,
+        api_requests: 0,
         started_at,
         steps,
     };
-    let report = report::of_run(account, &run, RunStatus::Running, 0, None);
+    let report = report::of_run(account, &run, RunStatus::Running, None);
     outbox::put(
         tx,
         account,
@@ -305,47 +184,6 @@ async fn begin_run(
     )
     .await?;
     Ok(run)
-}
-
-async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> Result<Vec<Step>, StoreError> {
-    let rows = sqlx::query!(
-        "select resource, phase, status, since, position, listed, created, updated, unchanged, deleted, detailed, matches,
-             verified, replaced, clock, error
-         from teamleader2db.sync_step where account = $1 and run_id = $2 order by ordinal",
-        account.as_str(),
-        id.0
-    )
-    .fetch_all(tx)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let resource = catalog::find(&row.resource)
-                .ok_or_else(|| StoreError::Corrupt(format!("a step of the unknown resource {:?}", row.resource)))?;
-            Ok(Step {
-                resource,
-                phase: Phase::parse(&row.phase)?,
-                since: row.since,
-                position: row.position.unwrap_or_default(),
-                status: row
-                    .status
-                    .as_deref()
-                    .and_then(|text| ["completed", "skipped", "failed"].into_iter().find(|s| *s == text)),
-                counts: Counts {
-                    listed: row.listed,
-                    created: row.created,
-                    updated: row.updated,
-                    unchanged: row.unchanged,
-                    deleted: row.deleted,
-                    detailed: row.detailed,
-                    replaced: row.replaced,
-                },
-                matches: row.matches,
-                verified: row.verified.unwrap_or(false),
-                clock: row.clock,
-                error: row.error,
-            })
-        })
-        .collect()
 }
 
 /// Writes how far a step has come, in the transaction of the rows that it has merged. The run has made progress.
@@ -393,22 +231,31 @@ pub async fn checkpoint(
     Ok(())
 }
 
-/// The copy of the request with this slice is confirmed by the broker: only it may work on the run from now on.
-pub async fn hand_back(
-    pool: &PgPool,
-    account: &Account,
-    epoch: Epoch,
-    run: RunId,
-    slice: i32,
-    waited: bool,
-) -> Result<(), StoreError> {
+/// A request that goes back to a queue.
+#[derive(Debug)]
+pub struct HandBack {
+    /// The run.
+    pub run: RunId,
+    /// The number of the delivery that goes on with it.
+    pub slice: i32,
+    /// Whether it goes to a delay queue, because the API is down.
+    pub waited: bool,
+    /// Requests made to the API since the last checkpoint.
+    pub requests: i64,
+}
+
+/// The copy of the request is confirmed by the broker: only it may work on the run from now on.
+pub async fn hand_back(pool: &PgPool, account: &Account, epoch: Epoch, next: &HandBack) -> Result<(), StoreError> {
     let mut tx = lease::begin(pool, account, epoch).await?;
     sqlx::query!(
-        "update teamleader2db.sync_run set slice = $3, attempts = 0, waits = waits + $4 where account = $1 and id = $2",
+        "update teamleader2db.sync_run
+         set slice = $3, attempts = 0, waits = waits + $4, api_requests = api_requests + $5
+         where account = $1 and id = $2",
         account.as_str(),
-        run.0,
-        slice,
-        i32::from(waited),
+        next.run.0,
+        next.slice,
+        i32::from(next.waited),
+        next.requests,
     )
     .execute(&mut *tx)
     .await?;
@@ -466,7 +313,8 @@ async fn finish_in(
     )
     .fetch_one(&mut *tx)
     .await?;
-    let mut report = report::of_run(account, run, status, row.api_requests, error);
+    run.api_requests = row.api_requests;
+    let mut report = report::of_run(account, run, status, error);
     report.finished_at = row.finished_at;
     let completed = |full: bool| -> Vec<String> {
         let wanted =

@@ -8,4 +8,5 @@ pub mod pool;
 pub mod records;
 pub mod report;
 pub mod retention;
+pub mod run;
 pub mod tokens;

@@ -5,14 +5,14 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgPool;
 
-use super::journal::{Run, Step};
 use super::pool::StoreError;
+use super::run::{Run, Step};
 use crate::catalog::RESOURCES;
 use crate::ids::{Account, RunId};
 use crate::message::{ResourceReport, RunReport, RunStatus};
 
 /// The report on a run as it stands.
-pub fn of_run(account: &Account, run: &Run, status: RunStatus, api_requests: i64, error: Option<String>) -> RunReport {
+pub fn of_run(account: &Account, run: &Run, status: RunStatus, error: Option<String>) -> RunReport {
     RunReport {
         request_id: run.id.0,
         account: account.clone(),
@@ -20,7 +20,7 @@ pub fn of_run(account: &Account, run: &Run, status: RunStatus, api_requests: i64
         status,
         started_at: Some(run.started_at),
         finished_at: None,
-        api_requests,
+        api_requests: run.api_requests,
         resources: run.steps.iter().map(|step| (step.resource.name.to_owned(), of_step(step))).collect(),
         error,
     }

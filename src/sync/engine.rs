@@ -10,9 +10,10 @@ use super::{details, list, sweep};
 use crate::ids::Epoch;
 use crate::message::{RunReport, RunStatus};
 use crate::retry::{self, Failure};
-use crate::store::journal::{self, Phase, Run};
+use crate::store::journal;
 use crate::store::pool::StoreError;
 use crate::store::report;
+use crate::store::run::{Phase, Run};
 use crate::teamleader::auth::TokenStoreError;
 use crate::teamleader::client::{ApiError, Client};
 use crate::telemetry;
@@ -26,9 +27,17 @@ pub enum Outcome {
     /// The run is finished, its event in the outbox.
     Finished,
     /// The slice is over, the process stops, or the account is not authorized: the request goes back to the queue.
-    HandBack,
+    HandBack {
+        /// Requests made to the API since the last checkpoint.
+        requests: i64,
+    },
     /// The API is down: the request waits in the delay queue for this many seconds.
-    Wait(u32),
+    Wait {
+        /// Which delay queue.
+        seconds: u32,
+        /// Requests made to the API since the last checkpoint.
+        requests: i64,
+    },
     /// Nothing more may or can be written: another worker has taken over, or the database is gone. The delivery is left as it is.
     Stopped(StoreError),
 }
@@ -68,13 +77,12 @@ impl Engine {
                 return finish(&mut slice, None).await;
             };
             if slice.is_over() {
-                return Outcome::HandBack;
+                return hand_back(&slice);
             }
             if told_at.elapsed() >= PROGRESS_EVERY {
                 told_at = Instant::now();
                 // Lost when the publisher is behind: the next one tells more.
-                let _ =
-                    progress.try_send(report::of_run(&self.settings.account, &slice.run, RunStatus::Running, 0, None));
+                let _ = progress.try_send(report::of_run(&self.settings.account, &slice.run, RunStatus::Running, None));
             }
             let worked = match slice.run.steps[index].phase {
                 Phase::List => list::read_page(&mut slice, index).await,
@@ -89,6 +97,10 @@ impl Engine {
             }
         }
     }
+}
+
+fn hand_back(slice: &Slice<'_>) -> Outcome {
+    Outcome::HandBack { requests: slice.client.take_request_count() }
 }
 
 /// Lists come first, of all resources: they make the rows usable. Then deletions, then details.
@@ -106,7 +118,7 @@ async fn handle(slice: &mut Slice<'_>, index: usize, error: WorkError) -> Option
         WorkError::Store(_) | WorkError::Api(ApiError::Store(_)) => {
             return Some(Outcome::Stopped(into_store_error(error)));
         }
-        WorkError::Api(ApiError::NotAuthorized) => return Some(Outcome::HandBack),
+        WorkError::Api(ApiError::NotAuthorized) => return Some(hand_back(slice)),
         WorkError::Api(ApiError::Failed { failure: Failure::Forbidden, .. }) if listing => "skipped",
         WorkError::Api(ApiError::Failed { .. }) | WorkError::Unusable(_) => "failed",
     };
@@ -131,7 +143,7 @@ async fn wait(slice: &mut Slice<'_>, error: &WorkError) -> Outcome {
     }
     let seconds = retry::delay_step(slice.run.waits);
     warn!(run = %slice.run.id, seconds, %error, "The API is down: the request waits {seconds} s in a delay queue");
-    Outcome::Wait(seconds)
+    Outcome::Wait { seconds, requests: slice.client.take_request_count() }
 }
 
 async fn finish(slice: &mut Slice<'_>, error: Option<String>) -> Outcome {

@@ -7,8 +7,8 @@ use super::pager::{Next, PassEnd, Position, Verdict};
 use super::slice::{Slice, WorkError};
 use crate::catalog::Detail;
 use crate::message::Mode;
-use crate::store::journal::{Phase, Step};
 use crate::store::records;
+use crate::store::run::{Phase, Step};
 use crate::telemetry;
 
 /// Reads one page of the step's list and merges it. At the end of the passes the step goes on to its next phase.

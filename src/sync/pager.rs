@@ -53,6 +53,8 @@ struct Seek {
     reading: Digest,
     earlier: Option<Digest>,
     readings: u32,
+    /// The first `updated_at` after the tie, as the earlier reading met it.
+    beyond: Option<String>,
     unproven: bool,
 }
 
@@ -61,8 +63,8 @@ struct Offset {
     page: u32,
     pass_ids: Digest,
     last_page: Digest,
-    /// The ids of the last pass, if it counted.
-    counted: Option<Digest>,
+    /// The ids of each earlier pass that counted.
+    counted: Vec<Digest>,
 }
 
 /// A set of ids in a few bytes: the same ids in any order give the same digest.
@@ -179,24 +181,28 @@ impl Seek {
         }
         let full = records.len() >= PAGE_SIZE;
         let in_tie = self.page > 1 || full && since.is_some() && last == since;
-        if in_tie {
+        let next = if in_tie {
             records.iter().filter(|record| record.updated_at == since).for_each(|record| self.reading.add(record.id));
             if full && last == since {
                 self.page += 1;
                 return Ok(false);
             }
+            self.page = 1;
+            let beyond = records.iter().find(|record| record.updated_at > since);
+            let beyond = beyond.and_then(|record| record.updated_at_text.clone());
+            let met_earlier = std::mem::replace(&mut self.beyond, beyond);
             if !self.tie_is_read() {
-                self.page = 1;
                 return Ok(false);
             }
-            self.readings = 0;
-            self.earlier = None;
-        }
-        self.page = 1;
-        if !full {
-            return Ok(true);
-        }
-        self.since = records.last().and_then(|record| record.updated_at_text.clone());
+            // What this reading met may have shifted, by records that left the tie before its last page. That the two
+            // agree proves that none had left when the earlier one met what follows.
+            met_earlier.or_else(|| self.beyond.take())
+        } else {
+            records.last().filter(|_| full).and_then(|record| record.updated_at_text.clone())
+        };
+        (self.readings, self.earlier, self.beyond) = (0, None, None);
+        let Some(next) = next else { return Ok(true) };
+        self.since = Some(next);
         Ok(false)
     }
 
@@ -253,17 +259,17 @@ impl PassEnd {
                 }
                 Verdict::Read { complete: !seek.unproven, verified: !seek.unproven && !short }
             }
-            Way::Offset(offset) => {
+            Way::Offset(mut offset) => {
                 let unique = i64::try_from(offset.pass_ids.ids) == Ok(distinct);
                 let as_told = [matches, self.matches_after].into_iter().flatten().all(|matches| matches == distinct);
                 let counts = unique && as_told;
-                let agree = offset.counted == Some(offset.pass_ids) || self.requests == 1;
+                let agree = offset.counted.contains(&offset.pass_ids) || self.requests == 1;
                 if counts && (!full || agree) {
                     return Verdict::Read { complete: true, verified: true };
                 }
                 if pass < MAX_OFFSET_PASSES {
-                    let counted = counts.then_some(offset.pass_ids);
-                    let way = Way::Offset(Offset { page: 1, counted, ..Offset::default() });
+                    offset.counted.extend(counts.then_some(offset.pass_ids));
+                    let way = Way::Offset(Offset { page: 1, counted: offset.counted, ..Offset::default() });
                     return Verdict::Again(Position { pass: pass + 1, pages_read, matches: None, way });
                 }
                 match matches {

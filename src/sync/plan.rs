@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::catalog::{RESOURCES, Resource};
 use crate::message::{Mode, Parameters};
-use crate::store::journal::Step;
+use crate::store::run::Step;
 
 /// The steps of a run, in the catalog's order.
 ///

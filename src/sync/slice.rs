@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::Resource;
 use crate::ids::{Account, Epoch};
 use crate::retry::{Failure, Verdict};
-use crate::store::journal::{self, Run, Step};
+use crate::store::journal;
 use crate::store::lease;
 use crate::store::pool::StoreError;
+use crate::store::run::{Run, Step};
 use crate::teamleader::client::{ApiError, Client};
 
 /// What the engine is set to.
@@ -102,6 +103,7 @@ impl Slice<'_> {
         let requests = self.client.take_request_count();
         journal::checkpoint(&mut tx, &self.settings.account, self.run.id, &step, requests).await?;
         tx.commit().await?;
+        self.run.api_requests += requests;
         self.run.steps[index] = step;
         Ok(())
     }

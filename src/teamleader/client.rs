@@ -127,14 +127,13 @@ impl Client {
         self.call(&resource.info_endpoint(), &body, |answer| answer::parse_info(&answer.body)).await
     }
 
-    /// Whether the API answers at all: one request, as any other, whose result does not matter.
+    /// Whether the API answers at all: one request, tried once, whose result does not matter.
     pub async fn is_up(&self) -> bool {
-        let failure = match self.call("users.me", &serde_json::json!({}), |_| Ok(())).await {
-            Ok(()) => return true,
-            Err(ApiError::Failed { failure, .. }) => failure,
-            Err(ApiError::NotAuthorized | ApiError::Store(_)) => return true,
-        };
-        failure.verdict() != Verdict::Backoff
+        match self.try_once("users.me", &serde_json::json!({}), &mut None).await {
+            Ok(_) => true,
+            Err(TryError::Missed(miss)) => miss.failure.verdict() != Verdict::Backoff,
+            Err(TryError::Auth(error)) => !matches!(error, AuthError::Unavailable(_)),
+        }
     }
 
     /// Waits for a refresh of the token that is under way.

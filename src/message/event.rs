@@ -1,0 +1,236 @@
+//! Events: CloudEvents 1.0 in JSON, with a report on the run as data.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Mode, NAMESPACE};
+use crate::ids::Account;
+
+/// The content type of events (CloudEvents 1.0, JSON format).
+pub const EVENT_CONTENT_TYPE: &str = "application/cloudevents+json";
+
+/// What an event is about; the last word of its routing key and of its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// A run has begun.
+    Started,
+    /// A run goes on; not kept, so it may be missing.
+    Progress,
+    /// All resources completed or were skipped with a reason.
+    Completed,
+    /// Some resources failed.
+    Partial,
+    /// All failed, or the request could not be processed.
+    Failed,
+    /// A person has to authorize the account.
+    AuthorizationRequired,
+}
+
+impl EventKind {
+    /// `(group, word)`: `("sync", "completed")`.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Started => ("sync", "started"),
+            Self::Progress => ("sync", "progress"),
+            Self::Completed => ("sync", "completed"),
+            Self::Partial => ("sync", "partial"),
+            Self::Failed => ("sync", "failed"),
+            Self::AuthorizationRequired => ("authorization", "required"),
+        }
+    }
+
+    /// The routing key on the events exchange: `sync.<account>.completed`.
+    pub fn routing_key(self, account: &Account) -> String {
+        let (group, word) = self.words();
+        format!("{group}.{account}.{word}")
+    }
+}
+
+/// How a run, or one resource of it, ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunStatus {
+    /// Not ended yet.
+    Running,
+    /// All of it.
+    Completed,
+    /// Some resources failed.
+    Partial,
+    /// Nothing was completed.
+    Failed,
+}
+
+impl RunStatus {
+    /// The word in messages, the database and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The event that tells it.
+    pub fn event_kind(self) -> EventKind {
+        match self {
+            Self::Running => EventKind::Progress,
+            Self::Completed => EventKind::Completed,
+            Self::Partial => EventKind::Partial,
+            Self::Failed => EventKind::Failed,
+        }
+    }
+}
+
+/// What became of one resource.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResourceReport {
+    /// `completed`, `skipped`, `failed`; `running` in events that are not final.
+    pub status: String,
+    /// Distinct records that the list told.
+    pub listed: i64,
+    /// Rows that were not there before.
+    pub created: i64,
+    /// Rows whose list item differed.
+    pub updated: i64,
+    /// Records whose row was equal already.
+    pub unchanged: i64,
+    /// Rows marked deleted.
+    pub deleted: i64,
+    /// Rows whose detail was merged.
+    pub detailed: i64,
+    /// How many records the API said that the list holds.
+    pub matches: Option<i64>,
+    /// Whether the pass is proven complete.
+    pub verified: bool,
+    /// Why it failed or was skipped.
+    pub error: Option<String>,
+}
+
+/// The `data` of a `sync` event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// The request's id.
+    pub request_id: Uuid,
+    /// The account.
+    pub account: Account,
+    /// How much was read; `None` where the request was unreadable.
+    pub mode: Option<Mode>,
+    /// How it ended.
+    pub status: RunStatus,
+    /// When the run was first claimed.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it was finished.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Requests made to the API, retries included.
+    pub api_requests: i64,
+    /// By resource.
+    pub resources: BTreeMap<String, ResourceReport>,
+    /// Why the run as a whole failed.
+    pub error: Option<String>,
+}
+
+impl RunReport {
+    /// The report on a request that never became a run.
+    pub fn refused(account: &Account, id: Uuid, reason: &str) -> Self {
+        Self {
+            request_id: id,
+            account: account.clone(),
+            mode: None,
+            status: RunStatus::Failed,
+            started_at: None,
+            finished_at: Some(Utc::now()),
+            api_requests: 0,
+            resources: BTreeMap::new(),
+            error: Some(reason.to_owned()),
+        }
+    }
+}
+
+/// A CloudEvent, ready to be sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its id: the same whenever it is sent again.
+    pub id: Uuid,
+    /// What it is about.
+    pub kind: EventKind,
+    /// The request's id; for events about authorization the account.
+    pub subject: String,
+    /// The JSON text.
+    pub payload: String,
+}
+
+impl Event {
+    /// The event that tells a run's report. The id is made from the run's id and the word, so that a final event has one id only.
+    pub fn of_run(report: &RunReport) -> Self {
+        let kind = report.status.event_kind();
+        let seed = if report.status == RunStatus::Running { Uuid::new_v4().to_string() } else { "final".to_owned() };
+        // A final event sent again is the same to the letter.
+        let time = report.finished_at.unwrap_or_else(Utc::now);
+        Self::new(kind, &report.account, &report.request_id.to_string(), &seed, time, &json!(report))
+    }
+
+    /// The event that a request was refused; `seed` is made from the message, see [`id_of_message`].
+    pub fn of_refusal(report: &RunReport, seed: Uuid) -> Self {
+        Self::new(
+            EventKind::Failed,
+            &report.account,
+            &report.request_id.to_string(),
+            &format!("refused/{seed}"),
+            report.finished_at.unwrap_or_else(Utc::now),
+            &json!(report),
+        )
+    }
+
+    /// The event at the beginning of a run.
+    pub fn started(report: &RunReport) -> Self {
+        Self::new(
+            EventKind::Started,
+            &report.account,
+            &report.request_id.to_string(),
+            "started",
+            Utc::now(),
+            &json!(report),
+        )
+    }
+
+    /// The event that a person has to authorize; `generation` is that of the token that no longer works.
+    pub fn authorization_required(account: &Account, generation: i64, reason: &str) -> Self {
+        let data = json!({ "account": account, "reason": reason });
+        let seed = format!("authorization/{generation}");
+        Self::new(EventKind::AuthorizationRequired, account, account.as_str(), &seed, Utc::now(), &data)
+    }
+
+    fn new(kind: EventKind, account: &Account, subject: &str, seed: &str, time: DateTime<Utc>, data: &Value) -> Self {
+        let (group, word) = kind.words();
+        let id = Uuid::new_v5(&NAMESPACE, format!("{account}/{subject}/{seed}").as_bytes());
+        let payload = json!({
+            "specversion": "1.0",
+            "id": id,
+            "source": format!("/teamleader2db/{account}"),
+            "type": format!("teamleader2db.{group}.{word}"),
+            "subject": subject,
+            "time": time.to_rfc3339_opts(SecondsFormat::Millis, true),
+            "datacontenttype": "application/json",
+            "data": data,
+        });
+        Self { id, kind, subject: subject.to_owned(), payload: payload.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_final_event_has_one_id() {
+        let account: Account = "acme".parse().expect("valid");
+        let report = RunReport::refused(&account, Uuid::new_v4(), "why");
+        assert_eq!(Event::of_run(&report).id, Event::of_run(&report).id);
+        assert_ne!(Event::of_run(&report).id, Event::started(&report).id);
+    }
+}

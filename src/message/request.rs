@@ -1,0 +1,189 @@
+//! Requests: what they may say, and why one is refused.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::NAMESPACE;
+use crate::catalog;
+use crate::ids::RunId;
+
+/// Requests over this many bytes are refused.
+pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
+
+/// How much a run reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Changes where the API can tell them, else a complete pass.
+    #[default]
+    Incremental,
+    /// A complete pass, with deletion detection.
+    Full,
+}
+
+impl Mode {
+    /// The word used in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Incremental => "incremental",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// A request as it stands in the body of a message. All keys are optional; unknown ones are errors.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SyncRequest {
+    /// The request's id; without it the AMQP `message_id` serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<Uuid>,
+    /// What to sync; without it all resources that the worker is configured for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Vec<String>>,
+    /// How much to read.
+    pub mode: Mode,
+    /// Whether to fetch every detail again.
+    pub refetch: bool,
+    /// Whether to mark deletions that the guard would stop.
+    pub allow_deletions: bool,
+    /// Whether an audit mends what it finds; only with an audit.
+    pub repair: bool,
+}
+
+/// What a request asks for, without its id: equal parameters mean the same run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Parameters {
+    /// What to sync; `None`: all that the worker is configured for.
+    pub resources: Option<Vec<String>>,
+    /// How much to read.
+    pub mode: Mode,
+    /// Whether to fetch every detail again.
+    pub refetch: bool,
+    /// Whether to mark deletions that the guard would stop.
+    pub allow_deletions: bool,
+}
+
+/// A request that was understood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Its id, if the message has one in its body or its properties.
+    pub id: Option<RunId>,
+    /// What it asks for.
+    pub parameters: Parameters,
+}
+
+/// Why a request cannot be processed, in words for whoever sent it, and its id where that much was readable.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("{reason}")]
+pub struct BadRequest {
+    /// What is wrong and how to mend it.
+    pub reason: String,
+    /// The request's id, if it could be read.
+    pub id: Option<RunId>,
+}
+
+impl Request {
+    /// Reads the body of a message. `message_id` is the AMQP property, which serves where the body has no `request_id`.
+    pub fn parse(body: &[u8], message_id: Option<&str>) -> Result<Self, BadRequest> {
+        let from_property = message_id.filter(|id| !id.is_empty()).map(run_id_from_text);
+        let refuse = |reason: String, id: Option<RunId>| BadRequest { reason, id };
+        if body.len() > MAX_REQUEST_BYTES {
+            let reason = format!("the request has {} bytes; at most {MAX_REQUEST_BYTES} are taken", body.len());
+            return Err(refuse(reason, from_property));
+        }
+        let request: SyncRequest = serde_json::from_slice(body).map_err(|error| {
+            let id = serde_json::from_slice::<Value>(body)
+                .ok()
+                .and_then(|value| value.get("request_id")?.as_str()?.parse().ok().map(RunId));
+            let reason = format!(
+                "the request is not valid: {error}. It is a JSON object with the optional keys request_id, resources, mode \
+                 (incremental or full), refetch, allow_deletions; {{}} asks for an incremental sync of everything"
+            );
+            refuse(reason, id.or(from_property))
+        })?;
+        let id = request.request_id.map(RunId).or(from_property);
+        if request.repair {
+            let reason = "repair goes with mode audit only; leave it out".to_owned();
+            return Err(refuse(reason, id));
+        }
+        let resources = request.resources.map(normalise).transpose().map_err(|reason| refuse(reason, id))?;
+        let parameters = Parameters {
+            resources,
+            mode: request.mode,
+            refetch: request.refetch,
+            allow_deletions: request.allow_deletions,
+        };
+        Ok(Self { id, parameters })
+    }
+}
+
+/// Known names, each once, in the catalog's order.
+fn normalise(names: Vec<String>) -> Result<Vec<String>, String> {
+    if names.is_empty() {
+        return Err("resources is an empty list: leave the key out to sync all resources".to_owned());
+    }
+    if let Some(unknown) = names.iter().find(|name| catalog::find(name).is_none()) {
+        let unknown: String = unknown.chars().take(64).collect();
+        return Err(format!("unknown resource {unknown:?}; the resources are {}", catalog::names()));
+    }
+    Ok(catalog::RESOURCES.iter().map(|r| r.name.to_owned()).filter(|name| names.contains(name)).collect())
+}
+
+/// The run's id for a `message_id`, which is any text: itself where it is a UUID, else one made from it.
+fn run_id_from_text(text: &str) -> RunId {
+    RunId(text.parse().unwrap_or_else(|_| Uuid::new_v5(&NAMESPACE, text.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(body: &str) -> String {
+        Request::parse(body.as_bytes(), None).expect_err(body).reason
+    }
+
+    #[test]
+    fn an_empty_object_is_a_request_for_everything() {
+        let request = Request::parse(b"{}", None).expect("valid");
+        assert_eq!(request.id, None);
+        assert_eq!(request.parameters.mode, Mode::Incremental);
+        assert_eq!(request.parameters.resources, None);
+    }
+
+    #[test]
+    fn the_message_id_serves_where_the_body_has_none() {
+        let id = Uuid::new_v4();
+        let parsed = |message_id: &str| Request::parse(b"{}", Some(message_id)).expect("valid").id;
+        assert_eq!(parsed(&id.to_string()), Some(RunId(id)));
+        assert_eq!(parsed("dag-7"), parsed("dag-7"));
+        assert_ne!(parsed("dag-7"), parsed("dag-8"));
+    }
+
+    #[test]
+    fn the_order_of_resources_and_repetitions_make_no_other_request() {
+        let parse = |body: &str| Request::parse(body.as_bytes(), None).expect(body).parameters;
+        assert_eq!(
+            parse(r#"{"resources":["contacts","users","contacts"]}"#),
+            parse(r#"{"resources":["users","contacts"]}"#)
+        );
+    }
+
+    #[test]
+    fn a_bad_request_says_what_to_mend() {
+        assert!(reason(r#"{"resource":["contacts"]}"#).contains("unknown field `resource`"));
+        assert!(reason(r#"{"resources":["contact"]}"#).contains("companies, contacts"));
+        assert!(reason(r#"{"resources":[]}"#).contains("leave the key out"));
+        assert!(reason(r#"{"mode":"all"}"#).contains("incremental"));
+        assert!(reason("not json").contains("JSON object"));
+        assert!(reason(&format!("{{\"mode\":\"{}\"}}", "x".repeat(MAX_REQUEST_BYTES))).contains("at most"));
+    }
+
+    #[test]
+    fn a_bad_request_keeps_its_id() {
+        let id = Uuid::new_v4();
+        let body = format!(r#"{{"request_id":"{id}","mode":"all"}}"#);
+        assert_eq!(Request::parse(body.as_bytes(), None).expect_err("bad mode").id, Some(RunId(id)));
+    }
+}

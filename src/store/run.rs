@@ -1,0 +1,178 @@
+//! A run and its steps, as a slice works on them.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use super::pool::StoreError;
+use crate::catalog::{self, Resource};
+use crate::ids::{Account, RunId};
+use crate::message::Parameters;
+
+/// A run as a slice works on it.
+#[derive(Debug)]
+pub struct Run {
+    /// The request's id.
+    pub id: RunId,
+    /// What was asked for.
+    pub parameters: Parameters,
+    /// The number of the delivery that works on it.
+    pub slice: i32,
+    /// Earlier waits in a row.
+    pub waits: i32,
+    /// Requests made to the API, as far as they are committed.
+    pub api_requests: i64,
+    /// When it was first claimed.
+    pub started_at: DateTime<Utc>,
+    /// The resources, in order.
+    pub steps: Vec<Step>,
+}
+
+/// What a step is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading the list.
+    List,
+    /// Asking for what a complete pass did not see.
+    Sweep,
+    /// Asking for details.
+    Detail,
+    /// Nothing more.
+    Done,
+}
+
+impl Phase {
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Sweep => "sweep",
+            Self::Detail => "detail",
+            Self::Done => "done",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, StoreError> {
+        [Self::List, Self::Sweep, Self::Detail, Self::Done]
+            .into_iter()
+            .find(|phase| phase.as_str() == text)
+            .ok_or_else(|| StoreError::Corrupt(format!("the phase {text:?} of a step")))
+    }
+}
+
+/// A resource of a run.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The resource.
+    pub resource: &'static Resource,
+    /// What it is doing.
+    pub phase: Phase,
+    /// The `updated_since` of an incremental pass; `None`: a complete pass.
+    pub since: Option<DateTime<Utc>>,
+    /// Where in the phase to go on; null at its beginning. Only the phase's own code reads it.
+    pub position: Value,
+    /// `completed`, `skipped`, `failed`, once done.
+    pub status: Option<&'static str>,
+    /// Counts, as they go into the report.
+    pub counts: Counts,
+    /// How many records the API said that the list holds.
+    pub matches: Option<i64>,
+    /// Whether the pass is proven complete.
+    pub verified: bool,
+    /// The API's clock when the pass began.
+    pub clock: Option<DateTime<Utc>>,
+    /// Why it failed or was skipped.
+    pub error: Option<String>,
+}
+
+/// The counts of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Distinct records that the list told.
+    pub listed: i64,
+    /// Rows that were not there before.
+    pub created: i64,
+    /// Rows whose list item differed.
+    pub updated: i64,
+    /// Records whose row was equal already.
+    pub unchanged: i64,
+    /// Rows marked deleted.
+    pub deleted: i64,
+    /// Rows whose detail was merged.
+    pub detailed: i64,
+    /// Characters that jsonb refuses.
+    pub replaced: i64,
+}
+
+impl Step {
+    /// At the beginning.
+    pub fn new(resource: &'static Resource, since: Option<DateTime<Utc>>) -> Self {
+        Self {
+            resource,
+            phase: Phase::List,
+            since,
+            position: Value::Null,
+            status: None,
+            counts: Counts::default(),
+            matches: None,
+            verified: false,
+            clock: None,
+            error: None,
+        }
+    }
+
+    /// Goes to the beginning of another phase.
+    pub fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.position = Value::Null;
+    }
+
+    /// Ends it.
+    pub fn end(&mut self, status: &'static str, error: Option<String>) {
+        self.enter(Phase::Done);
+        self.status = Some(status);
+        self.error = error;
+    }
+}
+
+/// The steps of a run, in order.
+pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> Result<Vec<Step>, StoreError> {
+    let rows = sqlx::query!(
+        "select resource, phase, status, since, position, listed, created, updated, unchanged, deleted, detailed, matches,
+             verified, replaced, clock, error
+         from teamleader2db.sync_step where account = $1 and run_id = $2 order by ordinal",
+        account.as_str(),
+        id.0
+    )
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let resource = catalog::find(&row.resource)
+                .ok_or_else(|| StoreError::Corrupt(format!("a step of the unknown resource {:?}", row.resource)))?;
+            Ok(Step {
+                resource,
+                phase: Phase::parse(&row.phase)?,
+                since: row.since,
+                position: row.position.unwrap_or_default(),
+                status: row
+                    .status
+                    .as_deref()
+                    .and_then(|text| ["completed", "skipped", "failed"].into_iter().find(|s| *s == text)),
+                counts: Counts {
+                    listed: row.listed,
+                    created: row.created,
+                    updated: row.updated,
+                    unchanged: row.unchanged,
+                    deleted: row.deleted,
+                    detailed: row.detailed,
+                    replaced: row.replaced,
+                },
+                matches: row.matches,
+                verified: row.verified.unwrap_or(false),
+                clock: row.clock,
+                error: row.error,
+            })
+        })
+        .collect()
+}
