@@ -96,6 +96,8 @@ impl Application {
         let parking = Arc::new(TokenQueue::new(publisher.clone(), names.tokens_queue()));
         let tokens = Tokens::new(pool.clone(), account.clone(), config.cipher, Some(parking));
         tokens.introduce(config.first_refresh_token.as_ref()).await?;
+        // A key that does not open what is stored is found now, not by the first request.
+        tokens.check_key().await?;
         for (resource, at) in report::last_successes(&pool, &account).await? {
             telemetry::last_success(&resource, at);
         }
@@ -137,7 +139,7 @@ impl Application {
         let stop = CancellationToken::new();
         let parts = TaskTracker::new();
         info!(address = %self.listener.local_addr()?, "Listening for HTTP");
-        let worker = parts.spawn(self.worker.run(stop.child_token()));
+        let mut worker = parts.spawn(self.worker.run(stop.child_token()));
         // The outbox and HTTP outlive the worker: its last events are sent, and health tells that it is ending.
         let late = CancellationToken::new();
         parts.spawn(self.relay.run(late.child_token()));
@@ -150,6 +152,7 @@ impl Application {
         tokio::select! {
             _ = terminate.recv() => info!("SIGTERM: handing back what is in hand"),
             _ = interrupt.recv() => info!("SIGINT: handing back what is in hand; a second one aborts"),
+            ended = &mut worker => anyhow::bail!("the worker ended by itself, which is a bug: {ended:?}"),
         }
         stop.cancel();
         let drained = async {

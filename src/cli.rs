@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::app::{Application, WorkerConfig};
 use crate::authorize;
 use crate::config::{AccountArgs, AmqpArgs, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs, SyncArgs};
-use crate::doctor;
+use crate::doctor::{self, DoctorArgs};
 use crate::message::{Mode, RunStatus, SyncRequest};
 use crate::request::{self, Ended};
 use crate::status;
@@ -124,20 +124,6 @@ struct AuthorizeArgs {
     key: KeyArgs,
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct DoctorArgs {
-    #[command(flatten)]
-    pub(crate) account: AccountArgs,
-    #[command(flatten)]
-    pub(crate) database: DatabaseArgs,
-    #[command(flatten)]
-    pub(crate) amqp: AmqpArgs,
-    #[command(flatten)]
-    pub(crate) integration: IntegrationArgs,
-    #[command(flatten)]
-    pub(crate) key: KeyArgs,
-}
-
 /// All was well.
 const OK: u8 = 0;
 /// The sync, or the command, failed.
@@ -181,7 +167,7 @@ fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
 }
 
 /// Writes to standard output; a reader that has gone is no error.
-pub(crate) fn print(text: &str) {
+fn print(text: &str) {
     let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{text}\n"));
 }
 
@@ -204,7 +190,11 @@ impl Command {
                 Ok(OK)
             }
             Self::Authorize(args) => args.run().await,
-            Self::Doctor(args) => Ok(if doctor::examine(&args).await { OK } else { FAILED }),
+            Self::Doctor(args) => {
+                let (well, findings) = doctor::examine(&args).await;
+                print(&findings);
+                Ok(if well { OK } else { FAILED })
+            }
         }
     }
 }

@@ -2,13 +2,30 @@
 
 use std::time::Duration;
 
+use clap::Args;
+
 use crate::amqp::link;
 use crate::amqp::topology::Declare;
-use crate::cli::{DoctorArgs, print};
+use crate::config::{AccountArgs, AmqpArgs, DatabaseArgs, IntegrationArgs, KeyArgs};
 use crate::store::{pool, tokens};
 
 /// The longest wait for an answer of Teamleader.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What there is to check.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    account: AccountArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    amqp: AmqpArgs,
+    #[command(flatten)]
+    integration: IntegrationArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+}
 
 /// One finding.
 enum Finding {
@@ -16,27 +33,27 @@ enum Finding {
     Wrong { what: String, mend: String },
 }
 
-/// Prints a line for each check. True when all is well.
-pub(crate) async fn examine(args: &DoctorArgs) -> bool {
-    let mut well = true;
+/// Whether all is well, and a line for each check.
+pub async fn examine(args: &DoctorArgs) -> (bool, String) {
     let checks = [
         ("configuration", configuration(args)),
         ("PostgreSQL", database(args).await),
         ("RabbitMQ", broker(args).await),
         ("Teamleader", teamleader(args).await),
     ];
+    let (mut well, mut lines) = (true, Vec::new());
     for (name, findings) in checks {
         for finding in findings {
             match finding {
-                Finding::Well(what) => print(&format!("ok     {name}: {what}")),
+                Finding::Well(what) => lines.push(format!("ok     {name}: {what}")),
                 Finding::Wrong { what, mend } => {
                     well = false;
-                    print(&format!("WRONG  {name}: {what}\n       {mend}"));
+                    lines.push(format!("WRONG  {name}: {what}\n       {mend}"));
                 }
             }
         }
     }
-    well
+    (well, lines.join("\n"))
 }
 
 fn wrong(what: impl ToString, mend: &str) -> Finding {

@@ -75,6 +75,17 @@ pub fn start_metrics() -> Option<PrometheusHandle> {
     describe_gauge!(OUTBOX_PENDING, "Events that the broker has not confirmed yet.");
     describe_counter!(DEAD_LETTERS, "Messages sent to the dead letter exchange, by reason.");
     describe_counter!(UNROUTED, "Published events that no queue was bound for.");
+    // Counters begin at nothing, not at their first event: a rate over them would miss that one.
+    for status in ["completed", "partial", "failed"] {
+        counter!(RUNS, "status" => status).increment(0);
+    }
+    for outcome in ["refreshed", "refused", "client_rejected", "not_sent", "unknown"] {
+        counter!(TOKEN_REFRESHES, "outcome" => outcome).increment(0);
+    }
+    for reason in ["bad_request", "conflict", "given_up", "undelivered"] {
+        counter!(DEAD_LETTERS, "reason" => reason).increment(0);
+    }
+    counter!(UNROUTED).increment(0);
     Some(handle)
 }
 

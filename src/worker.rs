@@ -124,7 +124,6 @@ impl Worker {
         self.bury_undelivered(&consumer).await?;
         self.consumes(true);
         info!(queue = self.names.requests_queue(), "Waiting for requests");
-        delays.reset();
         loop {
             let message = tokio::select! {
                 message = consumer.next() => message?,
@@ -134,12 +133,17 @@ impl Worker {
                         break;
                     }
                     self.bury_undelivered(&consumer).await?;
+                    delays.reset();
                     continue;
                 }
             };
             let settlement = self.handle(&mut consumer, &message, stop).await;
             match settlement {
-                Settlement::Ack => message.ack().await?,
+                Settlement::Ack => {
+                    message.ack().await?;
+                    // Only now: an error that each delivery meets again must not become a hot loop of deliveries.
+                    delays.reset();
+                }
                 Settlement::AckAndRest => {
                     consumer.cancel().await?;
                     message.ack().await?;

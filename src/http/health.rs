@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::router::HttpState;
+use super::state::HttpState;
 use crate::store::outbox;
 
 /// A database that does not answer within this is not ready.

@@ -4,6 +4,8 @@ mod health;
 mod oauth;
 mod problem;
 mod router;
+mod state;
 mod sync;
 
-pub use router::{HttpState, serve};
+pub use router::serve;
+pub use state::HttpState;

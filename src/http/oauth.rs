@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::problem::Problem;
-use super::router::HttpState;
+use super::state::HttpState;
 use crate::authorize::{self, Rejected};
 
 /// What Teamleader sends the browser back with.

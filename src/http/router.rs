@@ -1,7 +1,5 @@
 //! The routes, who may call them, and the server.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -11,45 +9,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde_json::json;
-use sqlx::PgPool;
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::problem::Problem;
+use super::state::HttpState;
 use super::{health, oauth, sync};
-use crate::amqp::publisher::Publisher;
-use crate::amqp::topology::Names;
 use crate::message::MAX_REQUEST_BYTES;
-use crate::store::tokens::Tokens;
-use crate::teamleader::oauth::OAuth;
 
 /// An answer takes at most this long; the callback asks Teamleader twice.
 const TIMEOUT: Duration = Duration::from_secs(40);
-
-/// What the handlers share.
-#[derive(Clone, Debug)]
-pub struct HttpState {
-    /// The database.
-    pub pool: PgPool,
-    /// The account's tokens.
-    pub tokens: Tokens,
-    /// The OAuth endpoints.
-    pub oauth: OAuth,
-    /// The broker.
-    pub publisher: Publisher,
-    /// Exchanges and queues.
-    pub names: Names,
-    /// Renders metrics.
-    pub metrics: Option<PrometheusHandle>,
-    /// Whether this process consumes.
-    pub consuming: Arc<AtomicBool>,
-    /// The token that callers send; `None`: only loopback reaches this server.
-    pub api_token: Option<SecretString>,
-}
 
 /// Serves until stopped.
 pub async fn serve(listener: TcpListener, state: HttpState, stop: CancellationToken) {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::problem::Problem;
-use super::router::HttpState;
+use super::state::HttpState;
 use crate::ids::RunId;
 use crate::message::{Mode, SyncRequest};
 use crate::store::report;

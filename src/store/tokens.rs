@@ -105,6 +105,21 @@ impl Tokens {
         Ok(())
     }
 
+    /// Whether the keys open the stored refresh token.
+    pub async fn check_key(&self) -> Result<(), StoreError> {
+        let stored = sqlx::query!(
+            r#"select generation, refresh_token as "refresh_token!" from teamleader2db.oauth_token
+             where account = $1 and refresh_token is not null and state <> 'reauthorization_required'"#,
+            self.account.as_str()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        if let Some(row) = stored {
+            self.open(&row.refresh_token, "refresh", Generation(row.generation))?;
+        }
+        Ok(())
+    }
+
     /// What people may know.
     pub async fn authorization(&self) -> Result<Authorization, StoreError> {
         authorization(&self.pool, &self.account).await

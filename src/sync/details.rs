@@ -107,7 +107,7 @@ async fn choose(
     Ok(records::wanting_detail(slice.pool, account, resource, wanted, position.after, BATCH).await?)
 }
 
-/// Asks for the details in order, several at a time. Begins none after the slice is over, and waits for those begun.
+/// Asks for the details in order, several at a time. Begins none after the slice is over, and waits for those begun unless it is stopped.
 async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place]) -> Fetched {
     let resource = step.resource;
     let ask = async |place: Place| (place, slice.client.info(resource, place.id).await);

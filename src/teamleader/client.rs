@@ -22,9 +22,6 @@ use crate::ids::{Epoch, Generation};
 use crate::retry::{self, Failure, Verdict};
 use crate::telemetry;
 
-/// How the worker names itself to the API.
-pub const USER_AGENT: &str = concat!("teamleader2db/", env!("CARGO_PKG_VERSION"));
-
 /// No answer's body is read beyond this: a page of 100 records is some hundred KB.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
@@ -94,7 +91,7 @@ impl Client {
     /// Speaks to the API at `base`.
     pub fn new(base: &str, auth: Auth, limiter: Limiter) -> reqwest::Result<Self> {
         let http = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
+            .user_agent(super::USER_AGENT)
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
             .connect_timeout(CONNECT_TIMEOUT)

@@ -5,3 +5,6 @@ pub mod auth;
 pub mod client;
 pub mod oauth;
 pub mod rate_limit;
+
+/// How the worker names itself to the API.
+const USER_AGENT: &str = concat!("teamleader2db/", env!("CARGO_PKG_VERSION"));

@@ -103,7 +103,7 @@ impl OAuth {
     /// For this integration.
     pub fn new(integration: Integration) -> reqwest::Result<Self> {
         let http = reqwest::Client::builder()
-            .user_agent(super::client::USER_AGENT)
+            .user_agent(super::USER_AGENT)
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
             .pool_max_idle_per_host(0)

@@ -3,7 +3,10 @@
 //! The API allows 200 requests in any 60 s for each pair of integration and account, and tells in every answer how many
 //! remain and when the oldest one leaves the window. Three kinds of requests fill the window:
 //! those in flight, those answered (each counted until 60 s after its *answer*, which is never too early), and those of
-//! others: programs of the same integration, or this worker before a restart. The last are what the API counts beyond our own.
+//! others: programs of the same integration, or this worker before a restart.
+//!
+//! How many others there are, no answer tells exactly while requests are in flight: the API may or may not have counted those.
+//! Each answer gives a lower and an upper bound, and the estimate moves only as far as they force it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,7 +53,8 @@ struct State {
     /// worker that was just restarted does not know what the window holds.
     observed: bool,
     in_flight: u32,
-    answered: VecDeque<Instant>,
+    /// In the order of the answers.
+    answered: VecDeque<Answered>,
     others: u32,
     /// When the oldest of `others` leaves, where known.
     others_leave_at: Option<Instant>,
@@ -59,10 +63,18 @@ struct State {
     remaining: u32,
 }
 
+/// A request that the API has counted at some time between these two.
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    sent: Instant,
+    at: Instant,
+}
+
 /// The right to send one request. Dropping it counts the request as sent, since it may have been.
 #[derive(Debug)]
 pub struct Permit {
     limiter: Limiter,
+    sent: Instant,
     settled: bool,
 }
 
@@ -89,7 +101,7 @@ impl Limiter {
             let wait = self.lock().try_take(Instant::now(), self.0.reserve);
             match wait {
                 Ok(()) => {
-                    return Permit { limiter: self.clone(), settled: false };
+                    return Permit { limiter: self.clone(), sent: Instant::now(), settled: false };
                 }
                 Err(Some(until)) => {
                     tokio::select! {
@@ -112,8 +124,8 @@ impl Limiter {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn settle(&self, now: Instant, seen: Option<Observation>, refused: bool) {
-        self.lock().settle(now, seen, refused);
+    fn settle(&self, sent: Instant, seen: Option<Observation>, counted: bool) {
+        self.lock().settle(Answered { sent, at: Instant::now() }, seen, counted);
         self.0.changed.notify_waiters();
     }
 }
@@ -121,19 +133,19 @@ impl Limiter {
 impl Permit {
     /// The request was answered.
     pub fn answered(mut self, seen: Option<Observation>) {
-        self.limiter.settle(Instant::now(), seen, false);
+        self.limiter.settle(self.sent, seen, true);
         self.settled = true;
     }
 
     /// The request was not sent after all.
     pub fn unused(mut self) {
-        self.limiter.settle(Instant::now(), None, true);
+        self.limiter.settle(self.sent, None, false);
         self.settled = true;
     }
 
     /// The request was refused with 429, which does not fill the window; nothing is sent before the reset.
     pub fn refused(mut self, seen: Option<Observation>) {
-        self.limiter.settle(Instant::now(), seen, true);
+        self.limiter.settle(self.sent, seen, false);
         self.settled = true;
     }
 }
@@ -141,7 +153,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if !self.settled {
-            self.limiter.settle(Instant::now(), None, false);
+            self.limiter.settle(self.sent, None, true);
         }
     }
 }
@@ -162,12 +174,12 @@ impl State {
             self.in_flight += 1;
             return Ok(());
         }
-        let own_leaves = self.answered.front().map(|at| *at + WINDOW);
+        let own_leaves = self.answered.front().map(|request| request.at + WINDOW);
         Err([own_leaves, self.others_leave_at].into_iter().flatten().min())
     }
 
     fn forget_the_old(&mut self, now: Instant) {
-        while self.answered.front().is_some_and(|at| *at + WINDOW <= now) {
+        while self.answered.front().is_some_and(|request| request.at + WINDOW <= now) {
             self.answered.pop_front();
         }
         if self.others_leave_at.is_some_and(|at| at <= now) {
@@ -177,28 +189,41 @@ impl State {
         }
     }
 
-    fn settle(&mut self, now: Instant, seen: Option<Observation>, refused: bool) {
+    fn settle(&mut self, request: Answered, seen: Option<Observation>, counted: bool) {
+        let now = request.at;
         self.in_flight = self.in_flight.saturating_sub(1);
-        if !refused {
-            self.answered.push_back(now);
-        }
-        let Some(seen) = seen else { return };
         self.forget_the_old(now);
-        self.observed = true;
-        self.limit = seen.limit.max(1);
-        self.remaining = seen.remaining;
-        let used = self.limit.saturating_sub(seen.remaining);
-        self.others = used.saturating_sub(u32::try_from(self.answered.len()).unwrap_or(u32::MAX));
-        let reset = now + seen.reset_in;
-        let ours_is_oldest = self.answered.front().is_some_and(|at| *at + WINDOW <= reset + CLOCK_SLACK);
-        self.others_leave_at = match (self.others, ours_is_oldest) {
-            (0, _) => None,
-            (_, true) => Some(now + WINDOW),
-            (_, false) => Some(reset),
-        };
-        if refused {
-            self.blocked_until = Some(reset);
+        if let Some(seen) = seen {
+            self.observed = true;
+            self.limit = seen.limit.max(1);
+            self.remaining = seen.remaining;
+            self.bound_others(request, self.limit.saturating_sub(seen.remaining), u32::from(counted));
+            let reset = now + seen.reset_in;
+            let ours_is_oldest = self.answered.front().is_some_and(|first| first.at + WINDOW <= reset + CLOCK_SLACK);
+            self.others_leave_at = match (self.others, ours_is_oldest) {
+                (0, _) => None,
+                (_, true) => Some(now + WINDOW),
+                (_, false) => Some(reset),
+            };
+            if !counted {
+                self.blocked_until = Some(reset);
+            }
         }
+        if counted {
+            self.answered.push_back(request);
+        }
+    }
+
+    /// Corrects the estimate of others by an answer that counts `used` requests in the window, `itself` among them or not.
+    fn bound_others(&mut self, request: Answered, used: u32, itself: u32) {
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        // Surely counted: what was answered before this was sent, and was sent within the window.
+        let before = self.answered.partition_point(|other| other.at < request.sent);
+        let left = self.answered.partition_point(|other| other.sent + WINDOW <= request.at);
+        let surely = number(before.saturating_sub(left)) + itself;
+        // Possibly counted: all that was ever sent and has not left for certain.
+        let possibly = number(self.answered.len()) + self.in_flight + itself;
+        self.others = self.others.clamp(used.saturating_sub(possibly), used.saturating_sub(surely));
     }
 }
 
@@ -242,6 +267,22 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(1));
         let _third = limiter.acquire().await;
         assert_eq!(begun.elapsed().as_secs(), 40);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_overtake_each_other_hide_no_request_of_others() {
+        let limiter = Limiter::new(0);
+        // One request of another program; ours go out in pairs, and the second of each pair is answered first.
+        limiter.acquire().await.answered(seen(198, 60));
+        for pair in 0..99u32 {
+            let (first, second) = (limiter.acquire().await, limiter.acquire().await);
+            tokio::time::advance(Duration::from_millis(10)).await;
+            let remaining = 198 - 2 * pair;
+            second.answered(seen(remaining.saturating_sub(2), 60));
+            first.answered(seen(remaining.saturating_sub(1), 60));
+        }
+        // 199 of ours and 1 of the other's: the window is full.
+        assert!(tokio::time::timeout(Duration::from_secs(59), limiter.acquire()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

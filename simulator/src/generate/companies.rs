@@ -2,12 +2,13 @@
 
 use super::contacts::write_addresses;
 use super::dice::fingerprint;
+use super::facts::{Facts, Rolls, foreign_id};
 use super::json::Json;
 use super::names::{
     Address, COMPANY_NAMES, FUNCTIONS, LEGAL_FORMS, SENTENCES, TAGS, iban, spice, telephone, vat_number,
     write_payment_term,
 };
-use super::world::{Facts, Rolls, World, foreign_id};
+use super::world::World;
 use super::{Draft, SortKey, custom_fields};
 
 struct Company {

@@ -3,12 +3,13 @@
 use uuid::Uuid;
 
 use super::dice::{Dice, fingerprint};
+use super::facts::{Facts, Rolls};
 use super::json::{Json, day};
 use super::names::{
     Address, FIRST_NAMES, FUNCTIONS, LAST_NAMES, SENTENCES, TAGS, iban, spice, telephone, vat_number,
     write_payment_term,
 };
-use super::world::{Facts, Rolls, World};
+use super::world::World;
 use super::{Draft, SortKey, custom_fields, id_facet};
 
 struct Contact {

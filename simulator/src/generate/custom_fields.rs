@@ -4,11 +4,12 @@
 //! their definition's `type`: text, numbers, booleans, an array of texts for a multiple choice, `{"amount", "currency"}`
 //! for money.
 
-use super::definitions::Definition;
+use super::definition::Definition;
 use super::dice::Dice;
+use super::facts::foreign_id;
 use super::json::{Json, day, hundredths};
 use super::names::{SENTENCES, SUBJECTS, telephone};
-use super::world::{World, foreign_id};
+use super::world::World;
 
 /// The member `custom_fields` of a record: a third of the fields of its context has a value.
 ///

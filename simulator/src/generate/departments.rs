@@ -1,9 +1,10 @@
 //! departments.
 
 use super::dice::fingerprint;
+use super::facts::{Facts, Rolls};
 use super::json::Json;
 use super::names::{Address, COMPANY_NAMES, iban, spice, telephone};
-use super::world::{Facts, Rolls, World};
+use super::world::World;
 use super::{Draft, SortKey};
 
 struct Department {

@@ -2,9 +2,10 @@
 
 use uuid::Uuid;
 
+use super::facts::{Facts, foreign_id};
 use super::json::Json;
 use super::names::{SENTENCES, SUBJECTS, spice};
-use super::world::{Facts, World, foreign_id};
+use super::world::World;
 use super::{Draft, SortKey, id_facet};
 
 const HOUR: i64 = 3600;

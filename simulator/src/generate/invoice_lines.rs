@@ -1,9 +1,9 @@
 //! The lines of an invoice, which only `.info` shows.
 
 use super::dice::Dice;
+use super::facts::foreign_id;
 use super::json::{Json, hundredths};
 use super::names::{PRODUCTS, SENTENCES, SUBJECTS};
-use super::world::foreign_id;
 
 /// `grouped_lines`: sections of line items.
 pub(super) fn write_lines(json: &mut Json, dice: &mut Dice, currency: &str) {

@@ -3,12 +3,13 @@
 use uuid::Uuid;
 
 use super::dice::fingerprint;
+use super::facts::{Facts, Rolls, foreign_id};
 use super::invoice_lines::write_lines;
 use super::json::{Json, day, hundredths};
 use super::names::{
     COMPANY_NAMES, FIRST_NAMES, LAST_NAMES, SENTENCES, payment_reference, spice, vat_number, write_payment_term,
 };
-use super::world::{Facts, Rolls, World, foreign_id};
+use super::world::World;
 use super::{Draft, SortKey, custom_fields, id_facet};
 
 const DAY: i64 = 86_400;

@@ -6,10 +6,12 @@
 mod companies;
 mod contacts;
 mod custom_fields;
+mod definition;
 mod definitions;
 mod departments;
 mod dice;
 mod events;
+mod facts;
 mod invoice_lines;
 mod invoices;
 mod json;
@@ -19,9 +21,10 @@ mod users;
 mod world;
 
 pub(crate) use dice::fingerprint;
+pub(crate) use facts::Facts;
 pub(crate) use json::moment;
 pub(crate) use users::me;
-pub(crate) use world::{Facts, World};
+pub(crate) use world::World;
 
 /// How the records of one resource are made and what the store must know of them.
 pub(crate) struct Recipe {

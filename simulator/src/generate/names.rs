@@ -2,8 +2,8 @@
 //! enough of other scripts to find every place that counts bytes where it should count characters.
 
 use super::dice::Dice;
+use super::facts::area_id;
 use super::json::{Json, LONE_SURROGATE};
-use super::world::area_id;
 
 #[rustfmt::skip]
 pub(super) const FIRST_NAMES: &[&str] = &[

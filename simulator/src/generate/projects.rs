@@ -3,9 +3,10 @@
 use uuid::Uuid;
 
 use super::dice::{Dice, fingerprint};
+use super::facts::{Facts, Rolls, foreign_id};
 use super::json::{Json, day};
 use super::names::{SENTENCES, SUBJECTS, spice};
-use super::world::{Facts, Rolls, World, foreign_id};
+use super::world::World;
 use super::{Draft, SortKey, custom_fields, id_facet};
 
 const DAY: i64 = 86_400;

@@ -1,9 +1,10 @@
 //! users and `users.me`.
 
 use super::dice::fingerprint;
+use super::facts::{Facts, Rolls, foreign_id};
 use super::json::Json;
 use super::names::{FIRST_NAMES, FUNCTIONS, LAST_NAMES, spice, telephone};
-use super::world::{Facts, Rolls, World, foreign_id};
+use super::world::World;
 use super::{Draft, SortKey};
 
 /// The locales of `users.info`; the list shows the language alone.

@@ -5,8 +5,9 @@ use std::sync::RwLock;
 
 use uuid::Uuid;
 
-use super::definitions::Definition;
+use super::definition::Definition;
 use super::dice::{Dice, fingerprint};
+use super::facts::{Facts, Rolls};
 
 /// What is fixed for the life of one simulated account.
 pub(crate) struct World {
@@ -15,33 +16,6 @@ pub(crate) struct World {
     /// The definitions that existed at the start. Records carry values of these, also after one is deleted.
     definitions: BTreeMap<&'static str, Vec<Definition>>,
     account: RwLock<Uuid>,
-}
-
-/// Identity and age of one record; its content follows from these and the seed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts {
-    /// The record's id.
-    pub(crate) id: Uuid,
-    /// Its number among the records of its resource, counted from 0 and never used again.
-    pub(crate) ordinal: u64,
-    /// Seconds since 1970.
-    pub(crate) created_at: i64,
-    /// Seconds since 1970.
-    pub(crate) updated_at: i64,
-    /// How often a field that the list shows was changed.
-    pub(crate) list_edits: u32,
-    /// How often a field that only `.info` shows was changed.
-    pub(crate) info_edits: u32,
-}
-
-/// The three sources of one record's fields.
-pub(super) struct Rolls {
-    /// Never changes.
-    pub(super) base: Dice,
-    /// Changes with every edit that the list shows.
-    pub(super) list: Dice,
-    /// Changes with every edit that only `.info` shows.
-    pub(super) info: Dice,
 }
 
 impl World {
@@ -54,7 +28,8 @@ impl World {
             account: RwLock::new(Dice::new(&[seed, fingerprint(&["account"])]).uuid()),
         };
         for ordinal in 0..world.count("customFieldDefinitions") {
-            let definition = Definition::roll(&world, &world.initial_facts("customFieldDefinitions", ordinal));
+            let facts = world.initial_facts("customFieldDefinitions", ordinal);
+            let definition = Definition::roll(world.rolls("customFieldDefinitions", &facts), &facts);
             world.definitions.entry(definition.context).or_default().push(definition);
         }
         world
@@ -112,15 +87,4 @@ impl World {
         let count = self.count(resource).max(1);
         self.id(resource, dice.below(count))
     }
-}
-
-/// The id of an administrative area. Areas are not a resource here, but a country's id stays the same.
-pub(super) fn area_id(country: &str) -> Uuid {
-    Dice::new(&[fingerprint(&["area_level_two", country])]).uuid()
-}
-
-/// The id of one of a few records of a kind that is not a resource here, such as a tax rate or an activity type.
-pub(super) fn foreign_id(kind: &str, dice: &mut Dice) -> Uuid {
-    let number = dice.below(12);
-    Dice::new(&[fingerprint(&["foreign", kind]), number]).uuid()
 }
