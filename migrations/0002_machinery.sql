@@ -1,6 +1,7 @@
 -- Schema teamleader2db: what the worker needs to go on after a crash.
 
-create schema teamleader2db;
+-- The table of applied migrations is in it already.
+create schema if not exists teamleader2db;
 comment on schema teamleader2db is 'The machinery of teamleader2db: runs, checkpoints, tokens, leases and events to be sent.';
 
 create table teamleader2db.lease (

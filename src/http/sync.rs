@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::problem::Problem;
 use super::state::HttpState;
 use crate::ids::RunId;
-use crate::message::{Mode, SyncRequest};
+use crate::message::{Mode, SyncRequest, from_object};
 use crate::store::report;
 
 /// How many runs the status lists.
@@ -29,7 +29,7 @@ pub(super) async fn request(State(state): State<HttpState>, body: Bytes) -> Resu
     let body: Body = if body.is_empty() {
         Body::default()
     } else {
-        serde_json::from_slice(&body).map_err(|error| {
+        from_object(&body).map_err(|error| {
             Problem::new(
                 StatusCode::BAD_REQUEST,
                 format!("{error}; the body is {{\"full_sync\": true}} or {{\"full_sync\": false}}"),

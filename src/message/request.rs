@@ -93,7 +93,7 @@ impl Request {
             let reason = format!("the request has {} bytes; at most {MAX_REQUEST_BYTES} are taken", body.len());
             return Err(refuse(reason, from_property));
         }
-        let request: SyncRequest = serde_json::from_slice(body).map_err(|error| {
+        let request: SyncRequest = from_object(body).map_err(|error| {
             let id = serde_json::from_slice::<Value>(body)
                 .ok()
                 .and_then(|value| value.get("request_id")?.as_str()?.parse().ok().map(RunId));
@@ -116,6 +116,14 @@ impl Request {
             allow_deletions: request.allow_deletions,
         };
         Ok(Self { id, parameters })
+    }
+}
+
+/// Reads a JSON object. A derived `Deserialize` takes an array as well, as the values of the keys in turn.
+pub fn from_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, serde_json::Error> {
+    match json.trim_ascii_start().first() {
+        Some(b'{') | None => serde_json::from_slice(json),
+        Some(_) => Err(serde::de::Error::custom("not a JSON object")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Connections to PostgreSQL, the schema's version, and what can go wrong.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -7,8 +8,17 @@ use sqlx::PgPool;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
+/// Where sqlx keeps which migrations were applied. Qualified: by PostgreSQL's default the place of an unqualified name depends on
+/// the user's, and changes when a migration makes a schema of that name.
+const MIGRATIONS_TABLE: &str = "teamleader2db.migration";
+
 /// The migrations, which the binary carries.
-static MIGRATOR: Migrator = sqlx::migrate!();
+static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrator = sqlx::migrate!();
+    migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
+    migrator.create_schema("teamleader2db");
+    migrator
+});
 
 /// Connections of one process: a slice, the relay, the token and the HTTP endpoints use one each at most.
 const MAX_CONNECTIONS: u32 = 8;
@@ -66,7 +76,7 @@ pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
 /// Checks that the schema is up to date, without changing anything.
 pub async fn check_schema(pool: &PgPool) -> Result<(), StoreError> {
     let mut connection = pool.acquire().await?;
-    let applied = connection.list_applied_migrations("_sqlx_migrations").await;
+    let applied = connection.list_applied_migrations(MIGRATIONS_TABLE).await;
     let Ok(applied) = applied else {
         // The table is missing, or the connection: the next statement tells which.
         sqlx::query("select 1").execute(pool).await?;

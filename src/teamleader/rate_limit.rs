@@ -58,6 +58,8 @@ struct State {
     others: u32,
     /// When the oldest of `others` leaves, where known.
     others_leave_at: Option<Instant>,
+    /// When all of them have left: a window's length after an answer last proved them.
+    others_gone_at: Option<Instant>,
     /// After a 429 nothing is sent before this.
     blocked_until: Option<Instant>,
     remaining: u32,
@@ -88,6 +90,7 @@ impl Limiter {
             answered: VecDeque::new(),
             others: 0,
             others_leave_at: None,
+            others_gone_at: None,
             blocked_until: None,
             remaining: FIRST_LIMIT,
         };
@@ -182,10 +185,15 @@ impl State {
         while self.answered.front().is_some_and(|request| request.at + WINDOW <= now) {
             self.answered.pop_front();
         }
-        if self.others_leave_at.is_some_and(|at| at <= now) {
+        if self.others_gone_at.is_some_and(|at| at <= now) {
+            self.others = 0;
+        } else if self.others_leave_at.is_some_and(|at| at <= now) {
             // One of them has left for certain; how many more, the answer to the request it lets through tells.
             self.others = self.others.saturating_sub(1);
-            self.others_leave_at = (self.others > 0).then(|| now + WINDOW);
+            self.others_leave_at = self.others_gone_at;
+        }
+        if self.others == 0 {
+            (self.others_leave_at, self.others_gone_at) = (None, None);
         }
     }
 
@@ -200,11 +208,7 @@ impl State {
             self.bound_others(request, self.limit.saturating_sub(seen.remaining), u32::from(counted));
             let reset = now + seen.reset_in;
             let ours_is_oldest = self.answered.front().is_some_and(|first| first.at + WINDOW <= reset + CLOCK_SLACK);
-            self.others_leave_at = match (self.others, ours_is_oldest) {
-                (0, _) => None,
-                (_, true) => Some(now + WINDOW),
-                (_, false) => Some(reset),
-            };
+            self.others_leave_at = if ours_is_oldest { self.others_gone_at } else { Some(reset) };
             if !counted {
                 self.blocked_until = Some(reset);
             }
@@ -223,7 +227,11 @@ impl State {
         let surely = number(before.saturating_sub(left)) + itself;
         // Possibly counted: all that was ever sent and has not left for certain.
         let possibly = number(self.answered.len()) + self.in_flight + itself;
-        self.others = self.others.clamp(used.saturating_sub(possibly), used.saturating_sub(surely));
+        let (least, most) = (used.saturating_sub(possibly), used.saturating_sub(surely));
+        self.others = self.others.clamp(least, most);
+        if least >= self.others {
+            self.others_gone_at = Some(request.at + WINDOW);
+        }
     }
 }
 
@@ -283,6 +291,15 @@ mod tests {
         }
         // 199 of ours and 1 of the other's: the window is full.
         assert!(tokio::time::timeout(Duration::from_secs(59), limiter.acquire()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_others_sent_is_forgotten_when_it_has_left_the_window() {
+        let limiter = Limiter::new(0);
+        limiter.acquire().await.answered(seen(149, 60));
+        tokio::time::advance(WINDOW).await;
+        let all: Vec<Permit> = futures_util::future::join_all((0..200).map(|_| limiter.acquire())).await;
+        assert_eq!(all.len(), 200);
     }
 
     #[tokio::test(start_paused = true)]
