@@ -56,6 +56,8 @@ struct Seek {
     /// The first `updated_at` after the tie, as the earlier reading met it.
     beyond: Option<String>,
     unproven: bool,
+    /// What the first pass was told and met, if it met fewer.
+    short: Option<(i64, i64)>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -129,9 +131,8 @@ pub enum Verdict {
 impl Position {
     /// The beginning of a list. `since` is what the pass asks for.
     pub fn start(resource: &Resource, since: Option<DateTime<Utc>>) -> Self {
-        let since = since.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, false));
         let way = match resource.paging {
-            Paging::Seek => Way::Seek(Seek { since, page: 1, ..Seek::default() }),
+            Paging::Seek => Way::Seek(Seek::begin(since)),
             Paging::Offset(_) => Way::Offset(Offset { page: 1, ..Offset::default() }),
         };
         Self { pass: 1, pages_read: 0, matches: None, way }
@@ -141,7 +142,7 @@ impl Position {
     pub fn request(&self, asked: Option<DateTime<Utc>>) -> (u32, Option<String>) {
         match &self.way {
             Way::Seek(seek) => (seek.page, seek.since.clone()),
-            Way::Offset(offset) => (offset.page, asked.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, false))),
+            Way::Offset(offset) => (offset.page, asked.map(as_text)),
         }
     }
 
@@ -168,6 +169,10 @@ impl Position {
 }
 
 impl Seek {
+    fn begin(since: Option<DateTime<Utc>>) -> Self {
+        Self { since: since.map(as_text), page: 1, ..Self::default() }
+    }
+
     /// Moves on; true at the end of the list.
     fn after(&mut self, records: &[Record]) -> Result<bool, String> {
         let since = self.since.as_deref().and_then(crate::teamleader::answer::parse_time);
@@ -252,12 +257,19 @@ impl PassEnd {
         let Position { pass, pages_read, matches, way } = self.position;
         match way {
             Way::Seek(seek) => {
-                let short = since.is_none() && matches.is_some_and(|matches| distinct < matches);
-                if short && pass < MAX_SEEK_PASSES {
-                    let way = Way::Seek(Seek { page: 1, ..Seek::default() });
+                let Some(told) = matches.filter(|told| distinct < *told) else {
+                    return Verdict::Read { complete: !seek.unproven, verified: !seek.unproven };
+                };
+                if pass < MAX_SEEK_PASSES {
+                    let short = Some((told, distinct));
+                    let way = Way::Seek(Seek { short, ..Seek::begin(since) });
                     return Verdict::Again(Position { pass: pass + 1, pages_read, matches: None, way });
                 }
-                Verdict::Read { complete: !seek.unproven, verified: !seek.unproven && !short }
+                if seek.short == Some((told, distinct)) {
+                    return contradiction(told, distinct);
+                }
+                // Records went while it was read: fewer came than there had been, and each pass met other numbers.
+                Verdict::Read { complete: !seek.unproven, verified: false }
             }
             Way::Offset(mut offset) => {
                 let unique = i64::try_from(offset.pass_ids.ids) == Ok(distinct);
@@ -274,15 +286,22 @@ impl PassEnd {
                 }
                 match matches {
                     Some(told) if unique && matches == self.matches_after && told != distinct => {
-                        Verdict::Contradiction(format!(
-                            "the list says that it holds {told} records and gives {distinct}"
-                        ))
+                        contradiction(told, distinct)
                     }
                     _ => Verdict::Read { complete: counts, verified: false },
                 }
             }
         }
     }
+}
+
+fn contradiction(told: i64, distinct: i64) -> Verdict {
+    Verdict::Contradiction(format!("the list says that it holds {told} records and gives {distinct}"))
+}
+
+/// As the API writes times: whole seconds, with an offset.
+fn as_text(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, false)
 }
 
 #[cfg(test)]

@@ -218,8 +218,7 @@ fn what_follows_a_tie_is_not_skipped_when_the_tie_shrinks_by_more_than_a_page() 
     // Requests: 1 finds the tie, 2 to 4 and 5 to 7 read it; 7 no longer meets what followed the tie when 4 did.
     for burst in 1..=8 {
         let mut list = List::of(repeat_n(0, 200).chain(10..410));
-        let change = when(|request| request == burst, |list| (0..150).for_each(|index| list.update(index)));
-        let reading = seek(&mut list, Some(0), change);
+        let reading = seek(&mut list, Some(0), when(|n| n == burst, |list| (0..150).for_each(|at| list.update(at))));
         assert!(reading.is_rightly_verified(&list, Some(0)), "150 records left after request {burst}");
     }
 }
@@ -260,10 +259,16 @@ fn a_list_not_sorted_as_asked_or_without_what_it_is_sorted_by_is_an_error() {
 }
 
 #[test]
-fn a_short_list_is_sought_twice_and_then_unverified() {
+fn a_short_list_is_sought_twice_and_then_unverified_or_an_error() {
+    for since in [None, Some(0)] {
+        let mut list = List { told_too_many: 1, ..List::of(0..150) };
+        let reading = seek(&mut list, since, |_, _| {});
+        assert!(matches!(reading.verdict, Verdict::Contradiction(_)) && reading.passes == 2, "it says the same twice");
+    }
     let mut list = List { told_too_many: 1, ..List::of(0..150) };
-    let reading = seek(&mut list, None, |_, _| {});
+    let reading = seek(&mut list, None, when(|request| request == 2, |list| list.told_too_many = 2));
     assert_eq!((reading.verdict, reading.passes), (Verdict::Read { complete: true, verified: false }, 2));
+    let mut list = List { told_too_many: 1, ..List::of(0..150) };
     let reading = seek(&mut list, None, when(|request| request == 2, |list| list.told_too_many = 0));
     assert_eq!((reading.verdict, reading.passes), (VERIFIED, 2), "the second pass makes good");
 }
