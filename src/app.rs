@@ -114,7 +114,7 @@ impl Application {
             tokens: tokens.clone(),
             publisher: publisher.clone(),
             relay: relay.clone(),
-            engine: Engine { settings, pool: pool.clone(), client },
+            engine: Engine { settings, pool: pool.clone(), client, tokens: tokens.clone() },
             holder: holder(),
             consuming: consuming.clone(),
         };

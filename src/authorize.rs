@@ -3,8 +3,9 @@
 use secrecy::SecretString;
 use tracing::info;
 
+use crate::store::authorization::Accepted;
 use crate::store::pool::StoreError;
-use crate::store::tokens::{Accepted, Tokens};
+use crate::store::tokens::Tokens;
 use crate::teamleader::oauth::{OAuth, TokenAnswer};
 
 /// Why a code is not accepted.

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::amqp::link;
 use crate::amqp::topology::Declare;
 use crate::config::{AccountArgs, AmqpArgs, DatabaseArgs, IntegrationArgs, KeyArgs};
-use crate::store::{pool, tokens};
+use crate::store::{authorization, pool};
 
 /// The longest wait for an answer of Teamleader.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -102,7 +102,7 @@ async fn database(args: &DoctorArgs) -> Vec<Finding> {
             return findings;
         }
     }
-    findings.push(match tokens::authorization(&pool, &args.account.account).await {
+    findings.push(match authorization::authorization(&pool, &args.account.account).await {
         Ok(a) if a.authorized => Finding::Well(format!("the account {} is authorized", args.account.account)),
         Ok(a) => {
             let what =

@@ -20,7 +20,7 @@ use crate::amqp::publisher::{Publisher, Reach};
 use crate::amqp::topology::{Declare, Names};
 use crate::message::{RunReport, RunStatus, SyncRequest};
 use crate::retry;
-use crate::store::tokens;
+use crate::store::authorization;
 
 /// How often the account's authorization is looked at while waiting.
 const LOOK_AT_AUTHORIZATION: Duration = Duration::from_secs(5);
@@ -160,7 +160,7 @@ async fn follow(
 
 /// Whether the account is authorized, if there is a database to ask.
 async fn is_authorized(database: Option<&PgPool>, names: &Names) -> Option<bool> {
-    let known = tokens::authorization(database?, names.account()).await;
+    let known = authorization::authorization(database?, names.account()).await;
     known.ok().map(|authorization| authorization.authorized)
 }
 

@@ -7,18 +7,18 @@ use sqlx::PgPool;
 
 use crate::ids::Account;
 use crate::store::pool::{self, StoreError};
-use crate::store::{report, tokens};
+use crate::store::{authorization, report};
 
 /// The tables of an account and whether it is authorized, for people or as JSON.
 pub async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<String, StoreError> {
     pool::check_schema(pool).await?;
     let tables = report::tables(pool, account).await?;
-    let authorization = tokens::authorization(pool, account).await?;
+    let known = authorization::authorization(pool, account).await?;
     if as_json {
         let shown = json!({
             "account": account,
-            "authorized": authorization.authorized,
-            "reason": authorization.reason,
+            "authorized": known.authorized,
+            "reason": known.reason,
             "resources": tables,
         });
         return Ok(shown.to_string());
@@ -41,7 +41,7 @@ pub async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<Str
             row.deleted.to_string(),
         ]);
     }
-    let authorized = match (authorization.authorized, authorization.authorized_by, authorization.reason) {
+    let authorized = match (known.authorized, known.authorized_by, known.reason) {
         (true, Some(by), _) => format!("authorized by {by}"),
         (true, None, _) => "authorized".to_owned(),
         (false, _, reason) => format!("NOT authorized ({}): open /sync/authorize", reason.unwrap_or_default()),

@@ -1,5 +1,6 @@
 //! The database: records, the journal of runs, tokens and the outbox. Knows nothing of the broker.
 
+pub mod authorization;
 pub mod cipher;
 pub mod journal;
 pub mod lease;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::cipher::{Cipher, CipherError};
@@ -15,7 +15,7 @@ use super::{lease, outbox};
 use crate::ids::{Account, Epoch, Generation};
 use crate::message::Event;
 use crate::teamleader::auth::{Intent, LivingToken, StoredToken, TokenState, TokenStore, TokenStoreError};
-use crate::teamleader::oauth::{Authorizer, TokenPair};
+use crate::teamleader::oauth::TokenPair;
 
 /// A place outside the database that keeps sealed pairs.
 #[async_trait]
@@ -32,43 +32,10 @@ pub type StoredOutcome = futures_util::future::BoxFuture<'static, Result<(), Tok
 /// The tokens of one account.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    pool: PgPool,
-    account: Account,
+    pub(super) pool: PgPool,
+    pub(super) account: Account,
     cipher: Cipher,
     parking: Option<Arc<dyn Parking>>,
-}
-
-/// What people may know of an account's authorization.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Authorization {
-    /// Whether a worker may run.
-    pub authorized: bool,
-    /// Why not.
-    pub reason: Option<String>,
-    /// Who authorized.
-    pub authorized_by: Option<String>,
-    /// Teamleader's id of the account, once known.
-    pub teamleader_account: Option<Uuid>,
-}
-
-/// How a new authorization ended.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Accepted {
-    /// Stored as the next generation.
-    Stored,
-    /// It is for another Teamleader account than the stored one.
-    OtherAccount,
-}
-
-/// Why an account without any token is not authorized.
-const NEVER_AUTHORIZED: &str = "the account was never authorized";
-
-/// What a transaction that changes an authorization has to know of it.
-struct TokenRow {
-    is_new: bool,
-    generation: Generation,
-    has_refresh_token: bool,
-    teamleader_account: Option<Uuid>,
 }
 
 /// A pair as it is parked.
@@ -79,172 +46,24 @@ struct ParkedPair {
     expires_in: u64,
 }
 
-/// How long a state of an authorization is good for, in SQL's words; more than the code's 10 minutes, for slow logins.
-const STATE_SECONDS: f64 = 3600.0;
-
 impl Tokens {
     /// Tokens of `account`. Without `parking` a pair that cannot be stored is tried for as long as the process lives.
     pub fn new(pool: PgPool, account: Account, cipher: Cipher, parking: Option<Arc<dyn Parking>>) -> Self {
         Self { pool, account, cipher, parking }
     }
 
-    /// Makes sure that the account has a row, and takes `first` as its first refresh token where it has none. Where it still has
-    /// none, a person has to authorize, which an event tells, once.
-    pub async fn introduce(&self, first: Option<&SecretString>) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
-        let row = self.lock_row(&mut tx).await?;
-        match first {
-            Some(first) if !row.has_refresh_token => self.put_refresh_token(&mut tx, row.generation, first).await?,
-            None if row.is_new => {
-                let event = Event::authorization_required(&self.account, row.generation.0, NEVER_AUTHORIZED);
-                outbox::put(&mut tx, &self.account, &event, &[]).await?;
-            }
-            _ => {}
-        }
-        tx.commit().await?;
-        Ok(())
-    }
-
-    /// Whether the keys open the stored refresh token.
-    pub async fn check_key(&self) -> Result<(), StoreError> {
-        let stored = sqlx::query!(
-            r#"select generation, refresh_token as "refresh_token!" from teamleader2db.oauth_token
-             where account = $1 and refresh_token is not null and state <> 'reauthorization_required'"#,
-            self.account.as_str()
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        if let Some(row) = stored {
-            self.open(&row.refresh_token, "refresh", Generation(row.generation))?;
-        }
-        Ok(())
-    }
-
-    /// What people may know.
-    pub async fn authorization(&self) -> Result<Authorization, StoreError> {
-        authorization(&self.pool, &self.account).await
-    }
-
-    /// A new random state for the authorize link; works once, for an hour.
-    pub async fn new_state(&self) -> Result<String, StoreError> {
-        let state = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        sqlx::query!(
-            "with old as (delete from teamleader2db.oauth_state where created_at < now() - make_interval(secs => $3))
-             insert into teamleader2db.oauth_state (state, account) values ($1, $2)",
-            state,
-            self.account.as_str(),
-            STATE_SECONDS,
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(state)
-    }
-
-    /// Uses up a state; false when it was never given out for this account, was used, or is too old.
-    pub async fn use_state(&self, state: &str) -> Result<bool, StoreError> {
-        let used = sqlx::query!(
-            "delete from teamleader2db.oauth_state
-             where state = $1 and account = $2 and created_at > now() - make_interval(secs => $3)",
-            state,
-            self.account.as_str(),
-            STATE_SECONDS,
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(used.rows_affected() == 1)
-    }
-
-    /// Stores the pair of a new authorization as the next generation, whatever the state. Needs no epoch.
-    pub async fn authorize(&self, pair: &TokenPair, by: &Authorizer) -> Result<Accepted, StoreError> {
-        let mut tx = self.pool.begin().await?;
-        let row = self.lock_row(&mut tx).await?;
-        if row.teamleader_account.is_some_and(|account| account != by.account) {
-            return Ok(Accepted::OtherAccount);
-        }
-        let generation = Generation(row.generation.0 + 1);
-        let lifetime = pair.expires_in.as_secs_f64();
-        sqlx::query!(
-            "update teamleader2db.oauth_token
-             set generation = $2, state = 'authorized', access_token = $3, refresh_token = $4,
-                 access_expires_at = clock_timestamp() + make_interval(secs => $5), access_lifetime = $5,
-                 teamleader_account = $6, authorized_by = $7, attempt_id = null, attempt_deadline = null, reason = null,
-                 updated_at = now()
-             where account = $1",
-            self.account.as_str(),
-            generation.0,
-            self.seal(&pair.access, "access", generation)?,
-            self.seal(&pair.refresh, "refresh", generation)?,
-            lifetime,
-            by.account,
-            by.name,
-        )
-        .execute(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        Ok(Accepted::Stored)
-    }
-
-    /// Stores a refresh token given by hand as the next generation; the worker trades it for a pair when it needs one.
-    pub async fn authorize_with_refresh_token(&self, refresh: &SecretString) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
-        let row = self.lock_row(&mut tx).await?;
-        self.put_refresh_token(&mut tx, row.generation, refresh).await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
-    /// The account's row, made where there is none, locked until the transaction ends.
-    async fn lock_row(&self, tx: &mut PgConnection) -> Result<TokenRow, StoreError> {
-        let inserted = sqlx::query!(
-            "insert into teamleader2db.oauth_token (account, state, reason) values ($1, 'reauthorization_required', $2)
-             on conflict do nothing",
-            self.account.as_str(),
-            NEVER_AUTHORIZED,
-        )
-        .execute(&mut *tx)
-        .await?;
-        let row = sqlx::query!(
-            r#"select generation, refresh_token is not null as "has_refresh_token!", teamleader_account
-             from teamleader2db.oauth_token where account = $1 for update"#,
-            self.account.as_str()
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-        Ok(TokenRow {
-            is_new: inserted.rows_affected() == 1,
-            generation: Generation(row.generation),
-            has_refresh_token: row.has_refresh_token,
-            teamleader_account: row.teamleader_account,
-        })
-    }
-
-    /// Writes a refresh token without an access token as the generation after `last`. The row is locked by the caller.
-    async fn put_refresh_token(
+    /// Seals a token of this generation.
+    pub(super) fn seal(
         &self,
-        tx: &mut PgConnection,
-        last: Generation,
-        refresh: &SecretString,
-    ) -> Result<(), StoreError> {
-        let generation = Generation(last.0 + 1);
-        sqlx::query!(
-            "update teamleader2db.oauth_token
-             set generation = $2, state = 'authorized', refresh_token = $3, access_token = null, access_expires_at = null,
-                 attempt_id = null, attempt_deadline = null, reason = null, updated_at = now()
-             where account = $1",
-            self.account.as_str(),
-            generation.0,
-            self.seal(refresh, "refresh", generation)?,
-        )
-        .execute(tx)
-        .await?;
-        Ok(())
-    }
-
-    fn seal(&self, token: &SecretString, kind: &str, generation: Generation) -> Result<Vec<u8>, CipherError> {
+        token: &SecretString,
+        kind: &str,
+        generation: Generation,
+    ) -> Result<Vec<u8>, CipherError> {
         self.cipher.seal(token.expose_secret(), &self.purpose(kind, generation))
     }
 
-    fn open(&self, sealed: &[u8], kind: &str, generation: Generation) -> Result<SecretString, CipherError> {
+    /// Opens a token of this generation.
+    pub(super) fn open(&self, sealed: &[u8], kind: &str, generation: Generation) -> Result<SecretString, CipherError> {
         self.cipher.open(sealed, &self.purpose(kind, generation))
     }
 
@@ -267,30 +86,6 @@ impl Tokens {
         };
         self.store(made_from, &pair).await
     }
-}
-
-/// What people may know of an account's authorization.
-pub async fn authorization(pool: &PgPool, account: &Account) -> Result<Authorization, StoreError> {
-    let row = sqlx::query!(
-        "select state, reason, authorized_by, teamleader_account from teamleader2db.oauth_token where account = $1",
-        account.as_str()
-    )
-    .fetch_optional(pool)
-    .await?;
-    Ok(row.map_or(
-        Authorization {
-            authorized: false,
-            reason: Some(NEVER_AUTHORIZED.to_owned()),
-            authorized_by: None,
-            teamleader_account: None,
-        },
-        |row| Authorization {
-            authorized: row.state != "reauthorization_required",
-            reason: row.reason,
-            authorized_by: row.authorized_by,
-            teamleader_account: row.teamleader_account,
-        },
-    ))
 }
 
 impl From<StoreError> for TokenStoreError {

@@ -10,10 +10,12 @@ use super::{details, list, sweep};
 use crate::ids::Epoch;
 use crate::message::{RunReport, RunStatus};
 use crate::retry::{self, Failure};
+use crate::store::authorization::Accepted;
 use crate::store::journal;
 use crate::store::pool::StoreError;
 use crate::store::report;
 use crate::store::run::{Phase, Run};
+use crate::store::tokens::Tokens;
 use crate::teamleader::auth::TokenStoreError;
 use crate::teamleader::client::{ApiError, Client};
 use crate::telemetry;
@@ -51,6 +53,8 @@ pub struct Engine {
     pub pool: sqlx::PgPool,
     /// The API.
     pub client: Client,
+    /// Whose account it is.
+    pub tokens: Tokens,
 }
 
 impl Engine {
@@ -71,6 +75,13 @@ impl Engine {
             deadline: Instant::now() + self.settings.slice,
             stop,
         };
+        match self.know_whose_token(&slice).await {
+            Ok(Accepted::Stored) => {}
+            Ok(Accepted::OtherAccount) => return hand_back(&slice),
+            Err(WorkError::Api(ApiError::NotAuthorized)) => return hand_back(&slice),
+            Err(error) if error.is_transient() => return wait(&mut slice, &error).await,
+            Err(error) => return refuse(&mut slice, error).await,
+        }
         let mut told_at = Instant::now();
         loop {
             let Some(index) = next_step(&slice.run) else {
@@ -97,10 +108,27 @@ impl Engine {
             }
         }
     }
+
+    /// A token that was given by hand may be of another Teamleader account, whose records must not be mixed with these.
+    async fn know_whose_token(&self, slice: &Slice<'_>) -> Result<Accepted, WorkError> {
+        if !self.tokens.identity_is_open().await? {
+            return Ok(Accepted::Stored);
+        }
+        let by = slice.client.who_authorized().await?;
+        Ok(self.tokens.confirm_identity(&by).await?)
+    }
 }
 
 fn hand_back(slice: &Slice<'_>) -> Outcome {
     Outcome::HandBack { requests: slice.client.take_request_count() }
+}
+
+/// Nothing could be asked at all.
+async fn refuse(slice: &mut Slice<'_>, error: WorkError) -> Outcome {
+    match error {
+        WorkError::Store(_) | WorkError::Api(ApiError::Store(_)) => Outcome::Stopped(into_store_error(error)),
+        WorkError::Api(_) | WorkError::Unusable(_) => finish(slice, Some(error.to_string())).await,
+    }
 }
 
 /// Lists come first, of all resources: they make the rows usable. Then deletions, then details.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::answer::{self, Page, Record};
 use super::auth::{Auth, AuthError, TokenStoreError};
-use super::oauth;
+use super::oauth::{self, Authorizer};
 use super::rate_limit::{Limiter, Observation};
 use crate::catalog::Resource;
 use crate::ids::{Epoch, Generation};
@@ -122,6 +122,11 @@ impl Client {
     pub async fn info(&self, resource: &Resource, id: Uuid) -> Result<(Record, i64), ApiError> {
         let body = resource.info_body(id);
         self.call(&resource.info_endpoint(), &body, |answer| answer::parse_info(&answer.body)).await
+    }
+
+    /// Whom the token belongs to.
+    pub async fn who_authorized(&self) -> Result<Authorizer, ApiError> {
+        self.call("users.me", &serde_json::json!({}), |answer| oauth::parse_authorizer(&answer.body)).await
     }
 
     /// Whether the API answers at all: one request, tried once, whose result does not matter.

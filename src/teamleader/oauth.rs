@@ -149,9 +149,7 @@ impl OAuth {
         if status != StatusCode::OK {
             return Err(format!("users.me answered {status}: {}", titles(&body)));
         }
-        let me: MeBody = serde_json::from_slice(&body).map_err(|_| "users.me did not tell the account".to_owned())?;
-        let name = [me.data.first_name, me.data.last_name].into_iter().flatten().collect::<Vec<_>>().join(" ");
-        Ok(Authorizer { account: me.data.account.id, name })
+        parse_authorizer(&body)
     }
 
     async fn pair(&self, grant: &[(&str, &str)]) -> TokenAnswer {
@@ -182,6 +180,13 @@ impl OAuth {
             status => TokenAnswer::Unknown(format!("the token endpoint answered {status}")),
         }
     }
+}
+
+/// Reads the body of `users.me`.
+pub(super) fn parse_authorizer(body: &[u8]) -> Result<Authorizer, String> {
+    let me: MeBody = serde_json::from_slice(body).map_err(|_| "users.me did not tell the account".to_owned())?;
+    let name = [me.data.first_name, me.data.last_name].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    Ok(Authorizer { account: me.data.account.id, name })
 }
 
 /// Reads an answer's body, up to [`MAX_BODY`]; a longer one is cut, and then does not parse.
