@@ -78,7 +78,7 @@ struct RequestArgs {
     /// Mark deletions although they are more than a tenth of a resource
     #[arg(long)]
     allow_deletions: bool,
-    /// Wait for the end: exit code 0 completed, 1 failed, 3 partial, 4 not authorized
+    /// Wait for the end: exit code 0 completed, 1 failed, 3 partial, 4 not authorized (noticed at once only with DATABASE_URL)
     #[arg(long)]
     wait: bool,
     /// The request's id; the same id again joins the run
@@ -162,7 +162,7 @@ impl Cli {
 
 fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
     // Whoever closed standard error does not want to know.
-    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("teamleader2db: {error:#}\n"));
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("teamleader2db: {error}\n"));
     ExitCode::from(code)
 }
 

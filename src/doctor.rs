@@ -7,6 +7,7 @@ use clap::Args;
 use crate::amqp::link;
 use crate::amqp::topology::Declare;
 use crate::config::{AccountArgs, AmqpArgs, DatabaseArgs, IntegrationArgs, KeyArgs};
+use crate::store::tokens::Tokens;
 use crate::store::{authorization, pool};
 
 /// The longest wait for an answer of Teamleader.
@@ -98,8 +99,17 @@ async fn database(args: &DoctorArgs) -> Vec<Finding> {
     match pool::check_schema(&pool).await {
         Ok(()) => findings.push(Finding::Well("the schema is up to date".to_owned())),
         Err(error) => {
-            findings.push(wrong(error, "`worker` does it by itself unless MIGRATE_ON_START=false"));
+            findings.push(wrong(
+                error,
+                "`teamleader2db migrate` does it, or `worker` by itself unless MIGRATE_ON_START=false",
+            ));
             return findings;
+        }
+    }
+    if let Ok(cipher) = args.key.cipher() {
+        let tokens = Tokens::new(pool.clone(), args.account.account.clone(), cipher, None);
+        if let Err(error) = tokens.check_key().await {
+            findings.push(wrong(error, "without the old key the tokens are lost, and nothing else: authorize again"));
         }
     }
     findings.push(match authorization::authorization(&pool, &args.account.account).await {

@@ -1,6 +1,7 @@
 //! The outbox: events go to the broker in order, and are marked sent when it has confirmed them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lapin::BasicProperties;
@@ -42,12 +43,14 @@ pub struct Relay {
     names: Names,
     /// One at a time, so that the order holds.
     sending: Arc<Mutex<()>>,
+    /// Whether it was said that nobody listens; the counter tells how often.
+    told_unrouted: Arc<AtomicBool>,
 }
 
 impl Relay {
     /// From the account's outbox to the broker.
     pub fn new(pool: PgPool, publisher: Publisher, names: Names) -> Self {
-        Self { pool, publisher, names, sending: Arc::default() }
+        Self { pool, publisher, names, sending: Arc::default(), told_unrouted: Arc::default() }
     }
 
     /// Sends all that is pending. When it returns `Ok`, the broker has confirmed every event that was in the outbox at the call.
@@ -112,7 +115,9 @@ impl Relay {
         let taken = self.publisher.publish(exchange, key, event.payload.as_bytes(), properties, Reach::Anyone).await?;
         if !taken {
             telemetry::unrouted();
-            info!(event = %event.event_id, key, "Nobody is bound for an event");
+            if !self.told_unrouted.swap(true, Ordering::Relaxed) {
+                info!(key, "Nobody is bound for an event; this is said once, and counted");
+            }
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::amqp::link::{self, AmqpError, REPLY_TIMEOUT};
 use crate::amqp::publisher::{Publisher, Reach};
 use crate::amqp::topology::{Declare, Names};
-use crate::message::{RunReport, RunStatus, SyncRequest};
+use crate::message::{Event, RunReport, RunStatus, SyncRequest};
 use crate::retry;
 use crate::store::authorization;
 
@@ -41,6 +41,7 @@ pub enum Ended {
 
 #[derive(Deserialize)]
 struct EventEnvelope {
+    id: Uuid,
     #[serde(rename = "type")]
     kind: String,
     subject: String,
@@ -49,13 +50,18 @@ struct EventEnvelope {
 
 /// Publishes a request to the account's queue; it is there when this returns.
 pub async fn publish(publisher: &Publisher, names: &Names, request: &SyncRequest, id: Uuid) -> Result<(), AmqpError> {
-    let body = serde_json::to_vec(request).unwrap_or_else(|_| b"{}".to_vec());
+    let body = body_of(request);
     let properties = BasicProperties::default()
         .with_message_id(id.to_string().into())
         .with_content_type("application/json".into())
         .with_app_id("teamleader2db".into());
     let (exchange, key) = (names.requests_exchange(), names.account().as_str());
     publisher.publish(&exchange, key, &body, properties, Reach::AQueue).await.map(drop)
+}
+
+fn body_of(request: &SyncRequest) -> Vec<u8> {
+    // Strings, booleans and a UUID: it cannot fail.
+    serde_json::to_vec(request).unwrap_or_default()
 }
 
 /// Publishes a request without waiting for its end. Declares the queues, so that it works before the first worker runs.
@@ -123,6 +129,7 @@ async fn follow(
     let publisher = Publisher::new(url.clone(), "teamleader2db request");
     publish(&publisher, names, request, id).await?;
     publisher.close().await;
+    let final_ids = Event::final_ids(names.account(), id, &body_of(request));
     progress.say(&format!("request {id} is in the queue {}", names.requests_queue()));
     loop {
         let delivery = tokio::select! {
@@ -153,7 +160,8 @@ async fn follow(
         };
         match report.status {
             RunStatus::Running => progress.tell(&report),
-            status => return Ok(Ended::Event { payload, status }),
+            status if final_ids.contains(&event.id) => return Ok(Ended::Event { payload, status }),
+            _ => {}
         }
     }
 }

@@ -47,7 +47,10 @@ pub enum LogFormat {
 
 /// Writes logs to standard error, filtered by `RUST_LOG` (default `info`). A second call does nothing.
 pub fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,lapin=off,sqlx=warn"));
+    let asked = std::env::var("RUST_LOG").ok().filter(|asked| !asked.is_empty()).unwrap_or_else(|| "info".to_owned());
+    // What lapin logs of a lost connection, the worker says too; whoever asks for it by name gets it.
+    let quiet = [("lapin", "off"), ("sqlx", "warn")].into_iter().filter(|(name, _)| !asked.contains(name));
+    let filter = EnvFilter::new(quiet.fold(asked.clone(), |all, (name, level)| format!("{all},{name}={level}")));
     let colours = std::io::stderr().is_terminal();
     let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     // An error means that logging was set up before, as tests do.

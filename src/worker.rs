@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use crate::amqp::consumer::{Consumer, Message};
@@ -269,7 +269,13 @@ impl Worker {
         };
         match outcome {
             Outcome::Finished => self.relay.flush().await.map_err(SessionError::from).into(),
-            Outcome::Stopped(error) => Settlement::Leave(error.into()),
+            Outcome::Stopped(error) => {
+                // It ended in order, so it is no crash: were it counted as one, a full disk would fail a run within seconds.
+                if let Err(error) = journal::not_crashed(&self.pool, self.names.account(), epoch, id).await {
+                    debug!(%error, "The claim stays counted");
+                }
+                Settlement::Leave(error.into())
+            }
             Outcome::Wait { seconds, requests } => {
                 let queue = self.names.delay_queue(seconds);
                 let next = HandBack { run: id, slice: slice + 1, waited: true, requests };
@@ -330,7 +336,10 @@ impl Worker {
     }
 
     async fn bury_given_up(&self, message: &Message, id: RunId) -> Result<(), SessionError> {
-        let reason = format!("the run was begun {} times without progress", journal::MAX_ATTEMPTS);
+        let reason = format!(
+            "the run was begun {} times without progress: see the worker's log, and send it again with a new request_id",
+            journal::MAX_ATTEMPTS
+        );
         error!(run = %id, reason, "A run is given up");
         self.relay.flush().await?;
         self.bury(message, &reason, "given_up").await
@@ -349,7 +358,9 @@ impl Worker {
 
     async fn bury(&self, message: &Message, reason: &str, label: &'static str) -> Result<(), SessionError> {
         let properties = message.dead_properties(reason);
-        self.publisher.publish(&self.names.dead(), "", message.body(), properties, Reach::AQueue).await?;
+        self.publisher
+            .publish(&self.names.dead(), self.names.account().as_str(), message.body(), properties, Reach::AQueue)
+            .await?;
         telemetry::dead_lettered(label);
         Ok(())
     }

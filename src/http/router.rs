@@ -57,7 +57,7 @@ async fn index() -> Json<serde_json::Value> {
         "name": "teamleader2db",
         "version": env!("CARGO_PKG_VERSION"),
         "endpoints": [
-            "GET /sync/authorize", "GET /sync/oauth", "POST /sync/teamleader", "GET /sync/teamleader",
+            "GET /", "GET /sync/authorize", "GET /sync/oauth", "POST /sync/teamleader", "GET /sync/teamleader",
             "GET /sync/runs/{id}", "GET /health/live", "GET /health/ready", "GET /metrics",
         ],
     }))

@@ -174,6 +174,17 @@ impl Event {
         Self::new(kind, &report.account, &report.request_id.to_string(), &seed, time, &json!(report))
     }
 
+    /// The ids that the final event of this request can have: that of its run, or that of its refusal. An event of another id with the
+    /// same subject tells that somebody else's request with the same id was refused.
+    pub fn final_ids(account: &Account, request_id: Uuid, body: &[u8]) -> [Uuid; 2] {
+        let refused = format!("refused/{}", super::id_of_message(account, body));
+        ["final", &refused].map(|seed| Self::id_from(account, &request_id.to_string(), seed))
+    }
+
+    fn id_from(account: &Account, subject: &str, seed: &str) -> Uuid {
+        Uuid::new_v5(&NAMESPACE, format!("{account}/{subject}/{seed}").as_bytes())
+    }
+
     /// The event that a request was refused; `seed` is made from the message, see [`id_of_message`].
     pub fn of_refusal(report: &RunReport, seed: Uuid) -> Self {
         Self::new(
@@ -207,7 +218,7 @@ impl Event {
 
     fn new(kind: EventKind, account: &Account, subject: &str, seed: &str, time: DateTime<Utc>, data: &Value) -> Self {
         let (group, word) = kind.words();
-        let id = Uuid::new_v5(&NAMESPACE, format!("{account}/{subject}/{seed}").as_bytes());
+        let id = Self::id_from(account, subject, seed);
         let payload = json!({
             "specversion": "1.0",
             "id": id,

@@ -263,6 +263,20 @@ pub async fn hand_back(pool: &PgPool, account: &Account, epoch: Epoch, next: &Ha
     Ok(())
 }
 
+/// The last claim ended in order, although without progress: it does not count towards [`MAX_ATTEMPTS`].
+pub async fn not_crashed(pool: &PgPool, account: &Account, epoch: Epoch, run: RunId) -> Result<(), StoreError> {
+    let mut tx = lease::begin(pool, account, epoch).await?;
+    sqlx::query!(
+        "update teamleader2db.sync_run set attempts = greatest(attempts - 1, 0) where account = $1 and id = $2",
+        account.as_str(),
+        run.0,
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
 /// Finishes a run: its status, the resources' last success, and the final event, in one transaction. An `error` of the run as a
 /// whole makes it `failed`, whatever its resources did.
 pub async fn finish(

@@ -88,6 +88,14 @@ pub async fn check_schema(pool: &PgPool) -> Result<(), StoreError> {
 }
 
 impl StoreError {
+    /// Whether PostgreSQL refused a value (SQLSTATE class 22), so that trying again cannot help: a number beyond its range, say.
+    pub fn is_bad_value(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => error.code().is_some_and(|code| code.starts_with("22")),
+            _ => false,
+        }
+    }
+
     /// Whether the server, or the way to it, is gone: waiting may help.
     pub fn is_lost_connection(&self) -> bool {
         let error = match self {

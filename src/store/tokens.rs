@@ -71,11 +71,25 @@ impl Tokens {
         format!("{}/{}/{kind}", self.account, generation.0)
     }
 
+    async fn generation(&self) -> Result<Generation, StoreError> {
+        let stored = sqlx::query_scalar!(
+            "select generation from teamleader2db.oauth_token where account = $1",
+            self.account.as_str()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(Generation(stored.unwrap_or(0)))
+    }
+
     /// Opens a parked pair and stores it, unless the stored generation is as high.
     async fn store_parked(self, parked: Vec<u8>) -> Result<(), TokenStoreError> {
         let unreadable = || TokenStoreError::Unavailable(CipherError::Open.to_string());
         let (generation, sealed) = parked.split_at_checked(8).ok_or_else(unreadable)?;
         let made_from = Generation(i64::from_be_bytes(generation.try_into().map_err(|_| unreadable())?));
+        if self.generation().await? > made_from {
+            // A newer pair is stored: this one is history, whatever sealed it.
+            return Ok(());
+        }
         let opened = self.open(sealed, "parked", made_from).map_err(|_| unreadable())?;
         let pair: ParkedPair = serde_json::from_str(opened.expose_secret()).map_err(|_| unreadable())?;
         let pair = TokenPair {

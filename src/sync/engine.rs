@@ -143,6 +143,7 @@ async fn handle(slice: &mut Slice<'_>, index: usize, error: WorkError) -> Option
     let step = &slice.run.steps[index];
     let (resource, listing) = (step.resource.name, step.phase == Phase::List);
     let status = match &error {
+        WorkError::Store(refused) if refused.is_bad_value() => "failed",
         WorkError::Store(_) | WorkError::Api(ApiError::Store(_)) => {
             return Some(Outcome::Stopped(into_store_error(error)));
         }
@@ -153,7 +154,7 @@ async fn handle(slice: &mut Slice<'_>, index: usize, error: WorkError) -> Option
     if error.is_transient() && !slice.client.is_up().await {
         return Some(wait(slice, &error).await);
     }
-    warn!(run = %slice.run.id, resource, %error, "The resource {resource} is {status}");
+    warn!(run = %slice.run.id, resource, %error, "Resource {resource}: {status}");
     let mut step = slice.run.steps[index].clone();
     step.end(status, Some(error.to_string()));
     let written = match slice.begin().await {
@@ -189,10 +190,11 @@ async fn finish(slice: &mut Slice<'_>, error: Option<String>) -> Outcome {
             telemetry::last_success(name, at);
         }
     }
-    if report.status == RunStatus::Completed {
-        info!(run = %report.request_id, status, requests = report.api_requests, "The run is {status}");
-    } else {
-        error!(run = %report.request_id, status, requests = report.api_requests, "The run is {status}");
+    let (run, requests) = (report.request_id, report.api_requests);
+    match report.status {
+        RunStatus::Completed | RunStatus::Running => info!(%run, status, requests, "The run is {status}"),
+        RunStatus::Partial => warn!(%run, status, requests, "The run is {status}"),
+        RunStatus::Failed => error!(%run, status, requests, "The run is {status}"),
     }
     Outcome::Finished
 }

@@ -53,7 +53,6 @@ pub async fn read_page(slice: &mut Slice<'_>, index: usize) -> Result<(), WorkEr
     slice.commit(tx, index, step).await?;
     telemetry::records(resource.name, "created", merged.created);
     telemetry::records(resource.name, "updated", merged.updated);
-    telemetry::records(resource.name, "unchanged", merged.unchanged);
     Ok(())
 }
 
@@ -83,6 +82,7 @@ async fn end_pass(
             if !verified {
                 warn!(run = %run, resource = resource.name, "{} changed too fast to be sure that all was seen", resource.name);
             }
+            telemetry::records(resource.name, "unchanged", step.counts.unchanged);
             step.enter(if full && verified { Phase::Sweep } else { Phase::Detail });
             info!(run = %run, resource = resource.name, listed = of_all, "Listed {of_all} {}", resource.name);
         }

@@ -288,6 +288,11 @@ impl Attempt {
                 Ok(Some(Current { access, refresh_at: refresh_at(pair.expires_in, pair.expires_in) }))
             }
             TokenAnswer::Refused(reason) => {
+                let reason = format!(
+                    "Teamleader refused the refresh token ({}): the integration's settings were saved in the marketplace, or \
+                     another program or copy used the token",
+                    reason.trim_end_matches('.')
+                );
                 // A pair that was parked meanwhile may explain the refusal.
                 store.unpark().await?;
                 if store.refused(self.generation, &reason).await? {
