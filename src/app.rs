@@ -31,8 +31,11 @@ use crate::teamleader::rate_limit::Limiter;
 use crate::telemetry;
 use crate::worker::Worker;
 
-/// How long the parts may take to end in order after a signal.
+/// How long the parts may take to end in order after a signal. Only a refresh of the token under way is waited for longer.
 const DRAIN: Duration = Duration::from_secs(9);
+
+/// The end of all patience after a signal: what a refresh may take, and storing what came of it.
+const LONGEST_DRAIN: Duration = Duration::from_secs(28);
 
 /// How often histograms are compacted and old rows looked for.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -139,6 +142,7 @@ impl Application {
         let stop = CancellationToken::new();
         let parts = TaskTracker::new();
         info!(address = %self.listener.local_addr()?, "Listening for HTTP");
+        let (client, publisher) = (self.worker.engine.client.clone(), self.worker.publisher.clone());
         let mut worker = parts.spawn(self.worker.run(stop.child_token()));
         // The outbox and HTTP outlive the worker: its last events are sent, and health tells that it is ending.
         let late = CancellationToken::new();
@@ -156,15 +160,22 @@ impl Application {
         }
         stop.cancel();
         let drained = async {
-            let _ = worker.await;
+            // It hands back first; then a refresh, which may not be cut short, is stored or parked.
+            let handed_back = tokio::time::timeout(DRAIN, worker).await;
+            client.settled().await;
+            publisher.close().await;
             late.cancel();
+            if handed_back.is_err() {
+                warn!("The worker did not end within {} s; a request in hand will be delivered again", DRAIN.as_secs());
+                return;
+            }
             parts.wait().await;
             self.pool.close().await;
         };
         tokio::select! {
-            ended = tokio::time::timeout(DRAIN, drained) => {
+            ended = tokio::time::timeout(LONGEST_DRAIN, drained) => {
                 if ended.is_err() {
-                    warn!("Not everything ended in order within {} s; requests in hand will be delivered again", DRAIN.as_secs());
+                    warn!("Not everything ended in order within {} s", LONGEST_DRAIN.as_secs());
                 }
                 Ok(())
             }

@@ -10,11 +10,12 @@ use crate::app::{Application, WorkerConfig};
 use crate::authorize;
 use crate::config::{AccountArgs, AmqpArgs, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs, SyncArgs};
 use crate::doctor::{self, DoctorArgs};
+use crate::follow::{self, Ended};
 use crate::message::{Mode, RunStatus, SyncRequest};
-use crate::request::{self, Ended};
 use crate::status;
 use crate::store::pool;
 use crate::store::tokens::Tokens;
+use crate::submit;
 use crate::sync::slice::Settings;
 use crate::teamleader::oauth::OAuth;
 use crate::telemetry::{self, LogFormat};
@@ -246,12 +247,12 @@ impl RequestArgs {
         }
         let (url, names, declare) = (self.amqp.url()?, self.amqp.names(&self.account.account)?, self.amqp.amqp_declare);
         if !self.wait {
-            request::send(&url, &names, declare, &request, id).await?;
+            submit::send(&url, &names, declare, &request, id).await?;
             print(&id.to_string());
             return Ok(OK);
         }
         let pool = self.database.url_if_set()?.map(|url| pool::connect(&url)).transpose()?;
-        match request::send_and_wait(&url, &names, declare, pool.as_ref(), &request, id).await? {
+        match follow::send_and_wait(&url, &names, declare, pool.as_ref(), &request, id).await? {
             Ended::Event { payload, status } => {
                 print(&payload);
                 Ok(match status {

@@ -163,7 +163,7 @@ pub struct SyncArgs {
     #[arg(long, env = "MIGRATE_ON_START", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub migrate_on_start: bool,
     /// How long one delivery is worked on before it is handed back to the queue
-    #[arg(long, env = "SYNC_SLICE", default_value = "30s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    #[arg(long, env = "SYNC_SLICE", default_value = "30s", value_parser = parse_slice, value_name = "TIME")]
     pub sync_slice: Duration,
     /// API requests in flight: auto, or a number
     #[arg(long, env = "SYNC_CONCURRENCY", default_value = "auto", value_parser = parse_concurrency, value_name = "NUMBER")]
@@ -184,6 +184,19 @@ pub struct SyncArgs {
 
 /// What `SYNC_CONCURRENCY=auto` stands for: enough that the API's latency does not keep the budget from being used.
 const AUTO_CONCURRENCY: usize = 8;
+
+/// Shorter than RabbitMQ's 30 minutes for an acknowledgement, with room for the page in hand.
+const LONGEST_SLICE: Duration = Duration::from_secs(15 * 60);
+
+fn parse_slice(text: &str) -> Result<Duration, String> {
+    let slice = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_secs(1)..=LONGEST_SLICE).contains(&slice) {
+        Ok(slice)
+    } else {
+        Err("from 1s to 15m: RabbitMQ closes the channel of a delivery that is not acknowledged for 30 minutes"
+            .to_owned())
+    }
+}
 
 fn parse_concurrency(text: &str) -> Result<usize, String> {
     match text {
@@ -317,7 +330,10 @@ fn secret(
     match (value, file) {
         (Some(_), Some(_)) => Err(ConfigError::Both(name)),
         (Some(value), None) => Ok(Some(value.clone())),
-        (None, Some(file)) => Ok(Some(read_file(name, file)?.into())),
+        (None, Some(file)) => match read_file(name, file)? {
+            text if text.is_empty() => Err(ConfigError::Invalid(name, format!("{} is empty", file.display()))),
+            text => Ok(Some(text.into())),
+        },
         (None, None) => Ok(None),
     }
 }

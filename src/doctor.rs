@@ -139,7 +139,12 @@ async fn broker(args: &DoctorArgs) -> Vec<Finding> {
         }
     };
     let mut findings = vec![Finding::Well("connected".to_owned())];
-    findings.push(match names.declare(&connection, Declare::Check).await {
+    // First a look, which changes nothing; then, if the worker would declare, with all settings: they must be the same.
+    let mut declared = names.declare(&connection, Declare::Check).await;
+    if declared.is_ok() && args.amqp.amqp_declare == Declare::Create {
+        declared = names.declare(&connection, Declare::Create).await;
+    }
+    findings.push(match declared {
         Ok(()) => Finding::Well(format!("all queues are there, {} among them", names.requests_queue())),
         Err(error) => wrong(error, "a `worker` with AMQP_DECLARE=create declares what is missing"),
     });

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use crate::amqp::consumer::{Consumer, Message};
+use crate::amqp::consumer::{Consumer, Mailbox, Message};
 use crate::amqp::link::AmqpError;
 use crate::amqp::publisher::{Publisher, Reach};
 use crate::amqp::topology::{Declare, Names};
@@ -48,8 +48,6 @@ enum SessionError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Relay(#[from] RelayError),
-    #[error("{0}")]
-    Tokens(String),
 }
 
 /// What is to be done with the message in hand.
@@ -105,8 +103,6 @@ impl Worker {
             }
             stop.run_until_cancelled(tokio::time::sleep(delay)).await;
         }
-        self.engine.client.settled().await;
-        self.publisher.close().await;
     }
 
     /// One connection's life. `Ok`: it ended in order, because of `stop` or for want of authorization.
@@ -120,7 +116,10 @@ impl Worker {
         }
         let mut consumer = Consumer::open(&self.amqp_url, &self.names, self.declare).await?;
         // A pair that could not be stored once is stored before anything needs a token.
-        self.tokens.unpark().await.map_err(|error| SessionError::Tokens(error.to_string()))?;
+        // It is tried again before each refresh, which does not go on without it.
+        if let Err(error) = self.tokens.unpark().await {
+            error!(%error, "A parked token pair cannot be stored");
+        }
         self.bury_undelivered(&consumer).await?;
         self.consumes(true);
         info!(queue = self.names.requests_queue(), "Waiting for requests");
@@ -250,23 +249,28 @@ impl Worker {
         let (id, slice) = (run.id, run.slice);
         let (progress, mut reports) = mpsc::channel(1);
         let soft = stop.child_token();
-        let mut working = std::pin::pin!(self.engine.work(run, epoch, soft, progress));
+        let relay = self.relay.clone();
+        // Apart from the slice: a broker that does not answer must not hold it up. Ends with the sender.
+        tokio::spawn(async move {
+            while let Some(report) = reports.recv().await {
+                relay.tell_progress(&report).await;
+            }
+        });
+        let mut working = Box::pin(self.engine.work(run, epoch, soft, progress));
         let out_of_time = async {
             stop.cancelled().await;
             tokio::time::sleep(GRACE).await;
         };
-        let mut out_of_time = std::pin::pin!(out_of_time);
-        let outcome = loop {
-            tokio::select! {
-                outcome = &mut working => break outcome,
-                next = consumer.next() => {
-                    // With one message in hand no other comes: this is the end of the connection.
-                    return Settlement::Leave(next.err().unwrap_or(AmqpError::Ended).into());
-                }
-                Some(report) = reports.recv() => self.relay.tell_progress(&report).await,
-                () = &mut out_of_time => break Outcome::HandBack { requests: 0 },
+        let outcome = tokio::select! {
+            outcome = &mut working => outcome,
+            next = consumer.next() => {
+                // With one message in hand no other comes: this is the end of the connection.
+                return Settlement::Leave(next.err().unwrap_or(AmqpError::Ended).into());
             }
+            () = out_of_time => Outcome::HandBack { requests: 0 },
         };
+        // What it was in the midst of is rolled back, before the run is written again below.
+        drop(working);
         match outcome {
             Outcome::Finished => self.relay.flush().await.map_err(SessionError::from).into(),
             Outcome::Stopped(error) => {
@@ -278,7 +282,7 @@ impl Worker {
             }
             Outcome::Wait { seconds, requests } => {
                 let queue = self.names.delay_queue(seconds);
-                let next = HandBack { run: id, slice: slice + 1, waited: true, requests };
+                let next = HandBack { run: id, slice: slice.saturating_add(1), waited: true, requests };
                 self.hand_back(message, ("", &queue), epoch, &next).await.into()
             }
             Outcome::HandBack { requests } => {
@@ -287,7 +291,7 @@ impl Worker {
                     Ok(authorized) => !authorized || stop.is_cancelled(),
                     Err(error) => return Settlement::Leave(error.into()),
                 };
-                let next = HandBack { run: id, slice: slice + 1, waited: false, requests };
+                let next = HandBack { run: id, slice: slice.saturating_add(1), waited: false, requests };
                 match self.hand_back(message, (&exchange, key), epoch, &next).await {
                     Ok(()) if rest => Settlement::AckAndRest,
                     done => done.into(),
@@ -345,14 +349,41 @@ impl Worker {
         self.bury(message, &reason, "given_up").await
     }
 
-    /// Requests that the broker itself gave up get their event too.
+    /// Requests that the broker itself gave up get their event too. A message that cannot even be read stays where it is: it must
+    /// not keep the others waiting, so this has a connection of its own, and its failure ends nothing.
     async fn bury_undelivered(&self, consumer: &Consumer) -> Result<(), SessionError> {
-        while let Some(message) = consumer.take(&self.names.undelivered_queue()).await? {
+        let queue = self.names.undelivered_queue();
+        if consumer.waiting_in(&queue).await? == 0 {
+            return Ok(());
+        }
+        if let Err(error) = self.bury_all_of(&queue).await {
+            error!(%error, queue, "Requests that the broker gave up cannot be told of: look into the queue");
+        }
+        Ok(())
+    }
+
+    async fn bury_all_of(&self, queue: &str) -> Result<(), SessionError> {
+        let reason = "the broker gave the request up: it was delivered too often without being acknowledged. See the worker's log, \
+                      and send it again with a new request_id";
+        let letters = Mailbox::open(&self.amqp_url).await?;
+        while let Some(message) = letters.take(queue).await? {
             let id = Request::parse(message.body(), message.message_id()).ok().and_then(|request| request.id);
-            let reason = "the broker gave the request up: it was delivered too often without being acknowledged";
-            self.refuse(&message, id, reason, "undelivered").await?;
+            let abandoned = match id {
+                Some(id) => {
+                    let epoch = lease::take(&self.pool, self.names.account(), &self.holder).await?;
+                    journal::abandon(&self.pool, self.names.account(), epoch, id, reason).await?
+                }
+                None => false,
+            };
+            if abandoned {
+                self.relay.flush().await?;
+                self.bury(&message, reason, "undelivered").await?;
+            } else {
+                self.refuse(&message, id, reason, "undelivered").await?;
+            }
             message.ack().await?;
         }
+        letters.close().await;
         Ok(())
     }
 
@@ -376,6 +407,7 @@ impl From<Result<(), SessionError>> for Settlement {
 }
 
 fn reply_of(message: &Message) -> Reply {
-    let text = |value: Option<&str>| value.map(str::to_owned);
+    // AMQP allows U+0000 in these, PostgreSQL does not.
+    let text = |value: Option<&str>| value.map(|text| text.replace('\0', "\u{fffd}"));
     Reply { reply_to: text(message.reply_to()), correlation_id: text(message.correlation_id()) }
 }

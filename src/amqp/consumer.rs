@@ -2,7 +2,9 @@
 
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, QueueDeclareOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection};
 use secrecy::SecretString;
@@ -74,13 +76,42 @@ impl Consumer {
         link::within(REPLY_TIMEOUT, self.channel.basic_cancel(TAG.into(), BasicCancelOptions::default())).await
     }
 
-    /// Takes a message from another queue, if there is one.
+    /// How many messages wait in a queue.
+    pub async fn waiting_in(&self, queue: &str) -> Result<u32, AmqpError> {
+        let options = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
+        let declared = self.channel.queue_declare(queue.into(), options, FieldTable::default());
+        Ok(link::within(REPLY_TIMEOUT, declared).await?.message_count())
+    }
+
+    /// Closes the connection; a message in hand goes back to the queue.
+    pub async fn close(self) {
+        // Whether the broker says goodbye does not matter.
+        let _ = link::within(REPLY_TIMEOUT, self.connection.close(200, "done".into())).await;
+    }
+}
+
+/// Takes single messages, on a connection of its own.
+#[derive(Debug)]
+pub struct Mailbox {
+    connection: Connection,
+    channel: Channel,
+}
+
+impl Mailbox {
+    /// Connects. The connection ends with the value.
+    pub async fn open(url: &SecretString) -> Result<Self, AmqpError> {
+        let connection = link::connect(url, "teamleader2db mailbox").await?;
+        let channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
+        Ok(Self { connection, channel })
+    }
+
+    /// Takes a message from a queue, if there is one.
     pub async fn take(&self, queue: &str) -> Result<Option<Message>, AmqpError> {
         let got = link::within(REPLY_TIMEOUT, self.channel.basic_get(queue.into(), BasicGetOptions::default())).await?;
         Ok(got.map(|got| Message { delivery: got.delivery }))
     }
 
-    /// Closes the connection; a message in hand goes back to the queue.
+    /// Closes the connection.
     pub async fn close(self) {
         // Whether the broker says goodbye does not matter.
         let _ = link::within(REPLY_TIMEOUT, self.connection.close(200, "done".into())).await;

@@ -19,8 +19,8 @@ pub const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug, thiserror::Error)]
 pub enum AmqpError {
     /// The URL cannot be read. It may hold a password, so it is not shown.
-    #[error("AMQP_URL is not a URL like amqp://user:password@host:5672/vhost: {0}")]
-    Url(String),
+    #[error("AMQP_URL is not a URL like amqp://user:password@host:5672/vhost")]
+    Url,
     /// The broker, or the way to it.
     #[error("RabbitMQ: {0}")]
     Broker(#[from] lapin::Error),
@@ -33,6 +33,9 @@ pub enum AmqpError {
     /// The broker refused a message.
     #[error("RabbitMQ refused a message for {0}: the queue may be full")]
     Refused(String),
+    /// A parked token pair is still needed and cannot be read.
+    #[error("a parked token pair cannot be stored: {0}")]
+    Parked(String),
     /// A queue or exchange is not as it has to be.
     #[error("{what} cannot be used as it stands: {why}. {mend}")]
     Topology {
@@ -51,7 +54,7 @@ pub enum AmqpError {
 /// Opens a connection that does not recover by itself: after a recovery lapin's stream neither ends nor errs, and an
 /// old ack does nothing. Whoever uses it opens a new one.
 pub async fn connect(url: &SecretString, name: &str) -> Result<Connection, AmqpError> {
-    let mut uri: AMQPUri = url.expose_secret().parse().map_err(|reason: String| AmqpError::Url(reason))?;
+    let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_: String| AmqpError::Url)?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     within(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await

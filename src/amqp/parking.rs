@@ -33,7 +33,7 @@ impl TokenQueue {
                 Err(error) => {
                     // Left unacknowledged: it goes back to the queue when the channel closes.
                     tracing::warn!(%error, "A parked token pair could not be stored and stays parked");
-                    kept = Err(AmqpError::Refused(format!("{}: {error}", self.queue)));
+                    kept = Err(AmqpError::Parked(error.to_string()));
                 }
             }
         }

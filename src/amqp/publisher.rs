@@ -76,7 +76,8 @@ impl Publisher {
         };
         match confirmation {
             Confirmation::Ack(None) => Ok(true),
-            Confirmation::Ack(Some(_)) if reach == Reach::Anyone => Ok(false),
+            // A full queue of somebody else's must not stop this account.
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(_) if reach == Reach::Anyone => Ok(false),
             Confirmation::Ack(Some(_)) => Err(AmqpError::Unroutable(to())),
             Confirmation::Nack(_) | Confirmation::NotRequested => Err(AmqpError::Refused(to())),
         }

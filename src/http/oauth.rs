@@ -1,5 +1,6 @@
 //! Authorizing in a browser: the link, and the way back with the code.
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -11,7 +12,7 @@ use super::state::HttpState;
 use crate::authorize::{self, Rejected};
 
 /// What Teamleader sends the browser back with.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub(super) struct Callback {
     #[serde(default)]
     code: Option<SecretString>,
@@ -27,8 +28,11 @@ pub(super) async fn authorize(State(state): State<HttpState>) -> Result<Redirect
 }
 
 /// Takes the code: `code accepted`, or `code rejected: why`.
-pub(super) async fn callback(State(state): State<HttpState>, Query(callback): Query<Callback>) -> Response {
-    let Callback { code, state: given, error } = callback;
+pub(super) async fn callback(
+    State(state): State<HttpState>,
+    callback: Result<Query<Callback>, QueryRejection>,
+) -> Response {
+    let Callback { code, state: given, error } = callback.map(|Query(callback)| callback).unwrap_or_default();
     let outcome = match (error, code, given) {
         (Some(error), ..) => Err(Rejected::Denied(error.chars().filter(|c| c.is_ascii_graphic()).take(64).collect())),
         (None, Some(code), Some(given)) => authorize::accept(&state.tokens, &state.oauth, code, given).await,

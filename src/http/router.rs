@@ -80,8 +80,8 @@ async fn require_token(State(state): State<HttpState>, request: Request, next: N
         return next.run(request).await;
     };
     let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = sent.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    if bool::from(token.as_bytes().ct_eq(expected.expose_secret().as_bytes())) {
+    let token = sent.and_then(|value| value.strip_prefix("Bearer "));
+    if token.is_some_and(|token| token.as_bytes().ct_eq(expected.expose_secret().as_bytes()).into()) {
         return next.run(request).await;
     }
     let problem =

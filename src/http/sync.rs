@@ -39,7 +39,7 @@ pub(super) async fn request(State(state): State<HttpState>, body: Bytes) -> Resu
     let id = Uuid::new_v4();
     let mode = if body.full_sync { Mode::Full } else { Mode::Incremental };
     let request = SyncRequest { request_id: Some(id), mode, ..SyncRequest::default() };
-    crate::request::publish(&state.publisher, &state.names, &request, id).await?;
+    crate::submit::publish(&state.publisher, &state.names, &request, id).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "request_id": id }))))
 }
 

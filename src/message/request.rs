@@ -53,7 +53,8 @@ pub struct SyncRequest {
 }
 
 /// What a request asks for, without its id: equal parameters mean the same run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Parameters {
     /// What to sync; `None`: all that the worker is configured for.
     pub resources: Option<Vec<String>>,

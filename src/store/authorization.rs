@@ -171,7 +171,7 @@ impl Tokens {
         let other = row.teamleader_account.is_some_and(|account| account != by.account);
         if other {
             let reason = "the refresh token that was given belongs to another Teamleader account";
-            sqlx::query!(
+            let set = sqlx::query!(
                 "update teamleader2db.oauth_token
                  set state = 'reauthorization_required', reason = $2, attempt_id = null, attempt_deadline = null,
                      updated_at = now()
@@ -181,8 +181,10 @@ impl Tokens {
             )
             .execute(&mut *tx)
             .await?;
-            let event = Event::authorization_required(&self.account, row.generation.0, reason);
-            outbox::put(&mut tx, &self.account, &event, &[]).await?;
+            if set.rows_affected() == 1 {
+                let event = Event::authorization_required(&self.account, row.generation.0, reason);
+                outbox::put(&mut tx, &self.account, &event, &[]).await?;
+            }
         } else {
             sqlx::query!(
                 "update teamleader2db.oauth_token set teamleader_account = $2, authorized_by = $3, updated_at = now()

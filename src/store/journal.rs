@@ -15,6 +15,9 @@ use crate::message::{Event, Parameters, RunReport, RunStatus};
 /// Claims without progress after which a run is given up: it crashes whoever works on it.
 pub const MAX_ATTEMPTS: i32 = 5;
 
+/// Why a resource is failed that was not worked on to its end.
+const UNFINISHED: &str = "the run ended before it was done";
+
 /// What a delivery means.
 #[derive(Debug)]
 pub enum Claim {
@@ -69,7 +72,8 @@ pub async fn claim(
         tx.commit().await?;
         return Ok(Claim::Fresh(run));
     };
-    if known.request != request {
+    // Not the JSON: a later version may write more keys than the one that began the run.
+    if from_json::<Parameters>(known.request)? != *delivered.parameters {
         return Ok(Claim::Conflict);
     }
     let mut replies: Vec<Reply> = from_json(known.replies)?;
@@ -308,8 +312,17 @@ async fn finish_in(
     error: Option<String>,
 ) -> Result<RunReport, StoreError> {
     for step in run.steps.iter_mut().filter(|step| step.status.is_none()) {
-        step.end("failed", Some(error.clone().unwrap_or_else(|| "the run ended before it was done".to_owned())));
+        step.end("failed", Some(error.clone().unwrap_or_else(|| UNFINISHED.to_owned())));
     }
+    sqlx::query!(
+        "update teamleader2db.sync_step set phase = 'done', status = 'failed', position = null, error = $3
+         where account = $1 and run_id = $2 and status is null",
+        account.as_str(),
+        run.id.0,
+        error.as_deref().unwrap_or(UNFINISHED),
+    )
+    .execute(&mut *tx)
+    .await?;
     let failed = run.steps.iter().filter(|step| step.status == Some("failed")).count();
     let status = match failed {
         _ if error.is_some() => RunStatus::Failed,
@@ -365,6 +378,38 @@ async fn finish_in(
 
 fn from_json<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, StoreError> {
     serde_json::from_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// Finishes a run as failed that no delivery carries on any more. False when there is none, or it is finished already.
+pub async fn abandon(
+    pool: &PgPool,
+    account: &Account,
+    epoch: Epoch,
+    id: RunId,
+    reason: &str,
+) -> Result<bool, StoreError> {
+    let mut tx = lease::begin(pool, account, epoch).await?;
+    let known = sqlx::query!(
+        "select request, slice, waits, started_at, api_requests from teamleader2db.sync_run
+         where account = $1 and id = $2 and status = 'running' for update",
+        account.as_str(),
+        id.0
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(known) = known else { return Ok(false) };
+    let mut run = Run {
+        id,
+        parameters: from_json(known.request)?,
+        slice: known.slice,
+        waits: known.waits,
+        api_requests: known.api_requests,
+        started_at: known.started_at,
+        steps: run::load_steps(&mut tx, account, id).await?,
+    };
+    finish_in(&mut tx, account, &mut run, Some(reason.to_owned())).await?;
+    tx.commit().await?;
+    Ok(true)
 }
 
 /// Puts the final event of a request that never became a run into the outbox. `seed` is made from the message, and the event's id

@@ -182,14 +182,14 @@ pub async fn unseen(
     limit: i64,
 ) -> Result<Vec<Uuid>, StoreError> {
     let ids = sqlx::query_scalar!(
-        "select r.id from teamleader.record r
-         where r.resource = $1 and r.account = $2 and r.deleted_at is null and ($4::uuid is null or r.id > $4)
-           and not exists (
-               select from (
-                   select unnest(ids) as id from teamleader2db.sync_page
-                   where account = $2 and run_id = $3 and resource = $1 and pass > 0) as seen
-               where seen.id = r.id)
-         order by r.id limit $5",
+        // `except` and not an anti join: without statistics that one may become a nested loop over all pages.
+        r#"select id as "id!" from (
+             select id from teamleader.record
+             where resource = $1 and account = $2 and deleted_at is null and ($4::uuid is null or id > $4)
+             except
+             select unnest(ids) from teamleader2db.sync_page
+             where account = $2 and run_id = $3 and resource = $1 and pass > 0) as unseen
+         order by id limit $5"#,
         resource.name,
         account.as_str(),
         run.0,

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::slice::{Slice, WorkError};
 use crate::catalog::Detail;
@@ -21,8 +21,8 @@ const BATCH: i64 = 100;
 /// Details that are only fetched for their age, a run.
 const MAX_AGED: i64 = 2_000;
 
-/// Records whose detail cannot be had, after which the step gives up on the rest.
-const MAX_FAILURES: u32 = 5;
+/// Records in a row whose detail cannot be had, after which the step gives up on the rest: it is not the records then.
+const MAX_FAILURES_IN_A_ROW: u32 = 20;
 
 /// Where the phase goes on.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ struct Position {
     /// Whether the stale ones are done, and those are fetched that are merely old.
     aged: bool,
     aged_fetched: i64,
-    failures: u32,
+    failures_in_a_row: u32,
 }
 
 /// What a batch brought.
@@ -42,7 +42,7 @@ struct Fetched {
     replaced: i64,
     last: Option<Place>,
     handled: i64,
-    failures: u32,
+    failures_in_a_row: u32,
     first_failure: Option<WorkError>,
     /// An error that concerns more than one record: the batch ends at it.
     broken_off: Option<WorkError>,
@@ -59,18 +59,23 @@ pub async fn fetch_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), Work
     // Before the rows are chosen: a change of one after this makes its detail stale again.
     let asked_at = records::clock(slice.pool).await?;
     let places = choose(slice, &step, &position, asked_at).await?;
-    if places.is_empty() || position.failures >= MAX_FAILURES {
-        if position.aged || shown_by_list || position.failures >= MAX_FAILURES {
+    if places.is_empty() || position.failures_in_a_row >= MAX_FAILURES_IN_A_ROW {
+        if position.aged || shown_by_list || position.failures_in_a_row >= MAX_FAILURES_IN_A_ROW {
             return end(slice, index, step).await;
         }
-        position = Position { aged: true, failures: position.failures, ..Position::default() };
+        position = Position { aged: true, ..Position::default() };
         step.position = as_json(&position)?;
         let tx = slice.begin().await?;
         return Ok(slice.commit(tx, index, step).await?);
     }
-    let fetched = fetch(slice, &step, &places).await;
+    let fetched = fetch(slice, &step, &places, position.failures_in_a_row).await;
+    if let (0, Some(error)) = (fetched.handled, fetched.broken_off.as_ref().map(ToString::to_string)) {
+        debug!(resource = resource.name, error, "No detail could be fetched");
+        // Nothing to commit: a checkpoint would say that there was progress.
+        return fetched.broken_off.map_or(Ok(()), Err);
+    }
 
-    position.failures += fetched.failures;
+    position.failures_in_a_row = fetched.failures_in_a_row;
     position.after = fetched.last.or(position.after);
     if position.aged {
         position.aged_fetched += fetched.handled;
@@ -108,14 +113,14 @@ async fn choose(
 }
 
 /// Asks for the details in order, several at a time. Begins none after the slice is over, and waits for those begun unless it is stopped.
-async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place]) -> Fetched {
+async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place], failures_in_a_row: u32) -> Fetched {
     let resource = step.resource;
     let ask = async |place: Place| (place, slice.client.info(resource, place.id).await);
     let mut waiting = places.iter().copied();
     let mut asked = FuturesOrdered::new();
-    let mut fetched = Fetched::default();
+    let mut fetched = Fetched { failures_in_a_row, ..Fetched::default() };
     loop {
-        while asked.len() < slice.settings.concurrency && !slice.is_over() {
+        while asked.len() < slice.settings.concurrency && (fetched.last.is_none() || !slice.is_over()) {
             let Some(place) = waiting.next() else { break };
             asked.push_back(ask(place));
         }
@@ -126,6 +131,7 @@ async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place]) -> Fetched {
             Ok((record, replaced)) if record.id == place.id => {
                 fetched.records.push(record);
                 fetched.replaced += replaced;
+                fetched.failures_in_a_row = 0;
             }
             Ok((record, _)) => {
                 let what = format!("{}: asked for {} it gave {}", resource.info_endpoint(), place.id, record.id);
@@ -139,8 +145,8 @@ async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place]) -> Fetched {
             }
             Err(error) => {
                 let error = WorkError::from(error);
-                if error.is_transient() && !slice.client.is_up().await {
-                    fetched.broken_off = Some(error);
+                if slice.is_down(&error).await {
+                    fetched.broken_off = Some(WorkError::Down(error.to_string()));
                     return fetched;
                 }
                 warn!(run = %slice.run.id, resource = resource.name, id = %place.id, %error, "A detail could not be fetched");
@@ -149,7 +155,7 @@ async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place]) -> Fetched {
         }
         fetched.last = Some(place);
         fetched.handled += 1;
-        if fetched.failures >= MAX_FAILURES {
+        if fetched.failures_in_a_row >= MAX_FAILURES_IN_A_ROW {
             return fetched;
         }
     }
@@ -157,7 +163,7 @@ async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place]) -> Fetched {
 
 impl Fetched {
     fn fail(&mut self, error: WorkError) {
-        self.failures += 1;
+        self.failures_in_a_row += 1;
         self.first_failure.get_or_insert(error);
     }
 }

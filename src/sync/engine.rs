@@ -79,17 +79,20 @@ impl Engine {
             Ok(Accepted::Stored) => {}
             Ok(Accepted::OtherAccount) => return hand_back(&slice),
             Err(WorkError::Api(ApiError::NotAuthorized)) => return hand_back(&slice),
-            Err(error) if error.is_transient() => return wait(&mut slice, &error).await,
+            Err(error) if slice.is_down(&error).await => return wait(&mut slice, &error).await,
             Err(error) => return refuse(&mut slice, error).await,
         }
         let mut told_at = Instant::now();
+        let mut begun = false;
         loop {
             let Some(index) = next_step(&slice.run) else {
                 return finish(&mut slice, None).await;
             };
-            if slice.is_over() {
+            // However short the slice: each does something, or a run would be handed round for ever.
+            if slice.stop.is_cancelled() || begun && slice.is_over() {
                 return hand_back(&slice);
             }
+            begun = true;
             if told_at.elapsed() >= PROGRESS_EVERY {
                 told_at = Instant::now();
                 // Lost when the publisher is behind: the next one tells more.
@@ -127,7 +130,7 @@ fn hand_back(slice: &Slice<'_>) -> Outcome {
 async fn refuse(slice: &mut Slice<'_>, error: WorkError) -> Outcome {
     match error {
         WorkError::Store(_) | WorkError::Api(ApiError::Store(_)) => Outcome::Stopped(into_store_error(error)),
-        WorkError::Api(_) | WorkError::Unusable(_) => finish(slice, Some(error.to_string())).await,
+        WorkError::Api(_) | WorkError::Down(_) | WorkError::Unusable(_) => finish(slice, Some(error.to_string())).await,
     }
 }
 
@@ -141,17 +144,19 @@ fn next_step(run: &Run) -> Option<usize> {
 /// Decides what an error means for the step and the run. `None`: the run goes on with the next step.
 async fn handle(slice: &mut Slice<'_>, index: usize, error: WorkError) -> Option<Outcome> {
     let step = &slice.run.steps[index];
-    let (resource, listing) = (step.resource.name, step.phase == Phase::List);
+    let resource = step.resource.name;
+    // Part of a list is no reason to skip the rest of it.
+    let untouched = step.phase == Phase::List && step.position.is_null();
     let status = match &error {
         WorkError::Store(refused) if refused.is_bad_value() => "failed",
         WorkError::Store(_) | WorkError::Api(ApiError::Store(_)) => {
             return Some(Outcome::Stopped(into_store_error(error)));
         }
         WorkError::Api(ApiError::NotAuthorized) => return Some(hand_back(slice)),
-        WorkError::Api(ApiError::Failed { failure: Failure::Forbidden, .. }) if listing => "skipped",
-        WorkError::Api(ApiError::Failed { .. }) | WorkError::Unusable(_) => "failed",
+        WorkError::Api(ApiError::Failed { failure: Failure::Forbidden, .. }) if untouched => "skipped",
+        WorkError::Api(ApiError::Failed { .. }) | WorkError::Down(_) | WorkError::Unusable(_) => "failed",
     };
-    if error.is_transient() && !slice.client.is_up().await {
+    if slice.is_down(&error).await {
         return Some(wait(slice, &error).await);
     }
     warn!(run = %slice.run.id, resource, %error, "Resource {resource}: {status}");

@@ -59,21 +59,12 @@ pub enum WorkError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The API answers nothing at all, or only 429: waiting may help.
+    #[error("{0}")]
+    Down(String),
     /// The list or record is not what the API documents, although it is JSON.
     #[error("{0}")]
     Unusable(String),
-}
-
-impl WorkError {
-    /// The failure that waiting may cure.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Api(ApiError::Failed { failure, .. }) => {
-                matches!(failure.verdict(), Verdict::Backoff | Verdict::After(_)) && *failure != Failure::Malformed
-            }
-            Self::Api(ApiError::NotAuthorized | ApiError::Store(_)) | Self::Store(_) | Self::Unusable(_) => false,
-        }
-    }
 }
 
 impl From<sqlx::Error> for WorkError {
@@ -86,6 +77,19 @@ impl Slice<'_> {
     /// Whether to begin nothing more.
     pub fn is_over(&self) -> bool {
         self.stop.is_cancelled() || Instant::now() >= self.deadline
+    }
+
+    /// Whether the API as a whole is down, and not only what the error is about: then the run waits.
+    pub async fn is_down(&self, error: &WorkError) -> bool {
+        match error {
+            WorkError::Down(_) => true,
+            WorkError::Api(ApiError::Failed { failure: Failure::RateLimited(_), .. }) => true,
+            WorkError::Api(ApiError::Failed { failure: Failure::Malformed, .. }) => false,
+            WorkError::Api(ApiError::Failed { failure, .. }) if failure.verdict() == Verdict::Backoff => {
+                !self.client.is_up().await
+            }
+            WorkError::Api(_) | WorkError::Store(_) | WorkError::Unusable(_) => false,
+        }
     }
 
     /// Begins a transaction that only the newest slice can commit.
@@ -104,6 +108,7 @@ impl Slice<'_> {
         journal::checkpoint(&mut tx, &self.settings.account, self.run.id, &step, requests).await?;
         tx.commit().await?;
         self.run.api_requests += requests;
+        self.run.waits = 0;
         self.run.steps[index] = step;
         Ok(())
     }

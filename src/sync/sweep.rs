@@ -43,6 +43,10 @@ pub async fn sweep_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), Work
     } else {
         Page::default()
     };
+    if found.records.iter().any(|record| !batch.contains(&record.id)) {
+        // Unknown filters are ignored without an error: the absence of an id would then mean nothing.
+        return Err(WorkError::Unusable(format!("{} ignores filter.ids", resource.list_endpoint())));
+    }
     let mut alive: HashSet<Uuid> = found.records.iter().map(|record| record.id).collect();
     if !resource.ids_filter {
         for id in &batch {

@@ -320,25 +320,29 @@ impl Attempt {
     /// Stores the pair, or parks it; a live pair is never thrown away while this process lives.
     async fn keep(&self, pair: &TokenPair) {
         let mut delays = retry::STORE_TOKEN.begin();
+        let mut parked = false;
         loop {
             let Err(reason) = self.auth.store.store(self.generation, pair).await else {
                 info!(generation = self.generation.0 + 1, "Refreshed the access token");
                 return;
             };
             warn!(%reason, "The new token pair could not be stored yet");
-            if let Some(delay) = delays.next_delay() {
-                tokio::time::sleep(delay).await;
-                continue;
+            // At once, since this process may not live to see the database again; the higher generation wins.
+            if !parked {
+                match self.auth.store.park(self.generation, pair).await {
+                    Ok(()) => {
+                        parked = true;
+                        warn!("The new token pair is parked on the broker until the database can be written");
+                    }
+                    Err(reason) => {
+                        error!(%reason, "The new token pair can be neither stored nor parked; trying on, do not stop this process");
+                    }
+                }
             }
-            match self.auth.store.park(self.generation, pair).await {
-                Ok(()) => {
-                    warn!("The database cannot be written: the new token pair is parked on the broker");
-                    return;
-                }
-                Err(reason) => {
-                    error!(%reason, "The new token pair can be neither stored nor parked; trying on, do not stop this process");
-                    delays.reset();
-                }
+            match delays.next_delay() {
+                Some(delay) => tokio::time::sleep(delay).await,
+                None if parked => return,
+                None => delays.reset(),
             }
         }
     }

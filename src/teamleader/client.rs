@@ -35,7 +35,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A 429 is waited out this often for one request: each time until the reset that the API names.
-const MAX_RATE_LIMITED: u32 = 20;
+const MAX_RATE_LIMITED: u32 = 8;
 
 /// A request is sent again this often with a newer token: more than once only where tokens live for seconds.
 const MAX_UNAUTHORIZED: u32 = 3;
@@ -237,7 +237,10 @@ impl Client {
         let Some(failure) = failure_of(status, seen) else {
             return Ok(Answer { body, clock });
         };
-        let title = answer::error_titles(&body).map(|title| format!(": {title}")).unwrap_or_default();
+        let title = answer::error_titles(&body);
+        // A 404 of a proxy is no word of the API that a record is gone.
+        let failure = if failure == Failure::NotFound && title.is_none() { Failure::Server } else { failure };
+        let title = title.map(|title| format!(": {title}")).unwrap_or_default();
         let miss = Miss { failure, reason: format!("answered {status}{title}") };
         if failure == Failure::Unauthorized {
             *rejected = Some(access.generation);

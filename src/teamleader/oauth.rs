@@ -15,6 +15,12 @@ pub const TOKEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bodies of the OAuth endpoints are a few hundred bytes; more than this is not read.
 const MAX_BODY: usize = 256 * 1024;
 
+/// The life of an access token, in seconds, where the API does not tell it.
+const DEFAULT_LIFETIME: f64 = 3600.0;
+
+/// A longer life is not believed; in seconds.
+const MAX_LIFETIME: f64 = 30.0 * 86400.0;
+
 /// The integration as it is registered in Teamleader's marketplace.
 #[derive(Clone, Debug)]
 pub struct Integration {
@@ -77,7 +83,17 @@ pub struct OAuth {
 struct PairBody {
     access_token: SecretString,
     refresh_token: SecretString,
-    expires_in: u64,
+    /// OAuth only recommends it, and it may be any kind of number: a live pair is not thrown away for that.
+    #[serde(default)]
+    expires_in: serde_json::Value,
+}
+
+impl PairBody {
+    fn lives(&self) -> Duration {
+        let told = self.expires_in.as_f64().or_else(|| self.expires_in.as_str()?.parse().ok());
+        let seconds = told.filter(|seconds| (0.0..=MAX_LIFETIME).contains(seconds)).unwrap_or(DEFAULT_LIFETIME);
+        Duration::from_secs_f64(seconds)
+    }
 }
 
 #[derive(Deserialize)]
@@ -167,15 +183,19 @@ impl OAuth {
             Err(error) => return TokenAnswer::Unknown(describe(&error)),
         };
         match status {
-            StatusCode::OK => match serde_json::from_slice::<PairBody>(&body) {
+            status if status.is_success() => match serde_json::from_slice::<PairBody>(&body) {
                 Ok(pair) => TokenAnswer::Pair(TokenPair {
+                    expires_in: pair.lives(),
                     access: pair.access_token,
                     refresh: pair.refresh_token,
-                    expires_in: Duration::from_secs(pair.expires_in),
                 }),
                 Err(_) => TokenAnswer::Unknown("the token endpoint's answer holds no pair of tokens".to_owned()),
             },
-            StatusCode::BAD_REQUEST => TokenAnswer::Refused(titles(&body)),
+            StatusCode::BAD_REQUEST => match answer::error_titles(&body) {
+                Some(reason) => TokenAnswer::Refused(reason),
+                // Not the API's own error: a gateway's, say.
+                None => TokenAnswer::Unknown("the token endpoint answered 400 without the API's error".to_owned()),
+            },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => TokenAnswer::ClientRejected(titles(&body)),
             status => TokenAnswer::Unknown(format!("the token endpoint answered {status}")),
         }

@@ -24,6 +24,9 @@ const FIRST_LIMIT: u32 = 200;
 /// The clocks are compared by the `Date` header, which has whole seconds; this covers its rounding.
 const CLOCK_SLACK: Duration = Duration::from_secs(2);
 
+/// After a 429 nothing is sent for at least this long, whatever the reset says.
+const SHORTEST_BLOCK: Duration = Duration::from_secs(1);
+
 /// What an answer told about the window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Observation {
@@ -210,7 +213,7 @@ impl State {
             let ours_is_oldest = self.answered.front().is_some_and(|first| first.at + WINDOW <= reset + CLOCK_SLACK);
             self.others_leave_at = if ours_is_oldest { self.others_gone_at } else { Some(reset) };
             if !counted {
-                self.blocked_until = Some(reset);
+                self.blocked_until = Some(reset.max(now + SHORTEST_BLOCK));
             }
         }
         if counted {

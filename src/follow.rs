@@ -1,13 +1,13 @@
-//! Asking for a sync, and following it to its end.
+//! Following a request to its end: events, progress, authorization.
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
+use lapin::Connection;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Connection};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,11 +16,12 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::amqp::link::{self, AmqpError, REPLY_TIMEOUT};
-use crate::amqp::publisher::{Publisher, Reach};
+use crate::amqp::publisher::Publisher;
 use crate::amqp::topology::{Declare, Names};
 use crate::message::{Event, RunReport, RunStatus, SyncRequest};
 use crate::retry;
 use crate::store::authorization;
+use crate::submit::{body_of, publish};
 
 /// How often the account's authorization is looked at while waiting.
 const LOOK_AT_AUTHORIZATION: Duration = Duration::from_secs(5);
@@ -48,40 +49,6 @@ struct EventEnvelope {
     data: Value,
 }
 
-/// Publishes a request to the account's queue; it is there when this returns.
-pub async fn publish(publisher: &Publisher, names: &Names, request: &SyncRequest, id: Uuid) -> Result<(), AmqpError> {
-    let body = body_of(request);
-    let properties = BasicProperties::default()
-        .with_message_id(id.to_string().into())
-        .with_content_type("application/json".into())
-        .with_app_id("teamleader2db".into());
-    let (exchange, key) = (names.requests_exchange(), names.account().as_str());
-    publisher.publish(&exchange, key, &body, properties, Reach::AQueue).await.map(drop)
-}
-
-fn body_of(request: &SyncRequest) -> Vec<u8> {
-    // Strings, booleans and a UUID: it cannot fail.
-    serde_json::to_vec(request).unwrap_or_default()
-}
-
-/// Publishes a request without waiting for its end. Declares the queues, so that it works before the first worker runs.
-pub async fn send(
-    url: &SecretString,
-    names: &Names,
-    declare: Declare,
-    request: &SyncRequest,
-    id: Uuid,
-) -> Result<(), AmqpError> {
-    let publisher = Publisher::new(url.clone(), "teamleader2db request");
-    let connection = link::connect(url, "teamleader2db request").await?;
-    names.declare(&connection, declare).await?;
-    let published = publish(&publisher, names, request, id).await;
-    publisher.close().await;
-    // Everything is confirmed; the goodbye does not matter.
-    let _ = link::within(REPLY_TIMEOUT, connection.close(200, "done".into())).await;
-    published
-}
-
 /// Publishes a request and follows its events to the end. Progress goes to standard error.
 ///
 /// When the connection breaks it begins anew: the same id joins the run, and brings its event again.
@@ -102,7 +69,7 @@ pub async fn send_and_wait(
                 progress.clear();
                 return Ok(ended);
             }
-            Err(error @ (AmqpError::Url(_) | AmqpError::Topology { .. })) => return Err(error),
+            Err(error @ (AmqpError::Url | AmqpError::Topology { .. })) => return Err(error),
             Err(error) if first => return Err(error),
             Err(error) => {
                 let delay = delays.next_delay().unwrap_or(retry::RECONNECT.longest);
