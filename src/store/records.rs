@@ -100,8 +100,9 @@ async fn upsert(
     let written = sqlx::query!(
         "insert into teamleader.record as r
              (resource, account, id, content, source_updated_at, list_hash, first_seen_at, changed_at, listed_at)
-         select $1, $2, id, content::jsonb, updated_at, hash, clock_timestamp(), clock_timestamp(), clock_timestamp()
-         from unnest($3::uuid[], $4::text[], $5::timestamptz[], $6::bytea[]) as page (id, content, updated_at, hash)
+         select $1, $2, id, content::jsonb, updated_at, hash, at, at, at
+         from unnest($3::uuid[], $4::text[], $5::timestamptz[], $6::bytea[]) as page (id, content, updated_at, hash),
+              (select clock_timestamp() as at) as clock
          on conflict (resource, account, id) do update set
              content = r.content || excluded.content,
              source_updated_at = excluded.source_updated_at,
@@ -227,7 +228,7 @@ pub async fn mark_deleted(
     resource: &Resource,
 ) -> Result<i64, StoreError> {
     let marked = sqlx::query!(
-        "update teamleader.record r set deleted_at = clock_timestamp(), changed_at = clock_timestamp()
+        "update teamleader.record r set deleted_at = now(), changed_at = now()
          where r.resource = $1 and r.account = $2 and r.deleted_at is null
            and r.id in (
                select unnest(ids) from teamleader2db.sync_page
