@@ -1,0 +1,181 @@
+//! The command line, for people and scripts.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::stage::{ACCOUNT, RESOURCES, Stage};
+
+#[tokio::test]
+async fn migrate_makes_the_schema_and_is_no_harm_twice() {
+    let mut stage = Stage::small().await;
+    let ended = stage.run(&["status"]).await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.err.contains("teamleader2db migrate"), "it says what to do: {ended:?}");
+    stage.set("MIGRATE_ON_START", "false");
+    let mut worker = stage.worker_that_listens_at(&format!("127.0.0.1:{}", crate::stage::free_port()));
+    assert_eq!(worker.exit().await.code(), Some(1));
+    assert!(worker.log().contains("teamleader2db migrate"), "{}", worker.log());
+
+    for _ in 0..2 {
+        let ended = stage.run(&["migrate"]).await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+    }
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    let uncommented: Vec<String> = sqlx::query_scalar(
+        "select c.relname || '.' || a.attname from pg_attribute a join pg_class c on c.oid = a.attrelid
+         join pg_namespace n on n.oid = c.relnamespace
+         where n.nspname in ('teamleader', 'teamleader2db') and c.relkind in ('r', 'p') and not c.relispartition
+           and c.relname <> 'migration'
+           and a.attnum > 0 and not a.attisdropped and col_description(c.oid, a.attnum) is null",
+    )
+    .fetch_all(&stage.database.pool)
+    .await
+    .unwrap();
+    assert_eq!(uncommented, Vec::<String>::new(), "every column of ours says what it is");
+}
+
+#[tokio::test]
+async fn status_tells_each_table() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    stage.simulator.delete("contacts", 2);
+    stage.complete(json!({ "mode": "full" })).await;
+
+    let ended = stage.run(&["status", "--json"]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let status: Value = serde_json::from_str(&ended.out).expect("JSON");
+    assert_eq!((&status["account"], &status["authorized"]), (&json!(ACCOUNT), &json!(true)));
+    let told = status["resources"].as_array().unwrap();
+    assert_eq!(told.len(), RESOURCES.len());
+    for resource in told {
+        let name = resource["resource"].as_str().unwrap();
+        assert_eq!(resource["rows"], stage.simulator.count(name), "{resource}");
+        assert_eq!(resource["deleted"], if name == "contacts" { 2 } else { 0 }, "{resource}");
+        assert_eq!(resource["stale_details"], 0, "{resource}");
+        assert!(resource["last_success_at"].is_string(), "{resource}");
+        let has_watermark = ["contacts", "companies", "invoices", "projects"].contains(&name);
+        assert_eq!(resource["watermark"].is_string(), has_watermark, "{resource}");
+    }
+    let ended = stage.run(&["status"]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(
+        RESOURCES.iter().all(|resource| ended.out.lines().any(|line| line.trim_start().starts_with(resource))),
+        "{}",
+        ended.out
+    );
+}
+
+#[tokio::test]
+async fn doctor_says_what_is_wrong_and_how_to_mend_it() {
+    let mut stage = Stage::small().await;
+    stage.set("TEAMLEADER_REDIRECT_URI", "http://127.0.0.1:1/sync/oauth");
+    let ended = stage.run(&["doctor"]).await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(
+        ended.out.contains("WRONG") && ended.out.contains("teamleader2db migrate"),
+        "no worker has run yet: {}",
+        ended.out
+    );
+
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    let asked = stage.simulator.counters();
+    let ended = stage.run(&["doctor"]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(!ended.out.contains("WRONG"), "{}", ended.out);
+    assert_eq!(stage.simulator.counters().refreshes, asked.refreshes, "it uses no token up");
+
+    let broker = stage.setting("AMQP_URL").to_owned();
+    stage.set("AMQP_URL", "amqp://guest:guest@127.0.0.1:9/%2f");
+    let ended = stage.run(&["doctor"]).await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let complaint = ended.out.lines().skip_while(|line| !line.starts_with("WRONG")).collect::<Vec<_>>().join(" ");
+    assert!(complaint.contains("RabbitMQ") && complaint.contains("is the broker up"), "{}", ended.out);
+
+    stage.set("AMQP_URL", &broker);
+    stage.set("DATABASE_URL", "postgres://nobody@127.0.0.1:9/nothing");
+    let ended = stage.run(&["doctor"]).await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.out.contains("WRONG  PostgreSQL"), "{}", ended.out);
+}
+
+#[tokio::test]
+async fn request_refuses_what_the_worker_would_refuse() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    let ended = stage.run(&["request", "contact"]).await;
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(ended.err.contains("contacts"), "it names what there is: {ended:?}");
+    assert_eq!(ended.out, "");
+
+    let ended = stage.run(&["request", "users", "--full"]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let id: Uuid = ended.out.trim().parse().expect("the request's id on standard output");
+    let event = stage.completed(id).await;
+    assert_eq!(event.body["data"]["mode"], "full");
+
+    let ended = stage.run(&["request", "users", "--wait"]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let told: Value = serde_json::from_str(&ended.out).expect("the event on standard output");
+    assert_eq!(told["type"], "teamleader2db.sync.completed");
+    let events: i64 = stage.database.value("select count(*) from teamleader2db.sync_run").await;
+    assert_eq!(events, 2);
+}
+
+#[tokio::test]
+async fn an_account_is_authorized_from_the_shell() {
+    let mut stage = Stage::small().await.unauthorized();
+    stage.set("TEAMLEADER_REDIRECT_URI", "https://sync.example.com/sync/oauth");
+    assert_eq!(stage.run(&["migrate"]).await.code, 0);
+    let ended = stage.run(&["request", "users", "--wait"]).await;
+    assert_eq!(ended.code, 4, "{ended:?}");
+    assert!(ended.err.contains("/sync/authorize"), "{ended:?}");
+
+    let ended = stage.run(&["authorize"]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let link: reqwest::Url = ended.out.trim().parse().expect("a link");
+    let query = |name: &str| link.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+    assert_eq!(query("redirect_uri").as_deref(), Some("https://sync.example.com/sync/oauth"));
+    // The browser comes to an address that nothing listens at; the person reads the code off it.
+    let no_redirects = reqwest::redirect::Policy::none();
+    let browser = reqwest::Client::builder().no_proxy().redirect(no_redirects).build().unwrap();
+    let answer = browser.get(link.clone()).send().await.unwrap();
+    let landed: reqwest::Url = answer.headers()["location"].to_str().unwrap().parse().unwrap();
+    let landed: std::collections::HashMap<String, String> = landed.query_pairs().into_owned().collect();
+    assert_eq!(Some(&landed["state"]), query("state").as_ref());
+
+    let ended = stage.run(&["authorize", "--code", "wrong", "--state", "unknown"]).await;
+    assert_eq!((ended.code, ended.out.starts_with("code rejected: ")), (1, true), "{ended:?}");
+    let arguments = ["authorize", "--code", &landed["code"], "--state", &landed["state"]];
+    let ended = stage.run(&arguments).await;
+    assert_eq!((ended.code, ended.out.trim()), (0, "code accepted"), "{ended:?}");
+    let ended = stage.run(&arguments).await;
+    assert_eq!(ended.code, 1, "a state works once: {ended:?}");
+
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    stage.assert_copy_is_equal().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_refused_with_the_name_of_the_setting() {
+    let mut stage = Stage::small().await;
+    for (name, value, named) in [
+        ("TOKEN_ENCRYPTION_KEY", "too short", "TOKEN_ENCRYPTION_KEY"),
+        ("SYNC_SLICE", "soon", "--sync-slice"),
+        ("TEAMLEADER_RESOURCES", "contacts,contact", "TEAMLEADER_RESOURCES"),
+        ("TEAMLEADER_ACCOUNT", "not a name", "--account"),
+        ("AMQP_PREFIX", "amq.mine", "AMQP_PREFIX"),
+        ("TEAMLEADER_API_URI", "example.com", "TEAMLEADER_API_URI"),
+        ("SYNC_CONCURRENCY", "0", "--sync-concurrency"),
+    ] {
+        let good = stage.set(name, value);
+        let mut worker = stage.worker_that_listens_at("127.0.0.1:0");
+        assert_eq!(worker.exit().await.code(), Some(2), "{name}={value}");
+        let log = worker.log();
+        assert!(log.contains(named), "{name}: {log}");
+        stage.restore(name, good);
+    }
+}

@@ -1,0 +1,210 @@
+//! Whatever dies in mid-run: the run goes on from its checkpoint, and nothing is done twice that need not be.
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::stage::{DETAILED, Stage, until};
+
+/// Details between two checkpoints: what a crash can cost to fetch again.
+const BATCH: u64 = 100;
+
+/// Slow enough to meddle with, both while lists are read and while details are fetched.
+async fn slow_stage() -> Stage {
+    let stage = Stage::of(250).await;
+    stage.slow_down("contacts.list", 250);
+    stage.slow_down("contacts.info", 40);
+    stage
+}
+
+/// Asserts that the interrupted run, and it alone, has asked hardly more than a run that nobody interrupts: each interruption may
+/// cost the page or the batch in hand.
+async fn assert_went_on(stage: &Stage, interruptions: u64) {
+    let (lists, details) = (stage.lists_asked(), stage.details_asked());
+    assert!(details <= stage.details() + interruptions * BATCH, "{details} details for {} records", stage.details());
+    stage.simulator.clear_faults();
+    stage.simulator.reset_counters();
+    stage.complete(json!({ "mode": "full" })).await;
+    let undisturbed = stage.lists_asked();
+    assert!(lists <= undisturbed + interruptions, "{lists} pages were read, {undisturbed} without an interruption");
+}
+
+#[tokio::test]
+async fn a_killed_worker_is_followed_by_one_that_goes_on_from_the_checkpoint() {
+    let stage = slow_stage().await;
+    let mut first = stage.worker().await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+    stage.await_asked("contacts.list", 2).await;
+    first.kill();
+    let mut second = stage.worker().await;
+    stage.await_asked("contacts.info", 120).await;
+    second.kill();
+    let _third = stage.worker().await;
+
+    stage.completed(id).await;
+    stage.assert_copy_is_equal().await;
+    assert_eq!(stage.final_events(id).len(), 1);
+    assert_eq!(stage.events_of_kind("sync.started").len(), 1);
+    assert_eq!(stage.simulator.counters().refused_refresh_reuse, 0);
+    assert_went_on(&stage, 2).await;
+}
+
+#[tokio::test]
+async fn a_second_worker_stands_by_and_takes_over() {
+    let stage = slow_stage().await;
+    let mut first = stage.worker().await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+    stage.await_asked("contacts.list", 1).await;
+    let _second = stage.worker().await;
+    // One at a time: this one waits for the first, although the second worker has nothing to do.
+    let short = stage.request(json!({ "resources": ["departments"] })).await;
+    stage.await_asked("contacts.info", 20).await;
+    first.kill();
+
+    stage.completed(short).await;
+    let ended: Vec<String> =
+        stage.events_of_kind("sync.completed").iter().map(|event| event.subject().to_owned()).collect();
+    assert_eq!(ended, [id.to_string(), short.to_string()]);
+    stage.assert_copy_is_equal().await;
+    assert!(stage.details_asked() <= stage.details() + BATCH, "{}", stage.details_asked());
+}
+
+#[tokio::test]
+async fn a_worker_that_is_told_to_stop_hands_the_request_back_as_it_came() {
+    let stage = slow_stage().await;
+    let mut first = stage.worker().await;
+    let id = Uuid::new_v4();
+    let mut headers = FieldTable::default();
+    headers.insert("traceparent".into(), AMQPValue::LongString("00-abc-def-01".into()));
+    let (queue, replies) = stage.broker.reply_queue().await;
+    let sent = BasicProperties::default()
+        .with_message_id("from-the-sender".into())
+        .with_correlation_id("run-9".into())
+        .with_reply_to(queue.as_str().into())
+        .with_content_type("application/json".into())
+        .with_type("sync".into())
+        .with_app_id("airflow".into())
+        .with_timestamp(1_700_000_000)
+        .with_priority(3)
+        .with_expiration("600000".into())
+        .with_user_id(stage.broker.user().into())
+        .with_headers(headers);
+    stage.request_again(id, json!({ "mode": "full" }), sent.clone()).await;
+    stage.await_asked("contacts.info", 20).await;
+
+    let status = first.terminate().await;
+    assert_eq!(status.code(), Some(0));
+    let log = first.log();
+    assert!(!log.contains("Not everything ended in order"), "it ended within its own deadline");
+    stage.broker.await_ready(&stage.broker.requests_queue(), 1).await;
+    let copy = stage.broker.take(&stage.broker.requests_queue()).await;
+    let kept = &copy.properties;
+    assert_eq!(kept.message_id(), sent.message_id());
+    assert_eq!(kept.correlation_id(), sent.correlation_id());
+    assert_eq!(kept.reply_to(), sent.reply_to());
+    assert_eq!(kept.content_type(), sent.content_type());
+    assert_eq!(kept.kind(), sent.kind());
+    assert_eq!(kept.app_id(), sent.app_id());
+    assert_eq!(kept.timestamp(), sent.timestamp());
+    assert_eq!(kept.priority(), sent.priority());
+    assert_eq!(
+        (kept.expiration(), kept.user_id()),
+        (&None, &None),
+        "these would change what the broker does with the copy"
+    );
+    let headers = kept.headers().as_ref().expect("headers").inner();
+    assert_eq!(headers.get("traceparent"), Some(&AMQPValue::LongString("00-abc-def-01".into())));
+    assert_eq!(headers.get("slice"), Some(&AMQPValue::LongInt(1)));
+    assert_eq!(stage.database.run_slice(id).await, 1);
+    stage.broker.put_back(&copy).await;
+
+    let _second = stage.worker().await;
+    let event = stage.completed(id).await;
+    stage.assert_copy_is_equal().await;
+    assert_eq!(replies.first("the reply has come", |_| true).await.id(), event.id());
+    assert_went_on(&stage, 1).await;
+}
+
+#[tokio::test]
+async fn a_database_that_cuts_all_connections_in_mid_run_is_got_over() {
+    let stage = slow_stage().await;
+    let _worker = stage.worker().await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+    for (endpoint, times) in [("contacts.list", 2), ("contacts.info", 60)] {
+        stage.await_asked(endpoint, times).await;
+        assert!(stage.database.cut_sessions().await > 0, "the worker was connected");
+    }
+
+    stage.completed(id).await;
+    stage.assert_copy_is_equal().await;
+    assert_eq!(stage.final_events(id).len(), 1);
+    assert_went_on(&stage, 2).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_cuts_all_connections_in_mid_run_is_got_over() {
+    let mut stage = slow_stage().await;
+    let cable = stage.cable_to_broker().await;
+    let _worker = stage.worker().await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+    for (endpoint, times) in [("contacts.list", 2), ("contacts.info", 60)] {
+        stage.await_asked(endpoint, times).await;
+        assert!(cable.cut() >= 1, "the worker was connected");
+    }
+
+    stage.completed(id).await;
+    stage.assert_copy_is_equal().await;
+    assert_eq!(stage.final_events(id).len(), 1);
+    assert_went_on(&stage, 2).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_the_broker_believes_gone_writes_nothing_more() {
+    let mut stage = slow_stage().await;
+    let cable = stage.cable_to_broker().await;
+    let first = stage.worker().await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+    stage.await_asked("contacts.list", 1).await;
+    let straight = stage.broker.url.clone();
+    stage.set("AMQP_URL", &straight);
+    let _second = stage.worker().await;
+    stage.await_asked("contacts.info", 20).await;
+    // It does not know yet that nobody listens to it, and works on.
+    assert!(cable.cut_far_end() >= 1);
+
+    let event = stage.completed(id).await;
+    stage.assert_copy_is_equal().await;
+    for resource in DETAILED {
+        assert_eq!(event.count(resource, "detailed"), stage.simulator.count(resource) as i64, "{resource}");
+    }
+    until("the first one notices", async || first.log().contains("another worker has taken over").then_some(())).await;
+    assert_eq!(stage.final_events(id).len(), 1);
+    assert_went_on(&stage, 1).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_was_frozen_while_another_took_over_writes_nothing_more() {
+    let mut stage = slow_stage().await;
+    let cable = stage.cable_to_broker().await;
+    let mut frozen = stage.worker().await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+    stage.await_asked("contacts.info", 20).await;
+    frozen.freeze();
+    // The broker believes it gone; it does not know that yet itself.
+    let straight = stage.broker.url.clone();
+    stage.set("AMQP_URL", &straight);
+    let _second = stage.worker().await;
+    assert!(cable.cut() >= 1);
+
+    stage.completed(id).await;
+    stage.assert_copy_is_equal().await;
+    let (rows, outbox) = (stage.database.versions().await, "select count(*) from teamleader2db.event_outbox");
+    let events: i64 = stage.database.value(outbox).await;
+    frozen.thaw();
+    until("the one that was frozen notices", async || frozen.log().contains("begins anew").then_some(())).await;
+    assert!(frozen.terminate().await.success());
+    assert_eq!(stage.database.versions().await, rows);
+    assert_eq!(stage.database.value::<i64>(outbox).await, events);
+    assert_eq!(stage.final_events(id).len(), 1);
+}

@@ -1,0 +1,182 @@
+//! HTTP: asking for a sync, looking at runs, health and metrics, and who may.
+
+use std::process::{Command, Stdio};
+
+use lapin::BasicProperties;
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::stage::{ACCOUNT, RESOURCES, Stage, free_port, until};
+
+const TOKEN: &str = "a token of the tests";
+
+/// The metric families that `/metrics` tells after a run, and how Prometheus is to take them.
+const FAMILIES: [(&str, &str); 12] = [
+    ("teamleader2db_runs_total", "counter"),
+    ("teamleader2db_records_total", "counter"),
+    ("teamleader2db_api_requests_total", "counter"),
+    ("teamleader2db_api_request_duration_seconds", "histogram"),
+    ("teamleader2db_rate_limit_remaining", "gauge"),
+    ("teamleader2db_token_refreshes_total", "counter"),
+    ("teamleader2db_authorized", "gauge"),
+    ("teamleader2db_last_success_timestamp_seconds", "gauge"),
+    ("teamleader2db_queue_consumer_active", "gauge"),
+    ("teamleader2db_outbox_pending", "gauge"),
+    ("teamleader2db_dead_letters_total", "counter"),
+    ("teamleader2db_unrouted_events_total", "counter"),
+];
+
+async fn json_of(request: reqwest::RequestBuilder) -> (u16, Value) {
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_sync_is_asked_for_and_followed_over_http() {
+    let stage = Stage::small().await;
+    let worker = stage.worker().await;
+    let post = || worker.request(Method::POST, "/sync/teamleader");
+    // As soon as the worker has made the queues.
+    let body = until("a sync can be asked for", async || {
+        let (status, body) = json_of(post().json(&json!({ "full_sync": true }))).await;
+        (status == 202).then_some(body)
+    })
+    .await;
+    let id: Uuid = body["request_id"].as_str().unwrap().parse().unwrap();
+    let event = stage.completed(id).await;
+    assert_eq!(event.body["data"]["mode"], "full");
+    stage.assert_copy_is_equal().await;
+
+    let (status, run) = json_of(worker.request(Method::GET, &format!("/sync/runs/{id}"))).await;
+    assert_eq!((status, &run["status"]), (200, &json!("completed")), "{run}");
+    assert_eq!(run["request_id"], id.to_string());
+    assert_eq!(run["api_requests"], event.body["data"]["api_requests"]);
+    assert_eq!(run["resources"]["contacts"]["listed"], stage.simulator.count("contacts"));
+
+    let (status, known) = json_of(worker.request(Method::GET, "/sync/teamleader")).await;
+    assert_eq!((status, &known["account"], &known["authorized"]), (200, &json!(ACCOUNT), &json!(true)), "{known}");
+    assert_eq!(known["runs"][0]["request_id"], id.to_string());
+    let told = known["resources"].as_array().unwrap();
+    assert_eq!(told.len(), RESOURCES.len());
+    for resource in told {
+        assert_eq!(resource["rows"], stage.simulator.count(resource["resource"].as_str().unwrap()), "{resource}");
+        assert_eq!((&resource["stale_details"], &resource["deleted"]), (&json!(0), &json!(0)), "{resource}");
+    }
+
+    for body in ["", "{}", r#"{"full_sync":false}"#] {
+        let (status, body) = json_of(post().body(body)).await;
+        assert_eq!(status, 202, "{body}");
+        let event = stage.completed(body["request_id"].as_str().unwrap().parse().unwrap()).await;
+        assert_eq!(event.body["data"]["mode"], "incremental");
+    }
+    for body in ["[]", r#"{"full":true}"#, r#"{"full_sync":"yes"}"#, "full"] {
+        let (status, problem) = json_of(post().body(body)).await;
+        assert_eq!((status, &problem["status"]), (400, &json!(400)), "{body}: {problem}");
+    }
+    let (status, _) = json_of(worker.request(Method::GET, &format!("/sync/runs/{}", Uuid::new_v4()))).await;
+    assert_eq!(status, 404);
+    let (status, _) = json_of(worker.request(Method::GET, "/sync/runs/7")).await;
+    assert_eq!(status, 400);
+}
+
+#[tokio::test]
+async fn guarded_routes_want_the_token() {
+    let mut stage = Stage::small().await;
+    stage.set("HTTP_API_TOKEN", TOKEN);
+    let worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    let run: Uuid = stage.database.value("select id from teamleader2db.sync_run").await;
+    let guarded = [
+        (Method::GET, "/sync/teamleader".to_owned()),
+        (Method::POST, "/sync/teamleader".to_owned()),
+        (Method::GET, format!("/sync/runs/{run}")),
+        (Method::GET, "/".to_owned()),
+    ];
+    for (method, path) in guarded {
+        let send = async |authorization: Option<String>| {
+            let request = worker.request(method.clone(), &path);
+            let request =
+                authorization.into_iter().fold(request, |request, value| request.header("authorization", value));
+            request.send().await.unwrap().status().as_u16()
+        };
+        assert_eq!(send(None).await, 401, "{path}");
+        assert_eq!(send(Some("Bearer another".to_owned())).await, 401, "{path}");
+        assert_eq!(send(Some(TOKEN.to_owned())).await, 401, "{path}");
+        assert!((200..300).contains(&send(Some(format!("Bearer {TOKEN}"))).await), "{path}");
+    }
+    for path in ["/health/live", "/health/ready", "/metrics", "/sync/authorize"] {
+        assert_eq!(worker.get(path).await.0, 200, "{path} is open to all");
+    }
+    assert_eq!(worker.get("/sync/oauth").await.0, 400, "the callback is open to all, and wants a code");
+    assert_eq!(worker.get("/nothing").await.0, 404);
+}
+
+#[tokio::test]
+async fn beyond_loopback_the_worker_wants_a_token_to_start() {
+    let mut stage = Stage::small().await;
+    let address = format!("0.0.0.0:{}", free_port());
+    let mut worker = stage.worker_that_listens_at(&address);
+    assert_eq!(worker.exit().await.code(), Some(2));
+    assert!(worker.log().contains("HTTP_API_TOKEN"), "{}", worker.log());
+
+    stage.set("HTTP_API_TOKEN", TOKEN);
+    let mut worker = stage.worker_that_listens_at(&address);
+    let live = worker.request(Method::GET, "/health/live");
+    until("the worker answers", async || live.try_clone().unwrap().send().await.ok()).await;
+    assert!(worker.ended().is_none());
+}
+
+#[tokio::test]
+async fn metrics_are_told_as_prometheus_reads_them() {
+    let stage = Stage::small().await;
+    let worker = stage.worker().await;
+    let source = include_str!("../../src/telemetry.rs");
+    let known = source.split('"').filter(|text| text.starts_with("teamleader2db_"));
+    assert!(
+        known.clone().eq(FAMILIES.map(|(family, _)| family)),
+        "each family is looked for: {:?}",
+        known.collect::<Vec<_>>()
+    );
+    // A dead letter, and an answer that nobody takes.
+    let nobody = format!("nobody-{}", Uuid::new_v4());
+    stage.broker.publish(b"no JSON", BasicProperties::default().with_reply_to(nobody.as_str().into())).await;
+    stage.complete(json!({ "mode": "full" })).await;
+    let answer = worker.request(Method::GET, "/metrics").send().await.unwrap();
+    let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
+    let text = answer.text().await.unwrap();
+    for (family, kind) in FAMILIES {
+        assert!(text.contains(&format!("# TYPE {family} {kind}\n")), "{family} is missing:\n{text}");
+        assert!(text.contains(&format!("# HELP {family} ")), "{family} says nothing of itself:\n{text}");
+    }
+    let contacts = stage.simulator.count("contacts");
+    for line in [
+        r#"teamleader2db_runs_total{status="completed"} 1"#.to_owned(),
+        "teamleader2db_authorized 1".to_owned(),
+        "teamleader2db_unrouted_events_total 1".to_owned(),
+        "teamleader2db_queue_consumer_active 1".to_owned(),
+        r#"teamleader2db_token_refreshes_total{outcome="refreshed"} 1"#.to_owned(),
+        r#"teamleader2db_dead_letters_total{reason="bad_request"} 1"#.to_owned(),
+        format!(r#"teamleader2db_records_total{{resource="contacts",change="created"}} {contacts}"#),
+        format!(r#"teamleader2db_api_requests_total{{endpoint="contacts.info",status="200"}} {contacts}"#),
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} is missing:\n{text}");
+    }
+    check_with_promtool(&text);
+}
+
+fn check_with_promtool(metrics: &str) {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool cannot be run: install the Debian package prometheus");
+    // Less than a pipe holds, so this cannot wait for a reader that waits for us.
+    std::io::Write::write_all(&mut promtool.stdin.take().unwrap(), metrics.as_bytes()).unwrap();
+    let checked = promtool.wait_with_output().unwrap();
+    let said = [checked.stdout, checked.stderr].concat();
+    assert!(checked.status.success() && said.is_empty(), "{}\n{metrics}", String::from_utf8_lossy(&said));
+}

@@ -1,0 +1,88 @@
+//! What did not change is neither asked for nor written.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use teamleader_simulator::ChangeKind;
+use uuid::Uuid;
+
+use crate::stage::{DETAILED, RESOURCES, Stage};
+
+#[tokio::test]
+async fn an_incremental_run_reads_and_writes_only_what_changed() {
+    let stage = Stage::of(300).await;
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    let before = stage.database.versions().await;
+    let changed: BTreeSet<Uuid> =
+        stage.simulator.update("contacts", 50).into_iter().chain(stage.simulator.add("contacts", 5)).collect();
+    stage.simulator.reset_counters();
+
+    let event = stage.complete(json!({})).await;
+    stage.assert_copy_is_equal().await;
+    let after = stage.database.versions().await;
+    let written: BTreeSet<Uuid> =
+        after.iter().filter(|(key, version)| before.get(key) != Some(version)).map(|((_, id), _)| *id).collect();
+    assert_eq!(written, changed, "55 rows are written, and no other of any resource");
+    assert_eq!(after.len(), before.len() + 5);
+    let counted =
+        ["listed", "created", "updated", "unchanged", "deleted", "detailed"].map(|what| event.count("contacts", what));
+    assert_eq!(counted, [55, 5, 50, 0, 0, 55]);
+    assert_eq!(event.body["data"]["mode"], "incremental");
+    // One page of contacts and one of companies hold all that changed since the watermarks.
+    assert!(stage.asked("contacts.list") <= 2, "{:?}", stage.simulator.counters());
+    assert!(stage.asked("companies.list") <= 1, "{:?}", stage.simulator.counters());
+    assert_eq!(stage.details_asked(), 55);
+}
+
+#[tokio::test]
+async fn a_change_that_no_list_shows_is_found_where_the_api_tells_of_it() {
+    let stage = Stage::of(40).await;
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    for resource in ["contacts", "companies", "invoices", "projects"] {
+        assert_eq!(stage.simulator.change(resource, ChangeKind::UpdateInfo, 2).len(), 2);
+    }
+    stage.complete(json!({})).await;
+    stage.assert_copy_is_equal().await;
+}
+
+#[tokio::test]
+async fn a_full_run_over_an_unchanged_account_writes_no_row() {
+    let stage = Stage::of(60).await;
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    let before = stage.database.versions().await;
+    let details = stage.details_asked();
+
+    let event = stage.complete(json!({ "mode": "full" })).await;
+    assert_eq!(stage.database.versions().await, before, "xmin and ctid of every row are as they were");
+    assert_eq!(stage.details_asked(), details, "no detail is asked for again");
+    for resource in RESOURCES {
+        let counted = ["created", "updated", "deleted", "detailed"].map(|what| event.count(resource, what));
+        assert_eq!(counted, [0, 0, 0, 0], "{resource}");
+        assert_eq!(event.count(resource, "unchanged"), stage.simulator.count(resource) as i64, "{resource}");
+    }
+}
+
+#[tokio::test]
+async fn refetch_finds_what_nothing_else_can_show() {
+    let stage = Stage::of(40).await;
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    let hidden = stage.simulator.change("users", ChangeKind::UpdateInfo, 3);
+    assert_eq!(hidden.len(), 3);
+    stage.simulator.reset_counters();
+
+    let event = stage.complete(json!({ "refetch": true })).await;
+    stage.assert_copy_is_equal().await;
+    assert_eq!(stage.details_asked(), stage.details(), "each detail is asked for once");
+    for resource in DETAILED {
+        assert_eq!(event.count(resource, "detailed"), stage.simulator.count(resource) as i64, "{resource}");
+    }
+    let changed: i64 = stage
+        .database
+        .value("select count(*) from teamleader.record where changed_at > (select max(started_at) from teamleader2db.sync_run)")
+        .await;
+    assert_eq!(changed, 3, "changed_at moves only where content differs");
+}

@@ -1,0 +1,25 @@
+//! The worker as its users meet it: real processes against a real PostgreSQL, a real RabbitMQ and a simulated Teamleader.
+//!
+//! Each test has a stage of its own (see [`stage`]) and asserts the final world: rows against the account's truth, events,
+//! tokens, and what was asked of the API. `make test` starts the servers and sets `DATABASE_URL` and `AMQP_URL`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
+
+mod authorization;
+mod blueprint;
+mod commands;
+mod crashes;
+mod deletions;
+mod drift;
+mod failures;
+mod http;
+mod incremental;
+mod main_job;
+mod rate_limit;
+mod refusals;
+mod repetition;
+mod seams;
+mod secrets;
+mod slices;
+mod stage;
+mod tokens;

@@ -1,0 +1,109 @@
+//! Requests that cannot be processed: kept in the dead letter queue with the reason, told to the sender, and in nobody's way.
+
+use lapin::BasicProperties;
+use lapin::message::Delivery;
+use lapin::types::AMQPValue;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::stage::{Event, Stage, until};
+
+fn reason(dead: &Delivery) -> String {
+    let headers = dead.properties.headers().as_ref().expect("headers");
+    match headers.inner().get("x-reason") {
+        Some(AMQPValue::LongString(reason)) => String::from_utf8_lossy(reason.as_bytes()).into_owned(),
+        other => panic!("no x-reason but {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_unreadable_message_is_buried_told_and_in_nobodys_way() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    let (queue, replies) = stage.broker.reply_queue().await;
+    let properties = BasicProperties::default().with_reply_to(queue.as_str().into()).with_correlation_id("mine".into());
+    stage.broker.publish(b"this is no JSON", properties.clone()).await;
+
+    let dead = stage.broker.take(&stage.broker.dead_queue()).await;
+    assert_eq!(dead.data, b"this is no JSON");
+    assert!(reason(&dead).contains("not valid"), "{}", reason(&dead));
+    assert_eq!(dead.properties.correlation_id(), properties.correlation_id());
+    let told = replies.first("the sender is told", |_| true).await;
+    assert_eq!(told.kind(), "sync.failed");
+    assert_eq!(told.body["data"]["status"], "failed");
+    assert!(told.body["data"]["error"].as_str().unwrap().contains("JSON object"), "{}", told.body);
+    assert_eq!(told.properties.correlation_id(), properties.correlation_id());
+    let published = stage.events_of_kind("sync.failed").pop().expect("the exchange gets it too");
+    assert_eq!(published.body, told.body);
+
+    // The same bytes again are the same event; other bytes are another.
+    stage.broker.publish(b"this is no JSON", properties.clone()).await;
+    stage.broker.publish(b"neither is this", properties).await;
+    until("three replies have come", async || (replies.all().len() == 3).then_some(())).await;
+    let ids: Vec<String> = replies.all().iter().map(|event| event.id().to_owned()).collect();
+    assert_eq!(ids[0], ids[1]);
+    assert_ne!(ids[0], ids[2]);
+
+    stage.complete(json!({})).await;
+    stage.assert_copy_is_equal().await;
+    assert_eq!(stage.broker.ready(&stage.broker.requests_queue()).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_request_that_asks_for_what_there_is_not_is_refused_with_the_way_out() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    let big = format!(r#"{{"resources":["{}"]}}"#, "x".repeat(64 * 1024));
+    for (body, mend) in [
+        (r#"{"resource":["contacts"]}"#, "unknown field `resource`"),
+        (r#"{"resources":["contact"]}"#, "contacts"),
+        (r#"{"resources":[]}"#, "leave the key out"),
+        (r#"{"mode":"everything"}"#, "incremental"),
+        ("[]", "JSON object"),
+        ("", "JSON object"),
+        (big.as_str(), "65536"),
+    ] {
+        let id = Uuid::new_v4();
+        stage.broker.publish(body.as_bytes(), BasicProperties::default().with_message_id(id.to_string().into())).await;
+        let event = stage.final_event(id).await;
+        assert_eq!(event.kind(), "sync.failed", "{body}");
+        let told = event.body["data"]["error"].as_str().unwrap();
+        assert!(told.contains(mend), "{body}: {told}");
+        let dead = stage.broker.take(&stage.broker.dead_queue()).await;
+        assert_eq!(dead.data, body.as_bytes());
+        assert_eq!(reason(&dead), told);
+    }
+    let runs: i64 = stage.database.value("select count(*) from teamleader2db.sync_run").await;
+    assert_eq!(runs, 0);
+    stage.complete(json!({ "resources": ["users"] })).await;
+}
+
+#[tokio::test]
+async fn a_used_id_with_other_parameters_is_a_conflict() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    let first = stage.complete(json!({ "resources": ["users"] })).await;
+    let id: Uuid = first.subject().parse().unwrap();
+    let asked = stage.simulator.counters();
+
+    stage.request_again(id, json!({ "resources": ["contacts"] }), BasicProperties::default()).await;
+    let dead = stage.broker.take(&stage.broker.dead_queue()).await;
+    assert!(reason(&dead).contains("other parameters"), "{}", reason(&dead));
+    until("the conflict is told", async || (stage.final_events(id).len() == 2).then_some(())).await;
+    let refused = stage.final_events(id).pop().unwrap();
+    assert_eq!(refused.kind(), "sync.failed");
+    assert_ne!(refused.id(), first.id(), "the run's own event is another");
+    assert_eq!(stage.database.run_status(id).await.as_deref(), Some("completed"), "the run is as it was");
+    assert_eq!(stage.simulator.counters(), asked, "nothing was asked of the API");
+
+    // The same parameters in another order and with repetitions are no others.
+    stage
+        .request_again(
+            id,
+            json!({ "resources": ["users", "users"], "mode": "incremental" }),
+            BasicProperties::default(),
+        )
+        .await;
+    until("the run's event has come again", async || (stage.final_events(id).len() == 3).then_some(())).await;
+    assert_eq!(stage.final_events(id).last().map(Event::id), Some(first.id()));
+}

@@ -1,0 +1,259 @@
+//! The broker as an orchestrator uses it: requests go in, events come out. Each test has exchanges and queues of its own.
+
+use std::sync::{Arc, Mutex};
+
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::from_make;
+use super::waiting::{DEADLINE, until};
+
+/// The delay queues, in seconds.
+const DELAYS: [u32; 5] = [10, 60, 300, 900, 3600];
+
+/// The account that the tests' workers serve.
+pub const ACCOUNT: &str = "acme";
+
+/// A connection to the broker, and the names of one test.
+pub struct Broker {
+    /// Its URL, for the worker.
+    pub url: String,
+    /// What all names of exchanges and queues begin with.
+    pub prefix: String,
+    connection: Connection,
+    events: Inbox,
+}
+
+/// An event as it came.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The key that it was published with; a reply's is the queue's name.
+    pub routing_key: String,
+    /// The properties of the message.
+    pub properties: BasicProperties,
+    /// The CloudEvent.
+    pub body: Value,
+}
+
+/// What has come to a queue, oldest first.
+#[derive(Clone, Default)]
+pub struct Inbox(Arc<Mutex<Vec<Event>>>);
+
+impl Broker {
+    /// Connects, and binds a queue to the events exchange: no event is missed.
+    pub async fn connect() -> Self {
+        let url = from_make("AMQP_URL");
+        let prefix = format!("t-{}", Uuid::new_v4().simple());
+        let connection = connect(&url).await;
+        let channel = connection.create_channel().await.unwrap();
+        let exchange = format!("{prefix}.events");
+        let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        channel
+            .exchange_declare(exchange.as_str().into(), ExchangeKind::Topic, options, FieldTable::default())
+            .await
+            .unwrap();
+        let events = Inbox::default();
+        let queue = consume(&channel, &events).await;
+        let (queue, exchange) = (queue.as_str().into(), exchange.as_str().into());
+        channel
+            .queue_bind(queue, exchange, "#".into(), QueueBindOptions::default(), FieldTable::default())
+            .await
+            .unwrap();
+        Self { url, prefix, connection, events }
+    }
+
+    /// All events of the exchange.
+    pub fn events(&self) -> Vec<Event> {
+        self.events.all()
+    }
+
+    /// The user that the URL names.
+    pub fn user(&self) -> String {
+        let uri: lapin::uri::AMQPUri = self.url.parse().unwrap();
+        uri.authority.userinfo.username
+    }
+
+    /// Host and port of the URL.
+    pub fn authority(&self) -> String {
+        let rest = self.url.split_once("://").expect("a URL").1.split('/').next().unwrap();
+        let address = rest.rsplit_once('@').map_or(rest, |(_, address)| address);
+        assert!(address.contains(':'), "the URL names the port: {address}");
+        address.to_owned()
+    }
+
+    /// The queue of requests.
+    pub fn requests_queue(&self) -> String {
+        format!("{}.requests.{ACCOUNT}", self.prefix)
+    }
+
+    /// The queue in which a request waits so many seconds.
+    pub fn delay_queue(&self, seconds: u32) -> String {
+        format!("{}.requests.{ACCOUNT}.delay.{seconds}s", self.prefix)
+    }
+
+    /// The queue of what cannot be processed.
+    pub fn dead_queue(&self) -> String {
+        format!("{}.dead", self.prefix)
+    }
+
+    /// A queue of the test's own for replies: its name, and what comes to it.
+    pub async fn reply_queue(&self) -> (String, Inbox) {
+        let inbox = Inbox::default();
+        let channel = self.connection.create_channel().await.unwrap();
+        let queue = consume(&channel, &inbox).await;
+        (queue, inbox)
+    }
+
+    /// Publishes a request, as soon as a worker has made the exchange and the queue, and waits for the broker's confirmation.
+    pub async fn publish(&self, body: &[u8], properties: BasicProperties) {
+        let exchange = format!("{}.requests", self.prefix);
+        until("the queue of requests takes a message", async || {
+            // The broker closes the channel when the exchange is missing.
+            let channel = self.connection.create_channel().await.unwrap();
+            channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+            let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+            let (exchange, key, properties) = (exchange.as_str().into(), ACCOUNT.into(), properties.clone());
+            let confirmation = channel.basic_publish(exchange, key, options, body, properties).await.ok()?.await;
+            let taken = matches!(confirmation, Ok(Confirmation::Ack(None)));
+            // Closed already where the exchange was missing.
+            let _ = channel.close(200, "done".into()).await;
+            taken.then_some(())
+        })
+        .await;
+    }
+
+    /// How many messages of a queue are ready: not in the hands of a consumer. `None` when there is no such queue.
+    pub async fn ready(&self, queue: &str) -> Option<u32> {
+        let channel = self.connection.create_channel().await.unwrap();
+        let options = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
+        let counted = channel.queue_declare(queue.into(), options, FieldTable::default()).await.ok()?.message_count();
+        channel.close(200, "done".into()).await.unwrap();
+        Some(counted)
+    }
+
+    /// Waits until so many messages of a queue are ready.
+    pub async fn await_ready(&self, queue: &str, count: u32) {
+        until(&format!("{count} messages are ready in {queue}"), async || {
+            (self.ready(queue).await == Some(count)).then_some(())
+        })
+        .await;
+    }
+
+    /// Takes the next message of a queue away, once there is one.
+    pub async fn take(&self, queue: &str) -> Delivery {
+        let channel = self.connection.create_channel().await.unwrap();
+        // A queue with a single active consumer cannot be asked for one message, only consumed.
+        channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
+        let options = BasicConsumeOptions::default();
+        let mut stream = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await.unwrap();
+        let next = tokio::time::timeout(DEADLINE, stream.next()).await;
+        let delivery = next.unwrap_or_else(|_| panic!("no message came to {queue}")).unwrap().unwrap();
+        assert!(delivery.acker.ack(BasicAckOptions::default()).await.unwrap());
+        channel.close(200, "done".into()).await.unwrap();
+        delivery
+    }
+
+    /// Puts a message back that was taken, as it was.
+    pub async fn put_back(&self, message: &Delivery) {
+        self.publish(&message.data, message.properties.clone()).await;
+    }
+
+    /// Deletes all that a worker has declared. On a connection of its own, for `Drop`.
+    pub async fn sweep(prefix: &str) {
+        let connection = connect(&from_make("AMQP_URL")).await;
+        let Ok(channel) = connection.create_channel().await else { return };
+        let requests = format!("{prefix}.requests.{ACCOUNT}");
+        let mut queues = vec![
+            requests.clone(),
+            format!("{requests}.undelivered"),
+            format!("{prefix}.tokens.{ACCOUNT}"),
+            format!("{prefix}.dead"),
+        ];
+        queues.extend(DELAYS.iter().map(|seconds| format!("{requests}.delay.{seconds}s")));
+        // Deleting what is not there is no error to RabbitMQ.
+        for queue in queues {
+            let _ = channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await;
+        }
+        for exchange in ["requests", "events", "dead"] {
+            let name = format!("{prefix}.{exchange}");
+            let _ = channel.exchange_delete(name.as_str().into(), ExchangeDeleteOptions::default()).await;
+        }
+        let _ = connection.close(200, "done".into()).await;
+    }
+}
+
+impl Inbox {
+    /// All that has come.
+    pub fn all(&self) -> Vec<Event> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// Waits for the first that fits.
+    pub async fn first(&self, what: &str, fits: impl Fn(&Event) -> bool) -> Event {
+        until(what, async || self.all().into_iter().find(|event| fits(event))).await
+    }
+}
+
+impl Event {
+    /// The CloudEvents type without the program's name: `sync.completed`.
+    pub fn kind(&self) -> &str {
+        self.body["type"].as_str().and_then(|kind| kind.strip_prefix("teamleader2db.")).expect("a type of ours")
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        self.body["id"].as_str().expect("an id")
+    }
+
+    /// What it is about: a request's id, or the account.
+    pub fn subject(&self) -> &str {
+        self.body["subject"].as_str().expect("a subject")
+    }
+
+    /// Whether it is the last event of a request.
+    pub fn is_final(&self) -> bool {
+        matches!(self.kind(), "sync.completed" | "sync.partial" | "sync.failed")
+    }
+
+    /// What is told of a resource.
+    pub fn resource(&self, name: &str) -> &Value {
+        let told = &self.body["data"]["resources"][name];
+        assert!(told.is_object(), "the event tells nothing of {name}: {}", self.body);
+        told
+    }
+
+    /// A count of a resource.
+    pub fn count(&self, resource: &str, what: &str) -> i64 {
+        self.resource(resource)[what].as_i64().unwrap_or_else(|| panic!("no {what} of {resource}: {}", self.body))
+    }
+}
+
+async fn connect(url: &str) -> Connection {
+    Connection::connect(url, ConnectionProperties::default()).await.expect("RabbitMQ, as `make test` starts it")
+}
+
+/// Makes a queue that goes with the connection, and keeps what comes to it.
+async fn consume(channel: &Channel, inbox: &Inbox) -> String {
+    let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
+    let queue = channel.queue_declare("".into(), options, FieldTable::default()).await.unwrap();
+    let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
+    let mut stream =
+        channel.basic_consume(queue.name().clone(), "".into(), options, FieldTable::default()).await.unwrap();
+    let inbox = inbox.clone();
+    tokio::spawn(async move {
+        while let Some(Ok(delivery)) = stream.next().await {
+            let body = serde_json::from_slice(&delivery.data).expect("an event is JSON");
+            let routing_key = delivery.routing_key.to_string();
+            inbox.0.lock().unwrap().push(Event { routing_key, properties: delivery.properties, body });
+        }
+    });
+    queue.name().to_string()
+}

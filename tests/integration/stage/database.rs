@@ -1,0 +1,244 @@
+//! A database of the test's own, and looks into it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Postgres, Row};
+use teamleader_simulator::Simulator;
+use uuid::Uuid;
+
+use super::waiting::until;
+use super::{RESOURCES, from_make};
+
+/// A database that the test made.
+pub struct Database {
+    /// Its URL, for the worker.
+    pub url: String,
+    /// Connections of the test.
+    pub pool: PgPool,
+    name: String,
+}
+
+/// A version of a row: changes whenever the row is written, whatever is written.
+pub type Version = (String, String);
+
+impl Database {
+    /// Makes an empty database on the server of `DATABASE_URL`.
+    pub async fn create() -> Self {
+        let server = from_make("DATABASE_URL");
+        let name = format!("t_{}", Uuid::new_v4().simple());
+        let (base, query) =
+            server.split_once('?').map_or((server.as_str(), String::new()), |(b, q)| (b, format!("?{q}")));
+        let url = format!("{}/{name}{query}", base.rsplit_once('/').expect("a database's name in DATABASE_URL").0);
+        let admin = PgPoolOptions::new()
+            .max_connections(1)
+            .connect(&server)
+            .await
+            .expect("PostgreSQL, as `make test` starts it");
+        // The template may be in use by another test that makes its database at this moment.
+        until("a database can be made", async || {
+            sqlx::query(AssertSqlSafe(format!("create database {name}"))).execute(&admin).await.ok()
+        })
+        .await;
+        admin.close().await;
+        let pool = PgPoolOptions::new().max_connections(3).connect_lazy(&url).unwrap();
+        Self { url, pool, name }
+    }
+
+    /// Drops it. In a runtime of its own, for `Drop`.
+    pub async fn drop(name: &str) {
+        if let Ok(admin) = PgPoolOptions::new().max_connections(1).connect(&from_make("DATABASE_URL")).await {
+            let sql = format!("drop database if exists {name} with (force)");
+            if let Err(error) = sqlx::query(AssertSqlSafe(sql)).execute(&admin).await {
+                eprintln!("the database {name} could not be dropped: {error}");
+            }
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The one value that a query gives.
+    pub async fn value<T>(&self, sql: &'static str) -> T
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+    {
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Runs a statement and gives the number of its rows.
+    pub async fn execute(&self, sql: &'static str) -> u64 {
+        sqlx::query(sql).execute(&self.pool).await.unwrap_or_else(|error| panic!("{sql}: {error}")).rows_affected()
+    }
+
+    /// The status of a run; `None` before its first claim.
+    pub async fn run_status(&self, id: Uuid) -> Option<String> {
+        let status = sqlx::query_scalar("select status from teamleader2db.sync_run where id = $1").bind(id);
+        // Before the worker has made the schema there is no such table.
+        status.fetch_optional(&self.pool).await.ok().flatten()
+    }
+
+    /// The slice of a run; 0 before its first claim.
+    pub async fn run_slice(&self, id: Uuid) -> i32 {
+        let slice = sqlx::query_scalar("select slice from teamleader2db.sync_run where id = $1").bind(id);
+        slice.fetch_optional(&self.pool).await.ok().flatten().unwrap_or(0)
+    }
+
+    /// The versions of all rows of schema `teamleader`, by resource and id.
+    pub async fn versions(&self) -> BTreeMap<(String, Uuid), Version> {
+        let sql = "select resource, id, xmin::text, ctid::text from teamleader.record";
+        let rows = sqlx::query(sql).fetch_all(&self.pool).await.unwrap();
+        rows.iter().map(|row| ((row.get(0), row.get(1)), (row.get(2), row.get(3)))).collect()
+    }
+
+    /// From now on the first statement that a trigger of this kind sees waits, in its open transaction, until the hold is released.
+    /// `event` is like `insert on schema.table`, `when` a condition on `old` and `new`.
+    pub async fn hold_before(&self, event: &str, when: &str) -> Hold {
+        let mut holder = self.pool.acquire().await.unwrap();
+        sqlx::query("select pg_advisory_lock(1)").execute(&mut *holder).await.unwrap();
+        self.trigger(event, when, "perform pg_advisory_xact_lock(1)").await;
+        Hold { holder }
+    }
+
+    /// From now on each statement that a trigger of this kind sees fails, as when the disk is full.
+    pub async fn fail_before(&self, event: &str, when: &str) {
+        self.trigger(event, when, "raise exception 'the disk of the test is full'").await;
+    }
+
+    async fn trigger(&self, event: &str, when: &str, what: &str) {
+        let sql = format!(
+            "create function public.interfere() returns trigger language plpgsql as $$ begin {what}; return new; end $$;
+             create trigger interfere before {event} for each row when ({when}) execute function public.interfere()"
+        );
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await.unwrap();
+    }
+
+    /// Whatever was told to wait or to fail does so no more.
+    pub async fn interfere_no_more(&self) {
+        sqlx::raw_sql("drop function public.interfere cascade").execute(&self.pool).await.unwrap();
+    }
+
+    /// Ends every session of the worker; what it has not committed is rolled back. Gives the number of sessions.
+    pub async fn cut_sessions(&self) -> usize {
+        let sql = "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and application_name = 'teamleader2db'";
+        sqlx::query(sql).fetch_all(&self.pool).await.unwrap().len()
+    }
+
+    /// The ids of a resource that are marked deleted.
+    pub async fn deleted(&self, resource: &str) -> BTreeSet<Uuid> {
+        let sql = "select id from teamleader.record where resource = $1 and deleted_at is not null";
+        sqlx::query_scalar(sql).bind(resource).fetch_all(&self.pool).await.unwrap().into_iter().collect()
+    }
+
+    /// How many rows of a resource there are, deleted ones too.
+    pub async fn rows(&self, resource: &str) -> i64 {
+        let sql = "select count(*) from teamleader.record where resource = $1";
+        sqlx::query_scalar(sql).bind(resource).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// Asserts that the tables hold what the account holds: each living record, equal in all that the API tells of it, and nothing
+    /// else but rows that are marked deleted.
+    pub async fn assert_equals(&self, simulator: &Simulator) {
+        for resource in RESOURCES {
+            self.assert_table_equals(simulator, resource).await;
+        }
+    }
+
+    /// The same for one resource.
+    pub async fn assert_table_equals(&self, simulator: &Simulator, resource: &str) {
+        let truth = simulator.truth(resource);
+        let ids: Vec<Uuid> = truth.iter().map(|record| record.id).collect();
+        let contents: Vec<String> = truth.iter().map(|record| storable(&record.content())).collect();
+        let sql = "select coalesce(r.id, t.id), r.content, t.content::jsonb
+             from (select id, content from teamleader.record where resource = $1 and deleted_at is null) r
+             full join unnest($2::uuid[], $3::text[]) as t (id, content) on t.id = r.id
+             where r.content is distinct from t.content::jsonb";
+        let rows = sqlx::query(sql).bind(resource).bind(&ids).bind(&contents).fetch_all(&self.pool).await.unwrap();
+        if let Some(first) = rows.first() {
+            let (id, row, truth): (Uuid, Option<Value>, Option<Value>) = (first.get(0), first.get(1), first.get(2));
+            let shown = |content: Option<Value>| content.map_or("nothing".to_owned(), |content| content.to_string());
+            panic!(
+                "{} of {} {resource} differ from the account; {id}: the row holds {}, the account {}",
+                rows.len(),
+                ids.len(),
+                shown(row),
+                shown(truth)
+            );
+        }
+    }
+}
+
+/// A statement that waits.
+pub struct Hold {
+    holder: PoolConnection<Postgres>,
+}
+
+impl Hold {
+    /// Waits until a statement waits.
+    pub async fn reached(&mut self) {
+        until("the worker is held", async || self.holds().await.then_some(())).await;
+    }
+
+    /// Rolls back what waits. The next one waits again.
+    pub async fn roll_back(&mut self, database: &Database) {
+        database.cut_sessions().await;
+        until("nothing is held", async || (!self.holds().await).then_some(())).await;
+    }
+
+    /// Rolls back what waits, and holds nothing any more.
+    pub async fn forget(mut self, database: &Database) {
+        self.roll_back(database).await;
+        sqlx::query("select pg_advisory_unlock(1)").execute(&mut *self.holder).await.unwrap();
+        database.interfere_no_more().await;
+    }
+
+    async fn holds(&mut self) -> bool {
+        let sql = "select exists (
+             select from pg_locks l join pg_database d on d.oid = l.database
+             where d.datname = current_database() and l.locktype = 'advisory' and not l.granted)";
+        sqlx::query_scalar(sql).fetch_one(&mut *self.holder).await.unwrap()
+    }
+}
+
+/// The JSON text as jsonb can hold it: `\u0000` and halves of surrogate pairs become U+FFFD.
+pub fn storable(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let taken = match unit(rest) {
+            None => 2,
+            Some(high @ 0xd800..=0xdbff) if matches!(unit(&rest[6..]), Some(0xdc00..=0xdfff)) => {
+                debug_assert!(high >= 0xd800);
+                12
+            }
+            Some(0 | 0xd800..=0xdfff) => {
+                out.push('\u{fffd}');
+                rest = &rest[6..];
+                continue;
+            }
+            Some(_) => 6,
+        };
+        out.push_str(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    out + rest
+}
+
+/// The code unit of the `\uXXXX` that the text begins with.
+fn unit(text: &str) -> Option<u16> {
+    u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()
+}
+
+#[test]
+fn the_truth_is_made_storable_as_the_worker_must_make_it() {
+    assert_eq!(storable(r#"{"a":"x\u0000y"}"#), "{\"a\":\"x\u{fffd}y\"}");
+    assert_eq!(storable(r#""\ud83d""#), "\"\u{fffd}\"");
+    assert_eq!(storable(r#""\ud83d\ude00 \\u0000 \n""#), r#""\ud83d\ude00 \\u0000 \n""#);
+}

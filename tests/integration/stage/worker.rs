@@ -1,0 +1,147 @@
+//! The program under test, as processes of its own.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use super::waiting::until;
+
+/// What a process of the program keeps of the test's environment; all else would come from the developer's machine.
+const KEPT: [&str; 3] = ["PATH", "HOME", "LLVM_PROFILE_FILE"];
+
+/// How much of a log is shown when a test fails.
+const SHOWN: usize = 12_000;
+
+/// The program's settings, as environment variables.
+pub type Settings = BTreeMap<&'static str, String>;
+
+/// A running worker. Killed when it goes out of scope.
+pub struct Worker {
+    child: Child,
+    log: PathBuf,
+    /// Where its HTTP server is.
+    pub url: String,
+    http: reqwest::Client,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code.
+    pub code: i32,
+    /// What it wrote to standard output.
+    pub out: String,
+    /// What it wrote to standard error: logs and complaints.
+    pub err: String,
+}
+
+fn program(settings: &Settings) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_teamleader2db"));
+    command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.envs(settings).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command of the program to its end.
+pub async fn run(settings: &Settings, arguments: &[&str]) -> Ended {
+    let mut command = program(settings);
+    command.args(arguments);
+    // The simulator lives in this runtime: it must not be blocked.
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program writes UTF-8");
+    Ended { code: output.status.code().expect("an exit code"), out: text(output.stdout), err: text(output.stderr) }
+}
+
+impl Worker {
+    /// Starts a worker, and waits until its HTTP server answers.
+    pub async fn start(settings: &Settings, log: PathBuf) -> Self {
+        let mut worker = Self::spawn(settings, log);
+        let live = format!("{}/health/live", worker.url);
+        let http = worker.http.clone();
+        until("the worker answers", async || {
+            assert!(worker.ended().is_none(), "the worker ended at once");
+            http.get(&live).send().await.ok()?.status().is_success().then_some(())
+        })
+        .await;
+        worker
+    }
+
+    /// Starts a worker that may as well refuse to start.
+    pub fn spawn(settings: &Settings, log: PathBuf) -> Self {
+        let file = File::create(&log).unwrap();
+        let mut command = program(settings);
+        command.arg("worker").stdout(file.try_clone().unwrap()).stderr(file);
+        let url = format!("http://{}", settings["HTTP_LISTEN"]);
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { child: command.spawn().unwrap(), log, url, http }
+    }
+
+    /// The status and the text that a GET gives. Redirects are followed, as a browser does.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let answer = self.http.get(format!("{}{path}", self.url)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// Sends any request to it.
+    pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.url))
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Kills it, as the kernel does when memory is short: no goodbye to anyone.
+    pub fn kill(&mut self) {
+        // It may have ended by itself, which the test notices by what it left behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.exit().await
+    }
+
+    /// Stops it in the middle of whatever it does, as when its machine is suspended.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status().unwrap();
+        assert!(sent.success(), "the worker was gone before SIG{name}");
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn exit(&mut self) -> ExitStatus {
+        until("the worker has ended", async || self.ended()).await
+    }
+
+    /// All that it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let start = log.char_indices().rev().take(SHOWN).last().map_or(0, |(at, _)| at);
+            eprintln!("--- the end of the worker's log, {}\n{}", self.log.display(), &log[start..]);
+        } else {
+            // Only a failure is looked into later.
+            let _ = std::fs::remove_file(&self.log);
+        }
+    }
+}
