@@ -86,6 +86,28 @@ pub async fn merge_page(
     Ok(Merged { created, updated: written - created, unchanged: count(by_id.len()) - written })
 }
 
+/// Records as the arrays that one statement takes.
+#[derive(Default)]
+struct Columns<'a> {
+    ids: Vec<Uuid>,
+    contents: Vec<&'a str>,
+    updated: Vec<Option<DateTime<Utc>>>,
+    hashes: Vec<&'a [u8]>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(records: impl Iterator<Item = &'a Record>) -> Self {
+        let mut columns = Self::default();
+        for record in records {
+            columns.ids.push(record.id);
+            columns.contents.push(&record.json);
+            columns.updated.push(record.updated_at);
+            columns.hashes.push(&record.hash);
+        }
+        columns
+    }
+}
+
 /// Writes list items over what is there; the fields that only the detail has stay. Returns the rows written.
 async fn upsert(
     tx: &mut PgConnection,
@@ -93,10 +115,7 @@ async fn upsert(
     resource: &Resource,
     records: &[&Record],
 ) -> Result<i64, StoreError> {
-    let ids: Vec<Uuid> = records.iter().map(|record| record.id).collect();
-    let contents: Vec<&str> = records.iter().map(|record| record.json.as_str()).collect();
-    let updated: Vec<Option<DateTime<Utc>>> = records.iter().map(|record| record.updated_at).collect();
-    let hashes: Vec<&[u8]> = records.iter().map(|record| &record.hash[..]).collect();
+    let columns = Columns::of(records.iter().copied());
     let written = sqlx::query!(
         "insert into teamleader.record as r
              (resource, account, id, content, source_updated_at, list_hash, first_seen_at, changed_at, listed_at)
@@ -116,10 +135,10 @@ async fn upsert(
                 or excluded.source_updated_at >= r.source_updated_at)",
         resource.name,
         account.as_str(),
-        &ids,
-        &contents as &[&str],
-        &updated as &[Option<DateTime<Utc>>],
-        &hashes as &[&[u8]],
+        &columns.ids,
+        &columns.contents as &[&str],
+        &columns.updated as &[Option<DateTime<Utc>>],
+        &columns.hashes as &[&[u8]],
     )
     .execute(tx)
     .await?
@@ -334,10 +353,7 @@ pub async fn merge_details(
     details: &[Record],
     asked_at: DateTime<Utc>,
 ) -> Result<i64, StoreError> {
-    let ids: Vec<Uuid> = details.iter().map(|record| record.id).collect();
-    let contents: Vec<&str> = details.iter().map(|record| record.json.as_str()).collect();
-    let updated: Vec<Option<DateTime<Utc>>> = details.iter().map(|record| record.updated_at).collect();
-    let hashes: Vec<&[u8]> = details.iter().map(|record| &record.hash[..]).collect();
+    let columns = Columns::of(details.iter());
     let merged = sqlx::query!(
         "update teamleader.record r set
              content = r.content || d.content,
@@ -352,10 +368,10 @@ pub async fn merge_details(
         resource.name,
         account.as_str(),
         asked_at,
-        &ids,
-        &contents as &[&str],
-        &updated as &[Option<DateTime<Utc>>],
-        &hashes as &[&[u8]],
+        &columns.ids,
+        &columns.contents as &[&str],
+        &columns.updated as &[Option<DateTime<Utc>>],
+        &columns.hashes as &[&[u8]],
     )
     .execute(tx)
     .await?

@@ -31,6 +31,9 @@ pub const ATTEMPT_LASTS: Duration = Duration::from_secs(20);
 /// An access token is refreshed this long before its end, or a tenth of its life, whichever is less.
 const AHEAD: Duration = Duration::from_secs(60);
 
+/// Before looking again after somebody else was first.
+const OVERTAKEN_PAUSE: Duration = Duration::from_millis(100);
+
 /// What the store knows of an account's tokens.
 #[derive(Clone, Debug)]
 pub struct StoredToken {
@@ -216,7 +219,8 @@ impl Auth {
                 .unwrap_or_else(|_| Err(AuthError::Unavailable("the refresh was interrupted".to_owned())))
             {
                 Ok(Some(fresh)) => return Ok(fresh.access),
-                Ok(None) => {}
+                // Somebody else was first. The pause keeps whatever makes that so again and again from becoming a hot loop.
+                Ok(None) => tokio::time::sleep(OVERTAKEN_PAUSE).await,
                 Err(AuthError::Unavailable(reason)) => match living {
                     Some(living) => {
                         warn!(reason, "The access token could not be refreshed and is used until its end");
