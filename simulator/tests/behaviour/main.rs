@@ -41,6 +41,8 @@ impl Api {
     async fn start(config: Config) -> Self {
         let simulator = Simulator::start(config, ([127, 0, 0, 1], 0).into()).await.unwrap();
         let token = simulator.grant().access_token;
+        // Built with the worker in one go, reqwest has TLS without a provider of its own. An error means that one is set already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let redirects = reqwest::redirect::Policy::none();
         let client = reqwest::Client::builder().redirect(redirects).build().unwrap();
         Self { simulator, client, token }
