@@ -137,7 +137,8 @@ impl Application {
         Ok(Self { worker, relay, http, listener, metrics, pool, account, retention: config.retention })
     }
 
-    /// Runs until SIGTERM or SIGINT, then hands back what is in hand and ends within 10 s. A second signal aborts.
+    /// Runs until SIGTERM or SIGINT, then hands back what is in hand and ends within 10 s; a refresh of the token under way is
+    /// waited for longer. A second signal aborts.
     pub async fn run_until_stopped(self) -> anyhow::Result<()> {
         let stop = CancellationToken::new();
         let parts = TaskTracker::new();
@@ -159,9 +160,10 @@ impl Application {
             ended = &mut worker => anyhow::bail!("the worker ended by itself, which is a bug: {ended:?}"),
         }
         stop.cancel();
+        let in_order_by = tokio::time::Instant::now() + DRAIN;
         let drained = async {
             // It hands back first; then a refresh, which may not be cut short, is stored or parked.
-            let handed_back = tokio::time::timeout(DRAIN, worker).await;
+            let handed_back = tokio::time::timeout_at(in_order_by, worker).await;
             client.settled().await;
             publisher.close().await;
             late.cancel();
@@ -169,8 +171,12 @@ impl Application {
                 warn!("The worker did not end within {} s; a request in hand will be delivered again", DRAIN.as_secs());
                 return;
             }
-            parts.wait().await;
-            self.pool.close().await;
+            // A caller over HTTP that takes its time is not waited for.
+            let _ = tokio::time::timeout_at(in_order_by, async {
+                parts.wait().await;
+                self.pool.close().await;
+            })
+            .await;
         };
         tokio::select! {
             ended = tokio::time::timeout(LONGEST_DRAIN, drained) => {

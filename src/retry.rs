@@ -89,7 +89,7 @@ pub const STORE_TOKEN: Policy = Policy {
 /// The delay queues, in seconds, one for each further wait of a run: the API stays down, the run waits longer.
 pub const DELAY_STEPS: [u32; 5] = [10, 60, 300, 900, 3600];
 
-/// How often in a row a run waits in a delay queue before it gives up: about 10 hours with [`DELAY_STEPS`].
+/// How often in a row a run waits in a delay queue before it gives up: about 9 hours with [`DELAY_STEPS`].
 pub const MAX_WAITS: i32 = 13;
 
 /// The delay in seconds for the given number of earlier waits in a row.
