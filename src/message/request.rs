@@ -11,6 +11,9 @@ use crate::ids::RunId;
 /// Requests over this many bytes are refused.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
+/// No more of the parser's words goes into a reason, in characters: the sender's may be in them, and a reason becomes a header.
+const MAX_COMPLAINT: usize = 200;
+
 /// How much a run reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -98,8 +101,9 @@ impl Request {
             let id = serde_json::from_slice::<Value>(body)
                 .ok()
                 .and_then(|value| value.get("request_id")?.as_str()?.parse().ok().map(RunId));
+            let complaint = shortened(error.to_string());
             let reason = format!(
-                "the request is not valid: {error}. It is a JSON object with the optional keys request_id, resources, mode \
+                "the request is not valid: {complaint}. It is a JSON object with the optional keys request_id, resources, mode \
                  (incremental or full), refetch, allow_deletions; {{}} asks for an incremental sync of everything"
             );
             refuse(reason, id.or(from_property))
@@ -126,6 +130,14 @@ pub fn from_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, serde_js
         Some(b'{') | None => serde_json::from_slice(json),
         Some(_) => Err(serde::de::Error::custom("not a JSON object")),
     }
+}
+
+fn shortened(mut complaint: String) -> String {
+    if let Some((end, _)) = complaint.char_indices().nth(MAX_COMPLAINT) {
+        complaint.truncate(end);
+        complaint.push('…');
+    }
+    complaint
 }
 
 /// Known names, each once, in the catalog's order.
@@ -186,6 +198,7 @@ mod tests {
         assert!(reason(r#"{"resources":[]}"#).contains("leave the key out"));
         assert!(reason(r#"{"mode":"all"}"#).contains("incremental"));
         assert!(reason("not json").contains("JSON object"));
+        assert!(reason(&format!("{{\"{}\":1}}", "ü".repeat(20_000))).len() < 1000, "the sender's words are cut short");
         assert!(reason(&format!("{{\"mode\":\"{}\"}}", "x".repeat(MAX_REQUEST_BYTES))).contains("at most"));
     }
 

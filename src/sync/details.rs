@@ -18,6 +18,9 @@ use crate::telemetry;
 /// Rows a batch: what is fetched between two checkpoints.
 const BATCH: i64 = 100;
 
+/// A batch ends early once its records have so many bytes: what is kept in memory between two checkpoints.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
 /// Details that are only fetched for their age, a run.
 const MAX_AGED: i64 = 2_000;
 
@@ -39,6 +42,7 @@ struct Position {
 #[derive(Default)]
 struct Fetched {
     records: Vec<Record>,
+    bytes: usize,
     replaced: i64,
     last: Option<Place>,
     handled: i64,
@@ -120,7 +124,8 @@ async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place], failures_in_a_r
     let mut asked = FuturesOrdered::new();
     let mut fetched = Fetched { failures_in_a_row, ..Fetched::default() };
     loop {
-        while asked.len() < slice.settings.concurrency && (fetched.last.is_none() || !slice.is_over()) {
+        let may_begin = fetched.last.is_none() || fetched.bytes < BATCH_BYTES && !slice.is_over();
+        while may_begin && asked.len() < slice.settings.concurrency {
             let Some(place) = waiting.next() else { break };
             asked.push_back(ask(place));
         }
@@ -129,6 +134,7 @@ async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place], failures_in_a_r
         };
         match answer {
             Ok((record, replaced)) if record.id == place.id => {
+                fetched.bytes += record.json.len();
                 fetched.records.push(record);
                 fetched.replaced += replaced;
                 fetched.failures_in_a_row = 0;

@@ -8,6 +8,10 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
+/// Records nested deeper than this are refused: the documented ones have six levels, and PostgreSQL has a limit of its own, which
+/// would end the transaction.
+const MAX_NESTING: usize = 128;
+
 /// One record as the API told it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
@@ -108,6 +112,9 @@ pub fn hash(text: &str) -> [u8; 16] {
 }
 
 fn parse_record(json: &str) -> Result<Record, String> {
+    if is_too_deep(json) {
+        return Err(format!("a record is nested deeper than {MAX_NESTING} levels"));
+    }
     let head: Head<'_> = serde_json::from_str(json).map_err(|error| format!("a record: {}", describe(&error)))?;
     let updated_at = match head.updated_at.as_deref() {
         None => None,
@@ -120,6 +127,27 @@ fn parse_record(json: &str) -> Result<Record, String> {
         json: json.to_owned(),
         hash: hash(json),
     })
+}
+
+/// Whether objects and arrays nest deeper than [`MAX_NESTING`]. Means nothing where the text is no JSON.
+fn is_too_deep(json: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > MAX_NESTING {
+                    return true;
+                }
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Reads the API's times: RFC 3339, and the offset without a colon that its rate limit header has.
@@ -226,6 +254,19 @@ mod tests {
         for body in [r#"{"data":[{"id":"se"#, "<html>secret</html>", r#"{"data":[{"id":"secret"}]}"#, "{}", "[]"] {
             let error = parse_list(body.as_bytes()).expect_err(body);
             assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_record_may_be_nested_so_deep_and_no_deeper() {
+        let record = |levels: usize| {
+            let value = format!(r#"{}"[\\\"[["{}"#, "[".repeat(levels), "]".repeat(levels));
+            format!(r#"{{"data":[{{"id":"{}","a":{value}}},{{"id":"{}"}}]}}"#, Uuid::new_v4(), Uuid::new_v4())
+        };
+        assert_eq!(parse_list(record(MAX_NESTING - 1).as_bytes()).expect("not too deep").records.len(), 2);
+        for levels in [MAX_NESTING, 1_000_000] {
+            let error = parse_list(record(levels).as_bytes()).expect_err("too deep");
+            assert!(error.contains("nested deeper than 128"), "{error}");
         }
     }
 

@@ -23,7 +23,7 @@ use crate::retry::{self, Failure, Verdict};
 use crate::telemetry;
 
 /// No answer's body is read beyond this: a page of 100 records is some hundred KB.
-const MAX_BODY: usize = 64 * 1024 * 1024;
+const MAX_BODY: usize = 32 * 1024 * 1024;
 
 /// Connecting takes at most this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
