@@ -37,8 +37,8 @@ test: install ## run all tests, with a private PostgreSQL and RabbitMQ
 # The binaries first: tests start them as processes of their own, and cargo builds a test only those of its own package.
 .PHONY: in-servers-test
 in-servers-test:
-	cargo build --workspace --locked
-	cargo test --workspace --locked $(ARGS)
+	cargo build --workspace --locked --features fault-points
+	cargo test --workspace --locked --features fault-points $(ARGS)
 
 check: install format-check lint prepare-check docs ## formatting, clippy, .sqlx and the documentation, as the CI does
 
@@ -49,7 +49,7 @@ format-check:
 	cargo fmt --all --check
 
 lint: ## clippy, warnings being errors; shellcheck, if it is there
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck dev/* .ci/run; fi
 
 prepare: install ## write .sqlx anew, after a query or a migration has changed
@@ -63,7 +63,7 @@ docs: ## build the documentation, warnings being errors
 
 coverage: install ## run the tests, print what they cover, and write target/coverage/tarpaulin-report.html
 	@[[ -x $(TOOLS)/bin/cargo-tarpaulin ]] || cargo install --locked --root $(TOOLS) cargo-tarpaulin@$(TARPAULIN)
-	dev/servers run env PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo tarpaulin --workspace --locked --engine llvm --follow-exec --timeout 900 \
+	dev/servers run env PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo tarpaulin --workspace --locked --features fault-points --engine llvm --follow-exec --timeout 900 \
 		--target-dir target/coverage/build --output-dir target/coverage --out Stdout --out Html $(ARGS)
 
 bench: install ## run the benchmarks

@@ -3,6 +3,7 @@
 use secrecy::SecretString;
 use tracing::info;
 
+use crate::fault::{self, Point};
 use crate::store::authorization::Accepted;
 use crate::store::pool::StoreError;
 use crate::store::tokens::Tokens;
@@ -65,9 +66,11 @@ async fn trade(tokens: &Tokens, oauth: &OAuth, code: &SecretString, state: &str)
             return Err(Rejected::Unclear(reason));
         }
     };
+    fault::reached(Point::CodeTraded);
     let by = oauth.who_authorized(&pair.access).await.map_err(Rejected::Unclear)?;
     match tokens.authorize(&pair, &by).await? {
         Accepted::Stored => {
+            fault::reached(Point::AuthorizationCommitted);
             info!(by = by.name, teamleader_account = %by.account, "The account is authorized");
             Ok(())
         }

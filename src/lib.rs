@@ -10,6 +10,7 @@ mod catalog;
 pub mod cli;
 mod config;
 mod doctor;
+pub mod fault;
 mod follow;
 mod http;
 mod ids;

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use crate::amqp::link::AmqpError;
 use crate::amqp::publisher::{Publisher, Reach};
 use crate::amqp::topology::Names;
+use crate::fault::{self, Point};
 use crate::message::{EVENT_CONTENT_TYPE, Event, RunReport};
 use crate::store::outbox::{self, Pending};
 use crate::store::pool::StoreError;
@@ -63,8 +64,11 @@ impl Relay {
                 return Ok(());
             }
             for event in &pending {
+                fault::reached(Point::EventWanted);
                 self.send(event).await?;
+                fault::reached(Point::EventConfirmed);
                 outbox::sent(&self.pool, event.id).await?;
+                fault::reached(Point::EventMarked);
             }
         }
     }

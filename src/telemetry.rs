@@ -85,7 +85,7 @@ pub fn start_metrics() -> Option<PrometheusHandle> {
     for outcome in ["refreshed", "refused", "client_rejected", "not_sent", "unknown"] {
         counter!(TOKEN_REFRESHES, "outcome" => outcome).increment(0);
     }
-    for reason in ["bad_request", "conflict", "given_up", "undelivered"] {
+    for reason in ["bad_request", "conflict", "crowded", "given_up", "undelivered"] {
         counter!(DEAD_LETTERS, "reason" => reason).increment(0);
     }
     counter!(UNROUTED).increment(0);

@@ -18,6 +18,7 @@ use crate::amqp::consumer::{Consumer, Mailbox, Message};
 use crate::amqp::link::AmqpError;
 use crate::amqp::publisher::{Publisher, Reach};
 use crate::amqp::topology::{Declare, Names};
+use crate::fault::{self, Point};
 use crate::ids::{Epoch, RunId};
 use crate::message::{self, Request};
 use crate::relay::{Relay, RelayError};
@@ -139,7 +140,9 @@ impl Worker {
             let settlement = self.handle(&mut consumer, &message, stop).await;
             match settlement {
                 Settlement::Ack => {
+                    fault::reached(Point::AckWanted);
                     message.ack().await?;
+                    fault::reached(Point::Acked);
                     // Only now: an error that each delivery meets again must not become a hot loop of deliveries.
                     delays.reset();
                 }
@@ -199,6 +202,7 @@ impl Worker {
             Ok(epoch) => epoch,
             Err(error) => return Settlement::Leave(error.into()),
         };
+        fault::reached(Point::LeaseTaken);
         match self.claim(message, id, &request, epoch).await {
             Ok(Claim::Fresh(run)) => {
                 info!(run = %id, mode = request.parameters.mode.as_str(), resources = run.steps.len(), "Began a run");
@@ -221,6 +225,13 @@ impl Worker {
                     "the request id {id} was used before, with other parameters: use a new id for a new request"
                 );
                 self.refuse(message, Some(id), &reason, "conflict").await.into()
+            }
+            Ok(Claim::Crowded) => {
+                let reason = format!(
+                    "{} others wait for the request {id} already: use a new id, or listen to the events exchange",
+                    journal::MAX_REPLIES
+                );
+                self.refuse(message, Some(id), &reason, "crowded").await.into()
             }
             Ok(Claim::GivenUp) => self.bury_given_up(message, id).await.into(),
             Err(error) => Settlement::Leave(error.into()),
@@ -309,8 +320,11 @@ impl Worker {
         next: &HandBack,
     ) -> Result<(), SessionError> {
         let properties = message.copy_properties(next.slice);
+        fault::reached(Point::CopyWanted);
         self.publisher.publish(exchange, key, message.body(), properties, Reach::AQueue).await?;
+        fault::reached(Point::CopyConfirmed);
         journal::hand_back(&self.pool, self.names.account(), epoch, next).await?;
+        fault::reached(Point::HandBackCommitted);
         info!(run = %next.run, slice = next.slice, "Handed the request back to the queue");
         Ok(())
     }
@@ -319,7 +333,9 @@ impl Worker {
     async fn stamp(&self, message: &Message) -> Result<(), SessionError> {
         let properties = message.stamped_properties(&Uuid::new_v4().to_string());
         let (exchange, key) = (self.names.requests_exchange(), self.names.account().as_str());
+        fault::reached(Point::StampWanted);
         self.publisher.publish(&exchange, key, message.body(), properties, Reach::AQueue).await?;
+        fault::reached(Point::StampConfirmed);
         Ok(())
     }
 
@@ -389,9 +405,11 @@ impl Worker {
 
     async fn bury(&self, message: &Message, reason: &str, label: &'static str) -> Result<(), SessionError> {
         let properties = message.dead_properties(reason);
+        fault::reached(Point::DeadLetterWanted);
         self.publisher
             .publish(&self.names.dead(), self.names.account().as_str(), message.body(), properties, Reach::AQueue)
             .await?;
+        fault::reached(Point::DeadLetterConfirmed);
         telemetry::dead_lettered(label);
         Ok(())
     }

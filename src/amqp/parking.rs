@@ -6,6 +6,7 @@ use lapin::options::{BasicAckOptions, BasicGetOptions};
 
 use super::link::{self, AmqpError, REPLY_TIMEOUT};
 use super::publisher::{Publisher, Reach};
+use crate::fault::{self, Point};
 use crate::store::tokens::{Parking, StoredOutcome};
 
 /// The queue of one account's parked pairs. What is in it is sealed: the broker sees no token.
@@ -28,6 +29,7 @@ impl TokenQueue {
         while let Some(message) = link::within(REPLY_TIMEOUT, get()).await? {
             match store(message.delivery.data.clone()).await {
                 Ok(()) => {
+                    fault::reached(Point::ParkedPairStored);
                     _ = link::within(REPLY_TIMEOUT, message.delivery.acker.ack(BasicAckOptions::default())).await?
                 }
                 Err(error) => {

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use tokio::sync::Mutex;
 
 use super::link::{self, AmqpError, REPLY_TIMEOUT};
+use crate::fault::{self, Point};
 
 /// Whether a message may find nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +63,12 @@ impl Publisher {
         };
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let published = async {
-            current
+            let confirm = current
                 .channel
                 .basic_publish(exchange.into(), routing_key.into(), options, body, properties.with_delivery_mode(2))
-                .await?
-                .await
+                .await?;
+            fault::reached(Point::MessagePublished);
+            confirm.await
         };
         let confirmation = link::within(REPLY_TIMEOUT, published).await?;
         // Only after an answer is the channel in a known state; any error above has dropped the connection.

@@ -9,11 +9,15 @@ use super::outbox::{self, Reply};
 use super::pool::StoreError;
 use super::run::{Run, Step};
 use super::{lease, report, run};
+use crate::fault::{self, Point};
 use crate::ids::{Account, Epoch, RunId};
 use crate::message::{Event, Parameters, RunReport, RunStatus};
 
 /// Claims without progress after which a run is given up: it crashes whoever works on it.
 pub const MAX_ATTEMPTS: i32 = 5;
+
+/// Reply addresses of a run: as many senders may wait for it.
+pub const MAX_REPLIES: usize = 100;
 
 /// Why a resource is failed that was not worked on to its end.
 const UNFINISHED: &str = "the run ended before it was done";
@@ -31,6 +35,8 @@ pub enum Claim {
     Superseded,
     /// The id belongs to a run with other parameters.
     Conflict,
+    /// [`MAX_REPLIES`] others wait for this run already.
+    Crowded,
     /// The run was claimed too often without progress, and is now finished as failed; its event is in the outbox.
     GivenUp,
 }
@@ -69,15 +75,26 @@ pub async fn claim(
     let request = json!(delivered.parameters);
     let Some(known) = known else {
         let run = begin_run(&mut tx, account, delivered, &request, plan).await?;
+        fault::reached(Point::ClaimWritten);
         tx.commit().await?;
+        fault::reached(Point::ClaimCommitted);
         return Ok(Claim::Fresh(run));
     };
     // Not the JSON: a later version may write more keys than the one that began the run.
     if from_json::<Parameters>(known.request)? != *delivered.parameters {
         return Ok(Claim::Conflict);
     }
+    if known.status != RunStatus::Running.as_str() {
+        let report: RunReport = from_json(known.event.unwrap_or_default())?;
+        outbox::put(&mut tx, account, &Event::of_run(&report), std::slice::from_ref(&delivered.reply)).await?;
+        tx.commit().await?;
+        return Ok(Claim::AlreadyDone);
+    }
     let mut replies: Vec<Reply> = from_json(known.replies)?;
     if !replies.contains(&delivered.reply) {
+        if replies.len() >= MAX_REPLIES {
+            return Ok(Claim::Crowded);
+        }
         replies.push(delivered.reply.clone());
         let added = json!(replies);
         sqlx::query!(
@@ -88,12 +105,6 @@ pub async fn claim(
         )
         .execute(&mut *tx)
         .await?;
-    }
-    if known.status != RunStatus::Running.as_str() {
-        let report: RunReport = from_json(known.event.unwrap_or_default())?;
-        outbox::put(&mut tx, account, &Event::of_run(&report), std::slice::from_ref(&delivered.reply)).await?;
-        tx.commit().await?;
-        return Ok(Claim::AlreadyDone);
     }
     if delivered.slice < known.slice {
         tx.commit().await?;
@@ -263,6 +274,7 @@ pub async fn hand_back(pool: &PgPool, account: &Account, epoch: Epoch, next: &Ha
     )
     .execute(&mut *tx)
     .await?;
+    fault::reached(Point::HandBackWritten);
     tx.commit().await?;
     Ok(())
 }
@@ -301,7 +313,9 @@ pub async fn finish(
     .execute(&mut *tx)
     .await?;
     let report = finish_in(&mut tx, account, run, error).await?;
+    fault::reached(Point::FinishWritten);
     tx.commit().await?;
+    fault::reached(Point::FinishCommitted);
     Ok(report)
 }
 
@@ -425,6 +439,8 @@ pub async fn refuse(
     let mut tx = pool.begin().await?;
     let event = Event::of_refusal(&RunReport::refused(account, id, reason), seed);
     outbox::put(&mut tx, account, &event, &[reply]).await?;
+    fault::reached(Point::RefusalWritten);
     tx.commit().await?;
+    fault::reached(Point::RefusalCommitted);
     Ok(())
 }

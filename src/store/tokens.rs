@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::cipher::{Cipher, CipherError};
 use super::pool::StoreError;
 use super::{lease, outbox};
+use crate::fault::{self, Point};
 use crate::ids::{Account, Epoch, Generation};
 use crate::message::Event;
 use crate::teamleader::auth::{Intent, LivingToken, StoredToken, TokenState, TokenStore, TokenStoreError};
@@ -174,8 +175,25 @@ impl TokenStore for Tokens {
         };
         // Opened before the commit: a wrong key must leave no intent behind.
         let refresh = self.open(&sealed, "refresh", generation).map_err(StoreError::from)?;
+        fault::reached(Point::IntentWritten);
         tx.commit().await.map_err(StoreError::from)?;
         Ok(Intent::Written(refresh))
+    }
+
+    async fn may_send(&self, attempt: Uuid, within: Duration) -> Result<bool, TokenStoreError> {
+        let may = sqlx::query_scalar!(
+            r#"select exists (
+                 select from teamleader2db.oauth_token
+                 where account = $1 and state = 'refreshing' and attempt_id = $2
+                   and attempt_deadline > clock_timestamp() + make_interval(secs => $3)) as "may!""#,
+            self.account.as_str(),
+            attempt,
+            within.as_secs_f64(),
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::from)?;
+        Ok(may)
     }
 
     async fn withdraw(&self, attempt: Uuid) -> Result<(), TokenStoreError> {
@@ -259,7 +277,9 @@ impl TokenStore for Tokens {
             let event = Event::authorization_required(&self.account, generation.0, reason);
             outbox::put(&mut tx, &self.account, &event, &[]).await?;
         }
+        fault::reached(Point::TokenRefusedWritten);
         tx.commit().await.map_err(StoreError::from)?;
+        fault::reached(Point::TokenRefusedCommitted);
         Ok(moved == 1)
     }
 }

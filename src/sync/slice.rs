@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Resource;
+use crate::fault::{self, Point};
 use crate::ids::{Account, Epoch};
 use crate::retry::{Failure, Verdict};
 use crate::store::journal;
@@ -106,7 +107,9 @@ impl Slice<'_> {
     ) -> Result<(), StoreError> {
         let requests = self.client.take_request_count();
         journal::checkpoint(&mut tx, &self.settings.account, self.run.id, &step, requests).await?;
+        fault::reached(Point::PageWritten);
         tx.commit().await?;
+        fault::reached(Point::PageCommitted);
         self.run.api_requests += requests;
         self.run.waits = 0;
         self.run.steps[index] = step;

@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::oauth::{OAuth, TOKEN_TIMEOUT, TokenAnswer, TokenPair};
+use crate::fault::{self, Point};
 use crate::ids::{Epoch, Generation};
 use crate::retry;
 use crate::telemetry;
@@ -30,6 +31,9 @@ pub const ATTEMPT_LASTS: Duration = Duration::from_secs(20);
 
 /// An access token is refreshed this long before its end, or a tenth of its life, whichever is less.
 const AHEAD: Duration = Duration::from_secs(60);
+
+/// While another attempt is under way, how often to look whether it has brought a token.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Before looking again after somebody else was first.
 const OVERTAKEN_PAUSE: Duration = Duration::from_millis(100);
@@ -104,6 +108,9 @@ pub trait TokenStore: Send + Sync + std::fmt::Debug {
         lasts: Duration,
     ) -> Result<Intent, TokenStoreError>;
 
+    /// Whether the attempt has still this long to go, by the clock of the database, and nobody has taken it over.
+    async fn may_send(&self, attempt: Uuid, within: Duration) -> Result<bool, TokenStoreError>;
+
     /// Withdraws the intent of an attempt whose request was certainly not sent.
     async fn withdraw(&self, attempt: Uuid) -> Result<(), TokenStoreError>;
 
@@ -170,6 +177,7 @@ impl Auth {
     /// May wait for an attempt of another process to be over: [`ATTEMPT_LASTS`] at most for each. A refresh that has begun
     /// goes on when the caller is dropped.
     pub async fn access_token(&self, epoch: Epoch, rejected: Option<Generation>) -> Result<AccessToken, AuthError> {
+        let mut told_to_wait = false;
         loop {
             let mut current = Arc::clone(&self.current).lock_owned().await;
             if let Some(usable) = current.as_ref().filter(|c| c.refresh_at > Instant::now())
@@ -196,11 +204,13 @@ impl Auth {
                     }
                     if !over_in.is_zero() {
                         drop(current);
-                        info!(
-                            seconds = over_in.as_secs(),
-                            "Waiting for another attempt to refresh the token to be over"
-                        );
-                        tokio::time::sleep(over_in).await;
+                        if !std::mem::replace(&mut told_to_wait, true) {
+                            info!(
+                                seconds = over_in.as_secs(),
+                                "Waiting for another attempt to refresh the token to be over"
+                            );
+                        }
+                        tokio::time::sleep(over_in.min(LOOK_AGAIN)).await;
                         continue;
                     }
                 }
@@ -272,8 +282,11 @@ impl Attempt {
         let Intent::Written(refresh_token) = store.intend(self.epoch, self.generation, id, ATTEMPT_LASTS).await? else {
             return Ok(None);
         };
-        if begun.elapsed() + TOKEN_TIMEOUT >= ATTEMPT_LASTS {
-            // The process was paused: after the deadline another one may send the same token.
+        fault::reached(Point::IntentCommitted);
+        // A process that was paused may be too late: after the deadline another one may send the same token. The database's clock
+        // went on even where this machine's was paused, too; this machine's tells how long the database took to answer.
+        let in_time = store.may_send(id, TOKEN_TIMEOUT).await? && begun.elapsed() + TOKEN_TIMEOUT < ATTEMPT_LASTS;
+        if !in_time {
             store.withdraw(id).await?;
             return Ok(None);
         }
@@ -323,18 +336,22 @@ impl Attempt {
 
     /// Stores the pair, or parks it; a live pair is never thrown away while this process lives.
     async fn keep(&self, pair: &TokenPair) {
+        fault::reached(Point::PairReceived);
         let mut delays = retry::STORE_TOKEN.begin();
         let mut parked = false;
         loop {
             let Err(reason) = self.auth.store.store(self.generation, pair).await else {
+                fault::reached(Point::PairStored);
                 info!(generation = self.generation.0 + 1, "Refreshed the access token");
                 return;
             };
             warn!(%reason, "The new token pair could not be stored yet");
             // At once, since this process may not live to see the database again; the higher generation wins.
             if !parked {
+                fault::reached(Point::ParkingWanted);
                 match self.auth.store.park(self.generation, pair).await {
                     Ok(()) => {
+                        fault::reached(Point::PairParked);
                         parked = true;
                         warn!("The new token pair is parked on the broker until the database can be written");
                     }

@@ -2,10 +2,10 @@
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::stage::{DETAILED, Stage, until};
+use crate::stage::{DETAILED, Event, Stage, until};
 
 /// Details between two checkpoints: what a crash can cost to fetch again.
 const BATCH: u64 = 100;
@@ -206,5 +206,55 @@ async fn a_worker_that_was_frozen_while_another_took_over_writes_nothing_more() 
     assert!(frozen.terminate().await.success());
     assert_eq!(stage.database.versions().await, rows);
     assert_eq!(stage.database.value::<i64>(outbox).await, events);
+    assert_eq!(stage.final_events(id).len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_kills_whoever_works_on_it_is_given_up() {
+    let stage = Stage::small().await;
+    let mut worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    let mut hold = stage.database.hold_before("insert on teamleader2db.sync_page", "true").await;
+    let (queue, replies) = stage.broker.reply_queue().await;
+    let id = Uuid::new_v4();
+    let properties = BasicProperties::default().with_reply_to(queue.as_str().into());
+    stage.request_again(id, json!({ "mode": "full" }), properties).await;
+    for _ in 0..5 {
+        hold.reached().await;
+        worker.kill();
+        hold.roll_back(&stage.database).await;
+        worker = stage.worker().await;
+    }
+
+    let event = replies.first("the sender is told", Event::is_final).await;
+    assert_eq!((event.kind(), event.subject()), ("sync.failed", id.to_string().as_str()), "{}", event.body);
+    assert!(event.body["data"]["error"].as_str().unwrap().contains("without progress"), "{}", event.body);
+    let dead = stage.broker.take(&stage.broker.dead_queue()).await;
+    let body: Value = serde_json::from_slice(&dead.data).unwrap();
+    assert_eq!(body["request_id"], id.to_string());
+    assert_eq!(stage.database.run_status(id).await.as_deref(), Some("failed"));
+
+    hold.forget(&stage.database).await;
+    stage.complete(json!({ "mode": "full" })).await;
+    stage.assert_copy_is_equal().await;
+}
+
+#[tokio::test]
+async fn a_database_that_refuses_to_write_is_waited_for() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    stage.database.fail_before("insert on teamleader2db.sync_page", "true").await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+    // More often than a request that kills its worker is tried: each try takes an epoch.
+    until("it was tried again and again", async || {
+        let tries: i64 = stage.database.value("select epoch from teamleader2db.lease").await;
+        (tries > 7).then_some(())
+    })
+    .await;
+    stage.database.interfere_no_more().await;
+
+    stage.completed(id).await;
+    stage.assert_copy_is_equal().await;
     assert_eq!(stage.final_events(id).len(), 1);
 }

@@ -1,7 +1,8 @@
 //! The worker as its users meet it: real processes against a real PostgreSQL, a real RabbitMQ and a simulated Teamleader.
 //!
 //! Each test has a stage of its own (see [`stage`]) and asserts the final world: rows against the account's truth, events,
-//! tokens, and what was asked of the API. `make test` starts the servers and sets `DATABASE_URL` and `AMQP_URL`.
+//! tokens, and what was asked of the API. `make test` starts the servers and sets `DATABASE_URL` and `AMQP_URL`; it also switches
+//! the feature `fault-points` on, without which there are no tests of the seams.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
 
@@ -18,8 +19,11 @@ mod main_job;
 mod rate_limit;
 mod refusals;
 mod repetition;
+#[cfg(feature = "fault-points")]
 mod seams;
 mod secrets;
 mod slices;
 mod stage;
+#[cfg(feature = "fault-points")]
+mod token_seams;
 mod tokens;

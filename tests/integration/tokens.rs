@@ -111,3 +111,26 @@ async fn a_token_answer_that_is_lost_costs_one_try_and_then_a_person_is_asked() 
     assert_eq!(stage.simulator.counters().refused_refresh_reuse, 1);
     assert_eq!(stage.events_of_kind("authorization.required").len(), 1);
 }
+
+#[tokio::test]
+async fn a_token_pair_that_cannot_be_stored_is_parked_and_not_lost() {
+    let stage = Stage::of(60).await;
+    let mut worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    stage.database.fail_before("update on teamleader2db.oauth_token", "new.generation > old.generation").await;
+    stage.simulator.expire_access_tokens();
+    let id = stage.request(json!({ "mode": "full", "refetch": true })).await;
+    let parked = format!("{}.tokens.acme", stage.broker.prefix);
+    stage.broker.await_ready(&parked, 1).await;
+    stage.completed(id).await;
+    worker.kill();
+    stage.database.interfere_no_more().await;
+
+    let _next = stage.worker().await;
+    stage.complete(json!({})).await;
+    stage.broker.await_ready(&parked, 0).await;
+    let state: String = stage.database.value("select state || ' ' || generation from teamleader2db.oauth_token").await;
+    assert!(state.starts_with("authorized "), "{state}");
+    assert_eq!(stage.simulator.counters().refused_refresh_reuse, 0);
+    assert!(stage.events_of_kind("authorization.required").is_empty());
+}

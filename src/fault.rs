@@ -1,0 +1,143 @@
+//! Points at which a test lets the process die or freeze: one on each side of every commit, publish, confirm and ack.
+//!
+//! Without the cargo feature `fault-points`, which no build but the tests' has, [`reached`] is empty. With it, the variable
+//! `FAULT_POINT` names what happens, where, and at which time of getting there: `die page_committed 2`, `freeze intent_committed 1`.
+
+/// A place between two steps of the protocol, each of which leaves something behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Point {
+    /// The lease has the next epoch; nothing is claimed.
+    LeaseTaken,
+    /// The claim of a run is written, not committed.
+    ClaimWritten,
+    /// The claim is committed; no work was done.
+    ClaimCommitted,
+    /// Rows and checkpoint are written, not committed.
+    PageWritten,
+    /// Rows and checkpoint are committed.
+    PageCommitted,
+    /// A slice is over; no copy of the request is published.
+    CopyWanted,
+    /// The copy is confirmed; the run does not know of it.
+    CopyConfirmed,
+    /// The run's slice is raised in a transaction that is not committed.
+    HandBackWritten,
+    /// The run's slice is that of the copy; the delivery in hand is not acknowledged.
+    HandBackCommitted,
+    /// The end of the run and its event are written, not committed.
+    FinishWritten,
+    /// The end of the run and its event are committed; the event is not sent.
+    FinishCommitted,
+    /// An event is about to be published.
+    EventWanted,
+    /// A message of any kind is on its way to the broker; its confirm is not awaited yet.
+    MessagePublished,
+    /// An event is confirmed, and not marked as sent.
+    EventConfirmed,
+    /// An event is marked as sent.
+    EventMarked,
+    /// All is done; the delivery is not acknowledged.
+    AckWanted,
+    /// The delivery is acknowledged.
+    Acked,
+    /// The event of a refusal is written, not committed.
+    RefusalWritten,
+    /// The event of a refusal is committed.
+    RefusalCommitted,
+    /// The sender was told; the message is not among the dead letters yet.
+    DeadLetterWanted,
+    /// The message is among the dead letters, and still in the queue.
+    DeadLetterConfirmed,
+    /// A request without an id is about to be published again with one.
+    StampWanted,
+    /// The request with an id is confirmed; the one without is not acknowledged.
+    StampConfirmed,
+    /// The intent to refresh is written, not committed.
+    IntentWritten,
+    /// The intent is committed; no request was sent.
+    IntentCommitted,
+    /// The new pair has come, and is nowhere but in this process.
+    PairReceived,
+    /// The new pair is stored.
+    PairStored,
+    /// The database did not take the pair; it is about to be parked.
+    ParkingWanted,
+    /// The new pair is parked on the broker.
+    PairParked,
+    /// A parked pair is stored, and still parked.
+    ParkedPairStored,
+    /// That the refresh token was refused is written, not committed.
+    TokenRefusedWritten,
+    /// That the refresh token was refused is committed, with its event.
+    TokenRefusedCommitted,
+    /// A code was traded for a pair, which is nowhere but in this process.
+    CodeTraded,
+    /// The pair of a new authorization is stored; the browser has no answer.
+    AuthorizationCommitted,
+}
+
+/// Says that the process has come to a point. Nothing happens, unless a test wants it to.
+#[cfg(not(feature = "fault-points"))]
+#[inline(always)]
+pub fn reached(_: Point) {}
+
+#[cfg(feature = "fault-points")]
+pub use armed::{name, reached};
+
+#[cfg(feature = "fault-points")]
+mod armed {
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::Point;
+
+    /// What `FAULT_POINT` says.
+    struct Fault {
+        freezes: bool,
+        point: String,
+        at_time: u32,
+        times: AtomicU32,
+    }
+
+    static FAULT: LazyLock<Option<Fault>> = LazyLock::new(|| {
+        let text = std::env::var("FAULT_POINT").ok()?;
+        let mut words = text.split_whitespace();
+        let freezes = match words.next()? {
+            "die" => false,
+            "freeze" => true,
+            other => panic!("FAULT_POINT: {other} is neither die nor freeze"),
+        };
+        let point = words.next().expect("FAULT_POINT names a point").to_owned();
+        let at_time = words.next().map_or(1, |n| n.parse().expect("FAULT_POINT ends with a number"));
+        Some(Fault { freezes, point, at_time, times: AtomicU32::new(0) })
+    });
+
+    /// The point's name in `FAULT_POINT`: `page_committed`.
+    pub fn name(point: Point) -> String {
+        let mut name = String::new();
+        for letter in format!("{point:?}").chars() {
+            if letter.is_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.extend(letter.to_lowercase());
+        }
+        name
+    }
+
+    /// Ends the process without a goodbye, or stops it until SIGCONT, if `FAULT_POINT` says so.
+    pub fn reached(point: Point) {
+        let Some(fault) = FAULT.as_ref().filter(|fault| fault.point == name(point)) else { return };
+        if fault.times.fetch_add(1, Ordering::SeqCst) + 1 != fault.at_time {
+            return;
+        }
+        tracing::warn!(point = fault.point, freezes = fault.freezes, "A fault point is reached");
+        if fault.freezes {
+            let process = std::process::id().to_string();
+            // The signal arrives before `kill` has ended, or a moment later: until then nothing more is done here.
+            std::process::Command::new("kill").args(["-STOP", &process]).status().expect("kill is there");
+        } else {
+            std::process::abort();
+        }
+    }
+}
