@@ -1,9 +1,12 @@
 //! Details: `.info` for the rows whose detail is missing or stale, the newest changes first. The rows are the work list.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::slice::{Slice, WorkError};
@@ -20,6 +23,9 @@ const BATCH: i64 = 100;
 
 /// A batch ends early once its records have so many bytes: what is kept in memory between two checkpoints.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// A batch ends early after this long: what a crash costs to fetch again. At 200 requests a minute 100 details take half a minute.
+const BATCH_LASTS: Duration = Duration::from_secs(5);
 
 /// Details that are only fetched for their age, a run.
 const MAX_AGED: i64 = 2_000;
@@ -123,8 +129,10 @@ async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place], failures_in_a_r
     let mut waiting = places.iter().copied();
     let mut asked = FuturesOrdered::new();
     let mut fetched = Fetched { failures_in_a_row, ..Fetched::default() };
+    let begun = Instant::now();
     loop {
-        let may_begin = fetched.last.is_none() || fetched.bytes < BATCH_BYTES && !slice.is_over();
+        let is_full = fetched.bytes >= BATCH_BYTES || begun.elapsed() >= BATCH_LASTS;
+        let may_begin = fetched.last.is_none() || !is_full && !slice.is_over();
         while may_begin && asked.len() < slice.settings.concurrency {
             let Some(place) = waiting.next() else { break };
             asked.push_back(ask(place));

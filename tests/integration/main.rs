@@ -8,6 +8,7 @@
 
 mod authorization;
 mod blueprint;
+mod broker_limits;
 mod commands;
 mod crashes;
 mod deletions;

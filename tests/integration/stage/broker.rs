@@ -13,7 +13,6 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProper
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::from_make;
 use super::waiting::{DEADLINE, until};
 
 /// The delay queues, in seconds.
@@ -49,10 +48,9 @@ pub struct Inbox(Arc<Mutex<Vec<Event>>>);
 
 impl Broker {
     /// Connects, and binds a queue to the events exchange: no event is missed.
-    pub async fn connect() -> Self {
-        let url = from_make("AMQP_URL");
+    pub async fn at(url: &str) -> Self {
         let prefix = format!("t-{}", Uuid::new_v4().simple());
-        let connection = connect(&url).await;
+        let connection = connect(url).await;
         let channel = connection.create_channel().await.unwrap();
         let exchange = format!("{prefix}.events");
         let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
@@ -67,7 +65,7 @@ impl Broker {
             .queue_bind(queue, exchange, "#".into(), QueueBindOptions::default(), FieldTable::default())
             .await
             .unwrap();
-        Self { url, prefix, connection, events }
+        Self { url: url.to_owned(), prefix, connection, events }
     }
 
     /// All events of the exchange.
@@ -167,8 +165,8 @@ impl Broker {
     }
 
     /// Deletes all that a worker has declared. On a connection of its own, for `Drop`.
-    pub async fn sweep(prefix: &str) {
-        let connection = connect(&from_make("AMQP_URL")).await;
+    pub async fn sweep(url: &str, prefix: &str) {
+        let connection = connect(url).await;
         let Ok(channel) = connection.create_channel().await else { return };
         let requests = format!("{prefix}.requests.{ACCOUNT}");
         let mut queues = vec![

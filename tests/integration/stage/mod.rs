@@ -3,6 +3,7 @@
 mod broker;
 mod cable;
 mod database;
+mod own_broker;
 mod recorder;
 mod waiting;
 mod worker;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 pub use broker::{ACCOUNT, Broker, Event};
 pub use cable::Cable;
 pub use database::Database;
+pub use own_broker::OwnBroker;
 pub use recorder::Recorder;
 pub use waiting::until;
 use worker::Settings;
@@ -65,7 +67,7 @@ impl Stage {
         let config = Config { rate_limit: 1_000_000, ..config };
         let (client_id, client_secret) = (config.client_id.clone(), config.client_secret.clone());
         let simulator = Simulator::start(config, ([127, 0, 0, 1], 0).into()).await.unwrap();
-        let (database, broker) = (Database::create().await, Broker::connect().await);
+        let (database, broker) = (Database::create().await, Broker::at(&from_make("AMQP_URL")).await);
         let settings = Settings::from([
             ("DATABASE_URL", database.url.clone()),
             ("AMQP_URL", broker.url.clone()),
@@ -81,6 +83,14 @@ impl Stage {
             ("RUST_LOG", "info,teamleader2db=debug,lapin=off,sqlx=warn".to_owned()),
         ]);
         Self { simulator, database, broker, settings, workers: Mutex::new(0) }
+    }
+
+    /// Requests and events go through another broker than that of `make test`.
+    pub async fn at_broker(mut self, url: &str) -> Self {
+        self.broker = Broker::at(url).await;
+        self.settings.insert("AMQP_URL", self.broker.url.clone());
+        self.settings.insert("AMQP_PREFIX", self.broker.prefix.clone());
+        self
     }
 
     /// The account was never authorized.
@@ -228,6 +238,7 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         let (name, prefix) = (self.database.name().to_owned(), self.broker.prefix.clone());
+        let url = self.broker.url.clone();
         if std::thread::panicking() {
             eprintln!("--- the database {name} and the queues {prefix}.* are kept, to be looked into");
             return;
@@ -235,7 +246,7 @@ impl Drop for Stage {
         // The test's own runtime cannot wait any more.
         let sweeping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let sweep = async { tokio::join!(Database::drop(&name), Broker::sweep(&prefix)) };
+            let sweep = async { tokio::join!(Database::drop(&name), Broker::sweep(&url, &prefix)) };
             let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), sweep).await });
         });
         let _ = sweeping.join();
