@@ -10,6 +10,9 @@ use crate::stage::{DETAILED, Event, Stage, until};
 /// Details between two checkpoints: what a crash can cost to fetch again.
 const BATCH: u64 = 100;
 
+/// How a worker tells that it lost its connection, or gave it up.
+const INTERRUPTED: &str = "Consuming was interrupted";
+
 /// Slow enough to meddle with, both while lists are read and while details are fetched.
 async fn slow_stage() -> Stage {
     let stage = Stage::of(250).await;
@@ -181,6 +184,28 @@ async fn a_worker_that_the_broker_believes_gone_writes_nothing_more() {
     until("the first one notices", async || first.log().contains("another worker has taken over").then_some(())).await;
     assert_eq!(stage.final_events(id).len(), 1);
     assert_went_on(&stage, 1).await;
+}
+
+#[tokio::test]
+async fn a_worker_whose_host_freezes_is_followed_after_three_heartbeats() {
+    let mut stage = slow_stage().await;
+    // The URL's word instead of 10 s.
+    let url = format!("{}?heartbeat=2", stage.broker.url);
+    stage.set("AMQP_URL", &url);
+    let first = stage.worker().await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+    let second = stage.worker().await;
+    stage.await_asked("contacts.info", 20).await;
+    // Its connections stay open, and silent.
+    first.freeze();
+
+    until("the other one goes on", async || second.log().contains("Resumed a run").then_some(())).await;
+    stage.completed(id).await;
+    stage.assert_copy_is_equal().await;
+    assert_eq!(stage.final_events(id).len(), 1);
+    assert_went_on(&stage, 1).await;
+    first.thaw();
+    until("the first one notices", async || first.log().contains(INTERRUPTED).then_some(())).await;
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ mod repetition;
 #[cfg(feature = "fault-points")]
 mod seams;
 mod secrets;
+mod shutdown;
 mod slices;
 mod stage;
 #[cfg(feature = "fault-points")]

@@ -116,7 +116,8 @@ impl Worker {
         self.signal("CONT");
     }
 
-    fn signal(&self, name: &str) {
+    /// Sends a signal by its name: `TERM`.
+    pub fn signal(&self, name: &str) {
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status().unwrap();
         assert!(sent.success(), "the worker was gone before SIG{name}");
     }

@@ -1,0 +1,110 @@
+//! A worker that is told to stop: nothing in hand is lost, and a refresh under way least of all.
+
+use serde_json::json;
+use teamleader_simulator::{Fault, FaultKind};
+use uuid::Uuid;
+
+use crate::stage::{Stage, Worker, until};
+
+/// What it says when something had to be left.
+const LEFT: [&str; 2] = ["did not end within", "Not everything ended in order"];
+
+/// Asserts that it ended with 0, and by its own deadline had left nothing.
+async fn assert_ends_in_order(mut worker: Worker) {
+    let status = worker.terminate().await;
+    assert_eq!(status.code(), Some(0));
+    let log = worker.log();
+    assert!(!LEFT.iter().any(|left| log.contains(left)), "{log}");
+}
+
+/// A run whose first need, a new token, is answered only after some seconds: Teamleader has used the old one up by then.
+async fn in_the_midst_of_a_refresh(stage: &Stage) -> Uuid {
+    stage.simulator.inject(Fault::new(FaultKind::SlowBody { milliseconds: 3000 }).at("oauth2/access_token").times(1));
+    let id = stage.request(json!({ "resources": ["users"] })).await;
+    stage.await_asked("oauth2/access_token", 1).await;
+    id
+}
+
+async fn assert_no_token_is_lost(stage: &Stage, id: Uuid) {
+    stage.completed(id).await;
+    stage.database.assert_table_equals(&stage.simulator, "users").await;
+    let counters = stage.simulator.counters();
+    assert_eq!(counters.refused_refresh_reuse, 0, "{counters:?}");
+    assert!(stage.events_of_kind("authorization.required").is_empty());
+}
+
+#[tokio::test]
+async fn a_refresh_under_way_is_stored_before_the_end() {
+    let stage = Stage::small().await;
+    let worker = stage.worker().await;
+    let id = in_the_midst_of_a_refresh(&stage).await;
+    assert_ends_in_order(worker).await;
+    let state: String = stage.database.value("select state || ' ' || generation from teamleader2db.oauth_token").await;
+    assert_eq!(state, "authorized 2");
+    stage.broker.await_ready(&stage.broker.requests_queue(), 1).await;
+    assert_eq!(stage.database.run_slice(id).await, 1, "handed back");
+
+    let _next = stage.worker().await;
+    assert_no_token_is_lost(&stage, id).await;
+}
+
+#[tokio::test]
+async fn a_refresh_under_way_is_parked_where_the_database_takes_nothing() {
+    let stage = Stage::small().await;
+    let worker = stage.worker().await;
+    let id = in_the_midst_of_a_refresh(&stage).await;
+    stage.database.fail_before("update on teamleader2db.oauth_token", "new.generation > old.generation").await;
+    assert_ends_in_order(worker).await;
+    let parked = format!("{}.tokens.acme", stage.broker.prefix);
+    stage.broker.await_ready(&parked, 1).await;
+    stage.database.interfere_no_more().await;
+
+    let _next = stage.worker().await;
+    assert_no_token_is_lost(&stage, id).await;
+    stage.broker.await_ready(&parked, 0).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_is_not_waited_for() {
+    let stage = Stage::of(60).await;
+    let worker = stage.worker().await;
+    stage.simulator.inject(Fault::new(FaultKind::Hang).at("contacts.info"));
+    let id = stage.request(json!({ "mode": "full" })).await;
+    stage.await_asked("contacts.info", 1).await;
+    assert_ends_in_order(worker).await;
+    assert_eq!(stage.database.run_slice(id).await, 1, "handed back");
+    stage.simulator.clear_faults();
+
+    let _next = stage.worker().await;
+    stage.completed(id).await;
+    stage.assert_copy_is_equal().await;
+    assert_eq!(stage.final_events(id).len(), 1);
+}
+
+#[tokio::test]
+async fn a_worker_with_nothing_in_hand_ends() {
+    let stage = Stage::small().await;
+    assert_ends_in_order(stage.worker().await).await;
+    let stage = stage.unauthorized();
+    assert_ends_in_order(stage.worker().await).await;
+}
+
+#[tokio::test]
+async fn a_second_signal_aborts_and_loses_nothing() {
+    let stage = Stage::of(60).await;
+    let mut worker = stage.worker().await;
+    stage.simulator.inject(Fault::new(FaultKind::Hang).at("contacts.info"));
+    let id = stage.request(json!({ "mode": "full" })).await;
+    stage.await_asked("contacts.info", 1).await;
+    worker.signal("TERM");
+    until("the first signal is seen", async || worker.log().contains("SIGTERM").then_some(())).await;
+    let status = worker.terminate().await;
+    assert_eq!(status.code(), Some(1));
+    assert!(worker.log().contains("aborted by a second SIGTERM"), "{}", worker.log());
+    stage.simulator.clear_faults();
+
+    let _next = stage.worker().await;
+    stage.completed(id).await;
+    stage.assert_copy_is_equal().await;
+    assert_eq!(stage.final_events(id).len(), 1);
+}
