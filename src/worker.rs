@@ -23,7 +23,7 @@ use crate::ids::{Epoch, RunId};
 use crate::message::{self, Request};
 use crate::relay::{Relay, RelayError};
 use crate::retry;
-use crate::store::journal::{self, Claim, Delivered, HandBack};
+use crate::store::journal::{self, Abandoned, Claim, Delivered, HandBack};
 use crate::store::lease;
 use crate::store::outbox::Reply;
 use crate::store::pool::StoreError;
@@ -379,23 +379,33 @@ impl Worker {
     }
 
     async fn bury_all_of(&self, queue: &str) -> Result<(), SessionError> {
-        let reason = "the broker gave the request up: it was delivered too often without being acknowledged. See the worker's log, \
-                      and send it again with a new request_id";
         let letters = Mailbox::open(&self.amqp_url).await?;
         while let Some(message) = letters.take(queue).await? {
+            let reason = format!(
+                "the broker gave the request up: {}. Send it again with a new request_id",
+                match message.why_given_up() {
+                    Some("expired") => "it waited longer than its expiration, or a policy's message-ttl, allows",
+                    Some("maxlen") => "a policy limits the length of the queue",
+                    // 1000 deliveries, or an older broker that does not say.
+                    _ => "it was delivered too often without being acknowledged, see the worker's log",
+                }
+            );
             let id = Request::parse(message.body(), message.message_id()).ok().and_then(|request| request.id);
             let abandoned = match id {
                 Some(id) => {
                     let epoch = lease::take(&self.pool, self.names.account(), &self.holder).await?;
-                    journal::abandon(&self.pool, self.names.account(), epoch, id, reason).await?
+                    let delivery = (id, message.slice());
+                    journal::abandon(&self.pool, self.names.account(), epoch, delivery, &reply_of(&message), &reason)
+                        .await?
                 }
-                None => false,
+                None => Abandoned::NoRun,
             };
-            if abandoned {
-                self.relay.flush().await?;
-                self.bury(&message, reason, "undelivered").await?;
-            } else {
-                self.refuse(&message, id, reason, "undelivered").await?;
+            match abandoned {
+                Abandoned::NoRun => self.refuse(&message, id, &reason, "undelivered").await?,
+                Abandoned::Failed | Abandoned::EndedBefore | Abandoned::Superseded => {
+                    self.relay.flush().await?;
+                    self.bury(&message, &reason, "undelivered").await?;
+                }
             }
             message.ack().await?;
         }

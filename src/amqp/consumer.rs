@@ -153,6 +153,18 @@ impl Message {
         i32::try_from(number).unwrap_or(0).max(0)
     }
 
+    /// Why the broker gave the message up, in its own word: `delivery_limit`, `expired`, `maxlen`, `rejected`.
+    pub fn why_given_up(&self) -> Option<&str> {
+        let headers = self.delivery.properties.headers().as_ref()?.inner();
+        let Some(AMQPValue::FieldArray(deaths)) = headers.get("x-death") else { return None };
+        // The latest comes first.
+        let Some(AMQPValue::FieldTable(latest)) = deaths.as_slice().first() else { return None };
+        match latest.inner().get("reason") {
+            Some(AMQPValue::LongString(reason)) => std::str::from_utf8(reason.as_bytes()).ok(),
+            _ => None,
+        }
+    }
+
     /// The properties of a copy that carries the request on as delivery number `slice`.
     pub fn copy_properties(&self, slice: i32) -> BasicProperties {
         self.copy(vec![(SLICE, AMQPValue::LongInt(slice))])

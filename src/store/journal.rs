@@ -394,24 +394,47 @@ fn from_json<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, StoreErr
     serde_json::from_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-/// Finishes a run as failed that no delivery carries on any more. False when there is none, or it is finished already.
+/// What became of the run of a request that the broker gave up.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Abandoned {
+    /// No delivery carried it on any more: it is finished as failed, its event in the outbox.
+    Failed,
+    /// It was finished before; its event is in the outbox again, for this reply address too.
+    EndedBefore,
+    /// Another delivery carries it on.
+    Superseded,
+    /// There is none.
+    NoRun,
+}
+
+/// Ends the run of a request that the broker gave up, unless it goes on without it.
 pub async fn abandon(
     pool: &PgPool,
     account: &Account,
     epoch: Epoch,
-    id: RunId,
+    (id, slice): (RunId, i32),
+    reply: &Reply,
     reason: &str,
-) -> Result<bool, StoreError> {
+) -> Result<Abandoned, StoreError> {
     let mut tx = lease::begin(pool, account, epoch).await?;
     let known = sqlx::query!(
-        "select request, slice, waits, started_at, api_requests from teamleader2db.sync_run
-         where account = $1 and id = $2 and status = 'running' for update",
+        "select request, status, slice, waits, started_at, api_requests, event from teamleader2db.sync_run
+         where account = $1 and id = $2 for update",
         account.as_str(),
         id.0
     )
     .fetch_optional(&mut *tx)
     .await?;
-    let Some(known) = known else { return Ok(false) };
+    let Some(known) = known else { return Ok(Abandoned::NoRun) };
+    if known.status != RunStatus::Running.as_str() {
+        let report: RunReport = from_json(known.event.unwrap_or_default())?;
+        outbox::put(&mut tx, account, &Event::of_run(&report), std::slice::from_ref(reply)).await?;
+        tx.commit().await?;
+        return Ok(Abandoned::EndedBefore);
+    }
+    if slice < known.slice {
+        return Ok(Abandoned::Superseded);
+    }
     let mut run = Run {
         id,
         parameters: from_json(known.request)?,
@@ -423,7 +446,7 @@ pub async fn abandon(
     };
     finish_in(&mut tx, account, &mut run, Some(reason.to_owned())).await?;
     tx.commit().await?;
-    Ok(true)
+    Ok(Abandoned::Failed)
 }
 
 /// Puts the final event of a request that never became a run into the outbox. `seed` is made from the message, and the event's id

@@ -107,3 +107,53 @@ async fn a_used_id_with_other_parameters_is_a_conflict() {
     until("the run's event has come again", async || (stage.final_events(id).len() == 3).then_some(())).await;
     assert_eq!(stage.final_events(id).last().map(Event::id), Some(first.id()));
 }
+
+#[tokio::test]
+async fn what_the_broker_gives_up_is_told_and_buried_but_no_run_that_ended_is_taken_back() {
+    let stage = Stage::small().await;
+    let mut worker = stage.worker().await;
+    let done = stage.complete(json!({ "resources": ["users"] })).await;
+    worker.terminate().await;
+    // Nobody consumes: both expire in the queue.
+    let (queue, replies) = stage.broker.reply_queue().await;
+    let properties = BasicProperties::default().with_expiration("1".into()).with_reply_to(queue.as_str().into());
+    let (id, again) = (Uuid::new_v4(), done.subject().parse().unwrap());
+    stage.request_again(id, json!({ "resources": ["contacts"] }), properties.clone()).await;
+    stage.request_again(again, json!({ "resources": ["users"] }), properties).await;
+    stage.broker.await_ready(&format!("{}.undelivered", stage.broker.requests_queue()), 2).await;
+    let asked = stage.simulator.counters();
+
+    let _worker = stage.worker().await;
+    let told = replies.first("the sender is told", |event| event.subject() == id.to_string()).await;
+    assert_eq!(told.kind(), "sync.failed");
+    let why = told.body["data"]["error"].as_str().unwrap();
+    assert!(why.contains("it waited longer than its expiration"), "{why}");
+    let same = replies.first("the end is told again", |event| event.subject() == done.subject()).await;
+    assert_eq!(same.id(), done.id(), "the run that completed stays completed");
+    for _ in 0..2 {
+        assert!(reason(&stage.broker.take(&stage.broker.dead_queue()).await).contains("gave the request up"));
+    }
+    assert_eq!(stage.simulator.counters(), asked);
+    stage.broker.await_ready(&format!("{}.undelivered", stage.broker.requests_queue()), 0).await;
+}
+
+#[tokio::test]
+async fn a_request_that_a_hundred_wait_for_already_is_refused_to_the_next() {
+    let mut stage = Stage::of(100).await;
+    stage.set("SYNC_SLICE", "1s");
+    let _worker = stage.worker().await;
+    stage.slow_down("contacts.info", 300);
+    // They join between its slices.
+    let body = json!({ "resources": ["contacts"] });
+    let id = stage.request(body.clone()).await;
+    for n in 0..100 {
+        let properties = BasicProperties::default().with_correlation_id(format!("waiter {n}").into());
+        stage.request_again(id, body.clone(), properties).await;
+    }
+    let dead = stage.broker.take(&stage.broker.dead_queue()).await;
+    assert!(reason(&dead).contains("100 others wait"), "{}", reason(&dead));
+    until("the run itself goes on", async || {
+        stage.final_events(id).into_iter().find(|event| event.kind() == "sync.completed")
+    })
+    .await;
+}
