@@ -1,0 +1,166 @@
+//! What requests are promised, and which rule each promise needs.
+
+use std::collections::HashMap;
+
+use stateright::{Model, Property};
+
+use super::request::{Grip, Job, Message, OUTAGE, PAGES, Requests, State, Status, Step};
+use super::rules::{AckWhen, Fence, REQUEST_RULES, RequestRules};
+use super::{breaks, holds};
+
+const TABLES: &str = "the tables equal the truth once all is settled";
+const ONE_EVENT: &str = "every request has one final event once all is settled";
+const ACKED_LAST: &str = "what the broker has no more was told";
+const NO_FAILURE: &str = "no run fails, and nothing is dead-lettered";
+const FENCED: &str = "no write with a stale epoch";
+const FORWARD: &str = "progress never moves back";
+
+/// In every state, and the states without which the check would be of little worth.
+pub fn properties(model: &Requests) -> Vec<Property<Requests>> {
+    fn always(name: &'static str, holds: fn(&Requests, &State) -> bool) -> Property<Requests> {
+        Property::always(name, holds)
+    }
+    fn sometimes(name: &'static str, holds: fn(&Requests, &State) -> bool) -> Property<Requests> {
+        Property::sometimes(name, holds)
+    }
+    let mut properties = vec![
+        always(TABLES, |m, s| !m.settled(s) || s.runs.iter().all(|run| run.rows == (1 << PAGES) - 1)),
+        always(ONE_EVENT, |m, s| s.runs.iter().all(|run| run.events() == 1 || run.events() == 0 && !m.settled(s))),
+        always(ACKED_LAST, |_, s| {
+            (0..).zip(&s.runs).all(|(request, run)| run.events() > 0 || !s.is_settled_with_broker(request))
+        }),
+        always(NO_FAILURE, |_, s| !s.dead && s.runs.iter().all(|run| run.status != Status::Failed)),
+        always(FENCED, |_, s| !s.stale_write),
+        always(FORWARD, |_, s| !s.moved_back),
+        sometimes("all is settled after every fault", |m, s| s.faults_left == 0 && m.settled(s)),
+        sometimes("a run goes on from its checkpoint after a fault", |m, s| {
+            let resumed = |job: &Job| job.step == Step::Work && !job.begun && job.position > 0;
+            s.faults_left < m.faults && s.workers.iter().flatten().any(resumed)
+        }),
+        sometimes("an old delivery is dropped", |_, s| claims(s, |run, message| message.slice < run)),
+        sometimes("two workers work on one run", |_, s| {
+            s.workers.iter().all(|worker| worker.is_some_and(|job| job.step == Step::Work))
+        }),
+        sometimes("a worker that was overtaken wants to write", |_, s| {
+            s.workers.iter().flatten().any(|job| !job.newest && job.step == Step::CommitSlice)
+        }),
+        sometimes("a worker that lost its message acknowledges it", |_, s| {
+            s.workers.iter().flatten().any(|job| job.grip == Grip::Lost && job.step == Step::Ack)
+        }),
+        sometimes("a finished request is delivered again", |_, s| {
+            let done = |message: &Message| s.runs[usize::from(message.request)].status == Status::Completed;
+            s.queue.iter().any(done)
+        }),
+    ];
+    if model.outages > 0 {
+        properties.push(sometimes("a run waits out an outage", |_, s| {
+            s.outage == 0 && s.outages_left == 0 && s.runs.iter().any(|run| run.waits == OUTAGE)
+        }));
+    }
+    properties
+}
+
+/// Somebody claims a running run of this slice number with this delivery.
+fn claims(s: &State, fits: fn(u8, Message) -> bool) -> bool {
+    s.workers.iter().flatten().any(|job| {
+        let run = &s.runs[usize::from(job.message.request)];
+        job.step == Step::Claim && run.status == Status::Running && fits(run.slice, job.message)
+    })
+}
+
+/// One request, and one fault.
+fn small(rules: RequestRules) -> Requests {
+    Requests { rules, requests: 1, sent_twice: false, faults: 1, outages: 0 }
+}
+
+#[test]
+fn two_faults_with_one_request_sent_twice_break_no_promise() {
+    holds("one request, sent twice, two faults", Requests { sent_twice: true, faults: 2, ..small(REQUEST_RULES) });
+}
+
+#[test]
+fn a_fault_with_two_requests_breaks_no_promise() {
+    holds("two requests, one fault", Requests { requests: 2, ..small(REQUEST_RULES) });
+}
+
+#[test]
+fn two_faults_and_an_outage_break_no_promise() {
+    holds("one request, two faults, an outage", Requests { faults: 2, outages: 1, ..small(REQUEST_RULES) });
+}
+
+/// Without this, what is promised once all is settled would say nothing of workers that go on for ever.
+#[test]
+fn every_way_comes_to_an_end() {
+    fn ends(model: &Requests, state: State, ended: &mut HashMap<State, bool>) -> bool {
+        if let Some(ended) = ended.get(&state) {
+            return *ended;
+        }
+        ended.insert(state.clone(), false);
+        let all = model.next_states(&state).into_iter().all(|next| ends(model, next, ended));
+        ended.insert(state, all);
+        all
+    }
+    let model = Requests { outages: 1, ..small(REQUEST_RULES) };
+    let mut ended = HashMap::new();
+    assert!(model.init_states().into_iter().all(|state| ends(&model, state, &mut ended)));
+}
+
+#[test]
+fn without_the_slice_number_two_copies_wait_in_turns_and_wear_out_the_patience() {
+    let rules = RequestRules { slice_number: false, ..REQUEST_RULES };
+    breaks("no slice number", Requests { outages: 1, ..small(rules) }, NO_FAILURE);
+}
+
+#[test]
+fn without_the_fence_a_worker_that_was_overtaken_moves_progress_back() {
+    let rules = RequestRules { fence: Fence::Absent, ..REQUEST_RULES };
+    breaks("no fence", small(rules), FENCED);
+    breaks("no fence", small(rules), FORWARD);
+    breaks("no fence", Requests { outages: 1, ..small(rules) }, NO_FAILURE);
+}
+
+#[test]
+fn a_plain_select_is_no_fence() {
+    let rules = RequestRules { fence: Fence::PlainSelect, ..REQUEST_RULES };
+    breaks("a plain select", small(rules), FENCED);
+    breaks("a plain select", small(rules), FORWARD);
+}
+
+#[test]
+fn an_ack_before_the_work_loses_the_run() {
+    let rules = RequestRules { ack: AckWhen::BeforeTheWork, ..REQUEST_RULES };
+    breaks("ack before the work", small(rules), ONE_EVENT);
+    breaks("ack before the work", small(rules), TABLES);
+}
+
+#[test]
+fn an_ack_before_the_event_leaves_it_to_the_relay() {
+    let rules = RequestRules { ack: AckWhen::BeforeTheEvent, ..REQUEST_RULES };
+    breaks("ack before the event", small(rules), ACKED_LAST);
+}
+
+#[test]
+fn a_slice_number_written_before_the_copy_is_out_loses_the_request() {
+    let rules = RequestRules { copy_first: false, ..REQUEST_RULES };
+    breaks("number before copy", small(rules), ONE_EVENT);
+    breaks("number before copy", small(rules), TABLES);
+}
+
+#[test]
+fn a_checkpoint_without_its_rows_loses_a_page() {
+    let rules = RequestRules { rows_with_checkpoint: false, ..REQUEST_RULES };
+    breaks("rows after the checkpoint", small(rules), TABLES);
+}
+
+#[test]
+fn attempts_that_progress_does_not_forgive_give_a_sound_run_up() {
+    let rules = RequestRules { progress_forgives: false, ..REQUEST_RULES };
+    breaks("attempts are never forgiven", Requests { faults: 2, ..small(rules) }, NO_FAILURE);
+}
+
+/// The bound of the promise: a claim counts whether the process died or only its connection, and each lost connection can
+/// count twice, as the worker that does not know yet claims as well.
+#[test]
+fn three_lost_connections_without_a_page_in_between_give_a_sound_run_up() {
+    breaks("three faults", Requests { faults: 3, ..small(REQUEST_RULES) }, NO_FAILURE);
+}

@@ -1,0 +1,92 @@
+//! The rules of the protocol, each of which can be taken out.
+
+/// How a transaction makes sure that its epoch is the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// `select … for share`: nobody takes the lease until the commit.
+    Share,
+    /// A select that holds nothing.
+    PlainSelect,
+    /// Not at all.
+    Absent,
+}
+
+/// When a request is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckWhen {
+    /// When the final event, or the copy, is confirmed.
+    Last,
+    /// When the run is finished in the database.
+    BeforeTheEvent,
+    /// When the run is claimed.
+    BeforeTheWork,
+}
+
+/// The rules for requests.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestRules {
+    /// A delivery whose number is below the run's is dropped.
+    pub slice_number: bool,
+    pub fence: Fence,
+    pub ack: AckWhen,
+    /// The copy is confirmed before the run's slice number is written.
+    pub copy_first: bool,
+    /// A page's rows and its checkpoint are one transaction.
+    pub rows_with_checkpoint: bool,
+    /// Progress sets the attempts to 0.
+    pub progress_forgives: bool,
+}
+
+pub const REQUEST_RULES: RequestRules = RequestRules {
+    slice_number: true,
+    fence: Fence::Share,
+    ack: AckWhen::Last,
+    copy_first: true,
+    rows_with_checkpoint: true,
+    progress_forgives: true,
+};
+
+/// The rules for the refresh token.
+#[derive(Clone, Copy, Debug)]
+pub struct RefreshRules {
+    /// The intent is written before the request.
+    pub intent: bool,
+    /// The intent is written only with the newest epoch.
+    pub epoch: bool,
+    /// The generation is compared: when the intent is written, when a pair is stored, when a refusal is believed.
+    pub generation_at_intent: bool,
+    pub generation_at_store: bool,
+    pub generation_at_refusal: bool,
+    /// An intent is taken over only after its deadline.
+    pub waits_for_deadline: bool,
+    /// The deadline is looked at just before sending.
+    pub checks_deadline: bool,
+    /// A pair that cannot be stored is parked.
+    pub parks: bool,
+    /// Parked pairs are stored before the old token is tried.
+    pub looks_first: bool,
+    /// And once more before a refusal is believed.
+    pub looks_again: bool,
+    /// One process at a time takes parked pairs.
+    pub drains_alone: bool,
+    /// Parked pairs are stored also while a person is asked to authorize.
+    pub drains_while_asked: bool,
+}
+
+pub const REFRESH_RULES: RefreshRules = RefreshRules {
+    intent: true,
+    epoch: true,
+    generation_at_intent: true,
+    generation_at_store: true,
+    generation_at_refusal: true,
+    waits_for_deadline: true,
+    checks_deadline: true,
+    parks: true,
+    looks_first: true,
+    looks_again: true,
+    drains_alone: true,
+    drains_while_asked: true,
+};
+
+/// What the code does today.
+pub const AS_BUILT: RefreshRules = RefreshRules { drains_alone: false, drains_while_asked: false, ..REFRESH_RULES };
