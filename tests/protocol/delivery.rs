@@ -1,7 +1,8 @@
 //! A worker with a delivery in hand, step by step, as `src/worker.rs` and `src/store/journal.rs` have it.
 
-use super::request::{Grip, Job, OUTAGE, PAGES, Requests, State, Status, Step};
+use super::request::{OUTAGE, PAGES, Requests};
 use super::rules::{AckWhen, Fence};
+use super::world::{Grip, Job, State, Status, Step};
 
 /// Claims without progress after which a run is given up, as in `journal.rs`.
 const MAX_ATTEMPTS: u8 = 5;
@@ -10,8 +11,8 @@ impl Requests {
     /// The next step goes well. A step that writes is two: its transaction begins with the fence, and commits.
     pub fn step(&self, s: &mut State, w: usize) {
         let Some(mut job) = s.workers[w] else { return };
-        let writes =
-            matches!(job.step, Step::Claim | Step::CommitSlice) || job.step == Step::Work && !self.waits(s, &job);
+        let writes = matches!(job.step, Step::Claim | Step::Abandon | Step::CommitSlice)
+            || job.step == Step::Work && !self.waits(s, &job);
         if writes && !job.open {
             if self.rules.fence != Fence::Absent && !job.newest {
                 return s.leave(w);
@@ -25,9 +26,10 @@ impl Requests {
         match job.step {
             Step::TakeLease => {
                 s.workers.iter_mut().flatten().for_each(|other| other.newest = false);
-                (job.newest, job.step) = (true, Step::Claim);
+                (job.newest, job.step) = (true, if job.undelivered { Step::Abandon } else { Step::Claim });
             }
             Step::Claim => self.claim(s, &mut job),
+            Step::Abandon => self.abandon(s, &mut job),
             Step::Work => self.work(s, &mut job),
             Step::Merge => {
                 s.run(&job).rows |= 1 << (job.position - 1);
@@ -61,7 +63,7 @@ impl Requests {
         let run = s.run(job);
         if run.finished() {
             // The same event again.
-            run.pending = Some(run.status);
+            run.tell(run.status);
             job.step = Step::Flush;
         } else if self.rules.slice_number && job.message.slice < run.slice {
             job.step = Step::Ack;
@@ -75,6 +77,18 @@ impl Requests {
         if self.rules.ack == AckWhen::BeforeTheWork && job.grip == Grip::Holds {
             job.grip = Grip::Acked;
         }
+    }
+
+    /// What the broker gave up is told, and buried.
+    fn abandon(&self, s: &mut State, job: &mut Job) {
+        let run = s.run(job);
+        match run.status {
+            Status::Running => run.finish(Status::Failed),
+            _ if !self.rules.given_up_as_a_run => run.tell(Status::Refused),
+            Status::Unknown => run.finish(Status::Failed),
+            finished => run.tell(finished),
+        }
+        job.step = Step::Bury;
     }
 
     /// A zombie's copy has the number of its successor's, so a fault can make a run wait once more than there were delays.

@@ -12,6 +12,7 @@ mod refresh_tests;
 mod request;
 mod request_tests;
 mod rules;
+mod world;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

@@ -1,4 +1,4 @@
-//! Requests, slices, the lease and the outbox: what there is, and what can happen to it.
+//! Requests, slices, the lease and the outbox: what can happen.
 //!
 //! Reduced to what is written where, and in which order, by `src/worker.rs`, `src/relay.rs` and `src/store/{journal,lease,outbox}.rs`.
 
@@ -6,104 +6,12 @@ use stateright::{Model, Property};
 
 use super::request_tests::properties;
 use super::rules::{Fence, RequestRules};
+use super::world::{Grip, Job, Message, NEW, State, Step};
 
 /// Pages that a run reads.
 pub const PAGES: u8 = 2;
 /// How many delays an outage of the API lasts.
 pub const OUTAGE: u8 = 2;
-
-/// A delivery of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Message {
-    pub request: u8,
-    pub slice: u8,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Status {
-    Unknown,
-    Running,
-    Completed,
-    Failed,
-}
-
-/// What the database and the listeners know of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Run {
-    pub status: Status,
-    pub slice: u8,
-    pub attempts: u8,
-    pub waits: u8,
-    /// The checkpoint: the next page.
-    pub position: u8,
-    /// The pages whose rows are in the tables, as bits.
-    pub rows: u8,
-    /// The final event is in the outbox, and not marked as sent.
-    pub pending: Option<Status>,
-    /// The final events that were told, as bits of `Status`.
-    pub told: u8,
-}
-
-/// What the broker thinks of the delivery in hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Grip {
-    /// Unacknowledged, and its consumer is the active one.
-    Holds,
-    /// Unacknowledged, of a consumer that was cancelled: another one may be active.
-    Cancelled,
-    /// Acknowledged, while the work goes on; only without the rule.
-    Acked,
-    /// The connection is gone, the message is back in the queue, and the worker does not know.
-    Lost,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
-    TakeLease,
-    Claim,
-    Work,
-    /// The rows of the page before the position; only without the rule.
-    Merge,
-    Copy,
-    CommitSlice,
-    Flush,
-    Bury,
-    Ack,
-}
-
-/// A worker with a message in hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Job {
-    pub message: Message,
-    pub step: Step,
-    pub grip: Grip,
-    /// Its epoch is that of the lease.
-    pub newest: bool,
-    /// A transaction is open, its fence passed.
-    pub open: bool,
-    /// What it has in memory: its position, the waits, and whether the slice has done anything.
-    pub position: u8,
-    pub waits: u8,
-    pub begun: bool,
-    /// It hands back because the API is down.
-    pub waiting: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct State {
-    /// In any order: priorities, requeueing and copies at the tail give all of them.
-    pub queue: Vec<Message>,
-    pub delayed: Vec<Message>,
-    pub runs: Vec<Run>,
-    pub workers: [Option<Job>; 2],
-    /// Delays for which the API is still away.
-    pub outage: u8,
-    pub outages_left: u8,
-    pub faults_left: u8,
-    pub dead: bool,
-    pub stale_write: bool,
-    pub moved_back: bool,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -121,6 +29,9 @@ pub enum Action {
     /// A delay is over.
     DelayPasses,
     ApiGoesDown,
+    /// A worker takes a message that the broker gave up, between two others.
+    TakeUndelivered(usize),
+    GiveUp(Message),
     Crash(usize),
     LoseConnection(usize),
     /// A copy or an event goes out, its confirm is lost.
@@ -137,66 +48,8 @@ pub struct Requests {
     pub sent_twice: bool,
     pub faults: u8,
     pub outages: u8,
-}
-
-const NEW: Run =
-    Run { status: Status::Unknown, slice: 0, attempts: 0, waits: 0, position: 0, rows: 0, pending: None, told: 0 };
-
-impl Run {
-    /// Final events that were told.
-    pub fn events(&self) -> u32 {
-        self.told.count_ones()
-    }
-
-    pub fn finished(&self) -> bool {
-        matches!(self.status, Status::Completed | Status::Failed)
-    }
-
-    pub fn finish(&mut self, status: Status) {
-        (self.status, self.pending) = (status, Some(status));
-    }
-}
-
-impl State {
-    pub fn run(&mut self, job: &Job) -> &mut Run {
-        &mut self.runs[usize::from(job.message.request)]
-    }
-
-    fn enqueue(&mut self, message: Message) {
-        self.queue.push(message);
-        self.queue.sort();
-    }
-
-    /// The broker has nothing of this request any more.
-    pub fn is_settled_with_broker(&self, request: u8) -> bool {
-        let held = self.workers.iter().flatten().filter(|job| matches!(job.grip, Grip::Holds | Grip::Cancelled));
-        let mut messages = self.queue.iter().chain(&self.delayed).copied().chain(held.map(|job| job.message));
-        !messages.any(|message| message.request == request)
-    }
-
-    /// The worker drops what it does; what it holds goes back to the queue.
-    pub fn leave(&mut self, worker: usize) {
-        let Some(job) = self.workers[worker].take() else { return };
-        if matches!(job.grip, Grip::Holds | Grip::Cancelled) {
-            self.enqueue(job.message);
-        }
-    }
-
-    pub fn publish(&mut self, job: &Job) {
-        match job.step {
-            Step::Copy => {
-                let copy = Message { slice: job.message.slice + 1, ..job.message };
-                let queue = if job.waiting { &mut self.delayed } else { &mut self.queue };
-                queue.push(copy);
-                queue.sort();
-            }
-            _ => self.runs.iter_mut().for_each(|run| run.told |= run.pending.map_or(0, |event| 1 << event as u8)),
-        }
-    }
-
-    pub fn relay(&mut self) {
-        self.runs.iter_mut().for_each(|run| run.told |= run.pending.take().map_or(0, |event| 1 << event as u8));
-    }
+    /// Whether the broker may give a request up, for a limit or an expiry.
+    pub gives_up: bool,
 }
 
 impl Requests {
@@ -205,6 +58,7 @@ impl Requests {
         let active = s.workers.iter().flatten().any(|job| matches!(job.grip, Grip::Holds | Grip::Acked));
         for (w, worker) in s.workers.iter().enumerate() {
             let Some(job) = worker else {
+                actions.extend(s.undelivered.first().map(|_| Action::TakeUndelivered(w)));
                 if !active {
                     let mut next = s.queue.clone();
                     next.dedup();
@@ -226,7 +80,7 @@ impl Requests {
                 actions.push(Action::Cancel(w));
             }
         }
-        if s.runs.iter().any(|run| run.pending.is_some()) {
+        if s.runs.iter().any(|run| run.pending != 0) {
             actions.push(Action::Relay);
         }
         if !s.delayed.is_empty() {
@@ -254,6 +108,7 @@ impl Model for Requests {
         vec![State {
             queue,
             delayed: Vec::new(),
+            undelivered: Vec::new(),
             runs: vec![NEW; usize::from(self.requests)],
             workers: [None; 2],
             outage: 0,
@@ -276,12 +131,15 @@ impl Model for Requests {
         if s.faults_left == 0 {
             return;
         }
+        if self.gives_up {
+            actions.extend(s.queue.iter().map(|message| Action::GiveUp(*message)));
+        }
         for (w, job) in s.workers.iter().enumerate().filter_map(|(w, job)| Some((w, (*job)?))) {
             actions.push(Action::Crash(w));
-            if job.grip != Grip::Lost {
+            if job.grip != Grip::Lost && !job.undelivered {
                 actions.push(Action::LoseConnection(w));
             }
-            if matches!(job.step, Step::Copy | Step::Flush) {
+            if matches!(job.step, Step::Copy | Step::Flush) || job.step == Step::Bury && job.undelivered {
                 actions.extend([Action::LoseConfirm(w), Action::LoseMessage(w)]);
             }
         }
@@ -291,7 +149,11 @@ impl Model for Requests {
         let mut s = last.clone();
         if matches!(
             action,
-            Action::Crash(_) | Action::LoseConnection(_) | Action::LoseConfirm(_) | Action::LoseMessage(_)
+            Action::GiveUp(_)
+                | Action::Crash(_)
+                | Action::LoseConnection(_)
+                | Action::LoseConfirm(_)
+                | Action::LoseMessage(_)
         ) {
             s.faults_left -= 1;
         }
@@ -299,17 +161,16 @@ impl Model for Requests {
             Action::Deliver(w, message) => {
                 let at = s.queue.iter().position(|queued| *queued == message)?;
                 s.queue.remove(at);
-                s.workers[w] = Some(Job {
-                    message,
-                    step: Step::TakeLease,
-                    grip: Grip::Holds,
-                    newest: false,
-                    open: false,
-                    position: 0,
-                    waits: 0,
-                    begun: false,
-                    waiting: false,
-                });
+                s.workers[w] = Some(Job::begin(message));
+            }
+            Action::GiveUp(message) => {
+                let at = s.queue.iter().position(|queued| *queued == message)?;
+                s.queue.remove(at);
+                s.undelivered.push(message);
+            }
+            Action::TakeUndelivered(w) => {
+                let message = s.undelivered.pop()?;
+                s.workers[w] = Some(Job { grip: Grip::Cancelled, undelivered: true, ..Job::begin(message) });
             }
             Action::Step(w) => self.step(&mut s, w),
             Action::HandBack(w) => {

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use stateright::{Model, Property};
 
-use super::request::{Grip, Job, Message, OUTAGE, PAGES, Requests, State, Status, Step};
+use super::request::{OUTAGE, PAGES, Requests};
 use super::rules::{AckWhen, Fence, REQUEST_RULES, RequestRules};
+use super::world::{Grip, Job, Message, State, Status, Step};
 use super::{breaks, holds};
 
 const TABLES: &str = "the tables equal the truth once all is settled";
@@ -24,12 +25,14 @@ pub fn properties(model: &Requests) -> Vec<Property<Requests>> {
         Property::sometimes(name, holds)
     }
     let mut properties = vec![
-        always(TABLES, |m, s| !m.settled(s) || s.runs.iter().all(|run| run.rows == (1 << PAGES) - 1)),
+        always(TABLES, |m, s| {
+            !m.settled(s) || s.runs.iter().all(|run| run.rows == (1 << PAGES) - 1) || s.dead && m.gives_up
+        }),
         always(ONE_EVENT, |m, s| s.runs.iter().all(|run| run.events() == 1 || run.events() == 0 && !m.settled(s))),
         always(ACKED_LAST, |_, s| {
             (0..).zip(&s.runs).all(|(request, run)| run.events() > 0 || !s.is_settled_with_broker(request))
         }),
-        always(NO_FAILURE, |_, s| !s.dead && s.runs.iter().all(|run| run.status != Status::Failed)),
+        always(NO_FAILURE, |m, s| m.gives_up || !s.dead && s.runs.iter().all(|run| run.status != Status::Failed)),
         always(FENCED, |_, s| !s.stale_write),
         always(FORWARD, |_, s| !s.moved_back),
         sometimes("all is settled after every fault", |m, s| s.faults_left == 0 && m.settled(s)),
@@ -70,7 +73,7 @@ fn claims(s: &State, fits: fn(u8, Message) -> bool) -> bool {
 
 /// One request, and one fault.
 fn small(rules: RequestRules) -> Requests {
-    Requests { rules, requests: 1, sent_twice: false, faults: 1, outages: 0 }
+    Requests { rules, requests: 1, sent_twice: false, faults: 1, outages: 0, gives_up: false }
 }
 
 #[test]
@@ -86,6 +89,20 @@ fn a_fault_with_two_requests_breaks_no_promise() {
 #[test]
 fn two_faults_and_an_outage_break_no_promise() {
     holds("one request, two faults, an outage", Requests { faults: 2, outages: 1, ..small(REQUEST_RULES) });
+}
+
+#[test]
+fn what_the_broker_gives_up_is_told_once() {
+    let model = Requests { sent_twice: true, faults: 2, gives_up: true, ..small(REQUEST_RULES) };
+    holds("one request, sent twice, two faults, and the broker may give up", model);
+}
+
+/// As built: a run is abandoned, with its event; the process dies before it has acknowledged the message; the next one finds the
+/// run finished, and tells under another id that the request was refused. The same with a run that was completed.
+#[test]
+fn what_the_broker_gives_up_is_told_twice_unless_it_ends_as_a_run() {
+    let rules = RequestRules { given_up_as_a_run: false, ..REQUEST_RULES };
+    breaks("a refusal where there is a run", Requests { faults: 2, gives_up: true, ..small(rules) }, ONE_EVENT);
 }
 
 /// Without this, what is promised once all is settled would say nothing of workers that go on for ever.

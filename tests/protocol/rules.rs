@@ -35,6 +35,8 @@ pub struct RequestRules {
     pub rows_with_checkpoint: bool,
     /// Progress sets the attempts to 0.
     pub progress_forgives: bool,
+    /// What the broker gives up ends as a run, whether that had begun, was under way or is finished already: so it has one event.
+    pub given_up_as_a_run: bool,
 }
 
 pub const REQUEST_RULES: RequestRules = RequestRules {
@@ -44,6 +46,7 @@ pub const REQUEST_RULES: RequestRules = RequestRules {
     copy_first: true,
     rows_with_checkpoint: true,
     progress_forgives: true,
+    given_up_as_a_run: true,
 };
 
 /// The rules for the refresh token.
