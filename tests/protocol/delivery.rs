@@ -44,6 +44,7 @@ impl Requests {
                 run.slice = job.message.slice + 1;
                 run.attempts = if self.rules.progress_forgives { 0 } else { run.attempts };
                 run.waits += u8::from(job.waiting);
+                job.handed_back = true;
                 job.step = if self.rules.copy_first { Step::Ack } else { Step::Copy };
             }
             Step::Flush | Step::Bury => {

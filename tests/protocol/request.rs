@@ -58,6 +58,10 @@ impl Requests {
         let active = s.workers.iter().flatten().any(|job| matches!(job.grip, Grip::Holds | Grip::Acked));
         for (w, worker) in s.workers.iter().enumerate() {
             let Some(job) = worker else {
+                // Two idle workers are alike: one of them will do.
+                if s.workers[..w].contains(&None) {
+                    continue;
+                }
                 actions.extend(s.undelivered.first().map(|_| Action::TakeUndelivered(w)));
                 if !active {
                     let mut next = s.queue.clone();
@@ -76,7 +80,7 @@ impl Requests {
             if job.step == Step::Work && !job.open && job.begun && job.position < PAGES && s.outage == 0 {
                 actions.push(Action::HandBack(w));
             }
-            if job.step == Step::Ack && job.grip == Grip::Holds {
+            if job.step == Step::Ack && job.grip == Grip::Holds && job.handed_back {
                 actions.push(Action::Cancel(w));
             }
         }

@@ -81,6 +81,8 @@ pub struct Job {
     pub waiting: bool,
     /// The message is one that the broker gave up.
     pub undelivered: bool,
+    /// The copy is out and counts: only then a consumer is cancelled with the message in hand.
+    pub handed_back: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -136,6 +138,7 @@ impl Job {
             begun: false,
             waiting: false,
             undelivered: false,
+            handed_back: false,
         }
     }
 }
