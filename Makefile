@@ -19,8 +19,9 @@ export no_proxy := $(NO_PROXY)
 TOOLS := target/tools
 TARPAULIN := 0.37.5
 ARGS ?=
+CASES ?= 10000
 
-.PHONY: help install demo test check format format-check lint prepare prepare-check docs coverage bench server sync dockertest clean
+.PHONY: help install demo test check format format-check lint prepare prepare-check docs coverage fuzz bench server sync dockertest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +66,9 @@ coverage: install ## run the tests, print what they cover, and write target/cove
 	@[[ -x $(TOOLS)/bin/cargo-tarpaulin ]] || cargo install --locked --root $(TOOLS) cargo-tarpaulin@$(TARPAULIN)
 	dev/servers run env PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo tarpaulin --workspace --locked --features fault-points --engine llvm --follow-exec --timeout 900 \
 		--target-dir target/coverage/build --output-dir target/coverage --out Stdout --out Html $(ARGS)
+
+fuzz: install ## try CASES (10,000) garbled requests, and as many garbled answers of the API
+	FUZZ_CASES=$(CASES) $(MAKE) test ARGS="--test integration -- --nocapture fuzz::"
 
 bench: install ## run the benchmarks
 	dev/servers run cargo bench --workspace --locked $(ARGS)

@@ -4,7 +4,7 @@
 //! tokens, and what was asked of the API. `make test` starts the servers and sets `DATABASE_URL` and `AMQP_URL`; it also switches
 //! the feature `fault-points` on, without which there are no tests of the seams.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout, missing_docs)]
 
 mod authorization;
 mod blueprint;
@@ -14,6 +14,7 @@ mod crashes;
 mod deletions;
 mod drift;
 mod failures;
+mod fuzz;
 mod http;
 mod incremental;
 mod main_job;

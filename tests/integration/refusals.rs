@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use crate::stage::{Event, Stage, until};
 
-fn reason(dead: &Delivery) -> String {
+/// The header that says why a message is among the dead letters.
+pub fn reason(dead: &Delivery) -> String {
     let headers = dead.properties.headers().as_ref().expect("headers");
     match headers.inner().get("x-reason") {
         Some(AMQPValue::LongString(reason)) => String::from_utf8_lossy(reason.as_bytes()).into_owned(),

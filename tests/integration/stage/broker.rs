@@ -159,6 +159,24 @@ impl Broker {
         delivery
     }
 
+    /// Takes all messages of a queue away, as they come, once there is the queue. What it gives fills up.
+    pub async fn take_all(&self, queue: &str) -> Arc<Mutex<Vec<Delivery>>> {
+        until(&format!("there is the queue {queue}"), async || self.ready(queue).await).await;
+        let channel = self.connection.create_channel().await.unwrap();
+        let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
+        let mut stream = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await.unwrap();
+        let taken = Arc::<Mutex<Vec<Delivery>>>::default();
+        let filled = Arc::clone(&taken);
+        tokio::spawn(async move {
+            // The channel lives as long as somebody listens.
+            let _channel = channel;
+            while let Some(Ok(delivery)) = stream.next().await {
+                filled.lock().unwrap().push(delivery);
+            }
+        });
+        taken
+    }
+
     /// Puts a message back that was taken, as it was.
     pub async fn put_back(&self, message: &Delivery) {
         self.publish(&message.data, message.properties.clone()).await;

@@ -3,6 +3,8 @@
 mod broker;
 mod cable;
 mod database;
+mod garble;
+mod garbling_proxy;
 mod own_broker;
 mod recorder;
 mod waiting;
@@ -21,6 +23,8 @@ use uuid::Uuid;
 pub use broker::{ACCOUNT, Broker, Event};
 pub use cable::Cable;
 pub use database::Database;
+pub use garble::{Garbler, any_json};
+pub use garbling_proxy::GarblingProxy;
 pub use own_broker::OwnBroker;
 pub use recorder::Recorder;
 pub use waiting::until;
