@@ -96,7 +96,7 @@ impl Application {
         let pool = pool::connect(&config.database_url)?;
         wait_for_schema(&pool, config.migrate).await?;
         let publisher = Publisher::new(config.amqp_url.clone(), &format!("teamleader2db {account} publisher"));
-        let parking = Arc::new(TokenQueue::new(publisher.clone(), names.tokens_queue()));
+        let parking = Arc::new(TokenQueue::new(publisher.clone(), &names));
         let tokens = Tokens::new(pool.clone(), account.clone(), config.cipher, Some(parking));
         tokens.introduce(config.first_refresh_token.as_ref()).await?;
         // A key that does not open what is stored is found now, not by the first request.

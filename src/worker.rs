@@ -20,10 +20,10 @@ use crate::amqp::publisher::{Publisher, Reach};
 use crate::amqp::topology::{Declare, Names};
 use crate::fault::{self, Point};
 use crate::ids::{Epoch, RunId};
-use crate::message::{self, Request};
+use crate::message::{self, Parameters, Request};
 use crate::relay::{Relay, RelayError};
 use crate::retry;
-use crate::store::journal::{self, Abandoned, Claim, Delivered, HandBack};
+use crate::store::journal::{self, Claim, Delivered, HandBack};
 use crate::store::lease;
 use crate::store::outbox::Reply;
 use crate::store::pool::StoreError;
@@ -39,6 +39,9 @@ const LOOK_AT_AUTHORIZATION: Duration = Duration::from_secs(5);
 
 /// How long a slice may finish the page in hand after the process was told to stop.
 const GRACE: Duration = Duration::from_secs(4);
+
+/// How long to try to take a claim back that came to nothing. Not vital: the database may be what is gone.
+const FORGIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why consuming ended.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +179,13 @@ impl Worker {
     async fn wait_for_authorization(&self, stop: &CancellationToken) -> Result<bool, StoreError> {
         let mut told = false;
         while !self.is_authorized().await? {
+            // A pair that came too late for its refresh makes a person needless.
+            match stop.run_until_cancelled(self.tokens.unpark()).await {
+                Some(Ok(())) if self.is_authorized().await? => break,
+                Some(Ok(())) => {}
+                Some(Err(error)) => debug!(%error, "Parked token pairs cannot be looked for"),
+                None => return Ok(false),
+            }
             if !told {
                 told = true;
                 warn!(account = %self.names.account(), "The account is not authorized: open /sync/authorize. Requests wait in the queue");
@@ -206,11 +216,11 @@ impl Worker {
         match self.claim(message, id, &request, epoch).await {
             Ok(Claim::Fresh(run)) => {
                 info!(run = %id, mode = request.parameters.mode.as_str(), resources = run.steps.len(), "Began a run");
-                self.work(consumer, message, run, epoch, stop).await
+                self.work_in_order(consumer, message, run, epoch, stop).await
             }
             Ok(Claim::Resumed(run)) => {
                 info!(run = %id, slice = run.slice, "Resumed a run");
-                self.work(consumer, message, run, epoch, stop).await
+                self.work_in_order(consumer, message, run, epoch, stop).await
             }
             Ok(Claim::AlreadyDone) => {
                 info!(run = %id, "The run is finished already; its event is sent again");
@@ -239,13 +249,33 @@ impl Worker {
     }
 
     async fn claim(&self, message: &Message, id: RunId, request: &Request, epoch: Epoch) -> Result<Claim, StoreError> {
-        let delivered =
-            Delivered { id, parameters: &request.parameters, slice: message.slice(), reply: reply_of(message) };
+        let delivered = delivered(message, id, &request.parameters);
         let configured = &self.engine.settings.resources;
         journal::claim(&self.pool, self.names.account(), epoch, &delivered, |watermarks| {
             plan::plan(&request.parameters, configured, watermarks)
         })
         .await
+    }
+
+    /// Works one slice. When this returns, it was no crash: were a lost connection or a full disk counted as one, they would fail a
+    /// run within seconds.
+    async fn work_in_order(
+        &self,
+        consumer: &mut Consumer,
+        message: &Message,
+        run: Run,
+        epoch: Epoch,
+        stop: &CancellationToken,
+    ) -> Settlement {
+        let id = run.id;
+        let settlement = self.work(consumer, message, run, epoch, stop).await;
+        if let Settlement::Leave(_) = settlement {
+            let forgiven = journal::not_crashed(&self.pool, self.names.account(), id);
+            if !matches!(tokio::time::timeout(FORGIVE_TIMEOUT, forgiven).await, Ok(Ok(()))) {
+                debug!(run = %id, "The claim stays counted");
+            }
+        }
+        settlement
     }
 
     /// Works one slice, and watches the delivery: once it is lost, the slice stops.
@@ -284,13 +314,7 @@ impl Worker {
         drop(working);
         match outcome {
             Outcome::Finished => self.relay.flush().await.map_err(SessionError::from).into(),
-            Outcome::Stopped(error) => {
-                // It ended in order, so it is no crash: were it counted as one, a full disk would fail a run within seconds.
-                if let Err(error) = journal::not_crashed(&self.pool, self.names.account(), epoch, id).await {
-                    debug!(%error, "The claim stays counted");
-                }
-                Settlement::Leave(error.into())
-            }
+            Outcome::Stopped(error) => Settlement::Leave(error.into()),
             Outcome::Wait { seconds, requests } => {
                 let queue = self.names.delay_queue(seconds);
                 let next = HandBack { run: id, slice: slice.saturating_add(1), waited: true, requests };
@@ -390,22 +414,17 @@ impl Worker {
                     _ => "it was delivered too often without being acknowledged, see the worker's log",
                 }
             );
-            let id = Request::parse(message.body(), message.message_id()).ok().and_then(|request| request.id);
-            let abandoned = match id {
-                Some(id) => {
+            let request = Request::parse(message.body(), message.message_id());
+            match request.map(|request| (request.id, request.parameters)) {
+                Ok((Some(id), parameters)) => {
                     let epoch = lease::take(&self.pool, self.names.account(), &self.holder).await?;
-                    let delivery = (id, message.slice());
-                    journal::abandon(&self.pool, self.names.account(), epoch, delivery, &reply_of(&message), &reason)
-                        .await?
-                }
-                None => Abandoned::NoRun,
-            };
-            match abandoned {
-                Abandoned::NoRun => self.refuse(&message, id, &reason, "undelivered").await?,
-                Abandoned::Failed | Abandoned::EndedBefore | Abandoned::Superseded => {
+                    let delivered = delivered(&message, id, &parameters);
+                    journal::abandon(&self.pool, self.names.account(), epoch, &delivered, &reason).await?;
                     self.relay.flush().await?;
                     self.bury(&message, &reason, "undelivered").await?;
                 }
+                Ok((None, _)) => self.refuse(&message, None, &reason, "undelivered").await?,
+                Err(bad) => self.refuse(&message, bad.id, &reason, "undelivered").await?,
             }
             message.ack().await?;
         }
@@ -438,4 +457,8 @@ fn reply_of(message: &Message) -> Reply {
     // AMQP allows U+0000 in these, PostgreSQL does not.
     let text = |value: Option<&str>| value.map(|text| text.replace('\0', "\u{fffd}"));
     Reply { reply_to: text(message.reply_to()), correlation_id: text(message.correlation_id()) }
+}
+
+fn delivered<'a>(message: &Message, id: RunId, parameters: &'a Parameters) -> Delivered<'a> {
+    Delivered { id, parameters, slice: message.slice(), again: message.again(), reply: reply_of(message) }
 }

@@ -119,6 +119,11 @@ impl Mailbox {
 }
 
 impl Message {
+    /// Whether it was delivered before, and not acknowledged.
+    pub fn again(&self) -> bool {
+        self.delivery.redelivered
+    }
+
     /// The body.
     pub fn body(&self) -> &[u8] {
         &self.delivery.data

@@ -36,6 +36,9 @@ pub enum AmqpError {
     /// A parked token pair is still needed and cannot be read.
     #[error("a parked token pair cannot be stored: {0}")]
     Parked(String),
+    /// Another process is at the parked token pairs, or died at it a moment ago.
+    #[error("another process is taking the parked token pairs")]
+    ParkedElsewhere,
     /// A queue or exchange is not as it has to be.
     #[error("{what} cannot be used as it stands: {why}. {mend}")]
     Topology {

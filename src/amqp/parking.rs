@@ -1,28 +1,96 @@
 //! Token pairs that the database could not take, parked in a durable queue of the account.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use async_trait::async_trait;
-use lapin::BasicProperties;
-use lapin::options::{BasicAckOptions, BasicGetOptions};
+use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, ErrorKind};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tracing::warn;
 
 use super::link::{self, AmqpError, REPLY_TIMEOUT};
 use super::publisher::{Publisher, Reach};
+use super::topology::Names;
 use crate::fault::{self, Point};
 use crate::store::tokens::{Parking, StoredOutcome};
 
+/// How long to wait for another process to be done, which takes as long as storing a pair. One that froze at it has the lock until
+/// the broker notices.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Between two tries to get the lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(250);
+
 /// The queue of one account's parked pairs. What is in it is sealed: the broker sees no token.
+///
+/// A pair in one process's hand is in nobody's queue: another one that looked meanwhile would find none, and send the old token.
+/// So whoever takes pairs holds a lock: a queue that only its connection may use, and that goes with the connection.
 #[derive(Clone, Debug)]
 pub struct TokenQueue {
     publisher: Publisher,
     queue: String,
+    lock: String,
+    /// The broker's lock is the connection's, which the parts of a process share.
+    taking: Arc<Mutex<()>>,
+    told_without_lock: Arc<AtomicBool>,
 }
 
 impl TokenQueue {
     /// The queue must have been declared.
-    pub fn new(publisher: Publisher, queue: String) -> Self {
-        Self { publisher, queue }
+    pub fn new(publisher: Publisher, names: &Names) -> Self {
+        let (queue, lock) = (names.tokens_queue(), names.tokens_lock());
+        Self { publisher, queue, lock, taking: Arc::default(), told_without_lock: Arc::default() }
     }
 
     async fn take_all(&self, store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync)) -> Result<(), AmqpError> {
+        let _one_at_a_time = self.taking.lock().await;
+        let locked = self.lock().await?;
+        let taken = self.take_each(store).await;
+        if let Some(channel) = locked {
+            let deleted = channel.queue_delete(self.lock.as_str().into(), QueueDeleteOptions::default());
+            link::within(REPLY_TIMEOUT, deleted).await?;
+            link::within(REPLY_TIMEOUT, channel.close(200, "done".into())).await?;
+        }
+        taken
+    }
+
+    /// Takes the broker's lock, for which it waits a moment. `None`: this user may not declare it, and goes without.
+    async fn lock(&self) -> Result<Option<Channel>, AmqpError> {
+        let begun = Instant::now();
+        loop {
+            let channel = self.publisher.channel().await?;
+            let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
+            let declared = channel.queue_declare(self.lock.as_str().into(), options, FieldTable::default());
+            let error = match link::within(REPLY_TIMEOUT, declared).await {
+                Ok(_) => return Ok(Some(channel)),
+                Err(AmqpError::Broker(error)) => error,
+                Err(error) => return Err(error),
+            };
+            if is_soft(&error, &AMQPSoftError::ACCESSREFUSED) {
+                if !self.told_without_lock.swap(true, Ordering::Relaxed) {
+                    warn!(
+                        queue = self.lock,
+                        "Parked token pairs are read without a lock: grant configure on this name"
+                    );
+                }
+                return Ok(None);
+            }
+            if !is_soft(&error, &AMQPSoftError::RESOURCELOCKED) {
+                return Err(error.into());
+            }
+            if begun.elapsed() >= LOCK_TIMEOUT {
+                return Err(AmqpError::ParkedElsewhere);
+            }
+            tokio::time::sleep(LOCK_PAUSE).await;
+        }
+    }
+
+    async fn take_each(&self, store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync)) -> Result<(), AmqpError> {
         let channel = self.publisher.channel().await?;
         let get = || channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default());
         let mut kept = Ok(());
@@ -34,7 +102,7 @@ impl TokenQueue {
                 }
                 Err(error) => {
                     // Left unacknowledged: it goes back to the queue when the channel closes.
-                    tracing::warn!(%error, "A parked token pair could not be stored and stays parked");
+                    warn!(%error, "A parked token pair could not be stored and stays parked");
                     kept = Err(AmqpError::Parked(error.to_string()));
                 }
             }
@@ -55,4 +123,8 @@ impl Parking for TokenQueue {
     async fn drain(&self, store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync)) -> Result<(), String> {
         self.take_all(store).await.map_err(|error| error.to_string())
     }
+}
+
+fn is_soft(error: &lapin::Error, kind: &AMQPSoftError) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == AMQPErrorKind::Soft(kind.clone()))
 }

@@ -68,6 +68,11 @@ impl Names {
         format!("{}.tokens.{}", self.prefix, self.account)
     }
 
+    /// The queue that exists while a process takes parked pairs.
+    pub fn tokens_lock(&self) -> String {
+        format!("{}.lock", self.tokens_queue())
+    }
+
     /// The account.
     pub fn account(&self) -> &Account {
         &self.account

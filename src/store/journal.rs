@@ -50,6 +50,8 @@ pub struct Delivered<'a> {
     pub parameters: &'a Parameters,
     /// The header `slice`.
     pub slice: i32,
+    /// Whether the broker delivered this very message before.
+    pub again: bool,
     /// Where the final event goes, besides the exchange.
     pub reply: Reply,
 }
@@ -88,7 +90,9 @@ pub async fn claim(
         let report: RunReport = from_json(known.event.unwrap_or_default())?;
         outbox::put(&mut tx, account, &Event::of_run(&report), std::slice::from_ref(&delivered.reply)).await?;
         tx.commit().await?;
-        return Ok(Claim::AlreadyDone);
+        // Given up before, and delivered again: whoever gave it up died before it had buried the message.
+        let unburied = delivered.again && known.attempts > MAX_ATTEMPTS;
+        return Ok(if unburied { Claim::GivenUp } else { Claim::AlreadyDone });
     }
     let mut replies: Vec<Reply> = from_json(known.replies)?;
     if !replies.contains(&delivered.reply) {
@@ -279,17 +283,17 @@ pub async fn hand_back(pool: &PgPool, account: &Account, epoch: Epoch, next: &Ha
     Ok(())
 }
 
-/// The last claim ended in order, although without progress: it does not count towards [`MAX_ATTEMPTS`].
-pub async fn not_crashed(pool: &PgPool, account: &Account, epoch: Epoch, run: RunId) -> Result<(), StoreError> {
-    let mut tx = lease::begin(pool, account, epoch).await?;
+/// A claim ended in order, although without progress: it does not count towards [`MAX_ATTEMPTS`]. Not fenced, since whoever was
+/// overtaken takes back its own claim alone.
+pub async fn not_crashed(pool: &PgPool, account: &Account, run: RunId) -> Result<(), StoreError> {
     sqlx::query!(
-        "update teamleader2db.sync_run set attempts = greatest(attempts - 1, 0) where account = $1 and id = $2",
+        "update teamleader2db.sync_run set attempts = greatest(attempts - 1, 0)
+         where account = $1 and id = $2 and status = 'running'",
         account.as_str(),
         run.0,
     )
-    .execute(&mut *tx)
+    .execute(pool)
     .await?;
-    tx.commit().await?;
     Ok(())
 }
 
@@ -394,59 +398,55 @@ fn from_json<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, StoreErr
     serde_json::from_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-/// What became of the run of a request that the broker gave up.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Abandoned {
-    /// No delivery carried it on any more: it is finished as failed, its event in the outbox.
-    Failed,
-    /// It was finished before; its event is in the outbox again, for this reply address too.
-    EndedBefore,
-    /// Another delivery carries it on.
-    Superseded,
-    /// There is none.
-    NoRun,
-}
-
-/// Ends the run of a request that the broker gave up, unless it goes on without it.
+/// Ends the run of a request that the broker gave up. A run that is finished has its event again; one that another delivery
+/// carries on is left alone; and a request that never became a run becomes a failed one, so that it has one final event, whatever
+/// comes after it under the same id.
 pub async fn abandon(
     pool: &PgPool,
     account: &Account,
     epoch: Epoch,
-    (id, slice): (RunId, i32),
-    reply: &Reply,
+    delivered: &Delivered<'_>,
     reason: &str,
-) -> Result<Abandoned, StoreError> {
+) -> Result<(), StoreError> {
     let mut tx = lease::begin(pool, account, epoch).await?;
+    let id = delivered.id;
+    let (request, replies) = (json!(delivered.parameters), json!([delivered.reply]));
+    sqlx::query!(
+        "insert into teamleader2db.sync_run (account, id, request, slice, attempts, replies) values ($1, $2, $3, $4, 0, $5)
+         on conflict do nothing",
+        account.as_str(),
+        id.0,
+        request,
+        delivered.slice,
+        replies,
+    )
+    .execute(&mut *tx)
+    .await?;
     let known = sqlx::query!(
         "select request, status, slice, waits, started_at, api_requests, event from teamleader2db.sync_run
          where account = $1 and id = $2 for update",
         account.as_str(),
         id.0
     )
-    .fetch_optional(&mut *tx)
+    .fetch_one(&mut *tx)
     .await?;
-    let Some(known) = known else { return Ok(Abandoned::NoRun) };
     if known.status != RunStatus::Running.as_str() {
         let report: RunReport = from_json(known.event.unwrap_or_default())?;
-        outbox::put(&mut tx, account, &Event::of_run(&report), std::slice::from_ref(reply)).await?;
-        tx.commit().await?;
-        return Ok(Abandoned::EndedBefore);
+        outbox::put(&mut tx, account, &Event::of_run(&report), std::slice::from_ref(&delivered.reply)).await?;
+    } else if delivered.slice >= known.slice {
+        let mut run = Run {
+            id,
+            parameters: from_json(known.request)?,
+            slice: known.slice,
+            waits: known.waits,
+            api_requests: known.api_requests,
+            started_at: known.started_at,
+            steps: run::load_steps(&mut tx, account, id).await?,
+        };
+        finish_in(&mut tx, account, &mut run, Some(reason.to_owned())).await?;
     }
-    if slice < known.slice {
-        return Ok(Abandoned::Superseded);
-    }
-    let mut run = Run {
-        id,
-        parameters: from_json(known.request)?,
-        slice: known.slice,
-        waits: known.waits,
-        api_requests: known.api_requests,
-        started_at: known.started_at,
-        steps: run::load_steps(&mut tx, account, id).await?,
-    };
-    finish_in(&mut tx, account, &mut run, Some(reason.to_owned())).await?;
     tx.commit().await?;
-    Ok(Abandoned::Failed)
+    Ok(())
 }
 
 /// Puts the final event of a request that never became a run into the outbox. `seed` is made from the message, and the event's id

@@ -29,6 +29,10 @@ use crate::telemetry;
 /// How long an intent holds: longer than the HTTP timeout, so that after it no request of the attempt can be under way.
 pub const ATTEMPT_LASTS: Duration = Duration::from_secs(20);
 
+/// Storing a pair takes at most this long at a time; then it is parked. With the longest request before it, that is within the
+/// intent, so that whoever takes the intent over finds the pair.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// An access token is refreshed this long before its end, or a tenth of its life, whichever is less.
 const AHEAD: Duration = Duration::from_secs(60);
 
@@ -340,7 +344,10 @@ impl Attempt {
         let mut delays = retry::STORE_TOKEN.begin();
         let mut parked = false;
         loop {
-            let Err(reason) = self.auth.store.store(self.generation, pair).await else {
+            let stored = tokio::time::timeout(STORE_TIMEOUT, self.auth.store.store(self.generation, pair));
+            let stored =
+                stored.await.unwrap_or_else(|_| Err(TokenStoreError::Unavailable("no answer in time".to_owned())));
+            let Err(reason) = stored else {
                 fault::reached(Point::PairStored);
                 info!(generation = self.generation.0 + 1, "Refreshed the access token");
                 return;

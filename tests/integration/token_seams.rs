@@ -111,6 +111,42 @@ async fn a_crash_after_a_parked_pair_was_stored_stores_it_once() {
     stage.broker.await_ready(&format!("{}.tokens.acme", stage.broker.prefix), 0).await;
 }
 
+#[tokio::test]
+async fn a_pair_that_was_parked_when_a_person_was_asked_already_makes_the_person_needless() {
+    let mut stage = Stage::small().await;
+    let id = Uuid::new_v4();
+    let mut first = doomed(&mut stage, "die", Point::PairParked, 1).await;
+    stage.database.fail_before("update on teamleader2db.oauth_token", "new.generation > old.generation").await;
+    request(&stage, id).await;
+    first.exit().await;
+    stage.database.interfere_no_more().await;
+    // As another process leaves it that was refused before the pair was parked.
+    let refused = "update teamleader2db.oauth_token set state = 'reauthorization_required', attempt_id = null,
+                   attempt_deadline = null, reason = 'refused'";
+    assert_eq!(stage.database.execute(refused).await, 1);
+
+    let _next = stage.worker().await;
+    assert_ended_well(&stage, id, 0, 0).await;
+}
+
+#[tokio::test]
+async fn a_process_that_finds_another_at_the_parked_pairs_sends_nothing() {
+    let stage = Stage::small().await;
+    // It makes the queues.
+    stage.worker().await.terminate().await;
+    let other = stage.broker.own_queue(&format!("{}.tokens.acme.lock", stage.broker.prefix)).await;
+    let worker = stage.worker().await;
+    let id = Uuid::new_v4();
+    request(&stage, id).await;
+    until("it waits for the other one", async || {
+        worker.log().contains("another process is taking the parked token pairs").then_some(())
+    })
+    .await;
+    assert_eq!(stage.asked("oauth2/access_token"), 0);
+    other.close(200, "done".into()).await.unwrap();
+    assert_ended_well(&stage, id, 0, 0).await;
+}
+
 /// The token is refused, and the worker dies on writing that down.
 async fn crash_on_a_refusal(point: Point) {
     let mut stage = Stage::small().await;

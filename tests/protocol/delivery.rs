@@ -15,7 +15,7 @@ impl Requests {
             || job.step == Step::Work && !self.waits(s, &job);
         if writes && !job.open {
             if self.rules.fence != Fence::Absent && !job.newest {
-                return s.leave(w);
+                return self.leave_in_order(s, w);
             }
             job.open = true;
             s.workers[w] = Some(job);
@@ -58,6 +58,19 @@ impl Requests {
             }
         }
         s.workers[w] = Some(job);
+    }
+
+    /// The process lives, and takes back its claim, if it has one.
+    pub fn leave_in_order(&self, s: &mut State, w: usize) {
+        let claimed = |job: &Job| matches!(job.step, Step::Work | Step::Merge | Step::Copy | Step::CommitSlice);
+        if let Some(job) = s.workers[w].filter(claimed)
+            && self.rules.orderly_ends_forgiven
+            && s.run(&job).status == Status::Running
+        {
+            let run = s.run(&job);
+            run.attempts = run.attempts.saturating_sub(1);
+        }
+        s.leave(w);
     }
 
     fn claim(&self, s: &mut State, job: &mut Job) {

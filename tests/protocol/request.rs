@@ -181,7 +181,8 @@ impl Model for Requests {
                 s.workers[w].as_mut()?.step = if self.rules.copy_first { Step::Copy } else { Step::CommitSlice };
             }
             Action::Cancel(w) => s.workers[w].as_mut()?.grip = Grip::Cancelled,
-            Action::Notice(w) | Action::Crash(w) | Action::LoseMessage(w) => s.leave(w),
+            Action::Notice(w) | Action::LoseMessage(w) => self.leave_in_order(&mut s, w),
+            Action::Crash(w) => s.leave(w),
             Action::LoseConnection(w) => {
                 let job = s.workers[w].as_mut()?;
                 let (message, held) = (job.message, job.grip != Grip::Acked);
@@ -193,7 +194,7 @@ impl Model for Requests {
             Action::LoseConfirm(w) => {
                 let job = s.workers[w]?;
                 s.publish(&job);
-                s.leave(w);
+                self.leave_in_order(&mut s, w);
             }
             Action::Relay => s.relay(),
             Action::DelayPasses => {

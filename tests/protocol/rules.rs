@@ -35,6 +35,8 @@ pub struct RequestRules {
     pub rows_with_checkpoint: bool,
     /// Progress sets the attempts to 0.
     pub progress_forgives: bool,
+    /// A claim that came to nothing although its process lives is no attempt.
+    pub orderly_ends_forgiven: bool,
     /// What the broker gives up ends as a run, whether that had begun, was under way or is finished already: so it has one event.
     pub given_up_as_a_run: bool,
 }
@@ -46,6 +48,7 @@ pub const REQUEST_RULES: RequestRules = RequestRules {
     copy_first: true,
     rows_with_checkpoint: true,
     progress_forgives: true,
+    orderly_ends_forgiven: true,
     given_up_as_a_run: true,
 };
 
@@ -90,6 +93,3 @@ pub const REFRESH_RULES: RefreshRules = RefreshRules {
     drains_alone: true,
     drains_while_asked: true,
 };
-
-/// What the code does today.
-pub const AS_BUILT: RefreshRules = RefreshRules { drains_alone: false, drains_while_asked: false, ..REFRESH_RULES };

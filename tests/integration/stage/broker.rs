@@ -159,6 +159,15 @@ impl Broker {
         delivery
     }
 
+    /// Declares a queue that only the connection that it gives may use.
+    pub async fn own_queue(&self, queue: &str) -> Connection {
+        let connection = connect(&self.url).await;
+        let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
+        let channel = connection.create_channel().await.unwrap();
+        channel.queue_declare(queue.into(), options, FieldTable::default()).await.unwrap();
+        connection
+    }
+
     /// Takes all messages of a queue away, as they come, once there is the queue. What it gives fills up.
     pub async fn take_all(&self, queue: &str) -> Arc<Mutex<Vec<Delivery>>> {
         until(&format!("there is the queue {queue}"), async || self.ready(queue).await).await;
