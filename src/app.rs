@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use crate::amqp::parking::TokenQueue;
 use crate::amqp::publisher::Publisher;
 use crate::amqp::topology::{Declare, Names};
+use crate::dead_letters::DeadLetters;
 use crate::http::{self, HttpState};
 use crate::ids::Account;
 use crate::relay::Relay;
@@ -109,7 +110,16 @@ impl Application {
         let client = Client::new(&integration.api_uri, auth, Limiter::new(config.rate_reserve))?;
         let relay = Relay::new(pool.clone(), publisher.clone(), names.clone());
         let consuming = Arc::new(AtomicBool::new(false));
+        let dead_letters = DeadLetters {
+            amqp_url: config.amqp_url.clone(),
+            names: names.clone(),
+            pool: pool.clone(),
+            publisher: publisher.clone(),
+            relay: relay.clone(),
+            holder: holder(),
+        };
         let worker = Worker {
+            dead_letters,
             amqp_url: config.amqp_url,
             names: names.clone(),
             declare: config.declare,

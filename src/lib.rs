@@ -9,6 +9,8 @@ mod authorize;
 mod catalog;
 pub mod cli;
 mod config;
+mod dead_letters;
+mod delivery;
 mod doctor;
 pub mod fault;
 mod follow;

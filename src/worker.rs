@@ -14,18 +14,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use crate::amqp::consumer::{Consumer, Mailbox, Message};
+use crate::amqp::consumer::{Consumer, Message};
 use crate::amqp::link::AmqpError;
 use crate::amqp::publisher::{Publisher, Reach};
 use crate::amqp::topology::{Declare, Names};
+use crate::dead_letters::DeadLetters;
+use crate::delivery::delivered;
 use crate::fault::{self, Point};
 use crate::ids::{Epoch, RunId};
-use crate::message::{self, Parameters, Request};
+use crate::message::Request;
 use crate::relay::{Relay, RelayError};
 use crate::retry;
-use crate::store::journal::{self, Claim, Delivered, HandBack};
+use crate::store::journal::{self, Claim, HandBack};
 use crate::store::lease;
-use crate::store::outbox::Reply;
 use crate::store::pool::StoreError;
 use crate::store::run::Run;
 use crate::store::tokens::Tokens;
@@ -82,6 +83,8 @@ pub struct Worker {
     pub publisher: Publisher,
     /// Sends events.
     pub relay: Relay,
+    /// Tells of what cannot be processed.
+    pub dead_letters: DeadLetters,
     /// Works on runs.
     pub engine: Engine,
     /// Host and process, for the lease.
@@ -124,7 +127,7 @@ impl Worker {
         if let Err(error) = self.tokens.unpark().await {
             error!(%error, "A parked token pair cannot be stored");
         }
-        self.bury_undelivered(&consumer).await?;
+        self.dead_letters.bury_undelivered(&consumer).await?;
         self.consumes(true);
         info!(queue = self.names.requests_queue(), "Waiting for requests");
         loop {
@@ -135,7 +138,7 @@ impl Worker {
                     if !self.is_authorized().await? {
                         break;
                     }
-                    self.bury_undelivered(&consumer).await?;
+                    self.dead_letters.bury_undelivered(&consumer).await?;
                     delays.reset();
                     continue;
                 }
@@ -202,7 +205,7 @@ impl Worker {
         let request = match Request::parse(message.body(), message.message_id()) {
             Ok(request) => request,
             Err(bad) => {
-                return self.refuse(message, bad.id, &bad.reason, "bad_request").await.into();
+                return self.dead_letters.refuse(message, bad.id, &bad.reason, "bad_request").await.into();
             }
         };
         let Some(id) = request.id else {
@@ -224,7 +227,7 @@ impl Worker {
             }
             Ok(Claim::AlreadyDone) => {
                 info!(run = %id, "The run is finished already; its event is sent again");
-                self.relay.flush().await.map_err(SessionError::from).into()
+                self.relay.flush().await.into()
             }
             Ok(Claim::Superseded) => {
                 info!(run = %id, "Another delivery carries the run on");
@@ -234,16 +237,16 @@ impl Worker {
                 let reason = format!(
                     "the request id {id} was used before, with other parameters: use a new id for a new request"
                 );
-                self.refuse(message, Some(id), &reason, "conflict").await.into()
+                self.dead_letters.refuse(message, Some(id), &reason, "conflict").await.into()
             }
             Ok(Claim::Crowded) => {
                 let reason = format!(
                     "{} others wait for the request {id} already: use a new id, or listen to the events exchange",
                     journal::MAX_REPLIES
                 );
-                self.refuse(message, Some(id), &reason, "crowded").await.into()
+                self.dead_letters.refuse(message, Some(id), &reason, "crowded").await.into()
             }
-            Ok(Claim::GivenUp) => self.bury_given_up(message, id).await.into(),
+            Ok(Claim::GivenUp) => self.dead_letters.bury_given_up(message, id).await.into(),
             Err(error) => Settlement::Leave(error.into()),
         }
     }
@@ -313,7 +316,7 @@ impl Worker {
         // What it was in the midst of is rolled back, before the run is written again below.
         drop(working);
         match outcome {
-            Outcome::Finished => self.relay.flush().await.map_err(SessionError::from).into(),
+            Outcome::Finished => self.relay.flush().await.into(),
             Outcome::Stopped(error) => Settlement::Leave(error.into()),
             Outcome::Wait { seconds, requests } => {
                 let queue = self.names.delay_queue(seconds);
@@ -362,103 +365,13 @@ impl Worker {
         fault::reached(Point::StampConfirmed);
         Ok(())
     }
-
-    /// Tells the sender why, then keeps the message where a person can look at it.
-    async fn refuse(
-        &self,
-        message: &Message,
-        id: Option<RunId>,
-        reason: &str,
-        label: &'static str,
-    ) -> Result<(), SessionError> {
-        warn!(reason, "A request is refused");
-        let seed = message::id_of_message(self.names.account(), message.body());
-        let id = id.map_or(seed, |id| id.0);
-        journal::refuse(&self.pool, self.names.account(), id, seed, reason, reply_of(message)).await?;
-        self.relay.flush().await?;
-        self.bury(message, reason, label).await
-    }
-
-    async fn bury_given_up(&self, message: &Message, id: RunId) -> Result<(), SessionError> {
-        let reason = format!(
-            "the run was begun {} times without progress: see the worker's log, and send it again with a new request_id",
-            journal::MAX_ATTEMPTS
-        );
-        error!(run = %id, reason, "A run is given up");
-        self.relay.flush().await?;
-        self.bury(message, &reason, "given_up").await
-    }
-
-    /// Requests that the broker itself gave up get their event too. A message that cannot even be read stays where it is: it must
-    /// not keep the others waiting, so this has a connection of its own, and its failure ends nothing.
-    async fn bury_undelivered(&self, consumer: &Consumer) -> Result<(), SessionError> {
-        let queue = self.names.undelivered_queue();
-        if consumer.waiting_in(&queue).await? == 0 {
-            return Ok(());
-        }
-        if let Err(error) = self.bury_all_of(&queue).await {
-            error!(%error, queue, "Requests that the broker gave up cannot be told of: look into the queue");
-        }
-        Ok(())
-    }
-
-    async fn bury_all_of(&self, queue: &str) -> Result<(), SessionError> {
-        let letters = Mailbox::open(&self.amqp_url).await?;
-        while let Some(message) = letters.take(queue).await? {
-            let reason = format!(
-                "the broker gave the request up: {}. Send it again with a new request_id",
-                match message.why_given_up() {
-                    Some("expired") => "it waited longer than its expiration, or a policy's message-ttl, allows",
-                    Some("maxlen") => "a policy limits the length of the queue",
-                    // 1000 deliveries, or an older broker that does not say.
-                    _ => "it was delivered too often without being acknowledged, see the worker's log",
-                }
-            );
-            let request = Request::parse(message.body(), message.message_id());
-            match request.map(|request| (request.id, request.parameters)) {
-                Ok((Some(id), parameters)) => {
-                    let epoch = lease::take(&self.pool, self.names.account(), &self.holder).await?;
-                    let delivered = delivered(&message, id, &parameters);
-                    journal::abandon(&self.pool, self.names.account(), epoch, &delivered, &reason).await?;
-                    self.relay.flush().await?;
-                    self.bury(&message, &reason, "undelivered").await?;
-                }
-                Ok((None, _)) => self.refuse(&message, None, &reason, "undelivered").await?,
-                Err(bad) => self.refuse(&message, bad.id, &reason, "undelivered").await?,
-            }
-            message.ack().await?;
-        }
-        letters.close().await;
-        Ok(())
-    }
-
-    async fn bury(&self, message: &Message, reason: &str, label: &'static str) -> Result<(), SessionError> {
-        let properties = message.dead_properties(reason);
-        fault::reached(Point::DeadLetterWanted);
-        self.publisher
-            .publish(&self.names.dead(), self.names.account().as_str(), message.body(), properties, Reach::AQueue)
-            .await?;
-        fault::reached(Point::DeadLetterConfirmed);
-        telemetry::dead_lettered(label);
-        Ok(())
-    }
 }
 
-impl From<Result<(), SessionError>> for Settlement {
-    fn from(done: Result<(), SessionError>) -> Self {
+impl<E: Into<SessionError>> From<Result<(), E>> for Settlement {
+    fn from(done: Result<(), E>) -> Self {
         match done {
             Ok(()) => Self::Ack,
-            Err(error) => Self::Leave(error),
+            Err(error) => Self::Leave(error.into()),
         }
     }
-}
-
-fn reply_of(message: &Message) -> Reply {
-    // AMQP allows U+0000 in these, PostgreSQL does not.
-    let text = |value: Option<&str>| value.map(|text| text.replace('\0', "\u{fffd}"));
-    Reply { reply_to: text(message.reply_to()), correlation_id: text(message.correlation_id()) }
-}
-
-fn delivered<'a>(message: &Message, id: RunId, parameters: &'a Parameters) -> Delivered<'a> {
-    Delivered { id, parameters, slice: message.slice(), again: message.again(), reply: reply_of(message) }
 }

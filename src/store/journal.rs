@@ -1,14 +1,13 @@
-//! The journal of runs: claims, checkpoints, and the end. Progress never moves back.
+//! The journal of runs: claims, checkpoints and hand-backs. Progress never moves back.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
-use uuid::Uuid;
 
 use super::outbox::{self, Reply};
 use super::pool::StoreError;
-use super::run::{Run, Step};
-use super::{lease, report, run};
+use super::run::{Delivered, Run, Step};
+use super::{ending, lease, report, run};
 use crate::fault::{self, Point};
 use crate::ids::{Account, Epoch, RunId};
 use crate::message::{Event, Parameters, RunReport, RunStatus};
@@ -18,9 +17,6 @@ pub const MAX_ATTEMPTS: i32 = 5;
 
 /// Reply addresses of a run: as many senders may wait for it.
 pub const MAX_REPLIES: usize = 100;
-
-/// Why a resource is failed that was not worked on to its end.
-const UNFINISHED: &str = "the run ended before it was done";
 
 /// What a delivery means.
 #[derive(Debug)]
@@ -39,21 +35,6 @@ pub enum Claim {
     Crowded,
     /// The run was claimed too often without progress, and is now finished as failed; its event is in the outbox.
     GivenUp,
-}
-
-/// A delivery that wants to work on a run.
-#[derive(Debug)]
-pub struct Delivered<'a> {
-    /// The request's id.
-    pub id: RunId,
-    /// What it asks for.
-    pub parameters: &'a Parameters,
-    /// The header `slice`.
-    pub slice: i32,
-    /// Whether the broker delivered this very message before.
-    pub again: bool,
-    /// Where the final event goes, besides the exchange.
-    pub reply: Reply,
 }
 
 /// Claims the run of a delivery, in one transaction. `plan` makes the steps of a run that begins, from the watermarks.
@@ -83,18 +64,18 @@ pub async fn claim(
         return Ok(Claim::Fresh(run));
     };
     // Not the JSON: a later version may write more keys than the one that began the run.
-    if from_json::<Parameters>(known.request)? != *delivered.parameters {
+    if run::from_json::<Parameters>(known.request)? != *delivered.parameters {
         return Ok(Claim::Conflict);
     }
     if known.status != RunStatus::Running.as_str() {
-        let report: RunReport = from_json(known.event.unwrap_or_default())?;
+        let report: RunReport = run::from_json(known.event.unwrap_or_default())?;
         outbox::put(&mut tx, account, &Event::of_run(&report), std::slice::from_ref(&delivered.reply)).await?;
         tx.commit().await?;
         // Given up before, and delivered again: whoever gave it up died before it had buried the message.
         let unburied = delivered.again && known.attempts > MAX_ATTEMPTS;
         return Ok(if unburied { Claim::GivenUp } else { Claim::AlreadyDone });
     }
-    let mut replies: Vec<Reply> = from_json(known.replies)?;
+    let mut replies: Vec<Reply> = run::from_json(known.replies)?;
     if !replies.contains(&delivered.reply) {
         if replies.len() >= MAX_REPLIES {
             return Ok(Claim::Crowded);
@@ -135,7 +116,7 @@ pub async fn claim(
         let why = format!(
             "the run was begun {MAX_ATTEMPTS} times without progress and is given up: look in the worker's log for why it ended"
         );
-        finish_in(&mut tx, account, &mut run, Some(why)).await?;
+        ending::finish_in(&mut tx, account, &mut run, Some(why)).await?;
         tx.commit().await?;
         return Ok(Claim::GivenUp);
     }
@@ -294,176 +275,5 @@ pub async fn not_crashed(pool: &PgPool, account: &Account, run: RunId) -> Result
     )
     .execute(pool)
     .await?;
-    Ok(())
-}
-
-/// Finishes a run: its status, the resources' last success, and the final event, in one transaction. An `error` of the run as a
-/// whole makes it `failed`, whatever its resources did.
-pub async fn finish(
-    pool: &PgPool,
-    account: &Account,
-    epoch: Epoch,
-    run: &mut Run,
-    api_requests: i64,
-    error: Option<String>,
-) -> Result<RunReport, StoreError> {
-    let mut tx = lease::begin(pool, account, epoch).await?;
-    sqlx::query!(
-        "update teamleader2db.sync_run set api_requests = api_requests + $3 where account = $1 and id = $2",
-        account.as_str(),
-        run.id.0,
-        api_requests,
-    )
-    .execute(&mut *tx)
-    .await?;
-    let report = finish_in(&mut tx, account, run, error).await?;
-    fault::reached(Point::FinishWritten);
-    tx.commit().await?;
-    fault::reached(Point::FinishCommitted);
-    Ok(report)
-}
-
-async fn finish_in(
-    tx: &mut PgConnection,
-    account: &Account,
-    run: &mut Run,
-    error: Option<String>,
-) -> Result<RunReport, StoreError> {
-    for step in run.steps.iter_mut().filter(|step| step.status.is_none()) {
-        step.end("failed", Some(error.clone().unwrap_or_else(|| UNFINISHED.to_owned())));
-    }
-    sqlx::query!(
-        "update teamleader2db.sync_step set phase = 'done', status = 'failed', position = null, error = $3
-         where account = $1 and run_id = $2 and status is null",
-        account.as_str(),
-        run.id.0,
-        error.as_deref().unwrap_or(UNFINISHED),
-    )
-    .execute(&mut *tx)
-    .await?;
-    let failed = run.steps.iter().filter(|step| step.status == Some("failed")).count();
-    let status = match failed {
-        _ if error.is_some() => RunStatus::Failed,
-        0 => RunStatus::Completed,
-        all if all == run.steps.len() => RunStatus::Failed,
-        _ => RunStatus::Partial,
-    };
-    let row = sqlx::query!(
-        "update teamleader2db.sync_run set status = $3, finished_at = now(), error = $4 where account = $1 and id = $2
-         returning api_requests, finished_at, replies",
-        account.as_str(),
-        run.id.0,
-        status.as_str(),
-        error,
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    run.api_requests = row.api_requests;
-    let mut report = report::of_run(account, run, status, error);
-    report.finished_at = row.finished_at;
-    let completed = |full: bool| -> Vec<String> {
-        let wanted =
-            run.steps.iter().filter(|step| step.status == Some("completed") && (!full || step.since.is_none()));
-        wanted.map(|step| step.resource.name.to_owned()).collect()
-    };
-    sqlx::query!(
-        "insert into teamleader2db.cursor as c (account, resource, last_success_at, last_full_at)
-         select $1, resource, now(), case when resource = any($3) then now() end from unnest($2::text[]) as done (resource)
-         on conflict (account, resource) do update set
-             last_success_at = excluded.last_success_at, last_full_at = coalesce(excluded.last_full_at, c.last_full_at)",
-        account.as_str(),
-        &completed(false),
-        &completed(true),
-    )
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query!("delete from teamleader2db.sync_page where account = $1 and run_id = $2", account.as_str(), run.id.0)
-        .execute(&mut *tx)
-        .await?;
-    let kept = json!(report);
-    sqlx::query!(
-        "update teamleader2db.sync_run set event = $3 where account = $1 and id = $2",
-        account.as_str(),
-        run.id.0,
-        kept
-    )
-    .execute(&mut *tx)
-    .await?;
-    let replies: Vec<Reply> = from_json(row.replies)?;
-    outbox::put(tx, account, &Event::of_run(&report), &replies).await?;
-    Ok(report)
-}
-
-fn from_json<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, StoreError> {
-    serde_json::from_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))
-}
-
-/// Ends the run of a request that the broker gave up. A run that is finished has its event again; one that another delivery
-/// carries on is left alone; and a request that never became a run becomes a failed one, so that it has one final event, whatever
-/// comes after it under the same id.
-pub async fn abandon(
-    pool: &PgPool,
-    account: &Account,
-    epoch: Epoch,
-    delivered: &Delivered<'_>,
-    reason: &str,
-) -> Result<(), StoreError> {
-    let mut tx = lease::begin(pool, account, epoch).await?;
-    let id = delivered.id;
-    let (request, replies) = (json!(delivered.parameters), json!([delivered.reply]));
-    sqlx::query!(
-        "insert into teamleader2db.sync_run (account, id, request, slice, attempts, replies) values ($1, $2, $3, $4, 0, $5)
-         on conflict do nothing",
-        account.as_str(),
-        id.0,
-        request,
-        delivered.slice,
-        replies,
-    )
-    .execute(&mut *tx)
-    .await?;
-    let known = sqlx::query!(
-        "select request, status, slice, waits, started_at, api_requests, event from teamleader2db.sync_run
-         where account = $1 and id = $2 for update",
-        account.as_str(),
-        id.0
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    if known.status != RunStatus::Running.as_str() {
-        let report: RunReport = from_json(known.event.unwrap_or_default())?;
-        outbox::put(&mut tx, account, &Event::of_run(&report), std::slice::from_ref(&delivered.reply)).await?;
-    } else if delivered.slice >= known.slice {
-        let mut run = Run {
-            id,
-            parameters: from_json(known.request)?,
-            slice: known.slice,
-            waits: known.waits,
-            api_requests: known.api_requests,
-            started_at: known.started_at,
-            steps: run::load_steps(&mut tx, account, id).await?,
-        };
-        finish_in(&mut tx, account, &mut run, Some(reason.to_owned())).await?;
-    }
-    tx.commit().await?;
-    Ok(())
-}
-
-/// Puts the final event of a request that never became a run into the outbox. `seed` is made from the message, and the event's id
-/// from it: the same message refused again has the same event.
-pub async fn refuse(
-    pool: &PgPool,
-    account: &Account,
-    id: Uuid,
-    seed: Uuid,
-    reason: &str,
-    reply: Reply,
-) -> Result<(), StoreError> {
-    let mut tx = pool.begin().await?;
-    let event = Event::of_refusal(&RunReport::refused(account, id, reason), seed);
-    outbox::put(&mut tx, account, &event, &[reply]).await?;
-    fault::reached(Point::RefusalWritten);
-    tx.commit().await?;
-    fault::reached(Point::RefusalCommitted);
     Ok(())
 }

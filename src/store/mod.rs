@@ -2,6 +2,7 @@
 
 pub mod authorization;
 pub mod cipher;
+pub mod ending;
 pub mod journal;
 pub mod lease;
 pub mod outbox;

@@ -4,10 +4,26 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
 
+use super::outbox::Reply;
 use super::pool::StoreError;
 use crate::catalog::{self, Resource};
 use crate::ids::{Account, RunId};
 use crate::message::Parameters;
+
+/// A delivery that wants to work on a run.
+#[derive(Debug)]
+pub struct Delivered<'a> {
+    /// The request's id.
+    pub id: RunId,
+    /// What it asks for.
+    pub parameters: &'a Parameters,
+    /// The header `slice`.
+    pub slice: i32,
+    /// Whether the broker delivered this very message before.
+    pub again: bool,
+    /// Where the final event goes, besides the exchange.
+    pub reply: Reply,
+}
 
 /// A run as a slice works on it.
 #[derive(Debug)]
@@ -175,4 +191,9 @@ pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> 
             })
         })
         .collect()
+}
+
+/// Reads a JSON column that this program wrote.
+pub(super) fn from_json<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Result<T, StoreError> {
+    serde_json::from_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))
 }

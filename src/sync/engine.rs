@@ -11,7 +11,7 @@ use crate::ids::Epoch;
 use crate::message::{RunReport, RunStatus};
 use crate::retry::{self, Failure};
 use crate::store::authorization::Accepted;
-use crate::store::journal;
+use crate::store::ending;
 use crate::store::pool::StoreError;
 use crate::store::report;
 use crate::store::run::{Phase, Run};
@@ -183,7 +183,7 @@ async fn wait(slice: &mut Slice<'_>, error: &WorkError) -> Outcome {
 async fn finish(slice: &mut Slice<'_>, error: Option<String>) -> Outcome {
     let requests = slice.client.take_request_count();
     let finished =
-        journal::finish(slice.pool, &slice.settings.account, slice.epoch, &mut slice.run, requests, error).await;
+        ending::finish(slice.pool, &slice.settings.account, slice.epoch, &mut slice.run, requests, error).await;
     let report = match finished {
         Ok(report) => report,
         Err(error) => return Outcome::Stopped(error),

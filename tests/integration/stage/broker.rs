@@ -160,6 +160,7 @@ impl Broker {
     }
 
     /// Declares a queue that only the connection that it gives may use.
+    #[cfg(feature = "fault-points")]
     pub async fn own_queue(&self, queue: &str) -> Connection {
         let connection = connect(&self.url).await;
         let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
