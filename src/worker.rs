@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use crate::amqp::consumer::{Consumer, Message};
+use crate::amqp::consumer::{Consumer, MAX_HEADER_BYTES, Message};
 use crate::amqp::link::AmqpError;
 use crate::amqp::publisher::{Publisher, Reach};
 use crate::amqp::topology::{Declare, Names};
@@ -22,7 +22,7 @@ use crate::dead_letters::DeadLetters;
 use crate::delivery::delivered;
 use crate::fault::{self, Point};
 use crate::ids::{Epoch, RunId};
-use crate::message::Request;
+use crate::message::{BadRequest, Request};
 use crate::relay::{Relay, RelayError};
 use crate::retry;
 use crate::store::journal::{self, Claim, HandBack};
@@ -202,7 +202,7 @@ impl Worker {
 
     /// From a message to what is to be done with it.
     async fn handle(&self, consumer: &mut Consumer, message: &Message, stop: &CancellationToken) -> Settlement {
-        let request = match Request::parse(message.body(), message.message_id()) {
+        let request = match within_bounds(message, Request::parse(message.body(), message.message_id())) {
             Ok(request) => request,
             Err(bad) => {
                 return self.dead_letters.refuse(message, bad.id, &bad.reason, "bad_request").await.into();
@@ -374,4 +374,17 @@ impl<E: Into<SessionError>> From<Result<(), E>> for Settlement {
             Err(error) => Self::Leave(error.into()),
         }
     }
+}
+
+/// Headers that cannot be copied could not be handed back with the request.
+fn within_bounds(message: &Message, request: Result<Request, BadRequest>) -> Result<Request, BadRequest> {
+    let bytes = message.header_bytes();
+    if bytes <= MAX_HEADER_BYTES {
+        return request;
+    }
+    let reason = format!(
+        "the message's headers have {bytes} bytes; at most {MAX_HEADER_BYTES} are taken, and these are left out of this copy"
+    );
+    let id = request.map_or_else(|bad| bad.id, |request| request.id);
+    Err(BadRequest { reason, id })
 }

@@ -21,6 +21,10 @@ const BROKER_HEADERS: [&str; 3] = ["x-delivery-count", "x-acquired-count", "x-de
 /// The beginnings of more of them.
 const BROKER_HEADER_PREFIXES: [&str; 2] = ["x-first-death-", "x-last-death-"];
 
+/// Headers over this many bytes are not copied: all properties of a message have to fit a frame, of 128 KiB by RabbitMQ's default, and
+/// a copy has more of them.
+pub const MAX_HEADER_BYTES: usize = 64 * 1024;
+
 const TAG: &str = "teamleader2db";
 
 /// A message in hand.
@@ -129,6 +133,11 @@ impl Message {
         &self.delivery.data
     }
 
+    /// About how many bytes the headers are on the wire.
+    pub fn header_bytes(&self) -> usize {
+        self.delivery.properties.headers().as_ref().map_or(0, bytes_of_table)
+    }
+
     /// The AMQP `message_id`.
     pub fn message_id(&self) -> Option<&str> {
         self.delivery.properties.message_id().as_ref().map(ShortString::as_str)
@@ -185,12 +194,13 @@ impl Message {
         self.copy(vec![("x-reason", AMQPValue::LongString(reason.into()))])
     }
 
-    /// All properties that the sender set, but those that would change what the broker does with the copy: `user_id` (it must be
+    /// All properties that the sender set, but headers beyond [`MAX_HEADER_BYTES`] and those that would change what the broker does with the copy: `user_id` (it must be
     /// the publisher's), `expiration`, and the headers that the broker counts in.
     fn copy(&self, more: Vec<(&str, AMQPValue)>) -> BasicProperties {
         let from = &self.delivery.properties;
         let mut headers = FieldTable::default();
-        for (key, value) in from.headers().iter().flatten() {
+        let kept = from.headers().as_ref().filter(|_| self.header_bytes() <= MAX_HEADER_BYTES);
+        for (key, value) in kept.into_iter().flatten() {
             let name = key.as_str();
             if !BROKER_HEADERS.contains(&name) && !BROKER_HEADER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
             {
@@ -218,6 +228,23 @@ impl Message {
             true => Ok(()),
             false => Err(AmqpError::Ended),
         }
+    }
+}
+
+fn bytes_of_table(table: &FieldTable) -> usize {
+    table.inner().iter().map(|(key, value)| key.as_str().len() + 1 + bytes_of(value)).sum()
+}
+
+fn bytes_of(value: &AMQPValue) -> usize {
+    // A byte for the type, four for a length.
+    5 + match value {
+        AMQPValue::LongString(text) => text.as_bytes().len(),
+        AMQPValue::ShortString(text) => text.as_str().len(),
+        AMQPValue::ByteArray(bytes) => bytes.as_slice().len(),
+        AMQPValue::FieldArray(values) => values.as_slice().iter().map(bytes_of).sum(),
+        AMQPValue::FieldTable(table) => bytes_of_table(table),
+        // Numbers and times, of at most eight bytes.
+        _ => 8,
     }
 }
 
@@ -257,6 +284,16 @@ mod tests {
         assert_eq!(copy.reply_to(), original.delivery.properties.reply_to());
         assert_eq!(copy.priority(), &Some(3));
         assert_eq!((copy.user_id(), copy.expiration()), (&None, &None));
+    }
+
+    #[test]
+    fn headers_that_would_not_fit_a_frame_are_not_copied() {
+        let nested = AMQPValue::FieldArray(vec![AMQPValue::LongString("x".repeat(MAX_HEADER_BYTES).into())].into());
+        let original = message(&[("huge", nested), ("traceparent", AMQPValue::LongString("t".into()))]);
+        assert!(original.header_bytes() > MAX_HEADER_BYTES);
+        let copy = original.dead_properties("why");
+        let headers: Vec<&str> = copy.headers().iter().flatten().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(headers, ["x-reason"]);
     }
 
     #[test]

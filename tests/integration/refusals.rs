@@ -2,7 +2,7 @@
 
 use lapin::BasicProperties;
 use lapin::message::Delivery;
-use lapin::types::AMQPValue;
+use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -157,4 +157,22 @@ async fn a_request_that_a_hundred_wait_for_already_is_refused_to_the_next() {
         stage.final_events(id).into_iter().find(|event| event.kind() == "sync.completed")
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_message_whose_headers_leave_no_room_for_the_reason_is_buried_too() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    let mut headers = FieldTable::default();
+    // All properties of a message share one frame of 131,072 bytes.
+    headers.insert("huge".into(), AMQPValue::LongString("x".repeat(130_900).into()));
+    let properties = BasicProperties::default().with_headers(headers);
+    for body in [b"no JSON".as_slice(), br#"{"resources":["users"]}"#] {
+        stage.broker.publish(body, properties.clone()).await;
+    }
+    stage.complete(json!({ "resources": ["departments"] })).await;
+    let dead = stage.broker.take(&stage.broker.dead_queue()).await;
+    assert!(reason(&dead).contains("headers have 130"), "{}", reason(&dead));
+    stage.broker.await_ready(&stage.broker.dead_queue(), 1).await;
+    assert_eq!(stage.events_of_kind("sync.failed").len(), 2);
 }
