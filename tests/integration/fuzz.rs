@@ -17,6 +17,9 @@ const CASES: usize = 200;
 /// Accounts whose answers are garbled at the same time: most of it is waiting between tries.
 const ACCOUNTS: usize = 6;
 
+/// Requests that are published before the worker has to have caught up.
+const PORTION: usize = 500;
+
 fn cases() -> usize {
     std::env::var("FUZZ_CASES").map_or(CASES, |cases| cases.parse().expect("FUZZ_CASES is a number"))
 }
@@ -73,6 +76,9 @@ async fn whatever_comes_as_a_request_is_worked_on_or_refused_with_a_reason() {
     for n in 0..cases {
         let (body, properties) = (body(&mut garbler, n), properties(&mut garbler, n));
         stage.broker.publish(&body, properties).await;
+        if n % PORTION == 0 {
+            stage.broker.await_ready(&stage.broker.requests_queue(), 0).await;
+        }
     }
     let after = stage.complete(json!({ "resources": ["users"] })).await;
     assert_eq!(after.count("users", "listed"), stage.simulator.count("users") as i64);

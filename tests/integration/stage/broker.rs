@@ -115,8 +115,8 @@ impl Broker {
         let exchange = format!("{}.requests", self.prefix);
         until("the queue of requests takes a message", async || {
             // The broker closes the channel when the exchange is missing.
-            let channel = self.connection.create_channel().await.unwrap();
-            channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+            let channel = self.connection.create_channel().await.ok()?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
             let (exchange, key, properties) = (exchange.as_str().into(), ACCOUNT.into(), properties.clone());
             let confirmation = channel.basic_publish(exchange, key, options, body, properties).await.ok()?.await;
