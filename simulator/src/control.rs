@@ -93,6 +93,7 @@ fn control(state: &State, method: &Method, path: &str, body: &[u8]) -> Result<Re
         }
         ("GET", "counters") => return encoded(&state.counters.get()),
         ("DELETE", "counters") => state.counters.reset(),
+        ("GET", "refreshes") => return encoded(&state.refreshes.list()),
         ("GET", "faults") => return encoded(&state.faults.list()),
         ("POST", "faults") => state.faults.add(parse::<Fault>(body)?),
         ("DELETE", "faults") => state.faults.clear(),

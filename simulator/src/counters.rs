@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use serde::Serialize;
 
 use crate::oauth::TokenOutcome;
+use crate::refreshes::RefreshOutcome;
 
 /// What was asked of the simulator since the start or the last reset. Requests under `/_simulator/` do not count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -88,9 +89,11 @@ impl Counting {
         let counters = &mut self.lock().counters;
         match outcome {
             TokenOutcome::Granted => counters.code_grants += 1,
-            TokenOutcome::Refreshed => counters.refreshes += 1,
-            TokenOutcome::Reused => counters.refused_refresh_reuse += 1,
-            TokenOutcome::Refused => counters.refused_token_requests += 1,
+            TokenOutcome::Refresh(_, RefreshOutcome::Traded(_)) => counters.refreshes += 1,
+            TokenOutcome::Refresh(_, RefreshOutcome::Reused) => counters.refused_refresh_reuse += 1,
+            TokenOutcome::Refresh(_, RefreshOutcome::Revoked | RefreshOutcome::Unknown) | TokenOutcome::Refused => {
+                counters.refused_token_requests += 1;
+            }
         }
     }
 

@@ -68,6 +68,13 @@ pub enum FaultKind {
     LoseTokenAnswer,
 }
 
+impl FaultKind {
+    /// Whether the endpoint does its work, and the answer, or a part of it, is not sent.
+    pub(crate) fn loses_the_answer(&self) -> bool {
+        matches!(self, Self::LoseTokenAnswer | Self::TruncatedJson | Self::CutMidBody)
+    }
+}
+
 impl Fault {
     /// A fault everywhere, until the faults are cleared.
     pub fn new(kind: FaultKind) -> Self {

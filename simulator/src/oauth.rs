@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::answer;
 use crate::config::Config;
+use crate::refreshes::RefreshOutcome;
 
 /// How long a code works. The API's documentation says ten minutes.
 const CODE_TTL_MS: i64 = 10 * 60 * 1000;
@@ -34,10 +35,8 @@ pub struct TokenPair {
 pub(crate) enum TokenOutcome {
     /// A code was traded for tokens.
     Granted,
-    /// A refresh token was traded for new tokens, and is dead.
-    Refreshed,
-    /// A refresh token came that was used before.
-    Reused,
+    /// A refresh token came: its number, and what became of it.
+    Refresh(Option<u64>, RefreshOutcome),
     /// Anything else was refused.
     Refused,
 }
@@ -57,6 +56,7 @@ struct Issued {
     /// Access tokens and the moment in milliseconds at which each expires.
     access: HashMap<String, i64>,
     refresh: HashMap<String, RefreshToken>,
+    issued: u64,
 }
 
 struct Code {
@@ -64,8 +64,14 @@ struct Code {
     redirect_uri: Option<String>,
 }
 
+#[derive(Clone, Copy)]
+struct RefreshToken {
+    number: u64,
+    life: Life,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum RefreshToken {
+enum Life {
     Live,
     Used,
     Revoked,
@@ -79,6 +85,7 @@ impl OAuth {
             codes: HashMap::new(),
             access: HashMap::new(),
             refresh: HashMap::new(),
+            issued: 0,
         };
         Self {
             client_id: config.client_id.clone(),
@@ -164,19 +171,28 @@ impl OAuth {
             "refresh_token" => {
                 let token = get("refresh_token");
                 let mut state = self.lock();
-                let found = state.refresh.get(token).copied();
-                if found == Some(RefreshToken::Live) {
-                    state.refresh.insert(token.to_owned(), RefreshToken::Used);
-                    drop(state);
-                    return (TokenOutcome::Refreshed, answer::json(200, pair_text(&self.grant(now_ms))));
-                }
+                let found = state.refresh.get_mut(token).map(|found| {
+                    let was = *found;
+                    if was.life == Life::Live {
+                        found.life = Life::Used;
+                    }
+                    was
+                });
+                let number = found.map(|found| found.number);
+                let refused = match found.map(|found| found.life) {
+                    Some(Life::Live) => {
+                        // Its number and the pair itself under one lock: another grant may be under way.
+                        let pair = state.grant(now_ms);
+                        let outcome = TokenOutcome::Refresh(number, RefreshOutcome::Traded(state.issued));
+                        return (outcome, answer::json(200, pair_text(&pair)));
+                    }
+                    Some(Life::Used) => RefreshOutcome::Reused,
+                    Some(Life::Revoked) => RefreshOutcome::Revoked,
+                    None => RefreshOutcome::Unknown,
+                };
                 // The very body that the real API sends.
                 let body = r#"{"errors":[{"code":8,"title":"The refresh token is invalid.","status":400,"meta":{"type":"invalid_request","hint":"Token has been revoked"}}]}"#;
-                let outcome = match found {
-                    Some(RefreshToken::Used) => TokenOutcome::Reused,
-                    _ => TokenOutcome::Refused,
-                };
-                (outcome, answer::json(400, body.to_owned()))
+                (TokenOutcome::Refresh(number, refused), answer::json(400, body.to_owned()))
             }
             _ => refused(400, "The grant_type is not supported."),
         }
@@ -184,18 +200,7 @@ impl OAuth {
 
     /// A new pair of tokens.
     pub(crate) fn grant(&self, now_ms: i64) -> TokenPair {
-        let mut state = self.lock();
-        let expires_ms = now_ms.saturating_add(state.ttl_ms);
-        let pair = TokenPair {
-            token_type: "Bearer",
-            expires_in: (state.ttl_ms / 1000) as u64,
-            access_token: secret("access"),
-            refresh_token: secret("refresh"),
-        };
-        state.access.retain(|_, expires| *expires > now_ms);
-        state.access.insert(pair.access_token.clone(), expires_ms);
-        state.refresh.insert(pair.refresh_token.clone(), RefreshToken::Live);
-        pair
+        self.lock().grant(now_ms)
     }
 
     /// A code as if the user had approved. Without a redirect URI it can be traded with any.
@@ -214,8 +219,8 @@ impl OAuth {
     /// Every refresh token is revoked, as when somebody saves the integration's settings in the marketplace. Access
     /// tokens go on working until they expire.
     pub(crate) fn revoke_refresh_tokens(&self) {
-        for token in self.lock().refresh.values_mut() {
-            *token = RefreshToken::Revoked;
+        for token in self.lock().refresh.values_mut().filter(|token| token.life == Life::Live) {
+            token.life = Life::Revoked;
         }
     }
 
@@ -231,6 +236,24 @@ impl OAuth {
 
     fn lock(&self) -> MutexGuard<'_, Issued> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Issued {
+    fn grant(&mut self, now_ms: i64) -> TokenPair {
+        let expires_ms = now_ms.saturating_add(self.ttl_ms);
+        let pair = TokenPair {
+            token_type: "Bearer",
+            expires_in: (self.ttl_ms / 1000) as u64,
+            access_token: secret("access"),
+            refresh_token: secret("refresh"),
+        };
+        self.access.retain(|_, expires| *expires > now_ms);
+        self.access.insert(pair.access_token.clone(), expires_ms);
+        self.issued += 1;
+        let token = RefreshToken { number: self.issued, life: Life::Live };
+        self.refresh.insert(pair.refresh_token.clone(), token);
+        pair
     }
 }
 

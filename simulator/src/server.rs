@@ -20,7 +20,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::answer::{self, Body, Cut};
 use crate::faults::{FaultKind, Trouble};
+use crate::oauth::TokenOutcome;
 use crate::rate_limit::Quota;
+use crate::refreshes::Refresh;
 use crate::state::State;
 use crate::{api, contract, control};
 
@@ -48,7 +50,7 @@ impl Server {
                     accepted = listener.accept() => accepted,
                 };
                 match accepted {
-                    Ok((stream, _)) => drop(tasks.spawn(connection(state.clone(), stream, stop.clone()))),
+                    Ok((stream, from)) => drop(tasks.spawn(connection(state.clone(), stream, from, stop.clone()))),
                     Err(error) => {
                         // Out of file descriptors, most likely: trying again at once would only burn the processor.
                         tracing::warn!(%error, "Cannot accept a connection");
@@ -68,10 +70,10 @@ impl Server {
     }
 }
 
-async fn connection(state: Arc<State>, stream: TcpStream, stop: CancellationToken) {
+async fn connection(state: Arc<State>, stream: TcpStream, from: SocketAddr, stop: CancellationToken) {
     // Small answers must not wait for the client's acknowledgement; if this fails they do, and nothing else is wrong.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| serve(state.clone(), request));
+    let service = service_fn(|request| serve(state.clone(), from, request));
     let connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         () = stop.cancelled() => {}
@@ -83,7 +85,7 @@ async fn connection(state: Arc<State>, stream: TcpStream, stop: CancellationToke
     }
 }
 
-async fn serve(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+async fn serve(state: Arc<State>, from: SocketAddr, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().trim_start_matches('/');
     // A body that breaks off or is too large has no answer.
@@ -96,6 +98,7 @@ async fn serve(state: Arc<State>, request: Request<Incoming>) -> Result<Response
     let in_work = state.counters.begin(if known { path } else { "unknown" });
     let request = Call {
         state: &state,
+        from,
         method: &parts.method,
         endpoint: path,
         query: parts.uri.query(),
@@ -115,6 +118,7 @@ async fn serve(state: Arc<State>, request: Request<Incoming>) -> Result<Response
 /// One request to the API or to the authorization server.
 struct Call<'a> {
     state: &'a State,
+    from: SocketAddr,
     method: &'a Method,
     endpoint: &'a str,
     query: Option<&'a str>,
@@ -126,7 +130,8 @@ impl Call<'_> {
     async fn answer(&self) -> Result<Response<Body>, Cut> {
         if self.endpoint.starts_with("oauth2/") {
             let trouble = self.state.faults.strike(self.endpoint);
-            return afflict(trouble, || self.oauth()).await;
+            let answer_lost = trouble.kind.as_ref().is_some_and(FaultKind::loses_the_answer);
+            return afflict(trouble, || self.oauth(answer_lost)).await;
         }
         let State { oauth, rate_limit, clock, .. } = self.state;
         let authorization = self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -153,8 +158,8 @@ impl Call<'_> {
         }
     }
 
-    fn oauth(&self) -> Response<Bytes> {
-        let State { oauth, counters, clock, .. } = self.state;
+    fn oauth(&self, answer_lost: bool) -> Response<Bytes> {
+        let State { oauth, counters, refreshes, clock, .. } = self.state;
         match (self.method, self.endpoint) {
             (&Method::GET, "oauth2/authorize") => oauth.authorize(self.query.unwrap_or_default(), clock.millis()),
             (&Method::POST, "oauth2/access_token") => {
@@ -162,6 +167,9 @@ impl Call<'_> {
                 let json = kind.starts_with("application/json");
                 let (outcome, answer) = oauth.token(json, self.body, clock.millis());
                 counters.token(outcome);
+                if let TokenOutcome::Refresh(token, outcome) = outcome {
+                    refreshes.add(Refresh { at: clock.now(), from: self.from, token, outcome, answer_lost });
+                }
                 answer
             }
             _ => answer::error(404, "There is no such endpoint."),

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::faults::Fault;
 use crate::oauth::TokenPair;
+use crate::refreshes::Refresh;
 use crate::server::Server;
 use crate::state::State;
 use crate::store::TruthRecord;
@@ -78,6 +79,11 @@ impl Simulator {
     /// Sets every counter to zero.
     pub fn reset_counters(&self) {
         self.state.counters.reset();
+    }
+
+    /// Every refresh token that came to the token endpoint, and what became of it, since the start.
+    pub fn refreshes(&self) -> Vec<Refresh> {
+        self.state.refreshes.list()
     }
 
     /// Makes something go wrong.

@@ -10,6 +10,7 @@ use crate::faults::Faults;
 use crate::generate::World;
 use crate::oauth::OAuth;
 use crate::rate_limit::RateLimit;
+use crate::refreshes::Refreshes;
 use crate::store::Store;
 
 /// Everything that a running simulator knows. Each part has a lock of its own, held for no longer than one step.
@@ -21,6 +22,7 @@ pub(crate) struct State {
     pub(crate) rate_limit: RateLimit,
     pub(crate) faults: Faults,
     pub(crate) counters: Counting,
+    pub(crate) refreshes: Refreshes,
 }
 
 impl State {
@@ -34,6 +36,7 @@ impl State {
             rate_limit: RateLimit::new(config.rate_limit, config.rate_window),
             faults: Faults::default(),
             counters: Counting::default(),
+            refreshes: Refreshes::default(),
         }
     }
 

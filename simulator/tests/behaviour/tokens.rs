@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{Answer, Api, read};
-use teamleader_simulator::Config;
+use teamleader_simulator::{Config, Fault, FaultKind, RefreshOutcome};
 
 const REDIRECT: &str = "https://example.eu/callback";
 
@@ -94,6 +94,45 @@ async fn a_refresh_token_works_once_and_then_gives_the_real_error() {
     assert_eq!(refresh(&api, &second).await.status, 200);
     let counters = api.simulator.counters();
     assert_eq!((counters.refreshes, counters.refused_refresh_reuse), (2, 1));
+}
+
+#[tokio::test]
+async fn every_refresh_token_that_came_is_known_with_what_became_of_it() {
+    let api = Api::start(Config::default()).await;
+    // The API of a test holds a pair already, so this is the second.
+    let pair = api.simulator.grant();
+    api.simulator.inject(Fault::new(FaultKind::LoseTokenAnswer).times(1));
+    let parameters = [
+        ("grant_type", "refresh_token"),
+        ("client_id", "client"),
+        ("client_secret", "secret"),
+        ("refresh_token", pair.refresh_token.as_str()),
+    ];
+    let request = api.client.post(format!("{}/oauth2/access_token", api.simulator.url()));
+    assert!(read(request.form(&parameters)).await.is_err());
+    let third = api.simulator.grant();
+    assert_eq!(refresh(&api, &pair.refresh_token).await.status, 400);
+    api.simulator.revoke_refresh_tokens();
+    assert_eq!(refresh(&api, &third.refresh_token).await.status, 400);
+    assert_eq!(refresh(&api, &pair.refresh_token).await.status, 400);
+    assert_eq!(refresh(&api, "nonsense").await.status, 400);
+
+    let log = api.simulator.refreshes();
+    let told: Vec<_> = log.iter().map(|refresh| (refresh.token, refresh.outcome, refresh.answer_lost)).collect();
+    let expected = [
+        (Some(2), RefreshOutcome::Traded(3), true),
+        (Some(2), RefreshOutcome::Reused, false),
+        (Some(4), RefreshOutcome::Revoked, false),
+        (Some(2), RefreshOutcome::Reused, false),
+        (None, RefreshOutcome::Unknown, false),
+    ];
+    assert_eq!(told, expected);
+    assert!(log.iter().all(|refresh| refresh.from.ip().is_loopback() && refresh.from.port() > 0), "{log:?}");
+    let counters = api.simulator.counters();
+    assert_eq!((counters.refused_refresh_reuse, counters.refused_token_requests), (2, 2));
+    let told: Value =
+        read(api.client.get(format!("{}/_simulator/refreshes", api.simulator.url()))).await.unwrap().json();
+    assert_eq!(told[0]["outcome"], json!({ "traded": 3 }), "{told}");
 }
 
 #[tokio::test]
