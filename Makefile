@@ -19,9 +19,13 @@ export no_proxy := $(NO_PROXY)
 TOOLS := target/tools
 TARPAULIN := 0.37.5
 ARGS ?=
+SEEDS ?= 200
+SEED ?=
+REFRESHES ?= 2000
 CASES ?= 10000
 
-.PHONY: help install demo test check format format-check lint prepare prepare-check docs coverage fuzz bench server sync dockertest clean
+# SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000.
+.PHONY: help install demo test faults soak fuzz check format format-check lint prepare prepare-check docs coverage bench server sync dockertest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +44,14 @@ test: install ## run all tests, with a private PostgreSQL and RabbitMQ
 in-servers-test:
 	cargo build --workspace --locked --features fault-points
 	cargo test --workspace --locked --features fault-points $(ARGS)
+
+faults: install ## play the seeds 1 to SEEDS of the fault suite, or SEED alone; see tests/faults
+	cargo build --workspace --locked
+	$(if $(SEED),FAULT_SEED=$(SEED),FAULT_SEEDS=$(SEEDS)) cargo test --locked --test faults
+
+soak: install ## refresh tokens REFRESHES times, with kills in between
+	cargo build --workspace --locked
+	FAULT_SOAK=$(REFRESHES) cargo test --locked --test faults
 
 check: install format-check lint prepare-check docs ## formatting, clippy, .sqlx and the documentation, as the CI does
 
@@ -86,4 +98,5 @@ dockertest: ## run the tests in a container
 clean: ## stop the private servers, and delete all that was built
 	@dev/servers clean
 	@dev/servers --dir target/demo clean
+	@for lane in target/faults/servers-*; do dev/servers --dir "$$lane" clean; done
 	cargo clean

@@ -26,6 +26,7 @@ mod seams;
 mod secrets;
 mod shutdown;
 mod slices;
+#[path = "../stage/mod.rs"]
 mod stage;
 #[cfg(feature = "fault-points")]
 mod token_seams;

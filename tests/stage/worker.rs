@@ -20,6 +20,7 @@ pub type Settings = BTreeMap<&'static str, String>;
 pub struct Worker {
     child: Child,
     log: PathBuf,
+    keeps_log: bool,
     /// Where its HTTP server is.
     pub url: String,
     http: reqwest::Client,
@@ -74,7 +75,13 @@ impl Worker {
         command.arg("worker").stdout(file.try_clone().unwrap()).stderr(file);
         let url = format!("http://{}", settings["HTTP_LISTEN"]);
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { child: command.spawn().unwrap(), log, url, http }
+        Self { child: command.spawn().unwrap(), log, keeps_log: false, url, http }
+    }
+
+    /// Its log stays where it is when it goes out of scope, and is not shown.
+    pub fn keeping_log(mut self) -> Self {
+        self.keeps_log = true;
+        self
     }
 
     /// The status and the text that a GET gives. Redirects are followed, as a browser does.
@@ -102,8 +109,13 @@ impl Worker {
 
     /// Sends SIGTERM and waits for the end.
     pub async fn terminate(&mut self) -> ExitStatus {
-        self.signal("TERM");
+        self.ask_to_end();
         self.exit().await
+    }
+
+    /// Sends SIGTERM.
+    pub fn ask_to_end(&self) {
+        self.signal("TERM");
     }
 
     /// Stops it in the middle of whatever it does, as when its machine is suspended.
@@ -136,6 +148,9 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.kill();
+        if self.keeps_log {
+            return;
+        }
         if std::thread::panicking() {
             let log = std::fs::read_to_string(&self.log).unwrap_or_default();
             let start = log.char_indices().rev().take(SHOWN).last().map_or(0, |(at, _)| at);

@@ -27,14 +27,17 @@ pub type Version = (String, String);
 impl Database {
     /// Makes an empty database on the server of `DATABASE_URL`.
     pub async fn create() -> Self {
-        let server = from_make("DATABASE_URL");
+        Self::create_on(&from_make("DATABASE_URL")).await
+    }
+
+    /// Makes an empty database on the server of this URL.
+    pub async fn create_on(server: &str) -> Self {
         let name = format!("t_{}", Uuid::new_v4().simple());
-        let (base, query) =
-            server.split_once('?').map_or((server.as_str(), String::new()), |(b, q)| (b, format!("?{q}")));
+        let (base, query) = server.split_once('?').map_or((server, String::new()), |(b, q)| (b, format!("?{q}")));
         let url = format!("{}/{name}{query}", base.rsplit_once('/').expect("a database's name in DATABASE_URL").0);
         let admin = PgPoolOptions::new()
             .max_connections(1)
-            .connect(&server)
+            .connect(server)
             .await
             .expect("PostgreSQL, as `make test` starts it");
         // The template may be in use by another test that makes its database at this moment.
@@ -47,9 +50,9 @@ impl Database {
         Self { url, pool, name }
     }
 
-    /// Drops it. In a runtime of its own, for `Drop`.
-    pub async fn drop(name: &str) {
-        if let Ok(admin) = PgPoolOptions::new().max_connections(1).connect(&from_make("DATABASE_URL")).await {
+    /// Drops one on the server of this URL. In a runtime of its own, for `Drop`.
+    pub async fn drop(server: &str, name: &str) {
+        if let Ok(admin) = PgPoolOptions::new().max_connections(1).connect(server).await {
             let sql = format!("drop database if exists {name} with (force)");
             if let Err(error) = sqlx::query(AssertSqlSafe(sql)).execute(&admin).await {
                 eprintln!("the database {name} could not be dropped: {error}");
@@ -151,6 +154,13 @@ impl Database {
 
     /// The same for one resource.
     pub async fn assert_table_equals(&self, simulator: &Simulator, resource: &str) {
+        if let Some(difference) = self.difference(simulator, resource).await {
+            panic!("{difference}");
+        }
+    }
+
+    /// How the table of a resource differs from what the account holds, in words.
+    pub async fn difference(&self, simulator: &Simulator, resource: &str) -> Option<String> {
         let truth = simulator.truth(resource);
         let ids: Vec<Uuid> = truth.iter().map(|record| record.id).collect();
         let contents: Vec<String> = truth.iter().map(|record| storable(&record.content())).collect();
@@ -159,17 +169,16 @@ impl Database {
              full join unnest($2::uuid[], $3::text[]) as t (id, content) on t.id = r.id
              where r.content is distinct from t.content::jsonb";
         let rows = sqlx::query(sql).bind(resource).bind(&ids).bind(&contents).fetch_all(&self.pool).await.unwrap();
-        if let Some(first) = rows.first() {
-            let (id, row, truth): (Uuid, Option<Value>, Option<Value>) = (first.get(0), first.get(1), first.get(2));
-            let shown = |content: Option<Value>| content.map_or("nothing".to_owned(), |content| content.to_string());
-            panic!(
-                "{} of {} {resource} differ from the account; {id}: the row holds {}, the account {}",
-                rows.len(),
-                ids.len(),
-                shown(row),
-                shown(truth)
-            );
-        }
+        let first = rows.first()?;
+        let (id, row, truth): (Uuid, Option<Value>, Option<Value>) = (first.get(0), first.get(1), first.get(2));
+        let shown = |content: Option<Value>| content.map_or("nothing".to_owned(), |content| content.to_string());
+        Some(format!(
+            "{} of {} {resource} differ from the account; {id}: the row holds {}, the account {}",
+            rows.len(),
+            ids.len(),
+            shown(row),
+            shown(truth)
+        ))
     }
 }
 

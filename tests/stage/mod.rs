@@ -1,4 +1,9 @@
 //! What a test plays on: a simulated account, a database, exchanges and queues, and workers, all of the test's own.
+//!
+//! Shared by the integration tests and the fault suite.
+
+// Each of the two uses a part of it.
+#![allow(dead_code, unused_imports)]
 
 mod broker;
 mod cable;
@@ -21,15 +26,14 @@ use teamleader_simulator::{Config, Fault, FaultKind, Simulator};
 use uuid::Uuid;
 
 pub use broker::{ACCOUNT, Broker, Event};
-pub use cable::Cable;
+pub use cable::{Cable, Stalled};
 pub use database::Database;
 pub use garble::{Garbler, any_json};
 pub use garbling_proxy::GarblingProxy;
 pub use own_broker::OwnBroker;
 pub use recorder::Recorder;
-pub use waiting::until;
-use worker::Settings;
-pub use worker::{Ended, Worker};
+pub use waiting::{found_within, until};
+pub use worker::{Ended, Settings, Worker};
 
 /// Every resource of the simulated account.
 pub const RESOURCES: [&str; 8] =
@@ -242,7 +246,7 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         let (name, prefix) = (self.database.name().to_owned(), self.broker.prefix.clone());
-        let url = self.broker.url.clone();
+        let (server, broker) = (from_make("DATABASE_URL"), self.broker.url.clone());
         if std::thread::panicking() {
             eprintln!("--- the database {name} and the queues {prefix}.* are kept, to be looked into");
             return;
@@ -250,7 +254,7 @@ impl Drop for Stage {
         // The test's own runtime cannot wait any more.
         let sweeping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let sweep = async { tokio::join!(Database::drop(&name), Broker::sweep(&url, &prefix)) };
+            let sweep = async { tokio::join!(Database::drop(&server, &name), Broker::sweep(&broker, &prefix)) };
             let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), sweep).await });
         });
         let _ = sweeping.join();

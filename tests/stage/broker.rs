@@ -192,7 +192,7 @@ impl Broker {
         self.publish(&message.data, message.properties.clone()).await;
     }
 
-    /// Deletes all that a worker has declared. On a connection of its own, for `Drop`.
+    /// Deletes all that a worker has declared at the broker of this URL. On a connection of its own, for `Drop`.
     pub async fn sweep(url: &str, prefix: &str) {
         let connection = connect(url).await;
         let Ok(channel) = connection.create_channel().await else { return };

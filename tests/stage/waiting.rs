@@ -10,9 +10,21 @@ const POLL: Duration = Duration::from_millis(50);
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Waits until `look` gives a value, and gives it. Panics with `what` when it never does.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    match found_within(DEADLINE, POLL, look).await {
+        Some(value) => value,
+        None => panic!("waited {} s in vain until {what}", DEADLINE.as_secs()),
+    }
+}
+
+/// What `look` gives, which is asked again and again; `None` when it gives nothing in time.
+pub async fn found_within<T>(
+    deadline: Duration,
+    every: Duration,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> Option<T> {
     let poll = async {
-        let mut ticks = tokio::time::interval(POLL);
+        let mut ticks = tokio::time::interval(every);
         loop {
             ticks.tick().await;
             if let Some(value) = look().await {
@@ -20,8 +32,5 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
             }
         }
     };
-    match tokio::time::timeout(DEADLINE, poll).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited {} s in vain until {what}", DEADLINE.as_secs()),
-    }
+    tokio::time::timeout(deadline, poll).await.ok()
 }

@@ -1,0 +1,283 @@
+//! What a seed stands for: an account, requests, and what goes wrong when. Drawn before anything is started.
+
+use std::fmt;
+
+use teamleader_simulator::FaultKind;
+
+use crate::dice::Dice;
+use crate::servers::Server;
+
+/// All that is drawn from a seed.
+#[derive(Debug)]
+pub struct Plan {
+    /// How many contacts the account has; the rest is in proportion.
+    pub contacts: usize,
+    /// How late every answer of the API is.
+    pub latency_ms: u64,
+    /// Requests to the API in flight.
+    pub concurrency: u64,
+    /// How many processes of the worker there are at a time.
+    pub workers: usize,
+    /// The requests; the acts publish them.
+    pub requests: Vec<Asked>,
+    /// What happens, in this order.
+    pub steps: Vec<Step>,
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// `full` instead of `incremental`.
+    pub full: bool,
+    /// Every detail is fetched again.
+    pub refetch: bool,
+    /// Asks for the final event in a queue, too.
+    pub replies: bool,
+}
+
+/// An act and its moment.
+#[derive(Debug)]
+pub struct Step {
+    /// So many requests to the API after the last step …
+    pub requests: u64,
+    /// … or so much later, whichever comes first: nobody asks the API while nobody can.
+    pub patience_ms: u64,
+    /// What happens.
+    pub act: Act,
+}
+
+/// Where a cable of a worker leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// RabbitMQ.
+    Broker,
+    /// PostgreSQL.
+    Database,
+    /// The API and the token endpoint.
+    Api,
+}
+
+/// Which way a stalled cable carries nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the server.
+    There,
+    /// To the worker.
+    Back,
+    /// Either.
+    Both,
+}
+
+/// What happens. `worker` counts from 0.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Act {
+    /// A request is published, by its number.
+    Publish(usize),
+    /// The same request is published once more.
+    PublishAgain(usize),
+    /// A message that no worker can understand.
+    PublishMalformed,
+    /// kill -9, and a new process after a while.
+    Kill { worker: usize, down_ms: u64 },
+    /// SIGTERM, and a new process after the old one has ended.
+    Terminate { worker: usize },
+    /// SIGSTOP, and SIGCONT after a while.
+    Freeze { worker: usize, ms: u64 },
+    /// A server is restarted; `now`: without an orderly stop.
+    Restart { server: Server, now: bool },
+    /// All connections over a cable end.
+    Cut { worker: usize, link: Link },
+    /// A cable carries nothing for a while.
+    Stall { worker: usize, link: Link, way: Way, ms: u64 },
+    /// The API answers so many requests to an endpoint or a resource wrongly.
+    Api { kind: FaultKind, at: &'static str, times: u32 },
+    /// The token endpoint does its work, but its answer is lost; all access tokens are expired, so that it is asked.
+    LoseTokenAnswer,
+    /// The token endpoint fails so often, and is asked.
+    TokenFault { kind: FaultKind },
+    /// Access tokens live so long from now on, and those that are there are expired.
+    ShortTokens { seconds: u64 },
+    /// All access tokens are expired.
+    ExpireTokens,
+    /// All refresh tokens are revoked; `expire`: the access tokens as well.
+    Revoke { expire: bool },
+    /// After every so many pages of these lists a record changes.
+    ChangeWhilePaging { every: u32 },
+    /// Records change.
+    Change { count: usize },
+}
+
+impl Plan {
+    /// What this seed stands for.
+    pub fn of(seed: u64) -> Self {
+        let mut dice = Dice::of(seed);
+        let workers = if dice.one_in(2) { 2 } else { 1 };
+        let count = dice.from(2..=4) as usize;
+        let requests: Vec<Asked> = (0..count)
+            .map(|number| Asked {
+                full: number > 0 && dice.one_in(2),
+                refetch: dice.one_in(2),
+                replies: dice.one_in(2),
+            })
+            .collect();
+        let mut acts: Vec<Act> = (0..dice.from(3..=8)).map(|_| draw(&mut dice, workers)).collect();
+        if dice.one_in(4) {
+            acts.push(Act::PublishMalformed);
+        }
+        acts.push(Act::PublishAgain(dice.from(0..=count as u64 - 1) as usize));
+        shuffle(&mut acts, &mut dice);
+        for number in (1..count).rev() {
+            acts.insert(dice.from(0..=acts.len() as u64) as usize, Act::Publish(number));
+        }
+        acts.insert(0, Act::Publish(0));
+        let steps = acts
+            .into_iter()
+            .map(|act| Step { requests: dice.from(0..=45), patience_ms: dice.from(100..=1_200), act })
+            .collect();
+        Self {
+            contacts: dice.from(20..=130) as usize,
+            latency_ms: dice.from(15..=70),
+            concurrency: dice.from(2..=8),
+            workers,
+            requests,
+            steps,
+        }
+    }
+
+    /// An account and a worker, and nothing that goes wrong by itself.
+    pub fn of_soak() -> Self {
+        Self { contacts: 100, latency_ms: 40, concurrency: 4, workers: 1, requests: Vec::new(), steps: Vec::new() }
+    }
+
+    /// Whether nothing keeps a run from completing but what it must get over by itself.
+    pub fn must_complete(&self) -> bool {
+        !self.steps.iter().any(|step| match &step.act {
+            Act::Api { .. } | Act::ChangeWhilePaging { .. } | Act::TokenFault { .. } => true,
+            Act::Stall { link, .. } => *link == Link::Api,
+            _ => false,
+        })
+    }
+}
+
+fn draw(dice: &mut Dice, workers: usize) -> Act {
+    let worker = dice.from(0..=workers as u64 - 1) as usize;
+    let link = dice.pick(&[Link::Broker, Link::Database, Link::Api]);
+    match dice.weighted(&[
+        (5, 0),
+        (4, 1),
+        (2, 2),
+        (2, 3),
+        (2, 4),
+        (4, 5),
+        (4, 6),
+        (5, 7),
+        (1, 8),
+        (1, 9),
+        (3, 10),
+        (3, 11),
+        (1, 12),
+        (3, 13),
+        (2, 14),
+    ]) {
+        0 => Act::Kill { worker, down_ms: dice.from(0..=1_500) },
+        1 => Act::Freeze { worker, ms: dice.from(300..=6_000) },
+        2 => Act::Terminate { worker },
+        3 => Act::Restart { server: Server::Rabbitmq, now: dice.one_in(2) },
+        4 => Act::Restart { server: Server::Postgres, now: dice.one_in(2) },
+        5 => Act::Cut { worker, link },
+        6 => {
+            Act::Stall { worker, link, way: dice.pick(&[Way::There, Way::Back, Way::Both]), ms: dice.from(300..=6_000) }
+        }
+        7 => api_fault(dice),
+        8 => Act::LoseTokenAnswer,
+        9 => Act::TokenFault {
+            kind: match dice.from(0..=3) {
+                0 => FaultKind::ServerError { status: 503 },
+                1 => FaultKind::ServerErrorHtml { status: 502 },
+                2 => FaultKind::CutBeforeAnswer,
+                _ => FaultKind::SlowBody { milliseconds: dice.from(500..=4_000) },
+            },
+        },
+        10 => Act::ShortTokens { seconds: dice.from(1..=3) },
+        11 => Act::ExpireTokens,
+        12 => Act::Revoke { expire: dice.one_in(2) },
+        13 => Act::ChangeWhilePaging { every: dice.from(1..=2) as u32 },
+        _ => Act::Change { count: dice.from(1..=8) as usize },
+    }
+}
+
+fn api_fault(dice: &mut Dice) -> Act {
+    let kind = match dice.from(0..=8) {
+        0 => FaultKind::ServerError { status: dice.pick(&[500, 502, 503, 504]) },
+        1 => FaultKind::ServerErrorHtml { status: dice.pick(&[502, 503]) },
+        2 => FaultKind::CutBeforeAnswer,
+        3 => FaultKind::TruncatedJson,
+        4 => FaultKind::CutMidBody,
+        5 => FaultKind::SlowBody { milliseconds: dice.from(200..=2_000) },
+        6 | 7 => FaultKind::RateLimited { reset_in_ms: Some(dice.from(200..=1_500)) },
+        // Takes as long as the worker waits for an answer, 20 s: seldom.
+        _ if dice.one_in(4) => FaultKind::Hang,
+        _ => FaultKind::Latency { milliseconds: dice.from(200..=1_000) },
+    };
+    let times = if kind == FaultKind::Hang { 1 } else { dice.from(1..=5) as u32 };
+    let at = dice.pick(&["contacts.list", "contacts.info", "contacts", "companies", "invoices", "events", "users"]);
+    Act::Api { kind, at, times }
+}
+
+fn shuffle(acts: &mut [Act], dice: &mut Dice) {
+    for last in (1..acts.len()).rev() {
+        acts.swap(last, dice.from(0..=last as u64) as usize);
+    }
+}
+
+impl Act {
+    /// The kind of fault, for the table at the end; `None` for what is no fault.
+    pub fn kind(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Publish(_) => return None,
+            Self::PublishAgain(_) => "request published twice",
+            Self::PublishMalformed => "malformed request",
+            Self::Kill { .. } => "worker: kill -9",
+            Self::Terminate { .. } => "worker: SIGTERM",
+            Self::Freeze { .. } => "worker: SIGSTOP, SIGCONT",
+            Self::Restart { server: Server::Rabbitmq, now: false } => "broker restarted",
+            Self::Restart { server: Server::Rabbitmq, now: true } => "broker killed and started",
+            Self::Restart { server: Server::Postgres, now: false } => "database restarted",
+            Self::Restart { server: Server::Postgres, now: true } => "database stopped at once and started",
+            Self::Cut { link: Link::Broker, .. } => "connection cut: broker",
+            Self::Cut { link: Link::Database, .. } => "connection cut: database",
+            Self::Cut { link: Link::Api, .. } => "connection cut: API",
+            Self::Stall { link: Link::Broker, .. } => "connection stalled: broker",
+            Self::Stall { link: Link::Database, .. } => "connection stalled: database",
+            Self::Stall { link: Link::Api, .. } => "connection stalled: API",
+            Self::Api { kind, .. } => api_kind(kind),
+            Self::LoseTokenAnswer => "token answer lost",
+            Self::TokenFault { .. } => "token endpoint fails",
+            Self::ShortTokens { .. } => "short-lived tokens",
+            Self::ExpireTokens => "access tokens expired",
+            Self::Revoke { .. } => "refresh tokens revoked",
+            Self::ChangeWhilePaging { .. } => "changes while paging",
+            Self::Change { .. } => "changes at once",
+        })
+    }
+}
+
+fn api_kind(kind: &FaultKind) -> &'static str {
+    match kind {
+        FaultKind::ServerError { .. } | FaultKind::ServerErrorHtml { .. } => "API: 5xx",
+        FaultKind::CutBeforeAnswer => "API: connection closed without an answer",
+        FaultKind::TruncatedJson => "API: half of the JSON",
+        FaultKind::CutMidBody => "API: connection closed in the body",
+        FaultKind::SlowBody { .. } | FaultKind::Latency { .. } => "API: late",
+        FaultKind::RateLimited { .. } => "API: 429",
+        FaultKind::Hang => "API: no answer",
+        FaultKind::Forbidden => "API: 403",
+        FaultKind::LoseTokenAnswer => "token answer lost",
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "after {} API requests or {} ms: {:?}", self.requests, self.patience_ms, self.act)
+    }
+}

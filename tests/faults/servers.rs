@@ -1,0 +1,88 @@
+//! A PostgreSQL and a RabbitMQ of a lane's own, which it may restart as it likes.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgPoolOptions;
+
+/// How many processes of the worker a seed may start: each has a user of its own in the database.
+pub const USERS: u32 = 500;
+
+/// The servers of a lane.
+#[derive(Clone)]
+pub struct Servers {
+    dir: PathBuf,
+    /// PostgreSQL, for the suite.
+    pub database: String,
+    /// RabbitMQ, for the suite.
+    pub broker: String,
+}
+
+/// One of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// PostgreSQL.
+    Postgres,
+    /// RabbitMQ.
+    Rabbitmq,
+}
+
+impl Servers {
+    /// Starts those of this name, or takes them as an earlier run has left them.
+    pub async fn up(name: &str) -> Self {
+        let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("target/faults/servers-{name}"));
+        run(&dir, &["up"]).await;
+        let urls = run(&dir, &["env"]).await;
+        // `export NAME=value`, with a backslash before what a shell would expand.
+        let url = |name: &str| {
+            let line = urls.lines().find_map(|line| line.strip_prefix(&format!("export {name}=")));
+            line.unwrap_or_else(|| panic!("dev/servers env tells no {name}: {urls}")).replace('\\', "")
+        };
+        let servers = Self { dir, database: url("DATABASE_URL"), broker: url("AMQP_URL") };
+        servers.make_users().await;
+        servers
+    }
+
+    /// Users that tell who writes: the worker gives its sessions no other name that one could choose.
+    async fn make_users(&self) {
+        let admin = PgPoolOptions::new().max_connections(1).connect(&self.database).await.expect("PostgreSQL is up");
+        let sql = format!(
+            "do $$ begin for n in 1..{USERS} loop
+               if not exists (select from pg_roles where rolname = 'worker_' || n) then
+                 execute 'create role worker_' || n || ' superuser login';
+               end if;
+             end loop; end $$"
+        );
+        sqlx::query(AssertSqlSafe(sql)).execute(&admin).await.expect("users can be made");
+    }
+
+    /// Restarts one of them; `now`: without letting it end in order.
+    pub async fn restart(&self, server: Server, now: bool) {
+        let name = match server {
+            Server::Postgres => "postgres",
+            Server::Rabbitmq => "rabbitmq",
+        };
+        if now {
+            run(&self.dir, &["restart", name, "now"]).await
+        } else {
+            run(&self.dir, &["restart", name]).await
+        };
+    }
+
+    /// Stops both.
+    pub async fn down(&self) {
+        run(&self.dir, &["down"]).await;
+    }
+}
+
+async fn run(dir: &Path, arguments: &[&str]) -> String {
+    let mut command = std::process::Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/dev/servers"));
+    // With these set it would take somebody else's servers.
+    command.env_remove("DATABASE_URL").env_remove("AMQP_URL");
+    command.arg("--dir").arg(dir).args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = tokio::task::spawn_blocking(move || command.output()).await;
+    let output = output.expect("no panic").expect("dev/servers can be run");
+    assert!(output.status.success(), "dev/servers {arguments:?} ended with {}", output.status);
+    String::from_utf8(output.stdout).expect("dev/servers writes UTF-8")
+}
