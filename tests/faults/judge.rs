@@ -33,18 +33,24 @@ pub struct Verdict {
 pub async fn settle(play: &mut Play) -> Verdict {
     let mut verdict = Verdict { violations: play.settle().await, ..Verdict::default() };
     if verdict.violations.is_empty() {
-        before_the_last_sync(play, &mut verdict).await;
-        if let Err(violations) = play.sync_once_more().await {
-            verdict.violations.extend(violations);
+        before_the_last_syncs(play, &mut verdict).await;
+        for mode in ["incremental", "full"] {
+            if let Err(violations) = play.sync_once_more(mode).await {
+                verdict.violations.extend(violations);
+                break;
+            }
+            if mode == "incremental" {
+                after_the_incremental(play, &mut verdict).await;
+            }
         }
     }
-    after_the_last_sync(play, &mut verdict).await;
+    after_all(play, &mut verdict).await;
     play.failed = !verdict.violations.is_empty();
     verdict
 }
 
-/// Before the last sync: whoever has told that a table is complete and proven must be right.
-async fn before_the_last_sync(play: &Play, verdict: &mut Verdict) {
+/// Before the last two syncs: whoever has told that a table is complete and proven must be right.
+async fn before_the_last_syncs(play: &Play, verdict: &mut Verdict) {
     let settled = play.last_change.checked_add_signed(CLOCK_GRAIN).unwrap_or(play.last_change);
     let proven = play.published.iter().any(|published| {
         let events = Watch::final_events_of(published.id, play.watch.events());
@@ -52,6 +58,16 @@ async fn before_the_last_sync(play: &Play, verdict: &mut Verdict) {
     });
     if proven {
         differences(play, "although a run has proven it complete", verdict).await;
+    }
+}
+
+/// Whatever was missed must come with the incremental sync after it: watermarks move only past what was read. What is gone is found
+/// by a full one.
+async fn after_the_incremental(play: &Play, verdict: &mut Verdict) {
+    for resource in RESOURCES {
+        if let Some(difference) = play.database.lack(&play.simulator, resource).await {
+            verdict.violations.push(format!("tables: after an incremental sync, {}", cut(&difference, 600)));
+        }
     }
 }
 
@@ -65,8 +81,8 @@ fn is_proven(event: &Event, since: DateTime<Utc>) -> bool {
         && RESOURCES.iter().all(|resource| data["resources"][resource]["verified"] == true)
 }
 
-/// After the last sync: all of it.
-async fn after_the_last_sync(play: &Play, verdict: &mut Verdict) {
+/// After the full one: all of it.
+async fn after_all(play: &Play, verdict: &mut Verdict) {
     differences(play, "after the last sync", verdict).await;
     for published in &play.published {
         one_final_event(play, published, verdict);

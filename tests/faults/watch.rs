@@ -20,6 +20,9 @@ use crate::stage::{ACCOUNT, Broker, Event, found_within};
 /// How long the broker may be away: a restart takes some 10 s of it.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// How long an answer of it is waited for.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
 /// Between two tries to reach it.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -110,7 +113,9 @@ impl Watch {
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
             let (exchange, properties) = (exchange.as_str().into(), properties.clone());
             let sent = channel.basic_publish(exchange, ACCOUNT.into(), options, body.as_bytes(), properties).await;
-            matches!(sent.ok()?.await, Ok(Confirmation::Ack(None))).then_some(())
+            // A broker that was killed with the message in hand may never answer.
+            let confirmed = tokio::time::timeout(ANSWERS_WITHIN, sent.ok()?).await.ok()?;
+            matches!(confirmed, Ok(Confirmation::Ack(None))).then_some(())
         });
         published.await.expect("the broker takes a request");
     }
@@ -163,9 +168,8 @@ impl Drop for Watch {
 
 /// A channel on a connection of its own, which ends with it.
 async fn open(url: &str) -> Option<Channel> {
-    let connected = Connection::connect(url, ConnectionProperties::default());
-    let connection = tokio::time::timeout(Duration::from_secs(5), connected).await.ok()?.ok()?;
-    connection.create_channel().await.ok()
+    let opened = async { Connection::connect(url, ConnectionProperties::default()).await?.create_channel().await };
+    tokio::time::timeout(ANSWERS_WITHIN, opened).await.ok()?.ok()
 }
 
 async fn listen(url: String, queue: String, inbox: Inbox) {

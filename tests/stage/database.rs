@@ -161,6 +161,18 @@ impl Database {
 
     /// How the table of a resource differs from what the account holds, in words.
     pub async fn difference(&self, simulator: &Simulator, resource: &str) -> Option<String> {
+        let found = self.differences(simulator, resource).await;
+        described(resource, simulator.count(resource), found)
+    }
+
+    /// The same for what the account holds alone: rows of records that are gone from it do not matter.
+    pub async fn lack(&self, simulator: &Simulator, resource: &str) -> Option<String> {
+        let mut found = self.differences(simulator, resource).await;
+        found.retain(|difference| difference.truth.is_some());
+        described(resource, simulator.count(resource), found)
+    }
+
+    async fn differences(&self, simulator: &Simulator, resource: &str) -> Vec<Difference> {
         let truth = simulator.truth(resource);
         let ids: Vec<Uuid> = truth.iter().map(|record| record.id).collect();
         let contents: Vec<String> = truth.iter().map(|record| storable(&record.content())).collect();
@@ -169,17 +181,23 @@ impl Database {
              full join unnest($2::uuid[], $3::text[]) as t (id, content) on t.id = r.id
              where r.content is distinct from t.content::jsonb";
         let rows = sqlx::query(sql).bind(resource).bind(&ids).bind(&contents).fetch_all(&self.pool).await.unwrap();
-        let first = rows.first()?;
-        let (id, row, truth): (Uuid, Option<Value>, Option<Value>) = (first.get(0), first.get(1), first.get(2));
-        let shown = |content: Option<Value>| content.map_or("nothing".to_owned(), |content| content.to_string());
-        Some(format!(
-            "{} of {} {resource} differ from the account; {id}: the row holds {}, the account {}",
-            rows.len(),
-            ids.len(),
-            shown(row),
-            shown(truth)
-        ))
+        rows.iter().map(|row| Difference { id: row.get(0), row: row.get(1), truth: row.get(2) }).collect()
     }
+}
+
+/// A record of which the row holds other than the account.
+struct Difference {
+    id: Uuid,
+    row: Option<Value>,
+    truth: Option<Value>,
+}
+
+fn described(resource: &str, of: usize, found: Vec<Difference>) -> Option<String> {
+    let count = found.len();
+    let Difference { id, row, truth } = found.into_iter().next()?;
+    let shown = |content: Option<Value>| content.map_or("nothing".to_owned(), |content| content.to_string());
+    let (row, truth) = (shown(row), shown(truth));
+    Some(format!("{count} of {of} {resource} differ from the account; {id}: the row holds {row}, the account {truth}"))
 }
 
 /// A statement that waits.
