@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
 mod dice;
+mod inject;
 mod judge;
 mod plan;
 mod play;
@@ -77,6 +78,7 @@ fn is_wanted(arguments: impl Iterator<Item = String>) -> bool {
 fn play_all(seeds: VecDeque<u64>, lanes: usize) -> ExitCode {
     let begun = Utc::now();
     let lanes = lanes.min(seeds.len());
+    let _alone = servers::alone();
     let keep = seeds.len() == 1;
     let (seeds, report) = (Mutex::new(seeds), Mutex::new(Report::default()));
     std::thread::scope(|scope| {

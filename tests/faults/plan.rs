@@ -68,6 +68,21 @@ pub enum Way {
     Both,
 }
 
+/// What hits a worker while it waits for a token pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blow {
+    /// kill -9.
+    Kill,
+    /// SIGTERM.
+    Terminate,
+    /// Its connections to the broker end, and with them the slice that needs the pair.
+    CutBroker,
+    /// Its connections to the database end.
+    CutDatabase,
+    /// It cannot reach the database until the pair is parked; then kill -9.
+    DatabaseAway,
+}
+
 /// What happens. `worker` counts from 0.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Act {
@@ -83,6 +98,10 @@ pub enum Act {
     Terminate { worker: usize },
     /// SIGSTOP, and SIGCONT after a while.
     Freeze { worker: usize, ms: u64 },
+    /// SIGSTOP, and its connections to the broker end, so that another worker goes on with what it has in hand; SIGCONT after a while.
+    CutOff { worker: usize, ms: u64 },
+    /// Access tokens are expired, the next answer of the token endpoint comes slowly, and while it comes its receiver is hit.
+    AtRefresh { blow: Blow },
     /// A server is restarted; `now`: without an orderly stop.
     Restart { server: Server, now: bool },
     /// All connections over a cable end.
@@ -111,7 +130,7 @@ impl Plan {
     /// What this seed stands for.
     pub fn of(seed: u64) -> Self {
         let mut dice = Dice::of(seed);
-        let workers = if dice.one_in(2) { 2 } else { 1 };
+        let workers = if dice.one_in(3) { 1 } else { 2 };
         let count = dice.from(2..=4) as usize;
         let requests: Vec<Asked> = (0..count)
             .map(|number| Asked {
@@ -159,38 +178,65 @@ impl Plan {
     }
 }
 
+#[derive(Clone, Copy)]
+enum Draw {
+    Kill,
+    Freeze,
+    CutOff,
+    Terminate,
+    Broker,
+    Database,
+    Cut,
+    Stall,
+    Api,
+    LoseTokenAnswer,
+    TokenFault,
+    AtRefresh,
+    ShortTokens,
+    ExpireTokens,
+    Revoke,
+    ChangeWhilePaging,
+    Change,
+}
+
+/// How often each is drawn. What takes long is drawn seldom: restarts of the broker, and what ends in an attempt of 20 s to refresh.
+const WEIGHTS: [(u64, Draw); 17] = [
+    (6, Draw::Kill),
+    (3, Draw::Freeze),
+    (5, Draw::CutOff),
+    (2, Draw::Terminate),
+    (2, Draw::Broker),
+    (3, Draw::Database),
+    (4, Draw::Cut),
+    (4, Draw::Stall),
+    (5, Draw::Api),
+    (1, Draw::LoseTokenAnswer),
+    (1, Draw::TokenFault),
+    (4, Draw::AtRefresh),
+    (2, Draw::ShortTokens),
+    (2, Draw::ExpireTokens),
+    (1, Draw::Revoke),
+    (3, Draw::ChangeWhilePaging),
+    (3, Draw::Change),
+];
+
 fn draw(dice: &mut Dice, workers: usize) -> Act {
     let worker = dice.from(0..=workers as u64 - 1) as usize;
     let link = dice.pick(&[Link::Broker, Link::Database, Link::Api]);
-    match dice.weighted(&[
-        (5, 0),
-        (4, 1),
-        (2, 2),
-        (2, 3),
-        (2, 4),
-        (4, 5),
-        (4, 6),
-        (5, 7),
-        (1, 8),
-        (1, 9),
-        (3, 10),
-        (3, 11),
-        (1, 12),
-        (3, 13),
-        (2, 14),
-    ]) {
-        0 => Act::Kill { worker, down_ms: dice.from(0..=1_500) },
-        1 => Act::Freeze { worker, ms: dice.from(300..=6_000) },
-        2 => Act::Terminate { worker },
-        3 => Act::Restart { server: Server::Rabbitmq, now: dice.one_in(2) },
-        4 => Act::Restart { server: Server::Postgres, now: dice.one_in(2) },
-        5 => Act::Cut { worker, link },
-        6 => {
+    match dice.weighted(&WEIGHTS) {
+        Draw::Kill => Act::Kill { worker, down_ms: dice.from(0..=1_500) },
+        Draw::Freeze => Act::Freeze { worker, ms: dice.from(300..=6_000) },
+        Draw::CutOff => Act::CutOff { worker, ms: dice.from(1_000..=4_000) },
+        Draw::Terminate => Act::Terminate { worker },
+        Draw::Broker => Act::Restart { server: Server::Rabbitmq, now: dice.one_in(2) },
+        Draw::Database => Act::Restart { server: Server::Postgres, now: dice.one_in(2) },
+        Draw::Cut => Act::Cut { worker, link },
+        Draw::Stall => {
             Act::Stall { worker, link, way: dice.pick(&[Way::There, Way::Back, Way::Both]), ms: dice.from(300..=6_000) }
         }
-        7 => api_fault(dice),
-        8 => Act::LoseTokenAnswer,
-        9 => Act::TokenFault {
+        Draw::Api => api_fault(dice),
+        Draw::LoseTokenAnswer => Act::LoseTokenAnswer,
+        Draw::TokenFault => Act::TokenFault {
             kind: match dice.from(0..=3) {
                 0 => FaultKind::ServerError { status: 503 },
                 1 => FaultKind::ServerErrorHtml { status: 502 },
@@ -198,11 +244,14 @@ fn draw(dice: &mut Dice, workers: usize) -> Act {
                 _ => FaultKind::SlowBody { milliseconds: dice.from(500..=4_000) },
             },
         },
-        10 => Act::ShortTokens { seconds: dice.from(1..=3) },
-        11 => Act::ExpireTokens,
-        12 => Act::Revoke { expire: dice.one_in(2) },
-        13 => Act::ChangeWhilePaging { every: dice.from(1..=2) as u32 },
-        _ => Act::Change { count: dice.from(1..=8) as usize },
+        Draw::AtRefresh => Act::AtRefresh {
+            blow: dice.pick(&[Blow::Kill, Blow::Terminate, Blow::CutBroker, Blow::CutDatabase, Blow::DatabaseAway]),
+        },
+        Draw::ShortTokens => Act::ShortTokens { seconds: dice.from(1..=3) },
+        Draw::ExpireTokens => Act::ExpireTokens,
+        Draw::Revoke => Act::Revoke { expire: dice.one_in(2) },
+        Draw::ChangeWhilePaging => Act::ChangeWhilePaging { every: dice.from(1..=2) as u32 },
+        Draw::Change => Act::Change { count: dice.from(1..=8) as usize },
     }
 }
 
@@ -240,6 +289,12 @@ impl Act {
             Self::Kill { .. } => "worker: kill -9",
             Self::Terminate { .. } => "worker: SIGTERM",
             Self::Freeze { .. } => "worker: SIGSTOP, SIGCONT",
+            Self::CutOff { .. } => "worker: SIGSTOP, cut off, SIGCONT",
+            Self::AtRefresh { blow: Blow::Kill } => "at a refresh: kill -9",
+            Self::AtRefresh { blow: Blow::Terminate } => "at a refresh: SIGTERM",
+            Self::AtRefresh { blow: Blow::CutBroker } => "at a refresh: broker cut",
+            Self::AtRefresh { blow: Blow::CutDatabase } => "at a refresh: database cut",
+            Self::AtRefresh { blow: Blow::DatabaseAway } => "at a refresh: database away, then kill -9",
             Self::Restart { server: Server::Rabbitmq, now: false } => "broker restarted",
             Self::Restart { server: Server::Rabbitmq, now: true } => "broker killed and started",
             Self::Restart { server: Server::Postgres, now: false } => "database restarted",

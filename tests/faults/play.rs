@@ -1,26 +1,24 @@
-//! A seed is played: its faults are injected, then everything is mended, and the world is let settle.
+//! A seed is played: the stage is set, and after its faults everything is mended, and the world is let settle.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
-use teamleader_simulator::{ChangeKind, Config, Fault, FaultKind, Simulator};
+use teamleader_simulator::{Config, Fault, FaultKind, Simulator};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::plan::{Act, Link, Plan, Step};
+use crate::inject::Ending;
+use crate::plan::Plan;
 use crate::report::dir_of;
 use crate::servers::{Servers, USERS};
 use crate::slot::{Places, Slot};
 use crate::stage::{ACCOUNT, Database, KEY, Settings};
 use crate::watch::Watch;
-
-/// How often the world is looked at.
-const TICK: Duration = Duration::from_millis(10);
 
 /// How long a request may take once nothing goes wrong any more. Two attempts to refresh (20 s each), a delay queue (10 s), the tries
 /// of a request to the API (25 s) and reconnecting can add up; a request that is lost never ends.
@@ -28,9 +26,6 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(150);
 
 /// The integration's secret, which no log may hold.
 pub const CLIENT_SECRET: &str = "the-secret-of-the-integration";
-
-/// The lists that change while they are read: one that is read by seeking, and two by page number.
-const CHANGING: [&str; 3] = ["contacts", "invoices", "events"];
 
 /// What happened, with the time: outlives the play, also when that ends in a panic.
 pub type Story = Arc<Mutex<Vec<String>>>;
@@ -72,20 +67,12 @@ pub struct Play {
     pub failed: bool,
     /// Where the logs are.
     pub dir: PathBuf,
-    servers: Servers,
+    pub(crate) servers: Servers,
     begun: DateTime<Utc>,
     ids: Vec<Uuid>,
     users: u32,
-    endings: Vec<(DateTime<Utc>, Ending)>,
-    restarting: Option<JoinHandle<()>>,
-}
-
-/// What ends a fault that lasts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    Start(usize),
-    Thaw(usize),
-    GoOn(usize, Link),
+    pub(crate) endings: Vec<(DateTime<Utc>, Ending)>,
+    pub(crate) restarting: Option<JoinHandle<()>>,
 }
 
 impl Play {
@@ -161,49 +148,6 @@ impl Play {
         self.simulator.inject(Fault::new(FaultKind::Latency { milliseconds }));
     }
 
-    /// Injects one fault after the other, each at its moment.
-    pub async fn inject_all(&mut self) {
-        self.slow_down();
-        let steps = std::mem::take(&mut self.plan.steps);
-        for step in &steps {
-            self.await_moment(step).await;
-            self.act(&step.act).await;
-        }
-        self.plan.steps = steps;
-    }
-
-    async fn await_moment(&mut self, step: &Step) {
-        let asked = self.simulator.counters().total() + step.requests;
-        let until = Utc::now() + TimeDelta::milliseconds(step.patience_ms as i64);
-        let mut ticks = tokio::time::interval(TICK);
-        loop {
-            ticks.tick().await;
-            self.end_what_is_over();
-            if self.simulator.counters().total() >= asked || Utc::now() >= until {
-                return;
-            }
-        }
-    }
-
-    fn end_what_is_over(&mut self) {
-        let now = Utc::now();
-        let (over, lasting) = std::mem::take(&mut self.endings).into_iter().partition(|(at, _)| *at <= now);
-        self.endings = lasting;
-        let over: Vec<(DateTime<Utc>, Ending)> = over;
-        for (_, ending) in over {
-            self.end(ending);
-        }
-    }
-
-    fn end(&mut self, ending: Ending) {
-        match ending {
-            Ending::Start(worker) => self.start(worker),
-            Ending::Thaw(worker) => self.slots[worker].thaw(),
-            Ending::GoOn(worker, link) => self.slots[worker].go_on(link),
-        }
-        self.note(format!("{ending:?}"));
-    }
-
     /// Starts a process where none is.
     pub fn start(&mut self, worker: usize) {
         if !self.slots[worker].is_alive() {
@@ -213,95 +157,8 @@ impl Play {
         }
     }
 
-    /// Ends a fault in so many milliseconds.
-    fn later(&mut self, ms: u64, ending: Ending) {
-        self.endings.push((Utc::now() + TimeDelta::milliseconds(ms as i64), ending));
-    }
-
-    /// Whoever was killed and not started yet, or has ended by itself, is started.
-    fn revive(&mut self, worker: usize) {
-        self.endings.retain(|(_, ending)| *ending != Ending::Start(worker));
-        self.start(worker);
-    }
-
-    async fn act(&mut self, act: &Act) {
-        self.note(format!("{act:?}"));
-        match act.clone() {
-            Act::Publish(number) | Act::PublishAgain(number) => self.publish(number).await,
-            Act::PublishMalformed => {
-                let id = Uuid::new_v4();
-                let body = json!({ "request_id": id, "mode": "sideways" });
-                self.watch.publish(&body, BasicProperties::default()).await;
-                self.published.push(Published { id, body, replies: false, well_formed: false });
-            }
-            Act::Kill { worker, down_ms } => {
-                self.revive(worker);
-                self.slots[worker].kill();
-                self.later(down_ms, Ending::Start(worker));
-            }
-            Act::Terminate { worker } => {
-                self.revive(worker);
-                if !self.slots[worker].terminate().await {
-                    self.note("it did not end and was killed".to_owned());
-                }
-                self.start(worker);
-            }
-            Act::Freeze { worker, ms } => {
-                self.revive(worker);
-                self.slots[worker].freeze();
-                self.later(ms, Ending::Thaw(worker));
-            }
-            Act::Restart { server, now } => {
-                self.await_restart().await;
-                let servers = self.servers.clone();
-                self.restarting = Some(tokio::spawn(async move { servers.restart(server, now).await }));
-            }
-            Act::Cut { worker, link } => {
-                let cut = self.slots[worker].cut(link);
-                self.note(format!("{cut} connections were cut"));
-            }
-            Act::Stall { worker, link, way, ms } => {
-                self.slots[worker].stall(link, way);
-                self.later(ms, Ending::GoOn(worker, link));
-            }
-            Act::Api { kind, at, times } => self.simulator.inject(Fault::new(kind).at(at).times(times)),
-            Act::LoseTokenAnswer => {
-                self.simulator.inject(Fault::new(FaultKind::LoseTokenAnswer).times(1));
-                self.simulator.expire_access_tokens();
-            }
-            Act::TokenFault { kind } => {
-                self.simulator.inject(Fault::new(kind).at("oauth2/access_token").times(1));
-                self.simulator.expire_access_tokens();
-            }
-            Act::ShortTokens { seconds } => {
-                self.simulator.set_access_token_ttl(Duration::from_secs(seconds));
-                self.simulator.expire_access_tokens();
-            }
-            Act::ExpireTokens => self.simulator.expire_access_tokens(),
-            Act::Revoke { expire } => {
-                self.revoked = true;
-                self.simulator.revoke_refresh_tokens();
-                if expire {
-                    self.simulator.expire_access_tokens();
-                }
-            }
-            Act::ChangeWhilePaging { every } => {
-                let kinds = [ChangeKind::Delete, ChangeKind::Update, ChangeKind::Add, ChangeKind::UpdateInfo];
-                CHANGING.iter().for_each(|list| self.simulator.change_while_paging(list, every, &kinds));
-                self.last_change = DateTime::<Utc>::MAX_UTC;
-            }
-            Act::Change { count } => {
-                for list in CHANGING {
-                    self.simulator.update(list, count);
-                    self.simulator.add(list, 1);
-                    self.simulator.delete(list, 1);
-                }
-                self.last_change = self.last_change.max(Utc::now());
-            }
-        }
-    }
-
-    async fn publish(&mut self, number: usize) {
+    /// Publishes a request of the plan.
+    pub async fn publish(&mut self, number: usize) {
         let asked = &self.plan.requests[number];
         let id = self.ids[number];
         let mode = if asked.full { "full" } else { "incremental" };
@@ -322,7 +179,8 @@ impl Play {
         }
     }
 
-    async fn await_restart(&mut self) {
+    /// Waits until a server that is being restarted is back.
+    pub async fn await_restart(&mut self) {
         if let Some(restarting) = self.restarting.take() {
             restarting.await.expect("the server comes back");
         }

@@ -1,5 +1,6 @@
 //! A PostgreSQL and a RabbitMQ of a lane's own, which it may restart as it likes.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -17,6 +18,15 @@ pub struct Servers {
     pub database: String,
     /// RabbitMQ, for the suite.
     pub broker: String,
+}
+
+/// Holds what tells others that the servers are in use, until it is dropped: two suites must not restart each other's.
+pub fn alone() -> File {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/faults");
+    std::fs::create_dir_all(&dir).expect("target can be written");
+    let lock = File::create(dir.join("lock")).expect("target can be written");
+    lock.try_lock().expect("no other fault suite runs in this directory");
+    lock
 }
 
 /// One of the two.

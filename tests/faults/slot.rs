@@ -197,11 +197,17 @@ impl Slot {
         }
     }
 
+    /// Whether the database can be reached.
+    pub fn set_database_away(&self, away: bool) {
+        self.database.set_away(away);
+    }
+
     /// Everything flows, and whoever is there runs.
     pub fn heal(&mut self) {
         for link in [Link::Broker, Link::Database, Link::Api] {
             self.go_on(link);
         }
+        self.set_database_away(false);
         self.thaw();
     }
 

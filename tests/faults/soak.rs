@@ -15,7 +15,7 @@ use crate::judge;
 use crate::plan::Plan;
 use crate::play::{Play, Story, column};
 use crate::report::{Played, Report};
-use crate::servers::{Servers, USERS};
+use crate::servers::{Servers, USERS, alone};
 use crate::stage::found_within;
 use crate::{Outcome, block_on, watched};
 
@@ -34,6 +34,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Refreshes so often, all accounts together, and judges each of them.
 pub fn run(refreshes: u64) -> ExitCode {
     let begun = Utc::now();
+    let _alone = alone();
     let servers = block_on(Servers::up("soak"));
     let (done, report) = (AtomicU64::new(0), Mutex::new(Report::default()));
     std::thread::scope(|scope| {

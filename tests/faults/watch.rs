@@ -127,6 +127,11 @@ impl Watch {
         Some(channel.queue_declare(queue.into(), options, FieldTable::default()).await.ok()?.message_count())
     }
 
+    /// How many token pairs wait for the database.
+    pub async fn parked_pairs(&self) -> Option<u32> {
+        self.ready(&format!("{}.tokens.{ACCOUNT}", self.prefix)).await
+    }
+
     /// Takes all that the worker has given up.
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
         let queue = format!("{}.dead", self.prefix);

@@ -1,5 +1,6 @@
 //! A cable between a worker and a server, which a test can cut or stall.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,6 +18,7 @@ pub struct Cable {
     ports: Arc<Mutex<Vec<u16>>>,
     far_end: watch::Sender<u32>,
     stalled: watch::Sender<Stalled>,
+    away: Arc<AtomicBool>,
 }
 
 /// The directions in which nothing gets through, though every connection stays open.
@@ -38,8 +40,13 @@ impl Cable {
         let (far_end, stalled) = (watch::Sender::new(0), watch::Sender::new(Stalled::default()));
         let (server, open, used) = (server.to_owned(), Arc::clone(&connections), Arc::clone(&ports));
         let (cuts, stalls) = (far_end.clone(), stalled.clone());
+        let away: Arc<AtomicBool> = Arc::default();
+        let gone = Arc::clone(&away);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
+                if gone.load(Ordering::Relaxed) {
+                    continue;
+                }
                 // The server may be away; then the worker's connection ends at once.
                 let Ok(far) = TcpStream::connect(&server).await else { continue };
                 used.lock().unwrap().extend(far.local_addr().map(|address| address.port()));
@@ -47,12 +54,20 @@ impl Cable {
                 open.lock().unwrap().push(tokio::spawn(forwarded));
             }
         });
-        Self { address, connections, ports, far_end, stalled }
+        Self { address, connections, ports, far_end, stalled, away }
     }
 
     /// Lets nothing through in these directions from now on; what comes waits. The default lets everything through again.
     pub fn stall(&self, stalled: Stalled) {
         self.stalled.send_replace(stalled);
+    }
+
+    /// Whether the server cannot be reached at all: connections end, and new ones at once.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+        if away {
+            self.cut();
+        }
     }
 
     /// Whether the server was connected to from this port.
