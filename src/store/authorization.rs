@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::outbox;
-use super::pool::StoreError;
+use super::pool::{self, StoreError};
 use super::tokens::Tokens;
 use crate::ids::{Account, Generation};
 use crate::message::Event;
@@ -51,7 +51,7 @@ impl Tokens {
     /// Makes sure that the account has a row, and takes `first` as its first refresh token where it has none. Where it still has
     /// none, a person has to authorize, which an event tells, once.
     pub async fn introduce(&self, first: Option<&SecretString>) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = pool::begin(&self.pool).await?;
         let row = self.lock_row(&mut tx).await?;
         match first {
             Some(first) if !row.has_refresh_token => self.put_refresh_token(&mut tx, row.generation, first).await?,
@@ -116,7 +116,7 @@ impl Tokens {
 
     /// Stores the pair of a new authorization as the next generation, whatever the state. Needs no epoch.
     pub async fn authorize(&self, pair: &TokenPair, by: &Authorizer) -> Result<Accepted, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = pool::begin(&self.pool).await?;
         let row = self.lock_row(&mut tx).await?;
         if row.teamleader_account.is_some_and(|account| account != by.account) {
             return Ok(Accepted::OtherAccount);
@@ -146,7 +146,7 @@ impl Tokens {
 
     /// Stores a refresh token given by hand as the next generation; the worker trades it for a pair when it needs one.
     pub async fn authorize_with_refresh_token(&self, refresh: &SecretString) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = pool::begin(&self.pool).await?;
         let row = self.lock_row(&mut tx).await?;
         self.put_refresh_token(&mut tx, row.generation, refresh).await?;
         tx.commit().await?;
@@ -166,7 +166,7 @@ impl Tokens {
 
     /// Keeps whose token it is. One of another Teamleader account is not used: a person has to authorize, which an event tells.
     pub async fn confirm_identity(&self, by: &Authorizer) -> Result<Accepted, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = pool::begin(&self.pool).await?;
         let row = self.lock_row(&mut tx).await?;
         let other = row.teamleader_account.is_some_and(|account| account != by.account);
         if other {

@@ -9,6 +9,9 @@ use super::pool::StoreError;
 use super::run::{Delivered, Run, Step};
 use super::{ending, lease, report, run};
 use crate::fault::{self, Point};
+use super::pool::{self, StoreError};
+use super::run::{Run, Step};
+use super::{lease, report, run};
 use crate::ids::{Account, Epoch, RunId};
 use crate::message::{Event, Parameters, RunReport, RunStatus};
 
@@ -275,5 +278,154 @@ pub async fn not_crashed(pool: &PgPool, account: &Account, run: RunId) -> Result
     )
     .execute(pool)
     .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Finishes a run: its status, the resources' last success, and the final event, in one transaction. An `error` of the run as a
+/// whole makes it `failed`, whatever its resources did.
+pub async fn finish(
+    pool: &PgPool,
+    account: &Account,
+    epoch: Epoch,
+    run: &mut Run,
+    api_requests: i64,
+    error: Option<String>,
+) -> Result<RunReport, StoreError> {
+    let mut tx = lease::begin(pool, account, epoch).await?;
+    sqlx::query!(
+        "update teamleader2db.sync_run set api_requests = api_requests + $3 where account = $1 and id = $2",
+        account.as_str(),
+        run.id.0,
+        api_requests,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let report = finish_in(&mut tx, account, run, error).await?;
+    tx.commit().await?;
+    Ok(report)
+}
+
+async fn finish_in(
+    tx: &mut PgConnection,
+    account: &Account,
+    run: &mut Run,
+    error: Option<String>,
+) -> Result<RunReport, StoreError> {
+    for step in run.steps.iter_mut().filter(|step| step.status.is_none()) {
+        step.end("failed", Some(error.clone().unwrap_or_else(|| UNFINISHED.to_owned())));
+    }
+    sqlx::query!(
+        "update teamleader2db.sync_step set phase = 'done', status = 'failed', position = null, error = $3
+         where account = $1 and run_id = $2 and status is null",
+        account.as_str(),
+        run.id.0,
+        error.as_deref().unwrap_or(UNFINISHED),
+    )
+    .execute(&mut *tx)
+    .await?;
+    let failed = run.steps.iter().filter(|step| step.status == Some("failed")).count();
+    let status = match failed {
+        _ if error.is_some() => RunStatus::Failed,
+        0 => RunStatus::Completed,
+        all if all == run.steps.len() => RunStatus::Failed,
+        _ => RunStatus::Partial,
+    };
+    let row = sqlx::query!(
+        "update teamleader2db.sync_run set status = $3, finished_at = now(), error = $4 where account = $1 and id = $2
+         returning api_requests, finished_at, replies",
+        account.as_str(),
+        run.id.0,
+        status.as_str(),
+        error,
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    run.api_requests = row.api_requests;
+    let mut report = report::of_run(account, run, status, error);
+    report.finished_at = row.finished_at;
+    let completed = |full: bool| -> Vec<String> {
+        let wanted =
+            run.steps.iter().filter(|step| step.status == Some("completed") && (!full || step.since.is_none()));
+        wanted.map(|step| step.resource.name.to_owned()).collect()
+    };
+    sqlx::query!(
+        "insert into teamleader2db.cursor as c (account, resource, last_success_at, last_full_at)
+         select $1, resource, now(), case when resource = any($3) then now() end from unnest($2::text[]) as done (resource)
+         on conflict (account, resource) do update set
+             last_success_at = excluded.last_success_at, last_full_at = coalesce(excluded.last_full_at, c.last_full_at)",
+        account.as_str(),
+        &completed(false),
+        &completed(true),
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!("delete from teamleader2db.sync_page where account = $1 and run_id = $2", account.as_str(), run.id.0)
+        .execute(&mut *tx)
+        .await?;
+    let kept = json!(report);
+    sqlx::query!(
+        "update teamleader2db.sync_run set event = $3 where account = $1 and id = $2",
+        account.as_str(),
+        run.id.0,
+        kept
+    )
+    .execute(&mut *tx)
+    .await?;
+    let replies: Vec<Reply> = from_json(row.replies)?;
+    outbox::put(tx, account, &Event::of_run(&report), &replies).await?;
+    Ok(report)
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, StoreError> {
+    serde_json::from_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// Finishes a run as failed that no delivery carries on any more. False when there is none, or it is finished already.
+pub async fn abandon(
+    pool: &PgPool,
+    account: &Account,
+    epoch: Epoch,
+    id: RunId,
+    reason: &str,
+) -> Result<bool, StoreError> {
+    let mut tx = lease::begin(pool, account, epoch).await?;
+    let known = sqlx::query!(
+        "select request, slice, waits, started_at, api_requests from teamleader2db.sync_run
+         where account = $1 and id = $2 and status = 'running' for update",
+        account.as_str(),
+        id.0
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(known) = known else { return Ok(false) };
+    let mut run = Run {
+        id,
+        parameters: from_json(known.request)?,
+        slice: known.slice,
+        waits: known.waits,
+        api_requests: known.api_requests,
+        started_at: known.started_at,
+        steps: run::load_steps(&mut tx, account, id).await?,
+    };
+    finish_in(&mut tx, account, &mut run, Some(reason.to_owned())).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Puts the final event of a request that never became a run into the outbox. `seed` is made from the message, and the event's id
+/// from it: the same message refused again has the same event.
+pub async fn refuse(
+    pool: &PgPool,
+    account: &Account,
+    id: Uuid,
+    seed: Uuid,
+    reason: &str,
+    reply: Reply,
+) -> Result<(), StoreError> {
+    let mut tx = pool::begin(pool).await?;
+    let event = Event::of_refusal(&RunReport::refused(account, id, reason), seed);
+    outbox::put(&mut tx, account, &event, &[reply]).await?;
+    tx.commit().await?;
     Ok(())
 }

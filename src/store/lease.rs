@@ -2,7 +2,7 @@
 
 use sqlx::{PgPool, Postgres, Transaction};
 
-use super::pool::StoreError;
+use super::pool::{self, StoreError};
 use crate::ids::{Account, Epoch};
 
 /// Takes the next epoch of an account: whoever held an older one can write no more.
@@ -27,7 +27,7 @@ pub async fn begin(
     account: &Account,
     epoch: Epoch,
 ) -> Result<Transaction<'static, Postgres>, StoreError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = pool::begin(pool).await?;
     check(&mut tx, account, epoch).await?;
     Ok(tx)
 }

@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::PgPool;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgPool, Postgres, Transaction};
 
 /// Where sqlx keeps which migrations were applied. Qualified: by PostgreSQL's default the place of an unqualified name depends on
 /// the user's, and changes when a migration makes a schema of that name.
@@ -66,6 +66,20 @@ pub fn connect(url: &SecretString) -> Result<PgPool, StoreError> {
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_lazy_with(options))
+}
+
+/// Begins a transaction; the only way to begin one.
+///
+/// In a task of its own, which no caller can cancel: sqlx 0.9.0 forgets a `begin` that is dropped while `BEGIN` is on its way, and
+/// the connection goes back to the pool inside a transaction that nobody ends (transact-rs/sqlx#4393). Whatever that connection is
+/// used for next is then neither committed nor rolled back, and keeps its locks: the row of the lease, for one, for as long as the
+/// process lives.
+#[allow(clippy::disallowed_methods)]
+pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin().await }).await;
+    // Only the end of the runtime ends the task early.
+    Ok(begun.unwrap_or(Err(sqlx::Error::WorkerCrashed))?)
 }
 
 /// Brings the schema up to date. Two processes at once are no harm: one waits for the other.

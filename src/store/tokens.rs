@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::cipher::{Cipher, CipherError};
-use super::pool::StoreError;
+use super::pool::{self, StoreError};
 use super::{lease, outbox};
 use crate::fault::{self, Point};
 use crate::ids::{Account, Epoch, Generation};
@@ -260,7 +260,7 @@ impl TokenStore for Tokens {
     }
 
     async fn refused(&self, generation: Generation, reason: &str) -> Result<bool, TokenStoreError> {
-        let mut tx = self.pool.begin().await.map_err(StoreError::from)?;
+        let mut tx = pool::begin(&self.pool).await?;
         let moved = sqlx::query!(
             "update teamleader2db.oauth_token
              set state = 'reauthorization_required', reason = $3, attempt_id = null, attempt_deadline = null, updated_at = now()
