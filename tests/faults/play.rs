@@ -224,11 +224,8 @@ impl Play {
 
     /// Requests that have no final event yet, in words.
     pub fn without_final_event(&self) -> Vec<String> {
-        let (events, replies) = (self.watch.events(), self.watch.replies());
-        let lacking = self.published.iter().filter(|published| {
-            Watch::final_events_of(published.id, events.clone()).is_empty()
-                || published.replies && Watch::final_events_of(published.id, replies.clone()).is_empty()
-        });
+        let lacking =
+            self.published.iter().filter(|published| !self.watch.is_answered(published.id, published.replies));
         lacking.map(|published| format!("the request {} has no final event", published.id)).collect()
     }
 

@@ -20,7 +20,7 @@ use crate::stage::found_within;
 use crate::{Outcome, block_on, watched};
 
 /// Accounts at a time.
-const ACCOUNTS: u64 = 8;
+const ACCOUNTS: u64 = 12;
 
 /// How long an access token lives. It is refreshed 0.2 s before its end.
 const LIFE: Duration = Duration::from_secs(2);
@@ -99,7 +99,7 @@ async fn is_near_giving_up(play: &Play) -> bool {
 
 /// There is always something to do.
 async fn keep_busy(play: &mut Play) {
-    if play.without_final_event().is_empty() {
+    if play.published.last().is_none_or(|last| play.watch.is_answered(last.id, false)) {
         let id = Uuid::new_v4();
         play.ask(id, json!({ "request_id": id, "mode": "full", "refetch": true }), false).await;
     }

@@ -97,6 +97,15 @@ impl Watch {
         self.replies.lock().unwrap().clone()
     }
 
+    /// Whether a request has its final event, and its reply where there has to be one.
+    pub fn is_answered(&self, id: Uuid, replies: bool) -> bool {
+        let id = id.to_string();
+        // The newest first: this is asked again and again, and events become many.
+        let ends =
+            |inbox: &Inbox| inbox.lock().unwrap().iter().rev().any(|event| event.is_final() && event.subject() == id);
+        ends(&self.events) && (!replies || ends(&self.replies))
+    }
+
     /// The final events of a request among these.
     pub fn final_events_of(id: Uuid, events: Vec<Event>) -> Vec<Event> {
         let id = id.to_string();
