@@ -87,6 +87,8 @@ fn play_all(seeds: VecDeque<u64>, lanes: usize) -> ExitCode {
             scope.spawn(move || {
                 let servers = block_on(Servers::up(&lane.to_string()));
                 while let Some(seed) = next(seeds) {
+                    // Whatever the last seed has left.
+                    block_on(servers.mend());
                     let played = play(seed, &servers, keep);
                     played.print();
                     report.lock().unwrap().add(played);

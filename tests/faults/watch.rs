@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use crate::stage::{ACCOUNT, Broker, Event, found_within};
 
-/// How long the broker may be away: a restart takes some 10 s of it.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long the broker may be away: a restart takes some 10 s, on a busy machine far more.
+const PATIENCE: Duration = Duration::from_secs(200);
 
 /// How long an answer of it is waited for.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -116,24 +116,28 @@ impl Watch {
     pub async fn publish(&self, body: &Value, properties: BasicProperties) {
         let (exchange, body) = (format!("{}.requests", self.prefix), body.to_string());
         let properties = properties.with_delivery_mode(2);
-        let published = found_within(PATIENCE, PAUSE, async || {
+        let try_once = async || {
             let channel = open(&self.url).await?;
             channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
             let (exchange, properties) = (exchange.as_str().into(), properties.clone());
             let sent = channel.basic_publish(exchange, ACCOUNT.into(), options, body.as_bytes(), properties).await;
-            // A broker that was killed with the message in hand may never answer.
-            let confirmed = tokio::time::timeout(ANSWERS_WITHIN, sent.ok()?).await.ok()?;
-            matches!(confirmed, Ok(Confirmation::Ack(None))).then_some(())
-        });
+            matches!(sent.ok()?.await, Ok(Confirmation::Ack(None))).then_some(())
+        };
+        // A broker that is killed meanwhile may never answer.
+        let published =
+            found_within(PATIENCE, PAUSE, async || tokio::time::timeout(ANSWERS_WITHIN, try_once()).await.ok()?);
         published.await.expect("the broker takes a request");
     }
 
     /// How many messages of a queue are ready.
     pub async fn ready(&self, queue: &str) -> Option<u32> {
-        let channel = open(&self.url).await?;
-        let options = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
-        Some(channel.queue_declare(queue.into(), options, FieldTable::default()).await.ok()?.message_count())
+        let asked = async {
+            let options = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
+            let channel = open(&self.url).await?;
+            Some(channel.queue_declare(queue.into(), options, FieldTable::default()).await.ok()?.message_count())
+        };
+        tokio::time::timeout(ANSWERS_WITHIN, asked).await.ok()?
     }
 
     /// How many token pairs wait for the database.
