@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::outbox::{self, Reply};
-use super::pool::StoreError;
+use super::pool::{self, StoreError};
 use super::run::{Delivered, Run, from_json};
 use super::{lease, report, run};
 use crate::fault::{self, Point};
@@ -174,7 +174,7 @@ pub async fn refuse(
     reason: &str,
     reply: Reply,
 ) -> Result<(), StoreError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = pool::begin(pool).await?;
     let event = Event::of_refusal(&RunReport::refused(account, id, reason), seed);
     outbox::put(&mut tx, account, &event, &[reply]).await?;
     fault::reached(Point::RefusalWritten);
