@@ -46,12 +46,12 @@ in-servers-test:
 	cargo test --workspace --locked --features fault-points $(ARGS)
 
 faults: install ## play the seeds 1 to SEEDS of the fault suite, or SEED alone; see tests/faults
-	cargo build --workspace --locked
-	$(if $(SEED),FAULT_SEED=$(SEED),FAULT_SEEDS=$(SEEDS)) cargo test --locked --test faults
+	cargo build --workspace --locked --features fault-points
+	$(if $(SEED),FAULT_SEED=$(SEED),FAULT_SEEDS=$(SEEDS)) cargo test --locked --features fault-points --test faults
 
 soak: install ## refresh tokens REFRESHES times, with kills in between
-	cargo build --workspace --locked
-	FAULT_SOAK=$(REFRESHES) cargo test --locked --test faults
+	cargo build --workspace --locked --features fault-points
+	FAULT_SOAK=$(REFRESHES) cargo test --locked --features fault-points --test faults
 
 check: install format-check lint prepare-check docs ## formatting, clippy, .sqlx and the documentation, as the CI does
 

@@ -210,6 +210,19 @@ impl TokenStore for Tokens {
         Ok(())
     }
 
+    async fn end(&self, attempt: Uuid) -> Result<(), TokenStoreError> {
+        sqlx::query!(
+            "update teamleader2db.oauth_token set attempt_deadline = clock_timestamp(), updated_at = now()
+             where account = $1 and state = 'refreshing' and attempt_id = $2",
+            self.account.as_str(),
+            attempt,
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::from)?;
+        Ok(())
+    }
+
     async fn store(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError> {
         let next = Generation(made_from.0 + 1);
         let access = self.seal(&pair.access, "access", next).map_err(StoreError::from)?;

@@ -118,6 +118,9 @@ pub trait TokenStore: Send + Sync + std::fmt::Debug {
     /// Withdraws the intent of an attempt whose request was certainly not sent.
     async fn withdraw(&self, attempt: Uuid) -> Result<(), TokenStoreError>;
 
+    /// Ends an attempt whose request is over, with an outcome that nobody will know: it may be taken over at once.
+    async fn end(&self, attempt: Uuid) -> Result<(), TokenStoreError>;
+
     /// Stores the pair made from `generation`, whatever the state or the epoch, unless another one is stored already.
     async fn store(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError>;
 
@@ -333,6 +336,10 @@ impl Attempt {
                 Err(AuthError::Unavailable(format!("the token endpoint cannot be reached: {reason}")))
             }
             TokenAnswer::Unknown(reason) => {
+                // This request is over: whoever waited for its deadline would learn nothing more. If it cannot be written, they wait.
+                if let Err(error) = store.end(id).await {
+                    warn!(%error, "An attempt to refresh the token lasts until its deadline");
+                }
                 Err(AuthError::Unavailable(format!("the outcome of the refresh is unknown: {reason}")))
             }
         }

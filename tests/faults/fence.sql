@@ -39,7 +39,9 @@ begin
 end $$;
 -- All that is fenced. Retention deletes runs, and with them their steps and pages, without a fence, on purpose.
 create trigger judge after insert or update or delete on teamleader.record for each statement execute function faults.judge();
-create trigger judge after insert or update on teamleader2db.sync_run for each statement execute function faults.judge();
+-- All of a run but its attempts: a process that was overtaken takes back its own claim, which harms nobody.
+create trigger judge after insert or update of request, status, slice, waits, replies, started_at, finished_at, api_requests, event, error
+    on teamleader2db.sync_run for each statement execute function faults.judge();
 create trigger judge after insert or update on teamleader2db.sync_step for each statement execute function faults.judge();
 create trigger judge after insert or update on teamleader2db.sync_page for each statement execute function faults.judge();
 create trigger judge after insert or update on teamleader2db.cursor for each statement execute function faults.judge();
