@@ -230,7 +230,7 @@ async fn upkeep(
         }
         if last.is_none_or(|at: tokio::time::Instant| at.elapsed() >= RETENTION_EVERY) {
             last = Some(tokio::time::Instant::now());
-            if let Err(error) = retention::delete_old(&pool, &account, keep).await {
+            if let Err(error) = pool::answered(retention::delete_old(&pool, &account, keep)).await {
                 warn!(%error, "Old runs and events could not be deleted");
             }
         }

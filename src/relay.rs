@@ -16,7 +16,7 @@ use crate::amqp::topology::Names;
 use crate::fault::{self, Point};
 use crate::message::{EVENT_CONTENT_TYPE, Event, RunReport};
 use crate::store::outbox::{self, Pending};
-use crate::store::pool::StoreError;
+use crate::store::pool::{self, StoreError};
 use crate::telemetry;
 
 /// How often the outbox is looked at for what nobody waits for.
@@ -58,7 +58,7 @@ impl Relay {
     pub async fn flush(&self) -> Result<(), RelayError> {
         let _one_at_a_time = self.sending.lock().await;
         loop {
-            let pending = outbox::pending(&self.pool, self.names.account(), BATCH).await?;
+            let pending = pool::answered(outbox::pending(&self.pool, self.names.account(), BATCH)).await?;
             if pending.is_empty() {
                 telemetry::outbox_pending(0);
                 return Ok(());
@@ -67,7 +67,7 @@ impl Relay {
                 fault::reached(Point::EventWanted);
                 self.send(event).await?;
                 fault::reached(Point::EventConfirmed);
-                outbox::sent(&self.pool, event.id).await?;
+                pool::answered(outbox::sent(&self.pool, event.id)).await?;
                 fault::reached(Point::EventMarked);
             }
         }
@@ -101,7 +101,8 @@ impl Relay {
                         warn!(%error, "Events cannot be sent; they stay in the outbox");
                     }
                     failing = true;
-                    if let Ok(count) = outbox::count_pending(&self.pool, self.names.account()).await {
+                    let count = pool::answered(outbox::count_pending(&self.pool, self.names.account())).await;
+                    if let Ok(count) = count {
                         telemetry::outbox_pending(count);
                     }
                 }

@@ -27,7 +27,7 @@ use crate::relay::{Relay, RelayError};
 use crate::retry;
 use crate::store::journal::{self, Claim, HandBack};
 use crate::store::lease;
-use crate::store::pool::StoreError;
+use crate::store::pool::{self, StoreError};
 use crate::store::run::Run;
 use crate::store::tokens::Tokens;
 use crate::sync::engine::{Engine, Outcome};
@@ -44,6 +44,10 @@ const GRACE: Duration = Duration::from_secs(4);
 /// How long to try to take a claim back that came to nothing. Not vital: the database may be what is gone.
 const FORGIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long after the end of its slice a delivery is settled at the latest. Waiting for the API's budget takes longest, of what ends by
+/// itself: 8 resets of a minute.
+const OVERDUE: Duration = Duration::from_secs(12 * 60);
+
 /// Why consuming ended.
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
@@ -53,6 +57,8 @@ enum SessionError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Relay(#[from] RelayError),
+    #[error("a delivery was not settled within {} min after its slice", OVERDUE.as_secs() / 60)]
+    Overdue,
 }
 
 /// What is to be done with the message in hand.
@@ -143,7 +149,9 @@ impl Worker {
                     continue;
                 }
             };
-            let settlement = self.handle(&mut consumer, &message, stop).await;
+            let longest = self.engine.settings.slice + OVERDUE;
+            let handled = tokio::time::timeout(longest, self.handle(&mut consumer, &message, stop)).await;
+            let settlement = handled.unwrap_or(Settlement::Leave(SessionError::Overdue));
             match settlement {
                 Settlement::Ack => {
                     fault::reached(Point::AckWanted);
@@ -173,7 +181,7 @@ impl Worker {
     }
 
     async fn is_authorized(&self) -> Result<bool, StoreError> {
-        let authorized = self.tokens.authorization().await?.authorized;
+        let authorized = pool::answered(self.tokens.authorization()).await?.authorized;
         telemetry::authorized(authorized);
         Ok(authorized)
     }

@@ -26,6 +26,10 @@ const MAX_CONNECTIONS: u32 = 8;
 /// How long to wait for a free connection, or a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// No answer is waited for longer than this, which is longer than the server lets a statement run. Only a connection that died
+/// silently takes so long: a host that froze or a firewall that forgot it sends nothing more, and the kernel may wait for ever.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
+
 /// Why the database did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -44,6 +48,9 @@ pub enum StoreError {
     /// A value that is sealed cannot be opened or made.
     #[error("{0}")]
     Sealed(#[from] super::cipher::CipherError),
+    /// The connection died silently.
+    #[error("PostgreSQL did not answer within {} s: is its host, or the way to it, frozen?", ANSWER_TIMEOUT.as_secs())]
+    NoAnswer,
     /// The tokens could not be read or written.
     #[error("the token store: {0}")]
     Tokens(String),
@@ -80,6 +87,11 @@ pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Stor
     let begun = tokio::spawn(async move { pool.begin().await }).await;
     // Only the end of the runtime ends the task early.
     Ok(begun.unwrap_or(Err(sqlx::Error::WorkerCrashed))?)
+}
+
+/// Bounds the wait for an answer of the database.
+pub async fn answered<T, E: From<StoreError>>(answer: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    tokio::time::timeout(ANSWER_TIMEOUT, answer).await.unwrap_or(Err(StoreError::NoAnswer.into()))
 }
 
 /// Brings the schema up to date. Two processes at once are no harm: one waits for the other.
@@ -122,6 +134,7 @@ impl StoreError {
             | Self::Migration(_)
             | Self::Corrupt(_)
             | Self::Sealed(_)
+            | Self::NoAnswer
             | Self::Tokens(_) => {
                 return false;
             }

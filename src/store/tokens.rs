@@ -268,7 +268,7 @@ impl TokenStore for Tokens {
             return Ok(());
         };
         let tokens = self.clone();
-        let store = move |parked| -> StoredOutcome { Box::pin(tokens.clone().store_parked(parked)) };
+        let store = move |parked| -> StoredOutcome { Box::pin(pool::answered(tokens.clone().store_parked(parked))) };
         parking.drain(&store).await.map_err(TokenStoreError::Unavailable)
     }
 

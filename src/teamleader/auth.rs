@@ -33,6 +33,9 @@ pub const ATTEMPT_LASTS: Duration = Duration::from_secs(20);
 /// intent, so that whoever takes the intent over finds the pair.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Any other answer of the store is waited for at most this long.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// An access token is refreshed this long before its end, or a tenth of its life, whichever is less.
 const AHEAD: Duration = Duration::from_secs(60);
 
@@ -193,7 +196,7 @@ impl Auth {
                 return Ok(usable.access.clone());
             }
             *current = None;
-            let Some(stored) = self.store.load().await? else {
+            let Some(stored) = answered(self.store.load()).await? else {
                 return Err(AuthError::NotAuthorized);
             };
             let living = stored.living_token(rejected);
@@ -272,6 +275,19 @@ fn refresh_at(remaining: Duration, lifetime: Duration) -> Instant {
     Instant::now() + remaining.saturating_sub(AHEAD.min(lifetime / 10))
 }
 
+/// Bounds the wait for an answer of the store: a refresh that hung would keep everybody else from a token.
+async fn answered<T>(answer: impl Future<Output = Result<T, TokenStoreError>>) -> Result<T, TokenStoreError> {
+    within(ANSWER_TIMEOUT, answer).await
+}
+
+async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, TokenStoreError>>,
+) -> Result<T, TokenStoreError> {
+    let late = || TokenStoreError::Unavailable(format!("the database did not answer within {} s", limit.as_secs()));
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(late()))
+}
+
 /// One attempt to refresh.
 struct Attempt {
     auth: Auth,
@@ -286,15 +302,17 @@ impl Attempt {
         store.unpark().await?;
         let id = Uuid::new_v4();
         let begun = Instant::now();
-        let Intent::Written(refresh_token) = store.intend(self.epoch, self.generation, id, ATTEMPT_LASTS).await? else {
+        let intent = answered(store.intend(self.epoch, self.generation, id, ATTEMPT_LASTS)).await?;
+        let Intent::Written(refresh_token) = intent else {
             return Ok(None);
         };
         fault::reached(Point::IntentCommitted);
         // A process that was paused may be too late: after the deadline another one may send the same token. The database's clock
         // went on even where this machine's was paused, too; this machine's tells how long the database took to answer.
-        let in_time = store.may_send(id, TOKEN_TIMEOUT).await? && begun.elapsed() + TOKEN_TIMEOUT < ATTEMPT_LASTS;
+        let in_time =
+            answered(store.may_send(id, TOKEN_TIMEOUT)).await? && begun.elapsed() + TOKEN_TIMEOUT < ATTEMPT_LASTS;
         if !in_time {
-            store.withdraw(id).await?;
+            answered(store.withdraw(id)).await?;
             return Ok(None);
         }
         let answer = self.auth.oauth.refresh(&refresh_token).await;
@@ -319,25 +337,25 @@ impl Attempt {
                 );
                 // A pair that was parked meanwhile may explain the refusal.
                 store.unpark().await?;
-                if store.refused(self.generation, &reason).await? {
+                if answered(store.refused(self.generation, &reason)).await? {
                     error!(reason, "The refresh token was refused: a person has to authorize the account again");
                     return Err(AuthError::NotAuthorized);
                 }
                 Ok(None)
             }
             TokenAnswer::ClientRejected(reason) => {
-                store.withdraw(id).await?;
+                answered(store.withdraw(id)).await?;
                 Err(AuthError::Unavailable(format!(
                     "Teamleader rejected the integration itself ({reason}): check TEAMLEADER_CLIENT_ID and TEAMLEADER_CLIENT_SECRET"
                 )))
             }
             TokenAnswer::NotSent(reason) => {
-                store.withdraw(id).await?;
+                answered(store.withdraw(id)).await?;
                 Err(AuthError::Unavailable(format!("the token endpoint cannot be reached: {reason}")))
             }
             TokenAnswer::Unknown(reason) => {
                 // This request is over: whoever waited for its deadline would learn nothing more. If it cannot be written, they wait.
-                if let Err(error) = store.end(id).await {
+                if let Err(error) = answered(store.end(id)).await {
                     warn!(%error, "An attempt to refresh the token lasts until its deadline");
                 }
                 Err(AuthError::Unavailable(format!("the outcome of the refresh is unknown: {reason}")))
