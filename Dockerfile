@@ -29,7 +29,7 @@ COPY --from=plan /src/recipe.json .
 RUN cargo chef cook --workspace --locked --recipe-path recipe.json \
     && cargo chef cook --workspace --locked --tests --recipe-path recipe.json
 COPY . .
-RUN cargo build --workspace --locked && cargo test --workspace --locked --no-run
+RUN cargo build --workspace --locked --features fault-points && cargo test --workspace --locked --features fault-points --no-run
 CMD ["make", "test"]
 
 FROM debian:bookworm-slim AS worker
