@@ -35,6 +35,9 @@ use crate::worker::Worker;
 /// How long the parts may take to end in order after a signal. Only a refresh of the token under way is waited for longer.
 const DRAIN: Duration = Duration::from_secs(9);
 
+/// What the deadlines themselves take.
+const LATE: Duration = Duration::from_millis(500);
+
 /// The end of all patience after a signal: what a refresh may take, and storing what came of it.
 const LONGEST_DRAIN: Duration = Duration::from_secs(28);
 
@@ -169,20 +172,24 @@ impl Application {
             _ = interrupt.recv() => info!("SIGINT: handing back what is in hand; a second one aborts"),
             ended = &mut worker => anyhow::bail!("the worker ended by itself, which is a bug: {ended:?}"),
         }
+        client.close();
         stop.cancel();
         let in_order_by = tokio::time::Instant::now() + DRAIN;
         let drained = async {
             // It hands back first; then a refresh, which may not be cut short, is stored or parked.
             let handed_back = tokio::time::timeout_at(in_order_by, worker).await;
-            client.settled().await;
-            publisher.close().await;
-            late.cancel();
             if handed_back.is_err() {
                 warn!("The worker did not end within {} s; a request in hand will be delivered again", DRAIN.as_secs());
-                return;
             }
-            // A caller over HTTP that takes its time is not waited for.
+            late.cancel();
+            client.settled().await;
+            if tokio::time::Instant::now() > in_order_by + LATE {
+                warn!("The end took longer than {} s, for a refresh of the token", DRAIN.as_secs());
+            }
+            // Neither a broker that takes nothing nor a caller over HTTP that takes its time is waited for: what is not confirmed is
+            // in the outbox.
             let _ = tokio::time::timeout_at(in_order_by, async {
+                publisher.close().await;
                 parts.wait().await;
                 self.pool.close().await;
             })

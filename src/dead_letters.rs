@@ -5,6 +5,7 @@ use sqlx::PgPool;
 use tracing::{error, warn};
 
 use crate::amqp::consumer::{Consumer, Mailbox, Message};
+use crate::amqp::link::AmqpError;
 use crate::amqp::publisher::{Publisher, Reach};
 use crate::amqp::topology::Names;
 use crate::delivery::{delivered, reply_of};
@@ -12,7 +13,8 @@ use crate::fault::{self, Point};
 use crate::ids::RunId;
 use crate::message::{self, Request};
 use crate::relay::{Relay, RelayError};
-use crate::store::{ending, journal, lease};
+use crate::store::ending::{self, Abandoned};
+use crate::store::{journal, lease};
 use crate::telemetry;
 
 /// Tells of and keeps what cannot be processed. The caller acknowledges, once this has succeeded.
@@ -44,9 +46,22 @@ impl DeadLetters {
         warn!(reason, "A request is refused");
         let seed = message::id_of_message(self.names.account(), message.body());
         let id = id.map_or(seed, |id| id.0);
-        ending::refuse(&self.pool, self.names.account(), id, seed, reason, reply_of(message)).await?;
+        let reply = reply_of(message);
+        ending::refuse(&self.pool, self.names.account(), (id, seed), reason, reply, true).await?;
         self.relay.flush().await?;
         self.bury(message, reason, label).await
+    }
+
+    /// The same for one who wants to join a run that goes on: nobody else hears of it, since it is not the run's end.
+    pub async fn turn_away(&self, message: &Message, id: RunId, reason: &str) -> Result<(), RelayError> {
+        warn!(reason, "A request is refused");
+        let account = self.names.account();
+        let reply = reply_of(message);
+        let sender = format!("{:?}", (&reply.reply_to, &reply.correlation_id));
+        let seed = message::id_of_message(account, sender.as_bytes());
+        ending::refuse(&self.pool, account, (id.0, seed), reason, reply, false).await?;
+        self.relay.flush().await?;
+        self.bury(message, reason, "crowded").await
     }
 
     /// A run that crashes whoever works on it was finished as failed.
@@ -76,30 +91,44 @@ impl DeadLetters {
     async fn bury_all_of(&self, queue: &str) -> Result<(), RelayError> {
         let letters = Mailbox::open(&self.amqp_url).await?;
         while let Some(message) = letters.take(queue).await? {
+            let why = message.why_given_up();
             let reason = format!(
                 "the broker gave the request up: {}. Send it again with a new request_id",
-                match message.why_given_up() {
+                match why {
                     Some("expired") => "it waited longer than its expiration, or a policy's message-ttl, allows",
-                    Some("maxlen") => "a policy limits the length of the queue",
                     // 1000 deliveries, or an older broker that does not say.
                     _ => "it was delivered too often without being acknowledged, see the worker's log",
                 }
             );
-            let request = Request::parse(message.body(), message.message_id());
-            match request.map(|request| (request.id, request.parameters)) {
-                Ok((Some(id), parameters)) => {
+            match Request::parse(message.body(), message.message_id()) {
+                Ok(Request { id: Some(id), parameters }) => {
                     let epoch = lease::take(&self.pool, self.names.account(), &self.holder).await?;
                     let delivered = delivered(&message, id, &parameters);
-                    ending::abandon(&self.pool, self.names.account(), epoch, &delivered, &reason).await?;
-                    self.relay.flush().await?;
-                    self.bury(&message, &reason, "undelivered").await?;
+                    let poisonous = why != Some("expired");
+                    let account = self.names.account();
+                    match ending::abandon(&self.pool, account, epoch, &delivered, poisonous, &reason).await? {
+                        Abandoned::Ended | Abandoned::GoesOn => {
+                            self.relay.flush().await?;
+                            self.bury(&message, &reason, "undelivered").await?;
+                        }
+                        Abandoned::HasBegun => self.deliver_again(&message).await?,
+                        Abandoned::Conflict => self.refuse(&message, Some(id), &reason, "undelivered").await?,
+                    }
                 }
-                Ok((None, _)) => self.refuse(&message, None, &reason, "undelivered").await?,
+                Ok(Request { id: None, .. }) => self.refuse(&message, None, &reason, "undelivered").await?,
                 Err(bad) => self.refuse(&message, bad.id, &reason, "undelivered").await?,
             }
             message.ack().await?;
         }
         letters.close().await;
+        Ok(())
+    }
+
+    /// A run that has begun does not expire: its request goes back to the queue, as it was but for the expiration.
+    async fn deliver_again(&self, message: &Message) -> Result<(), AmqpError> {
+        let properties = message.copy_properties(message.slice());
+        let (exchange, key) = (self.names.requests_exchange(), self.names.account().as_str());
+        self.publisher.publish(&exchange, key, message.body(), properties, Reach::AQueue).await?;
         Ok(())
     }
 

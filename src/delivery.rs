@@ -8,9 +8,11 @@ use crate::store::run::Delivered;
 
 /// Where the sender wants the final event.
 pub fn reply_of(message: &Message) -> Reply {
-    // AMQP allows U+0000 in these, PostgreSQL does not.
-    let text = |value: Option<&str>| value.map(|text| text.replace('\0', "\u{fffd}"));
-    Reply { reply_to: text(message.reply_to()), correlation_id: text(message.correlation_id()) }
+    // AMQP allows U+0000 in these, PostgreSQL does not. No queue that is worth a reply has one in its name.
+    let reply_to = message.reply_to().filter(|queue| !queue.contains('\0')).map(str::to_owned);
+    // By one byte: there may be 255.
+    let correlation_id = message.correlation_id().map(|id| id.replace('\0', "?"));
+    Reply { reply_to, correlation_id }
 }
 
 /// A delivery of the request with this id.

@@ -28,7 +28,7 @@ use crate::retry;
 use crate::store::journal::{self, Claim, HandBack};
 use crate::store::lease;
 use crate::store::pool::{self, StoreError};
-use crate::store::run::Run;
+use crate::store::run::{self, Run};
 use crate::store::tokens::Tokens;
 use crate::sync::engine::{Engine, Outcome};
 use crate::sync::plan;
@@ -40,6 +40,9 @@ const LOOK_AT_AUTHORIZATION: Duration = Duration::from_secs(5);
 
 /// How long a slice may finish the page in hand after the process was told to stop.
 const GRACE: Duration = Duration::from_secs(4);
+
+/// How long the worker may be at what the broker gave up before it connects anew, and goes on with it.
+const BURIAL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long to try to take a claim back that came to nothing. Not vital: the database may be what is gone.
 const FORGIVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,8 +60,19 @@ enum SessionError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Relay(#[from] RelayError),
-    #[error("a delivery was not settled within {} min after its slice", OVERDUE.as_secs() / 60)]
+    #[error("a message was not settled in time: is the database frozen?")]
     Overdue,
+}
+
+impl SessionError {
+    /// Whether it says nothing against the request: the broker or the database is away, or another worker has taken over.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Amqp(_) | Self::Relay(RelayError::Amqp(_)) => true,
+            Self::Store(error) | Self::Relay(RelayError::Store(error)) => error.may_pass(),
+            Self::Overdue => false,
+        }
+    }
 }
 
 /// What is to be done with the message in hand.
@@ -133,7 +147,7 @@ impl Worker {
         if let Err(error) = self.tokens.unpark().await {
             error!(%error, "A parked token pair cannot be stored");
         }
-        self.dead_letters.bury_undelivered(&consumer).await?;
+        self.bury_undelivered(&consumer).await?;
         self.consumes(true);
         info!(queue = self.names.requests_queue(), "Waiting for requests");
         loop {
@@ -144,7 +158,7 @@ impl Worker {
                     if !self.is_authorized().await? {
                         break;
                     }
-                    self.dead_letters.bury_undelivered(&consumer).await?;
+                    self.bury_undelivered(&consumer).await?;
                     delays.reset();
                     continue;
                 }
@@ -173,6 +187,11 @@ impl Worker {
         }
         consumer.close().await;
         Ok(())
+    }
+
+    async fn bury_undelivered(&self, consumer: &Consumer) -> Result<(), SessionError> {
+        let buried = tokio::time::timeout(BURIAL_TIMEOUT, self.dead_letters.bury_undelivered(consumer));
+        Ok(buried.await.map_err(|_| SessionError::Overdue)??)
     }
 
     fn consumes(&self, yes: bool) {
@@ -250,9 +269,9 @@ impl Worker {
             Ok(Claim::Crowded) => {
                 let reason = format!(
                     "{} others wait for the request {id} already: use a new id, or listen to the events exchange",
-                    journal::MAX_REPLIES
+                    run::MAX_REPLIES
                 );
-                self.dead_letters.refuse(message, Some(id), &reason, "crowded").await.into()
+                self.dead_letters.turn_away(message, id, &reason).await.into()
             }
             Ok(Claim::GivenUp) => self.dead_letters.bury_given_up(message, id).await.into(),
             Err(error) => Settlement::Leave(error.into()),
@@ -268,8 +287,7 @@ impl Worker {
         .await
     }
 
-    /// Works one slice. When this returns, it was no crash: were a lost connection or a full disk counted as one, they would fail a
-    /// run within seconds.
+    /// Works one slice. Were a lost connection or a full disk counted as a crash, they would fail a run within seconds.
     async fn work_in_order(
         &self,
         consumer: &mut Consumer,
@@ -280,7 +298,7 @@ impl Worker {
     ) -> Settlement {
         let id = run.id;
         let settlement = self.work(consumer, message, run, epoch, stop).await;
-        if let Settlement::Leave(_) = settlement {
+        if matches!(&settlement, Settlement::Leave(error) if error.may_pass()) {
             let forgiven = journal::not_crashed(&self.pool, self.names.account(), id);
             if !matches!(tokio::time::timeout(FORGIVE_TIMEOUT, forgiven).await, Ok(Ok(()))) {
                 debug!(run = %id, "The claim stays counted");

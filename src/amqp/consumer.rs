@@ -89,8 +89,7 @@ impl Consumer {
 
     /// Closes the connection; a message in hand goes back to the queue.
     pub async fn close(self) {
-        // Whether the broker says goodbye does not matter.
-        let _ = link::within(REPLY_TIMEOUT, self.connection.close(200, "done".into())).await;
+        link::close(&self.connection).await;
     }
 }
 
@@ -117,8 +116,7 @@ impl Mailbox {
 
     /// Closes the connection.
     pub async fn close(self) {
-        // Whether the broker says goodbye does not matter.
-        let _ = link::within(REPLY_TIMEOUT, self.connection.close(200, "done".into())).await;
+        link::close(&self.connection).await;
     }
 }
 

@@ -15,6 +15,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Any answer of the broker is waited for at most this long: confirms, declarations, acks.
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Closing a connection waits for the broker's goodbye at most this long, since it does not matter.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// What can go wrong with the broker.
 #[derive(Debug, thiserror::Error)]
 pub enum AmqpError {
@@ -61,6 +64,11 @@ pub async fn connect(url: &SecretString, name: &str) -> Result<Connection, AmqpE
     uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     within(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await
+}
+
+/// Closes a connection; what is in hand on it goes back to its queue, with or without the broker's goodbye.
+pub async fn close(connection: &Connection) {
+    let _ = within(GOODBYE_TIMEOUT, connection.close(200, "done".into())).await;
 }
 
 /// Bounds the wait for an answer of the broker.

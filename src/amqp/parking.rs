@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, ErrorKind};
+use lapin::{BasicProperties, Channel, Connection, ErrorKind};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::warn;
@@ -35,7 +35,7 @@ pub struct TokenQueue {
     publisher: Publisher,
     queue: String,
     lock: String,
-    /// The broker's lock is the connection's, which the parts of a process share.
+    /// The parts of a process wait for each other without asking the broker.
     taking: Arc<Mutex<()>>,
     told_without_lock: Arc<AtomicBool>,
 }
@@ -49,25 +49,23 @@ impl TokenQueue {
 
     async fn take_all(&self, store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync)) -> Result<(), AmqpError> {
         let _one_at_a_time = self.taking.lock().await;
-        let locked = self.lock().await?;
-        let taken = self.take_each(store).await;
-        if let Some(channel) = locked {
-            let deleted = channel.queue_delete(self.lock.as_str().into(), QueueDeleteOptions::default());
-            link::within(REPLY_TIMEOUT, deleted).await?;
-            link::within(REPLY_TIMEOUT, channel.close(200, "done".into())).await?;
-        }
+        // Whatever happens, the lock and what is in hand go with the connection.
+        let connection = self.publisher.connect_anew("parked token pairs").await?;
+        let channel = self.lock(&connection).await?;
+        let taken = self.take_each(&channel, store).await;
+        link::close(&connection).await;
         taken
     }
 
-    /// Takes the broker's lock, for which it waits a moment. `None`: this user may not declare it, and goes without.
-    async fn lock(&self) -> Result<Option<Channel>, AmqpError> {
+    /// Takes the broker's lock, for which it waits a moment. A user that may not declare it goes without. Gives a channel.
+    async fn lock(&self, connection: &Connection) -> Result<Channel, AmqpError> {
         let begun = Instant::now();
         loop {
-            let channel = self.publisher.channel().await?;
-            let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
+            let channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
+            let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
             let declared = channel.queue_declare(self.lock.as_str().into(), options, FieldTable::default());
             let error = match link::within(REPLY_TIMEOUT, declared).await {
-                Ok(_) => return Ok(Some(channel)),
+                Ok(_) => return Ok(channel),
                 Err(AmqpError::Broker(error)) => error,
                 Err(error) => return Err(error),
             };
@@ -78,7 +76,8 @@ impl TokenQueue {
                         "Parked token pairs are read without a lock: grant configure on this name"
                     );
                 }
-                return Ok(None);
+                // The refusal has closed the channel.
+                return link::within(REPLY_TIMEOUT, connection.create_channel()).await;
             }
             if !is_soft(&error, &AMQPSoftError::RESOURCELOCKED) {
                 return Err(error.into());
@@ -90,8 +89,11 @@ impl TokenQueue {
         }
     }
 
-    async fn take_each(&self, store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync)) -> Result<(), AmqpError> {
-        let channel = self.publisher.channel().await?;
+    async fn take_each(
+        &self,
+        channel: &Channel,
+        store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync),
+    ) -> Result<(), AmqpError> {
         let get = || channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default());
         let mut kept = Ok(());
         while let Some(message) = link::within(REPLY_TIMEOUT, get()).await? {
@@ -101,13 +103,12 @@ impl TokenQueue {
                     _ = link::within(REPLY_TIMEOUT, message.delivery.acker.ack(BasicAckOptions::default())).await?
                 }
                 Err(error) => {
-                    // Left unacknowledged: it goes back to the queue when the channel closes.
+                    // Left unacknowledged: it goes back to the queue when the connection closes.
                     warn!(%error, "A parked token pair could not be stored and stays parked");
                     kept = Err(AmqpError::Parked(error.to_string()));
                 }
             }
         }
-        link::within(REPLY_TIMEOUT, channel.close(200, "done".into())).await?;
         kept
     }
 }

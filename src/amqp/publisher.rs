@@ -85,24 +85,15 @@ impl Publisher {
         }
     }
 
-    /// A new channel on the publishing connection.
-    pub async fn channel(&self) -> Result<Channel, AmqpError> {
-        let mut open = self.open.lock().await;
-        let current = match open.take().filter(|o| o.connection.status().connected() && o.channel.status().connected())
-        {
-            Some(current) => current,
-            None => self.connect().await?,
-        };
-        let channel = link::within(REPLY_TIMEOUT, current.connection.create_channel()).await?;
-        *open = Some(current);
-        Ok(channel)
+    /// Another connection to the same broker, for something that is not publishing; `what` is added to its name.
+    pub async fn connect_anew(&self, what: &str) -> Result<Connection, AmqpError> {
+        link::connect(&self.url, &format!("{} {what}", self.name)).await
     }
 
     /// Closes the connection, if one is open.
     pub async fn close(&self) {
         if let Some(open) = self.open.lock().await.take() {
-            // The process ends: whether the broker says goodbye does not matter.
-            let _ = link::within(REPLY_TIMEOUT, open.connection.close(200, "done".into())).await;
+            link::close(&open.connection).await;
         }
     }
 

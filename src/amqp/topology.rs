@@ -11,6 +11,9 @@ use crate::retry::DELAY_STEPS;
 /// Deliveries of one message after which the broker itself gives it up. A backstop only: every lost connection counts.
 const DELIVERY_LIMIT: i64 = 1000;
 
+/// The highest that every version takes.
+const NO_LIMIT: i64 = i32::MAX as i64;
+
 /// Whether the worker makes what is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Declare {
@@ -79,7 +82,11 @@ impl Names {
     }
 
     fn queues(&self) -> Vec<(String, FieldTable)> {
-        let quorum = || table([("x-queue-type", text("quorum"))]);
+        // Without a limit of their own RabbitMQ 4 drops what was taken and put back 20 times.
+        let quorum = || {
+            let limit = AMQPValue::LongLongInt(NO_LIMIT);
+            table([("x-queue-type", text("quorum")), ("x-delivery-limit", limit)])
+        };
         // At-least-once: the broker keeps the message until the next queue has confirmed it. That needs reject-publish.
         let dead_lettered_to = |queue: &str, more: Vec<(&str, AMQPValue)>| {
             let mut arguments = table([

@@ -10,7 +10,7 @@ use super::run::{Delivered, Run, from_json};
 use super::{lease, report, run};
 use crate::fault::{self, Point};
 use crate::ids::{Account, Epoch};
-use crate::message::{Event, RunReport, RunStatus};
+use crate::message::{Event, Parameters, RunReport, RunStatus};
 
 /// Why a resource is failed that was not worked on to its end.
 const UNFINISHED: &str = "the run ended before it was done";
@@ -113,20 +113,34 @@ pub(super) async fn finish_in(
     Ok(report)
 }
 
-/// Ends the run of a request that the broker gave up. A run that is finished has its event again; one that another delivery
-/// carries on is left alone; and a request that never became a run becomes a failed one, so that it has one final event, whatever
-/// comes after it under the same id.
+/// What became of a request that the broker gave up.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Abandoned {
+    /// It has its final event, which is in the outbox: that of its run.
+    Ended,
+    /// Its run goes on; whoever waits for it has joined.
+    GoesOn,
+    /// Its run has begun, and may have nobody to carry it on but this message: it has to be delivered again.
+    HasBegun,
+    /// The id belongs to a run with other parameters.
+    Conflict,
+}
+
+/// Decides about a request that the broker gave up. A run that is finished has its event again. One that is under way goes on,
+/// unless the message was delivered too often (`poisonous`), which ends it as failed. A request that never became a run becomes a
+/// failed one, so that it has one final event, whatever comes after it under the same id.
 pub async fn abandon(
     pool: &PgPool,
     account: &Account,
     epoch: Epoch,
     delivered: &Delivered<'_>,
+    poisonous: bool,
     reason: &str,
-) -> Result<(), StoreError> {
+) -> Result<Abandoned, StoreError> {
     let mut tx = lease::begin(pool, account, epoch).await?;
     let id = delivered.id;
     let (request, replies) = (json!(delivered.parameters), json!([delivered.reply]));
-    sqlx::query!(
+    let begun = sqlx::query!(
         "insert into teamleader2db.sync_run (account, id, request, slice, attempts, replies) values ($1, $2, $3, $4, 0, $5)
          on conflict do nothing",
         account.as_str(),
@@ -137,21 +151,32 @@ pub async fn abandon(
     )
     .execute(&mut *tx)
     .await?;
+    let never_ran = begun.rows_affected() == 1;
     let known = sqlx::query!(
-        "select request, status, slice, waits, started_at, api_requests, event from teamleader2db.sync_run
+        "select request, status, slice, waits, replies, started_at, api_requests, event from teamleader2db.sync_run
          where account = $1 and id = $2 for update",
         account.as_str(),
         id.0
     )
     .fetch_one(&mut *tx)
     .await?;
+    let parameters: Parameters = from_json(known.request)?;
+    if parameters != *delivered.parameters {
+        return Ok(Abandoned::Conflict);
+    }
     if known.status != RunStatus::Running.as_str() {
         let report: RunReport = from_json(known.event.unwrap_or_default())?;
         outbox::put(&mut tx, account, &Event::of_run(&report), std::slice::from_ref(&delivered.reply)).await?;
-    } else if delivered.slice >= known.slice {
+        tx.commit().await?;
+        return Ok(Abandoned::Ended);
+    }
+    run::join(&mut tx, account, id, from_json(known.replies)?, &delivered.reply).await?;
+    let what = if delivered.slice < known.slice {
+        Abandoned::GoesOn
+    } else if never_ran || poisonous {
         let mut run = Run {
             id,
-            parameters: from_json(known.request)?,
+            parameters,
             slice: known.slice,
             waits: known.waits,
             api_requests: known.api_requests,
@@ -159,24 +184,31 @@ pub async fn abandon(
             steps: run::load_steps(&mut tx, account, id).await?,
         };
         finish_in(&mut tx, account, &mut run, Some(reason.to_owned())).await?;
-    }
+        Abandoned::Ended
+    } else {
+        Abandoned::HasBegun
+    };
     tx.commit().await?;
-    Ok(())
+    Ok(what)
 }
 
 /// Puts the final event of a request that never became a run into the outbox. `seed` is made from the message, and the event's id
-/// from it: the same message refused again has the same event.
+/// from it: the same message refused again has the same event. `to_all`: it goes to the exchange as well as to the sender.
 pub async fn refuse(
     pool: &PgPool,
     account: &Account,
-    id: Uuid,
-    seed: Uuid,
+    (id, seed): (Uuid, Uuid),
     reason: &str,
     reply: Reply,
+    to_all: bool,
 ) -> Result<(), StoreError> {
     let mut tx = pool::begin(pool).await?;
     let event = Event::of_refusal(&RunReport::refused(account, id, reason), seed);
-    outbox::put(&mut tx, account, &event, &[reply]).await?;
+    if to_all {
+        outbox::put(&mut tx, account, &event, &[reply]).await?;
+    } else {
+        outbox::put_replies(&mut tx, account, &event, &[reply]).await?;
+    }
     fault::reached(Point::RefusalWritten);
     tx.commit().await?;
     fault::reached(Point::RefusalCommitted);

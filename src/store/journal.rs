@@ -15,9 +15,6 @@ use crate::message::{Event, Parameters, RunReport, RunStatus};
 /// Claims without progress after which a run is given up: it crashes whoever works on it.
 pub const MAX_ATTEMPTS: i32 = 5;
 
-/// Reply addresses of a run: as many senders may wait for it.
-pub const MAX_REPLIES: usize = 100;
-
 /// What a delivery means.
 #[derive(Debug)]
 pub enum Claim {
@@ -31,7 +28,7 @@ pub enum Claim {
     Superseded,
     /// The id belongs to a run with other parameters.
     Conflict,
-    /// [`MAX_REPLIES`] others wait for this run already.
+    /// [`run::MAX_REPLIES`] others wait for this run already.
     Crowded,
     /// The run was claimed too often without progress, and is now finished as failed; its event is in the outbox.
     GivenUp,
@@ -75,21 +72,8 @@ pub async fn claim(
         let unburied = delivered.again && known.attempts > MAX_ATTEMPTS;
         return Ok(if unburied { Claim::GivenUp } else { Claim::AlreadyDone });
     }
-    let mut replies: Vec<Reply> = run::from_json(known.replies)?;
-    if !replies.contains(&delivered.reply) {
-        if replies.len() >= MAX_REPLIES {
-            return Ok(Claim::Crowded);
-        }
-        replies.push(delivered.reply.clone());
-        let added = json!(replies);
-        sqlx::query!(
-            "update teamleader2db.sync_run set replies = $3 where account = $1 and id = $2",
-            account.as_str(),
-            id.0,
-            added
-        )
-        .execute(&mut *tx)
-        .await?;
+    if !run::join(&mut tx, account, id, run::from_json(known.replies)?, &delivered.reply).await? {
+        return Ok(Claim::Crowded);
     }
     if delivered.slice < known.slice {
         tx.commit().await?;

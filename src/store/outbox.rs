@@ -45,6 +45,16 @@ pub async fn put(
     let correlation =
         replies.iter().find_map(|reply| reply.correlation_id.clone()).unwrap_or_else(|| event.subject.clone());
     put_one(connection, account, event, None, &correlation).await?;
+    put_replies(connection, account, event, replies).await
+}
+
+/// The same for the reply queues alone.
+pub async fn put_replies(
+    connection: &mut PgConnection,
+    account: &Account,
+    event: &Event,
+    replies: &[Reply],
+) -> Result<(), StoreError> {
     for reply in replies {
         if let Some(queue) = &reply.reply_to {
             let correlation = reply.correlation_id.as_ref().unwrap_or(&event.subject);

@@ -125,6 +125,20 @@ impl StoreError {
         }
     }
 
+    /// Whether it says nothing against what was to be written: the server is away, busy, full or not to be written to, or another
+    /// worker has taken over.
+    pub fn may_pass(&self) -> bool {
+        const PASSING: [&str; 7] = ["08", "25006", "40", "53", "55", "57P", "58"];
+        match self {
+            Self::Fenced | Self::NoAnswer | Self::Tokens(_) => true,
+            Self::Database(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| PASSING.iter().any(|class| code.starts_with(class)))
+            }
+            Self::Database(error) => !matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)),
+            Self::OldSchema | Self::Migration(_) | Self::Corrupt(_) | Self::Sealed(_) => false,
+        }
+    }
+
     /// Whether the server, or the way to it, is gone: waiting may help.
     pub fn is_lost_connection(&self) -> bool {
         let error = match self {

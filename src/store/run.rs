@@ -10,6 +10,9 @@ use crate::catalog::{self, Resource};
 use crate::ids::{Account, RunId};
 use crate::message::Parameters;
 
+/// Reply addresses of a run: as many senders may wait for it.
+pub const MAX_REPLIES: usize = 100;
+
 /// A delivery that wants to work on a run.
 #[derive(Debug)]
 pub struct Delivered<'a> {
@@ -191,6 +194,33 @@ pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> 
             })
         })
         .collect()
+}
+
+/// Adds where the final event of a run goes, besides the exchange. False: it goes to [`MAX_REPLIES`] addresses already.
+pub(super) async fn join(
+    connection: &mut PgConnection,
+    account: &Account,
+    id: RunId,
+    mut replies: Vec<Reply>,
+    reply: &Reply,
+) -> Result<bool, StoreError> {
+    if replies.contains(reply) {
+        return Ok(true);
+    }
+    if replies.len() >= MAX_REPLIES {
+        return Ok(false);
+    }
+    replies.push(reply.clone());
+    let added = serde_json::json!(replies);
+    sqlx::query!(
+        "update teamleader2db.sync_run set replies = $3 where account = $1 and id = $2",
+        account.as_str(),
+        id.0,
+        added
+    )
+    .execute(connection)
+    .await?;
+    Ok(true)
 }
 
 /// Reads a JSON column that this program wrote.

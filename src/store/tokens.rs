@@ -39,6 +39,9 @@ pub struct Tokens {
     parking: Option<Arc<dyn Parking>>,
 }
 
+/// Storing a parked pair takes at most this long.
+const STORE_PARKED_TIMEOUT: Duration = Duration::from_secs(4);
+
 /// A pair as it is parked.
 #[derive(Serialize, Deserialize)]
 struct ParkedPair {
@@ -101,6 +104,12 @@ impl Tokens {
         };
         self.store(made_from, &pair).await
     }
+}
+
+/// Others wait for whoever has the parked pairs.
+async fn store_in_time(tokens: Tokens, parked: Vec<u8>) -> Result<(), TokenStoreError> {
+    let late = || TokenStoreError::Unavailable(format!("not stored within {} s", STORE_PARKED_TIMEOUT.as_secs()));
+    tokio::time::timeout(STORE_PARKED_TIMEOUT, tokens.store_parked(parked)).await.unwrap_or_else(|_| Err(late()))
 }
 
 impl From<StoreError> for TokenStoreError {
@@ -210,12 +219,14 @@ impl TokenStore for Tokens {
         Ok(())
     }
 
-    async fn end(&self, attempt: Uuid) -> Result<(), TokenStoreError> {
+    async fn end(&self, attempt: Uuid, pause: Duration) -> Result<(), TokenStoreError> {
         sqlx::query!(
-            "update teamleader2db.oauth_token set attempt_deadline = clock_timestamp(), updated_at = now()
+            "update teamleader2db.oauth_token
+             set attempt_deadline = least(attempt_deadline, clock_timestamp() + make_interval(secs => $3)), updated_at = now()
              where account = $1 and state = 'refreshing' and attempt_id = $2",
             self.account.as_str(),
             attempt,
+            pause.as_secs_f64(),
         )
         .execute(&self.pool)
         .await
@@ -268,7 +279,7 @@ impl TokenStore for Tokens {
             return Ok(());
         };
         let tokens = self.clone();
-        let store = move |parked| -> StoredOutcome { Box::pin(pool::answered(tokens.clone().store_parked(parked))) };
+        let store = move |parked| -> StoredOutcome { Box::pin(store_in_time(tokens.clone(), parked)) };
         parking.drain(&store).await.map_err(TokenStoreError::Unavailable)
     }
 

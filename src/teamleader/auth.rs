@@ -11,6 +11,7 @@
 //! looks at the parked pair and takes the intent over.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,9 +30,12 @@ use crate::telemetry;
 /// How long an intent holds: longer than the HTTP timeout, so that after it no request of the attempt can be under way.
 pub const ATTEMPT_LASTS: Duration = Duration::from_secs(20);
 
-/// Storing a pair takes at most this long at a time; then it is parked. With the longest request before it, that is within the
-/// intent, so that whoever takes the intent over finds the pair.
+/// Storing a pair takes at most this long at a time; then it is parked.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What is left for parking. A request is sent only where the longest answer, the store and this are within the intent, so that
+/// whoever takes it over finds the pair.
+const PARK_TIME: Duration = Duration::from_secs(1);
 
 /// Any other answer of the store is waited for at most this long.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,6 +45,9 @@ const AHEAD: Duration = Duration::from_secs(60);
 
 /// While another attempt is under way, how often to look whether it has brought a token.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long nobody sends the token of an attempt whose outcome is unknown.
+const UNKNOWN_PAUSE: Duration = Duration::from_secs(5);
 
 /// Before looking again after somebody else was first.
 const OVERTAKEN_PAUSE: Duration = Duration::from_millis(100);
@@ -121,8 +128,8 @@ pub trait TokenStore: Send + Sync + std::fmt::Debug {
     /// Withdraws the intent of an attempt whose request was certainly not sent.
     async fn withdraw(&self, attempt: Uuid) -> Result<(), TokenStoreError>;
 
-    /// Ends an attempt whose request is over, with an outcome that nobody will know: it may be taken over at once.
-    async fn end(&self, attempt: Uuid) -> Result<(), TokenStoreError>;
+    /// Shortens an attempt whose outcome nobody will know: it may be taken over after `pause`, if its deadline is not sooner.
+    async fn end(&self, attempt: Uuid, pause: Duration) -> Result<(), TokenStoreError>;
 
     /// Stores the pair made from `generation`, whatever the state or the epoch, unless another one is stored already.
     async fn store(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError>;
@@ -168,6 +175,10 @@ pub struct Auth {
     oauth: OAuth,
     /// The lock is held for the whole of a refresh: others wait, and then find the new token.
     current: Arc<Mutex<Option<Current>>>,
+    /// Held from before the request until the pair is stored or parked.
+    sending: Arc<Mutex<()>>,
+    /// Set when the process ends: no request is begun any more.
+    closing: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug)]
@@ -179,7 +190,7 @@ struct Current {
 impl Auth {
     /// Tokens of the account that `store` is for.
     pub fn new(store: Arc<dyn TokenStore>, oauth: OAuth) -> Self {
-        Self { store, oauth, current: Arc::default() }
+        Self { store, oauth, current: Arc::default(), sending: Arc::default(), closing: Arc::default() }
     }
 
     /// A token that works, refreshed ahead of its end. `rejected` is the generation whose token the API refused.
@@ -253,9 +264,14 @@ impl Auth {
         }
     }
 
-    /// Waits for a refresh that is under way: it is stored or parked when this returns. For shutdown.
+    /// From now on no refresh token is sent. For shutdown.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits for a request that was sent: its pair is stored or parked when this returns.
     pub async fn settled(&self) {
-        drop(self.current.lock().await);
+        drop(self.sending.lock().await);
     }
 }
 
@@ -309,11 +325,12 @@ impl Attempt {
         fault::reached(Point::IntentCommitted);
         // A process that was paused may be too late: after the deadline another one may send the same token. The database's clock
         // went on even where this machine's was paused, too; this machine's tells how long the database took to answer.
-        let in_time =
-            answered(store.may_send(id, TOKEN_TIMEOUT)).await? && begun.elapsed() + TOKEN_TIMEOUT < ATTEMPT_LASTS;
-        if !in_time {
+        let needs = TOKEN_TIMEOUT + STORE_TIMEOUT + PARK_TIME;
+        let in_time = answered(store.may_send(id, needs)).await? && begun.elapsed() + needs < ATTEMPT_LASTS;
+        let _sending = self.auth.sending.lock().await;
+        if !in_time || self.auth.closing.load(Ordering::SeqCst) {
             answered(store.withdraw(id)).await?;
-            return Ok(None);
+            return if in_time { Err(AuthError::Unavailable("the process ends".to_owned())) } else { Ok(None) };
         }
         let answer = self.auth.oauth.refresh(&refresh_token).await;
         telemetry::token_refreshed(match &answer {
@@ -354,8 +371,9 @@ impl Attempt {
                 Err(AuthError::Unavailable(format!("the token endpoint cannot be reached: {reason}")))
             }
             TokenAnswer::Unknown(reason) => {
-                // This request is over: whoever waited for its deadline would learn nothing more. If it cannot be written, they wait.
-                if let Err(error) = answered(store.end(id)).await {
+                // Whoever waited for the deadline would learn nothing more. The pause keeps a server that fails from getting the same
+                // token again and again at once, and lets it end what it may still be doing.
+                if let Err(error) = answered(store.end(id, UNKNOWN_PAUSE)).await {
                     warn!(%error, "An attempt to refresh the token lasts until its deadline");
                 }
                 Err(AuthError::Unavailable(format!("the outcome of the refresh is unknown: {reason}")))

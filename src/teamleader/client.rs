@@ -138,6 +138,11 @@ impl Client {
         }
     }
 
+    /// From now on no refresh of the token is begun.
+    pub fn close(&self) {
+        self.auth.close();
+    }
+
     /// Waits for a refresh of the token that is under way.
     pub async fn settled(&self) {
         self.auth.settled().await;

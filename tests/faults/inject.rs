@@ -125,6 +125,10 @@ impl Play {
                 self.slots[worker].cut(Link::Broker);
                 self.later(ms, Ending::Thaw(worker));
             }
+            Act::Deafen { worker } => {
+                let cut = self.slots[worker].deafen();
+                self.note(format!("{cut} connections were ended for the broker alone"));
+            }
             Act::AtRefresh { blow } => self.at_refresh(blow).await,
             Act::Restart { server, now } => {
                 self.await_restart().await;

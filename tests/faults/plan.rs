@@ -100,6 +100,8 @@ pub enum Act {
     Freeze { worker: usize, ms: u64 },
     /// SIGSTOP, and its connections to the broker end, so that another worker goes on with what it has in hand; SIGCONT after a while.
     CutOff { worker: usize, ms: u64 },
+    /// Its connections to the broker end for the broker alone: another worker goes on, and this one does not know.
+    Deafen { worker: usize },
     /// Access tokens are expired, the next answer of the token endpoint comes slowly, and while it comes its receiver is hit.
     AtRefresh { blow: Blow },
     /// A server is restarted; `now`: without an orderly stop.
@@ -183,6 +185,7 @@ enum Draw {
     Kill,
     Freeze,
     CutOff,
+    Deafen,
     Terminate,
     Broker,
     Database,
@@ -200,10 +203,11 @@ enum Draw {
 }
 
 /// How often each is drawn. What takes long is drawn seldom: restarts of the broker, and what ends in an attempt of 20 s to refresh.
-const WEIGHTS: [(u64, Draw); 17] = [
+const WEIGHTS: [(u64, Draw); 18] = [
     (6, Draw::Kill),
     (3, Draw::Freeze),
     (5, Draw::CutOff),
+    (4, Draw::Deafen),
     (2, Draw::Terminate),
     (2, Draw::Broker),
     (3, Draw::Database),
@@ -227,6 +231,7 @@ fn draw(dice: &mut Dice, workers: usize) -> Act {
         Draw::Kill => Act::Kill { worker, down_ms: dice.from(0..=1_500) },
         Draw::Freeze => Act::Freeze { worker, ms: dice.from(300..=6_000) },
         Draw::CutOff => Act::CutOff { worker, ms: dice.from(1_000..=4_000) },
+        Draw::Deafen => Act::Deafen { worker },
         Draw::Terminate => Act::Terminate { worker },
         Draw::Broker => Act::Restart { server: Server::Rabbitmq, now: dice.one_in(2) },
         Draw::Database => Act::Restart { server: Server::Postgres, now: dice.one_in(2) },
@@ -290,6 +295,7 @@ impl Act {
             Self::Terminate { .. } => "worker: SIGTERM",
             Self::Freeze { .. } => "worker: SIGSTOP, SIGCONT",
             Self::CutOff { .. } => "worker: SIGSTOP, cut off, SIGCONT",
+            Self::Deafen { .. } => "worker: believed gone by the broker",
             Self::AtRefresh { blow: Blow::Kill } => "at a refresh: kill -9",
             Self::AtRefresh { blow: Blow::Terminate } => "at a refresh: SIGTERM",
             Self::AtRefresh { blow: Blow::CutBroker } => "at a refresh: broker cut",

@@ -16,7 +16,7 @@ use crate::slot::{HarmKind, Slot};
 const UNDER_WAY: TimeDelta = TimeDelta::seconds(6);
 
 /// How long after the end of a pause the request may come that was held up by it.
-const LATE_AFTER_PAUSE: TimeDelta = TimeDelta::seconds(2);
+const LATE_AFTER_PAUSE: TimeDelta = TimeDelta::seconds(4);
 
 /// What a worker logs when a pair is safe.
 const SAFE: [&str; 2] = ["Refreshed the access token", "The new token pair is parked"];

@@ -178,6 +178,11 @@ impl Slot {
         self.cable(link).cut()
     }
 
+    /// Ends all connections to the broker, for the broker alone.
+    pub fn deafen(&mut self) -> usize {
+        self.cable(Link::Broker).cut_far_end()
+    }
+
     /// Lets a cable carry nothing one way, or either.
     pub fn stall(&mut self, link: Link, way: Way) {
         let stalled = Stalled { there: way != Way::Back, back: way != Way::There };

@@ -37,7 +37,14 @@ fn body(garbler: &mut Garbler, n: usize) -> Vec<u8> {
 
 /// Properties as no library of today would set them, with a message id by which the message is found again.
 fn properties(garbler: &mut Garbler, n: usize) -> BasicProperties {
-    let text = || any::<String>().prop_map(|text| text.chars().take(60).collect::<String>());
+    // As long as a short string may be.
+    let text = || {
+        let any_text = any::<String>().prop_map(|text| {
+            let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= 255).last();
+            text[..end.unwrap_or(0)].to_owned()
+        });
+        prop_oneof![4 => any_text, 1 => (0..256_usize).prop_map(|length| "\0".repeat(length))]
+    };
     let mut headers = FieldTable::default();
     let odd = [
         AMQPValue::LongInt(garbler.draw(&any::<i32>())),

@@ -153,10 +153,9 @@ async fn a_request_that_a_hundred_wait_for_already_is_refused_to_the_next() {
     }
     let dead = stage.broker.take(&stage.broker.dead_queue()).await;
     assert!(reason(&dead).contains("100 others wait"), "{}", reason(&dead));
-    until("the run itself goes on", async || {
-        stage.final_events(id).into_iter().find(|event| event.kind() == "sync.completed")
-    })
-    .await;
+    // Nobody but the one who was turned away hears of it: it is not the end of the run.
+    let event = stage.completed(id).await;
+    assert!(stage.final_events(id).iter().all(|again| again.id() == event.id()));
 }
 
 #[tokio::test]
@@ -175,4 +174,46 @@ async fn a_message_whose_headers_leave_no_room_for_the_reason_is_buried_too() {
     assert!(reason(&dead).contains("headers have 130"), "{}", reason(&dead));
     stage.broker.await_ready(&stage.broker.dead_queue(), 1).await;
     assert_eq!(stage.events_of_kind("sync.failed").len(), 2);
+}
+
+#[tokio::test]
+async fn a_request_whose_run_has_begun_does_not_expire() {
+    let mut stage = Stage::of(120).await;
+    stage.slow_down("contacts.info", 100);
+    let mut first = stage.worker().await;
+    let id = Uuid::new_v4();
+    let (queue, replies) = stage.broker.reply_queue().await;
+    let reply_to = BasicProperties::default().with_reply_to(queue.as_str().into());
+    stage.request_again(id, json!({ "mode": "full" }), reply_to.clone().with_expiration("1".into())).await;
+    stage.await_asked("contacts.info", 10).await;
+    // Back in the queue it expires at once.
+    first.kill();
+    stage.broker.await_ready(&format!("{}.undelivered", stage.broker.requests_queue()), 1).await;
+    // Another message of that id that asks for something else has nothing to do with the run.
+    stage.request_again(id, json!({ "mode": "incremental" }), reply_to.with_expiration("1".into())).await;
+    stage.broker.await_ready(&format!("{}.undelivered", stage.broker.requests_queue()), 2).await;
+
+    stage.set("SYNC_SLICE", "5s");
+    let _second = stage.worker().await;
+    let event = stage.final_event_of_kind(id, "sync.completed").await;
+    stage.assert_copy_is_equal().await;
+    replies.first("the sender is told", |reply| reply.id() == event.id()).await;
+    let refused = replies.first("the other one, too", |reply| reply.kind() == "sync.failed").await;
+    assert!(refused.body["data"]["error"].as_str().unwrap().contains("gave the request up"), "{}", refused.body);
+    stage.broker.await_ready(&stage.broker.dead_queue(), 1).await;
+}
+
+#[tokio::test]
+async fn properties_that_are_full_of_zeros_end_nobody() {
+    let stage = Stage::small().await;
+    let mut worker = stage.worker().await;
+    let zeros = "\0".repeat(255);
+    let properties = BasicProperties::default().with_correlation_id(zeros.as_str().into()).with_reply_to(zeros.into());
+    let id = Uuid::new_v4();
+    stage.request_again(id, json!({ "resources": ["users"] }), properties).await;
+    let event = stage.completed(id).await;
+    let told = event.properties.correlation_id().as_ref().map(|id| id.as_str().to_owned());
+    assert_eq!(told, Some("?".repeat(255)));
+    stage.complete(json!({ "resources": ["departments"] })).await;
+    assert!(worker.ended().is_none());
 }

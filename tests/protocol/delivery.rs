@@ -47,6 +47,10 @@ impl Requests {
                 job.handed_back = true;
                 job.step = if self.rules.copy_first { Step::Ack } else { Step::Copy };
             }
+            Step::DeliverAgain => {
+                s.publish(&job);
+                job.step = Step::Ack;
+            }
             Step::Flush | Step::Bury => {
                 s.relay();
                 s.dead |= job.step == Step::Bury;
@@ -93,16 +97,21 @@ impl Requests {
         }
     }
 
-    /// What the broker gave up is told, and buried.
+    /// What the broker gave up is told, and buried; but the request of a run that has begun is delivered again.
     fn abandon(&self, s: &mut State, job: &mut Job) {
         let run = s.run(job);
+        job.step = Step::Bury;
         match run.status {
-            Status::Running => run.finish(Status::Failed),
-            _ if !self.rules.given_up_as_a_run => run.tell(Status::Refused),
+            _ if !self.rules.given_up_as_a_run => match run.status {
+                Status::Running => run.finish(Status::Failed),
+                _ => run.tell(Status::Refused),
+            },
             Status::Unknown => run.finish(Status::Failed),
+            Status::Running if job.message.slice < run.slice => {}
+            Status::Running if self.rules.begun_never_expires => job.step = Step::DeliverAgain,
+            Status::Running => run.finish(Status::Failed),
             finished => run.tell(finished),
         }
-        job.step = Step::Bury;
     }
 
     /// A zombie's copy has the number of its successor's, so a fault can make a run wait once more than there were delays.

@@ -143,7 +143,9 @@ impl Model for Requests {
             if job.grip != Grip::Lost && !job.undelivered {
                 actions.push(Action::LoseConnection(w));
             }
-            if matches!(job.step, Step::Copy | Step::Flush) || job.step == Step::Bury && job.undelivered {
+            if matches!(job.step, Step::Copy | Step::Flush | Step::DeliverAgain)
+                || job.step == Step::Bury && job.undelivered
+            {
                 actions.extend([Action::LoseConfirm(w), Action::LoseMessage(w)]);
             }
         }

@@ -6,13 +6,13 @@ use stateright::{Model, Property};
 
 use super::request::{OUTAGE, PAGES, Requests};
 use super::rules::{AckWhen, Fence, REQUEST_RULES, RequestRules};
-use super::world::{Grip, Job, Message, State, Status, Step};
+use super::world::{Grip, Job, Message, Run, State, Status, Step};
 use super::{breaks, holds};
 
 const TABLES: &str = "the tables equal the truth once all is settled";
 const ONE_EVENT: &str = "every request has one final event once all is settled";
 const ACKED_LAST: &str = "what the broker has no more was told";
-const NO_FAILURE: &str = "no run fails, and nothing is dead-lettered";
+const NO_FAILURE: &str = "no run fails, and nothing is dead-lettered, but what the broker gave up before it ran";
 const FENCED: &str = "no write with a stale epoch";
 const FORWARD: &str = "progress never moves back";
 
@@ -26,13 +26,16 @@ pub fn properties(model: &Requests) -> Vec<Property<Requests>> {
     }
     let mut properties = vec![
         always(TABLES, |m, s| {
-            !m.settled(s) || s.runs.iter().all(|run| run.rows == (1 << PAGES) - 1) || s.dead && m.gives_up
+            !m.settled(s) || s.runs.iter().all(|run| run.rows == (1 << PAGES) - 1 || m.gives_up && never_ran(run))
         }),
         always(ONE_EVENT, |m, s| s.runs.iter().all(|run| run.events() == 1 || run.events() == 0 && !m.settled(s))),
         always(ACKED_LAST, |_, s| {
             (0..).zip(&s.runs).all(|(request, run)| run.events() > 0 || !s.is_settled_with_broker(request))
         }),
-        always(NO_FAILURE, |m, s| m.gives_up || !s.dead && s.runs.iter().all(|run| run.status != Status::Failed)),
+        always(NO_FAILURE, |m, s| {
+            (m.gives_up || !s.dead)
+                && s.runs.iter().all(|run| run.status != Status::Failed || m.gives_up && never_ran(run))
+        }),
         always(FENCED, |_, s| !s.stale_write),
         always(FORWARD, |_, s| !s.moved_back),
         sometimes("all is settled after every fault", |m, s| s.faults_left == 0 && m.settled(s)),
@@ -61,6 +64,11 @@ pub fn properties(model: &Requests) -> Vec<Property<Requests>> {
         }));
     }
     properties
+}
+
+/// The broker gave it up before anybody had claimed it.
+fn never_ran(run: &Run) -> bool {
+    run.status == Status::Failed && run.attempts == 0 && run.slice == 0 && run.rows == 0
 }
 
 /// Somebody claims a running run of this slice number with this delivery.
@@ -103,6 +111,14 @@ fn what_the_broker_gives_up_is_told_once() {
 fn what_the_broker_gives_up_is_told_twice_unless_it_ends_as_a_run() {
     let rules = RequestRules { given_up_as_a_run: false, ..REQUEST_RULES };
     breaks("a refusal where there is a run", Requests { faults: 2, gives_up: true, ..small(rules) }, ONE_EVENT);
+}
+
+/// A request is sent twice; a run begins with the one, and the other expires, or the one itself does after a crash.
+#[test]
+fn a_run_that_has_begun_is_ended_by_a_message_that_expires_unless_that_is_delivered_again() {
+    let rules = RequestRules { begun_never_expires: false, ..REQUEST_RULES };
+    let model = Requests { sent_twice: true, faults: 2, gives_up: true, ..small(rules) };
+    breaks("an expired message ends a run", model, NO_FAILURE);
 }
 
 /// Without this, what is promised once all is settled would say nothing of workers that go on for ever.

@@ -39,6 +39,8 @@ pub struct RequestRules {
     pub orderly_ends_forgiven: bool,
     /// What the broker gives up ends as a run, whether that had begun, was under way or is finished already: so it has one event.
     pub given_up_as_a_run: bool,
+    /// A request whose run has begun is delivered again when it expires.
+    pub begun_never_expires: bool,
 }
 
 pub const REQUEST_RULES: RequestRules = RequestRules {
@@ -50,6 +52,7 @@ pub const REQUEST_RULES: RequestRules = RequestRules {
     progress_forgives: true,
     orderly_ends_forgiven: true,
     given_up_as_a_run: true,
+    begun_never_expires: true,
 };
 
 /// The rules for the refresh token.

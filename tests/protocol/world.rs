@@ -60,6 +60,8 @@ pub enum Step {
     CommitSlice,
     Flush,
     Bury,
+    /// Instead of burying it.
+    DeliverAgain,
     Ack,
 }
 
@@ -179,6 +181,7 @@ impl State {
                 queue.push(copy);
                 queue.sort();
             }
+            Step::DeliverAgain => self.enqueue(job.message),
             _ => self.runs.iter_mut().for_each(|run| run.told |= run.pending),
         }
     }

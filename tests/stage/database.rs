@@ -109,7 +109,7 @@ impl Database {
 
     /// From now on each statement that a trigger of this kind sees fails, as when the disk is full.
     pub async fn fail_before(&self, event: &str, when: &str) {
-        self.trigger(event, when, "raise exception 'the disk of the test is full'").await;
+        self.trigger(event, when, "raise exception 'the disk of the test is full' using errcode = 'disk_full'").await;
     }
 
     async fn trigger(&self, event: &str, when: &str, what: &str) {

@@ -182,6 +182,12 @@ impl Stage {
         until(&format!("the request {id} has its final event"), async || self.final_events(id).into_iter().next()).await
     }
 
+    /// The final event of this kind of a request, once it comes.
+    pub async fn final_event_of_kind(&self, id: Uuid, kind: &str) -> Event {
+        let find = async || self.final_events(id).into_iter().find(|event| event.kind() == kind);
+        until(&format!("the request {id} has its event {kind}"), find).await
+    }
+
     /// The final events of a request that have come so far to the events exchange.
     pub fn final_events(&self, id: Uuid) -> Vec<Event> {
         let id = id.to_string();
