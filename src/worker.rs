@@ -38,6 +38,9 @@ use crate::telemetry;
 /// How often the row of the account's tokens is looked at.
 const LOOK_AT_AUTHORIZATION: Duration = Duration::from_secs(5);
 
+/// In every so many looks at that row parked token pairs are looked for as well, which takes a connection to the broker.
+const LOOKS_AT_PARKED: u32 = 12;
+
 /// How long a slice may finish the page in hand after the process was told to stop.
 const GRACE: Duration = Duration::from_secs(4);
 
@@ -208,13 +211,18 @@ impl Worker {
     /// False when stopped meanwhile.
     async fn wait_for_authorization(&self, stop: &CancellationToken) -> Result<bool, StoreError> {
         let mut told = false;
-        while !self.is_authorized().await? {
+        for look in 0_u32.. {
+            if self.is_authorized().await? {
+                break;
+            }
             // A pair that came too late for its refresh makes a person needless.
-            match stop.run_until_cancelled(self.tokens.unpark()).await {
-                Some(Ok(())) if self.is_authorized().await? => break,
-                Some(Ok(())) => {}
-                Some(Err(error)) => debug!(%error, "Parked token pairs cannot be looked for"),
-                None => return Ok(false),
+            if look.is_multiple_of(LOOKS_AT_PARKED) {
+                match stop.run_until_cancelled(self.tokens.unpark()).await {
+                    Some(Ok(())) if self.is_authorized().await? => break,
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => debug!(%error, "Parked token pairs cannot be looked for"),
+                    None => return Ok(false),
+                }
             }
             if !told {
                 told = true;

@@ -28,7 +28,7 @@ use crate::retry;
 use crate::telemetry;
 
 /// How long an intent holds: longer than the HTTP timeout, so that after it no request of the attempt can be under way.
-pub const ATTEMPT_LASTS: Duration = Duration::from_secs(20);
+pub const ATTEMPT_LASTS: Duration = Duration::from_secs(24);
 
 /// Storing a pair takes at most this long at a time; then it is parked.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);

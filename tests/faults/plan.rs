@@ -202,7 +202,7 @@ enum Draw {
     Change,
 }
 
-/// How often each is drawn. What takes long is drawn seldom: restarts of the broker, and what ends in an attempt of 20 s to refresh.
+/// How often each is drawn. What takes long is drawn seldom: restarts of the broker, and what ends in an attempt of 24 s to refresh.
 const WEIGHTS: [(u64, Draw); 18] = [
     (6, Draw::Kill),
     (3, Draw::Freeze),

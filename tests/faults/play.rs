@@ -20,7 +20,7 @@ use crate::slot::{Places, Slot};
 use crate::stage::{ACCOUNT, Database, KEY, Settings};
 use crate::watch::Watch;
 
-/// How long a request may take once nothing goes wrong any more. Two attempts to refresh (20 s each), a delay queue (10 s), the tries
+/// How long a request may take once nothing goes wrong any more. Two attempts to refresh (24 s each), a delay queue (10 s), the tries
 /// of a request to the API (25 s) and reconnecting can add up; a request that is lost never ends.
 const SETTLES_WITHIN: Duration = Duration::from_secs(150);
 
