@@ -89,13 +89,17 @@ impl TokenQueue {
         }
     }
 
+    async fn publish(&self, sealed: &[u8]) -> Result<(), AmqpError> {
+        let properties = BasicProperties::default().with_content_type("application/octet-stream".into());
+        self.publisher.publish("", &self.queue, sealed, properties, Reach::AQueue).await.map(drop)
+    }
+
     async fn take_each(
         &self,
         channel: &Channel,
         store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync),
     ) -> Result<(), AmqpError> {
         let get = || channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default());
-        let mut kept = Ok(());
         while let Some(message) = link::within(REPLY_TIMEOUT, get()).await? {
             match store(message.delivery.data.clone()).await {
                 Ok(()) => {
@@ -103,22 +107,22 @@ impl TokenQueue {
                     _ = link::within(REPLY_TIMEOUT, message.delivery.acker.ack(BasicAckOptions::default())).await?
                 }
                 Err(error) => {
-                    // Left unacknowledged: it goes back to the queue when the connection closes.
                     warn!(%error, "A parked token pair could not be stored and stays parked");
-                    kept = Err(AmqpError::Parked(error.to_string()));
+                    // As a new message: RabbitMQ 4 drops one that was put back 20 times.
+                    self.publish(&message.delivery.data).await?;
+                    _ = link::within(REPLY_TIMEOUT, message.delivery.acker.ack(BasicAckOptions::default())).await?;
+                    return Err(AmqpError::Parked(error.to_string()));
                 }
             }
         }
-        kept
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Parking for TokenQueue {
     async fn put(&self, sealed: Vec<u8>) -> Result<(), String> {
-        let properties = BasicProperties::default().with_content_type("application/octet-stream".into());
-        let published = self.publisher.publish("", &self.queue, &sealed, properties, Reach::AQueue).await;
-        published.map(drop).map_err(|error| error.to_string())
+        self.publish(&sealed).await.map_err(|error| error.to_string())
     }
 
     async fn drain(&self, store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync)) -> Result<(), String> {

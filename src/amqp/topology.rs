@@ -82,11 +82,7 @@ impl Names {
     }
 
     fn queues(&self) -> Vec<(String, FieldTable)> {
-        // Without a limit of their own RabbitMQ 4 drops what was taken and put back 20 times.
-        let quorum = || {
-            let limit = AMQPValue::LongLongInt(NO_LIMIT);
-            table([("x-queue-type", text("quorum")), ("x-delivery-limit", limit)])
-        };
+        let quorum = || table([("x-queue-type", text("quorum"))]);
         // At-least-once: the broker keeps the message until the next queue has confirmed it. That needs reject-publish.
         let dead_lettered_to = |queue: &str, more: Vec<(&str, AMQPValue)>| {
             let mut arguments = table([
@@ -112,9 +108,12 @@ impl Names {
             let ttl = AMQPValue::LongLongInt(i64::from(*seconds) * 1000);
             (self.delay_queue(*seconds), dead_lettered_to(&self.requests_queue(), vec![("x-message-ttl", ttl)]))
         };
+        // What cannot be told of is put back again and again; without a limit of its own RabbitMQ 4 drops it after 20 times.
+        let mut undelivered = quorum();
+        undelivered.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(NO_LIMIT));
         let mut queues = vec![
             (self.dead(), quorum()),
-            (self.undelivered_queue(), quorum()),
+            (self.undelivered_queue(), undelivered),
             (self.tokens_queue(), quorum()),
             (self.requests_queue(), requests),
         ];
