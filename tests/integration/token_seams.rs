@@ -70,13 +70,18 @@ async fn a_crash_after_a_pair_was_stored_costs_nothing() {
 }
 
 /// A worker dies at a point that it comes to when the database does not take the new pair; the database takes the next.
-async fn crash_in_parking(stage: &mut Stage, point: Point) -> (Worker, Uuid) {
+async fn die_in_parking(stage: &mut Stage, point: Point) -> Uuid {
     let id = Uuid::new_v4();
     let mut first = doomed(stage, "die", point, 1).await;
     stage.database.fail_before("update on teamleader2db.oauth_token", "new.generation > old.generation").await;
     request(stage, id).await;
     first.exit().await;
     stage.database.interfere_no_more().await;
+    id
+}
+
+async fn crash_in_parking(stage: &mut Stage, point: Point) -> (Worker, Uuid) {
+    let id = die_in_parking(stage, point).await;
     (stage.worker().await, id)
 }
 
@@ -99,12 +104,7 @@ async fn a_crash_after_a_pair_was_parked_loses_no_token() {
 #[tokio::test]
 async fn a_crash_after_a_parked_pair_was_stored_stores_it_once() {
     let mut stage = Stage::small().await;
-    let id = Uuid::new_v4();
-    let mut first = doomed(&mut stage, "die", Point::PairParked, 1).await;
-    stage.database.fail_before("update on teamleader2db.oauth_token", "new.generation > old.generation").await;
-    request(&stage, id).await;
-    first.exit().await;
-    stage.database.interfere_no_more().await;
+    let id = die_in_parking(&mut stage, Point::PairParked).await;
     let _third = crash(&mut stage, Point::ParkedPairStored, 1, async |_, _| {}).await;
 
     assert_ended_well(&stage, id, 0, 0).await;
@@ -114,12 +114,7 @@ async fn a_crash_after_a_parked_pair_was_stored_stores_it_once() {
 #[tokio::test]
 async fn a_pair_that_was_parked_when_a_person_was_asked_already_makes_the_person_needless() {
     let mut stage = Stage::small().await;
-    let id = Uuid::new_v4();
-    let mut first = doomed(&mut stage, "die", Point::PairParked, 1).await;
-    stage.database.fail_before("update on teamleader2db.oauth_token", "new.generation > old.generation").await;
-    request(&stage, id).await;
-    first.exit().await;
-    stage.database.interfere_no_more().await;
+    let id = die_in_parking(&mut stage, Point::PairParked).await;
     // As another process leaves it that was refused before the pair was parked.
     let refused = "update teamleader2db.oauth_token set state = 'reauthorization_required', attempt_id = null,
                    attempt_deadline = null, reason = 'refused'";
