@@ -100,7 +100,7 @@ impl Application {
         let pool = pool::connect(&config.database_url)?;
         wait_for_schema(&pool, config.migrate).await?;
         let publisher = Publisher::new(config.amqp_url.clone(), &format!("teamleader2db {account} publisher"));
-        let parking = Arc::new(TokenQueue::new(publisher.clone(), &names));
+        let parking = Arc::new(TokenQueue::new(config.amqp_url.clone(), publisher.clone(), &names));
         let tokens = Tokens::new(pool.clone(), account.clone(), config.cipher, Some(parking));
         tokens.introduce(config.first_refresh_token.as_ref()).await?;
         // A key that does not open what is stored is found now, not by the first request.
@@ -183,9 +183,6 @@ impl Application {
             }
             late.cancel();
             client.settled().await;
-            if tokio::time::Instant::now() > in_order_by + LATE {
-                warn!("The end took longer than {} s, for a refresh of the token", DRAIN.as_secs());
-            }
             // Neither a broker that takes nothing nor a caller over HTTP that takes its time is waited for: what is not confirmed is
             // in the outbox.
             let _ = tokio::time::timeout_at(in_order_by, async {
@@ -194,6 +191,9 @@ impl Application {
                 self.pool.close().await;
             })
             .await;
+            if tokio::time::Instant::now() > in_order_by + LATE {
+                warn!("The end took longer than {} s", DRAIN.as_secs());
+            }
         };
         tokio::select! {
             ended = tokio::time::timeout(LONGEST_DRAIN, drained) => {

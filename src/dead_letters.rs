@@ -3,6 +3,7 @@
 use secrecy::SecretString;
 use sqlx::PgPool;
 use tracing::{error, warn};
+use uuid::Uuid;
 
 use crate::amqp::consumer::{Consumer, Mailbox, Message};
 use crate::amqp::link::AmqpError;
@@ -43,25 +44,30 @@ impl DeadLetters {
         reason: &str,
         label: &'static str,
     ) -> Result<(), RelayError> {
-        warn!(reason, "A request is refused");
         let seed = message::id_of_message(self.names.account(), message.body());
         let id = id.map_or(seed, |id| id.0);
-        let reply = reply_of(message);
-        ending::refuse(&self.pool, self.names.account(), (id, seed), reason, reply, true).await?;
-        self.relay.flush().await?;
-        self.bury(message, reason, label).await
+        self.tell_and_bury(message, (id, seed), reason, label, true).await
     }
 
     /// The same for one who wants to join a run that goes on: nobody else hears of it, since it is not the run's end.
     pub async fn turn_away(&self, message: &Message, id: RunId, reason: &str) -> Result<(), RelayError> {
+        let sender = format!("{:?}", reply_of(message));
+        let seed = message::id_of_message(self.names.account(), sender.as_bytes());
+        self.tell_and_bury(message, (id.0, seed), reason, "crowded", false).await
+    }
+
+    async fn tell_and_bury(
+        &self,
+        message: &Message,
+        ids: (Uuid, Uuid),
+        reason: &str,
+        label: &'static str,
+        to_all: bool,
+    ) -> Result<(), RelayError> {
         warn!(reason, "A request is refused");
-        let account = self.names.account();
-        let reply = reply_of(message);
-        let sender = format!("{:?}", (&reply.reply_to, &reply.correlation_id));
-        let seed = message::id_of_message(account, sender.as_bytes());
-        ending::refuse(&self.pool, account, (id.0, seed), reason, reply, false).await?;
+        ending::refuse(&self.pool, self.names.account(), ids, reason, reply_of(message), to_all).await?;
         self.relay.flush().await?;
-        self.bury(message, reason, "crowded").await
+        self.bury(message, reason, label).await
     }
 
     /// A run that crashes whoever works on it was finished as failed.

@@ -1,4 +1,5 @@
-//! Points at which a test lets the process die or freeze: one on each side of every commit, publish, confirm and ack.
+//! Points at which a test lets the process die or freeze: around the commits, publishes, confirms and acks of a request, and the steps of
+//! a refresh and of an authorization.
 //!
 //! Without the cargo feature `fault-points`, which no build but the tests' has, [`reached`] is empty. With it, the variable
 //! `FAULT_POINT` names what happens, where, and at which time of getting there: `die page_committed 2`, `freeze intent_committed 1`.

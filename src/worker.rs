@@ -51,7 +51,7 @@ const BURIAL_TIMEOUT: Duration = Duration::from_secs(60);
 const FORGIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long after the end of its slice a delivery is settled at the latest. Waiting for the API's budget takes longest, of what ends by
-/// itself: 8 resets of a minute.
+/// itself: 8 resets, of a minute each as the API documents them.
 const OVERDUE: Duration = Duration::from_secs(12 * 60);
 
 /// Why consuming ended.
@@ -254,11 +254,11 @@ impl Worker {
         match self.claim(message, id, &request, epoch).await {
             Ok(Claim::Fresh(run)) => {
                 info!(run = %id, mode = request.parameters.mode.as_str(), resources = run.steps.len(), "Began a run");
-                self.work_in_order(consumer, message, run, epoch, stop).await
+                self.forgive(id, self.work(consumer, message, run, epoch, stop).await).await
             }
             Ok(Claim::Resumed(run)) => {
                 info!(run = %id, slice = run.slice, "Resumed a run");
-                self.work_in_order(consumer, message, run, epoch, stop).await
+                self.forgive(id, self.work(consumer, message, run, epoch, stop).await).await
             }
             Ok(Claim::AlreadyDone) => {
                 info!(run = %id, "The run is finished already; its event is sent again");
@@ -295,17 +295,9 @@ impl Worker {
         .await
     }
 
-    /// Works one slice. Were a lost connection or a full disk counted as a crash, they would fail a run within seconds.
-    async fn work_in_order(
-        &self,
-        consumer: &mut Consumer,
-        message: &Message,
-        run: Run,
-        epoch: Epoch,
-        stop: &CancellationToken,
-    ) -> Settlement {
-        let id = run.id;
-        let settlement = self.work(consumer, message, run, epoch, stop).await;
+    /// Takes the claim back where the slice ended for nothing that the request is to blame for: were a lost connection or a full disk
+    /// counted as a crash, they would fail a run within seconds.
+    async fn forgive(&self, id: RunId, settlement: Settlement) -> Settlement {
         if matches!(&settlement, Settlement::Leave(error) if error.may_pass()) {
             let forgiven = journal::not_crashed(&self.pool, self.names.account(), id);
             if !matches!(tokio::time::timeout(FORGIVE_TIMEOUT, forgiven).await, Ok(Ok(()))) {

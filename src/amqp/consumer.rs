@@ -5,8 +5,9 @@ use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, QueueDeclareOptions,
 };
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Connection};
+use lapin::{BasicProperties, Channel, Connection, ErrorKind};
 use secrecy::SecretString;
 
 use super::link::{self, AmqpError, REPLY_TIMEOUT};
@@ -98,6 +99,19 @@ impl Consumer {
 pub struct Mailbox {
     connection: Connection,
     channel: Channel,
+    /// Open for as long as the lock is held.
+    lock: Option<Channel>,
+}
+
+/// What came of wanting a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// It is held until the connection ends.
+    Taken,
+    /// Another connection holds it.
+    Elsewhere,
+    /// This user may not declare it.
+    Forbidden,
 }
 
 impl Mailbox {
@@ -105,7 +119,24 @@ impl Mailbox {
     pub async fn open(url: &SecretString) -> Result<Self, AmqpError> {
         let connection = link::connect(url, "teamleader2db mailbox").await?;
         let channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
-        Ok(Self { connection, channel })
+        Ok(Self { connection, channel, lock: None })
+    }
+
+    /// Declares a queue that no other connection may use: a lock that goes with this one, however it ends.
+    pub async fn lock(&mut self, queue: &str) -> Result<Lock, AmqpError> {
+        // The broker closes a channel that it refuses something on.
+        let channel = link::within(REPLY_TIMEOUT, self.connection.create_channel()).await?;
+        let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
+        let declared = channel.queue_declare(queue.into(), options, FieldTable::default());
+        match link::within(REPLY_TIMEOUT, declared).await {
+            Ok(_) => {
+                self.lock = Some(channel);
+                Ok(Lock::Taken)
+            }
+            Err(AmqpError::Broker(error)) if is_soft(&error, &AMQPSoftError::RESOURCELOCKED) => Ok(Lock::Elsewhere),
+            Err(AmqpError::Broker(error)) if is_soft(&error, &AMQPSoftError::ACCESSREFUSED) => Ok(Lock::Forbidden),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes a message from a queue, if there is one.
@@ -192,8 +223,8 @@ impl Message {
         self.copy(vec![("x-reason", AMQPValue::LongString(reason.into()))])
     }
 
-    /// All properties that the sender set, but headers beyond [`MAX_HEADER_BYTES`] and those that would change what the broker does with the copy: `user_id` (it must be
-    /// the publisher's), `expiration`, and the headers that the broker counts in.
+    /// All properties that the sender set, but headers beyond [`MAX_HEADER_BYTES`], and those that would change what the broker does
+    /// with the copy: `user_id` (it must be the publisher's), `expiration`, and the headers that the broker counts in.
     fn copy(&self, more: Vec<(&str, AMQPValue)>) -> BasicProperties {
         let from = &self.delivery.properties;
         let mut headers = FieldTable::default();
@@ -227,6 +258,10 @@ impl Message {
             false => Err(AmqpError::Ended),
         }
     }
+}
+
+fn is_soft(error: &lapin::Error, kind: &AMQPSoftError) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == AMQPErrorKind::Soft(kind.clone()))
 }
 
 fn bytes_of_table(table: &FieldTable) -> usize {

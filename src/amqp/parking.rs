@@ -5,15 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
-use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Connection, ErrorKind};
+use lapin::BasicProperties;
+use secrecy::SecretString;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::link::{self, AmqpError, REPLY_TIMEOUT};
+use super::consumer::{Lock, Mailbox};
+use super::link::AmqpError;
 use super::publisher::{Publisher, Reach};
 use super::topology::Names;
 use crate::fault::{self, Point};
@@ -32,6 +31,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(250);
 /// So whoever takes pairs holds a lock: a queue that only its connection may use, and that goes with the connection.
 #[derive(Clone, Debug)]
 pub struct TokenQueue {
+    amqp_url: SecretString,
     publisher: Publisher,
     queue: String,
     lock: String,
@@ -42,80 +42,64 @@ pub struct TokenQueue {
 
 impl TokenQueue {
     /// The queue must have been declared.
-    pub fn new(publisher: Publisher, names: &Names) -> Self {
+    pub fn new(amqp_url: SecretString, publisher: Publisher, names: &Names) -> Self {
         let (queue, lock) = (names.tokens_queue(), names.tokens_lock());
-        Self { publisher, queue, lock, taking: Arc::default(), told_without_lock: Arc::default() }
+        Self { amqp_url, publisher, queue, lock, taking: Arc::default(), told_without_lock: Arc::default() }
     }
 
     async fn take_all(&self, store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync)) -> Result<(), AmqpError> {
         let _one_at_a_time = self.taking.lock().await;
-        // Whatever happens, the lock and what is in hand go with the connection.
-        let connection = self.publisher.connect_anew("parked token pairs").await?;
-        let channel = self.lock(&connection).await?;
-        let taken = self.take_each(&channel, store).await;
-        link::close(&connection).await;
+        // Whatever happens, the lock and what is in hand go with its connection.
+        let mut mailbox = Mailbox::open(&self.amqp_url).await?;
+        self.lock(&mut mailbox).await?;
+        let taken = self.take_each(&mailbox, store).await;
+        mailbox.close().await;
         taken
     }
 
-    /// Takes the broker's lock, for which it waits a moment. A user that may not declare it goes without. Gives a channel.
-    async fn lock(&self, connection: &Connection) -> Result<Channel, AmqpError> {
+    /// Takes the broker's lock, for which it waits a moment. A user that may not declare it goes without.
+    async fn lock(&self, mailbox: &mut Mailbox) -> Result<(), AmqpError> {
         let begun = Instant::now();
         loop {
-            let channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
-            let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
-            let declared = channel.queue_declare(self.lock.as_str().into(), options, FieldTable::default());
-            let error = match link::within(REPLY_TIMEOUT, declared).await {
-                Ok(_) => return Ok(channel),
-                Err(AmqpError::Broker(error)) => error,
-                Err(error) => return Err(error),
-            };
-            if is_soft(&error, &AMQPSoftError::ACCESSREFUSED) {
-                if !self.told_without_lock.swap(true, Ordering::Relaxed) {
-                    warn!(
-                        queue = self.lock,
-                        "Parked token pairs are read without a lock: grant configure on this name"
-                    );
+            match mailbox.lock(&self.lock).await? {
+                Lock::Taken => return Ok(()),
+                Lock::Forbidden => {
+                    if !self.told_without_lock.swap(true, Ordering::Relaxed) {
+                        let mend = "grant the broker's user configure on this name";
+                        warn!(queue = self.lock, mend, "Parked token pairs are read without a lock");
+                    }
+                    return Ok(());
                 }
-                // The refusal has closed the channel.
-                return link::within(REPLY_TIMEOUT, connection.create_channel()).await;
+                Lock::Elsewhere if begun.elapsed() >= LOCK_TIMEOUT => return Err(AmqpError::ParkedElsewhere),
+                Lock::Elsewhere => tokio::time::sleep(LOCK_PAUSE).await,
             }
-            if !is_soft(&error, &AMQPSoftError::RESOURCELOCKED) {
-                return Err(error.into());
-            }
-            if begun.elapsed() >= LOCK_TIMEOUT {
-                return Err(AmqpError::ParkedElsewhere);
-            }
-            tokio::time::sleep(LOCK_PAUSE).await;
         }
+    }
+
+    async fn take_each(
+        &self,
+        mailbox: &Mailbox,
+        store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync),
+    ) -> Result<(), AmqpError> {
+        while let Some(message) = mailbox.take(&self.queue).await? {
+            let stored = store(message.body().to_vec()).await;
+            match &stored {
+                Ok(()) => fault::reached(Point::ParkedPairStored),
+                Err(error) => {
+                    warn!(%error, "A parked token pair could not be stored and stays parked");
+                    // As a new message: RabbitMQ 4 drops one that was put back 20 times.
+                    self.publish(message.body()).await?;
+                }
+            }
+            message.ack().await?;
+            stored.map_err(|error| AmqpError::Parked(error.to_string()))?;
+        }
+        Ok(())
     }
 
     async fn publish(&self, sealed: &[u8]) -> Result<(), AmqpError> {
         let properties = BasicProperties::default().with_content_type("application/octet-stream".into());
         self.publisher.publish("", &self.queue, sealed, properties, Reach::AQueue).await.map(drop)
-    }
-
-    async fn take_each(
-        &self,
-        channel: &Channel,
-        store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync),
-    ) -> Result<(), AmqpError> {
-        let get = || channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default());
-        while let Some(message) = link::within(REPLY_TIMEOUT, get()).await? {
-            match store(message.delivery.data.clone()).await {
-                Ok(()) => {
-                    fault::reached(Point::ParkedPairStored);
-                    _ = link::within(REPLY_TIMEOUT, message.delivery.acker.ack(BasicAckOptions::default())).await?
-                }
-                Err(error) => {
-                    warn!(%error, "A parked token pair could not be stored and stays parked");
-                    // As a new message: RabbitMQ 4 drops one that was put back 20 times.
-                    self.publish(&message.delivery.data).await?;
-                    _ = link::within(REPLY_TIMEOUT, message.delivery.acker.ack(BasicAckOptions::default())).await?;
-                    return Err(AmqpError::Parked(error.to_string()));
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -128,8 +112,4 @@ impl Parking for TokenQueue {
     async fn drain(&self, store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync)) -> Result<(), String> {
         self.take_all(store).await.map_err(|error| error.to_string())
     }
-}
-
-fn is_soft(error: &lapin::Error, kind: &AMQPSoftError) -> bool {
-    matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == AMQPErrorKind::Soft(kind.clone()))
 }

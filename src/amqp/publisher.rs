@@ -85,11 +85,6 @@ impl Publisher {
         }
     }
 
-    /// Another connection to the same broker, for something that is not publishing; `what` is added to its name.
-    pub async fn connect_anew(&self, what: &str) -> Result<Connection, AmqpError> {
-        link::connect(&self.url, &format!("{} {what}", self.name)).await
-    }
-
     /// Closes the connection, if one is open.
     pub async fn close(&self) {
         if let Some(open) = self.open.lock().await.take() {

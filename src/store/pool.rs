@@ -49,8 +49,8 @@ pub enum StoreError {
     #[error("{0}")]
     Sealed(#[from] super::cipher::CipherError),
     /// The connection died silently.
-    #[error("PostgreSQL did not answer within {} s: is its host, or the way to it, frozen?", ANSWER_TIMEOUT.as_secs())]
-    NoAnswer,
+    #[error("PostgreSQL did not answer within {} s: is its host, or the way to it, frozen?", .0.as_secs())]
+    NoAnswer(Duration),
     /// The tokens could not be read or written.
     #[error("the token store: {0}")]
     Tokens(String),
@@ -91,7 +91,15 @@ pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Stor
 
 /// Bounds the wait for an answer of the database.
 pub async fn answered<T, E: From<StoreError>>(answer: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    tokio::time::timeout(ANSWER_TIMEOUT, answer).await.unwrap_or(Err(StoreError::NoAnswer.into()))
+    answered_within(ANSWER_TIMEOUT, answer).await
+}
+
+/// The same for what should take less.
+pub async fn answered_within<T, E: From<StoreError>>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(StoreError::NoAnswer(limit).into()))
 }
 
 /// Brings the schema up to date. Two processes at once are no harm: one waits for the other.
@@ -130,7 +138,7 @@ impl StoreError {
     pub fn may_pass(&self) -> bool {
         const PASSING: [&str; 7] = ["08", "25006", "40", "53", "55", "57P", "58"];
         match self {
-            Self::Fenced | Self::NoAnswer | Self::Tokens(_) => true,
+            Self::Fenced | Self::NoAnswer(_) | Self::Tokens(_) => true,
             Self::Database(sqlx::Error::Database(error)) => {
                 error.code().is_some_and(|code| PASSING.iter().any(|class| code.starts_with(class)))
             }
@@ -148,7 +156,7 @@ impl StoreError {
             | Self::Migration(_)
             | Self::Corrupt(_)
             | Self::Sealed(_)
-            | Self::NoAnswer
+            | Self::NoAnswer(_)
             | Self::Tokens(_) => {
                 return false;
             }

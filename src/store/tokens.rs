@@ -39,7 +39,7 @@ pub struct Tokens {
     parking: Option<Arc<dyn Parking>>,
 }
 
-/// Storing a parked pair takes at most this long.
+/// Storing a parked pair takes at most this long: others wait for whoever has them.
 const STORE_PARKED_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A pair as it is parked.
@@ -104,12 +104,6 @@ impl Tokens {
         };
         self.store(made_from, &pair).await
     }
-}
-
-/// Others wait for whoever has the parked pairs.
-async fn store_in_time(tokens: Tokens, parked: Vec<u8>) -> Result<(), TokenStoreError> {
-    let late = || TokenStoreError::Unavailable(format!("not stored within {} s", STORE_PARKED_TIMEOUT.as_secs()));
-    tokio::time::timeout(STORE_PARKED_TIMEOUT, tokens.store_parked(parked)).await.unwrap_or_else(|_| Err(late()))
 }
 
 impl From<StoreError> for TokenStoreError {
@@ -279,7 +273,9 @@ impl TokenStore for Tokens {
             return Ok(());
         };
         let tokens = self.clone();
-        let store = move |parked| -> StoredOutcome { Box::pin(store_in_time(tokens.clone(), parked)) };
+        let store = move |parked| -> StoredOutcome {
+            Box::pin(pool::answered_within(STORE_PARKED_TIMEOUT, tokens.clone().store_parked(parked)))
+        };
         parking.drain(&store).await.map_err(TokenStoreError::Unavailable)
     }
 

@@ -387,9 +387,7 @@ impl Attempt {
         let mut delays = retry::STORE_TOKEN.begin();
         let mut parked = false;
         loop {
-            let stored = tokio::time::timeout(STORE_TIMEOUT, self.auth.store.store(self.generation, pair));
-            let stored =
-                stored.await.unwrap_or_else(|_| Err(TokenStoreError::Unavailable("no answer in time".to_owned())));
+            let stored = within(STORE_TIMEOUT, self.auth.store.store(self.generation, pair)).await;
             let Err(reason) = stored else {
                 fault::reached(Point::PairStored);
                 info!(generation = self.generation.0 + 1, "Refreshed the access token");

@@ -40,7 +40,7 @@ use crate::play::{Play, Story};
 use crate::report::{Played, Report};
 use crate::servers::Servers;
 
-/// What is played as a part of the tests: together they hold every kind of fault.
+/// What is played as a part of the tests.
 const FIXED: [u64; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
 
 /// Seeds at a time: most of their time is waiting, for reconnects and deadlines of the worker.
@@ -97,9 +97,7 @@ fn play_all(seeds: VecDeque<u64>, lanes: usize) -> ExitCode {
             });
         }
     });
-    let report = report.into_inner().unwrap();
-    report.print((Utc::now() - begun).as_seconds_f64());
-    if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    report.into_inner().unwrap().end(begun)
 }
 
 fn next(seeds: &Mutex<VecDeque<u64>>) -> Option<u64> {

@@ -1,6 +1,9 @@
 //! What is told: a line a play, all about one that failed, and tables at the end.
 
 use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use chrono::{DateTime, Utc};
 
 use crate::judge::Verdict;
 
@@ -58,8 +61,14 @@ impl Report {
         self.0.push(played);
     }
 
+    /// Prints it, and gives how the process ends.
+    pub fn end(&self, begun: DateTime<Utc>) -> ExitCode {
+        self.print((Utc::now() - begun).as_seconds_f64());
+        if self.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
     /// Whether nothing was violated.
-    pub fn is_clean(&self) -> bool {
+    fn is_clean(&self) -> bool {
         self.0.iter().all(|played| played.verdict.violations.is_empty())
     }
 
@@ -68,7 +77,7 @@ impl Report {
     }
 
     /// The tables; `seconds` is what all of it took.
-    pub fn print(&self, seconds: f64) {
+    fn print(&self, seconds: f64) {
         let mut kinds: BTreeMap<&str, u32> = BTreeMap::new();
         for kind in self.0.iter().flat_map(|played| &played.faults) {
             *kinds.entry(kind).or_default() += 1;

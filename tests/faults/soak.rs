@@ -48,9 +48,7 @@ pub fn run(refreshes: u64) -> ExitCode {
         }
     });
     block_on(servers.down());
-    let report = report.into_inner().unwrap();
-    report.print((Utc::now() - begun).as_seconds_f64());
-    if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    report.into_inner().unwrap().end(begun)
 }
 
 fn soak(account: u64, servers: &Servers, done: &AtomicU64, refreshes: u64) -> Played {

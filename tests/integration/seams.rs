@@ -179,3 +179,20 @@ async fn a_crash_after_a_request_got_its_id_may_run_it_twice_but_loses_it_never(
     // Nothing tells the redelivery of a nameless request from another request.
     assert_eq!(crash_in_stamping(Point::StampConfirmed).await, 2);
 }
+
+#[tokio::test]
+async fn a_crash_before_the_dead_letter_of_a_run_that_is_given_up() {
+    let mut stage = Stage::small().await;
+    let id = Uuid::new_v4();
+    let mut first = doomed(&mut stage, "die", Point::ClaimCommitted, 1).await;
+    stage.request_again(id, json!({ "mode": "full" }), BasicProperties::default()).await;
+    first.exit().await;
+    // As if that had happened five times.
+    assert_eq!(stage.database.execute("update teamleader2db.sync_run set attempts = 5").await, 1);
+    let _third = crash(&mut stage, Point::DeadLetterWanted, 1, async |_, _| {}).await;
+
+    stage.broker.await_ready(&stage.broker.dead_queue(), 1).await;
+    let told = stage.final_events(id);
+    assert!(told.iter().all(|event| event.kind() == "sync.failed" && event.id() == told[0].id()), "{told:?}");
+    stage.broker.await_ready(&stage.broker.requests_queue(), 0).await;
+}

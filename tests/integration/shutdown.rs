@@ -33,6 +33,23 @@ async fn assert_no_token_is_lost(stage: &Stage, id: Uuid) {
     assert!(stage.events_of_kind("authorization.required").is_empty());
 }
 
+/// A run that waits for an answer of the API which never comes.
+async fn in_the_midst_of_silence(stage: &Stage) -> Uuid {
+    stage.simulator.inject(Fault::new(FaultKind::Hang).at("contacts.info"));
+    let id = stage.request(json!({ "mode": "full" })).await;
+    stage.await_asked("contacts.info", 1).await;
+    id
+}
+
+async fn assert_the_next_one_ends_it(stage: &Stage, id: Uuid) {
+    stage.simulator.clear_faults();
+
+    let _next = stage.worker().await;
+    stage.completed(id).await;
+    stage.assert_copy_is_equal().await;
+    assert_eq!(stage.final_events(id).len(), 1);
+}
+
 #[tokio::test]
 async fn a_refresh_under_way_is_stored_before_the_end() {
     let stage = Stage::small().await;
@@ -68,17 +85,10 @@ async fn a_refresh_under_way_is_parked_where_the_database_takes_nothing() {
 async fn an_answer_that_never_comes_is_not_waited_for() {
     let stage = Stage::of(60).await;
     let worker = stage.worker().await;
-    stage.simulator.inject(Fault::new(FaultKind::Hang).at("contacts.info"));
-    let id = stage.request(json!({ "mode": "full" })).await;
-    stage.await_asked("contacts.info", 1).await;
+    let id = in_the_midst_of_silence(&stage).await;
     assert_ends_in_order(worker).await;
     assert_eq!(stage.database.run_slice(id).await, 1, "handed back");
-    stage.simulator.clear_faults();
-
-    let _next = stage.worker().await;
-    stage.completed(id).await;
-    stage.assert_copy_is_equal().await;
-    assert_eq!(stage.final_events(id).len(), 1);
+    assert_the_next_one_ends_it(&stage, id).await;
 }
 
 #[tokio::test]
@@ -93,20 +103,13 @@ async fn a_worker_with_nothing_in_hand_ends() {
 async fn a_second_signal_aborts_and_loses_nothing() {
     let stage = Stage::of(60).await;
     let mut worker = stage.worker().await;
-    stage.simulator.inject(Fault::new(FaultKind::Hang).at("contacts.info"));
-    let id = stage.request(json!({ "mode": "full" })).await;
-    stage.await_asked("contacts.info", 1).await;
+    let id = in_the_midst_of_silence(&stage).await;
     worker.signal("TERM");
     until("the first signal is seen", async || worker.log().contains("SIGTERM").then_some(())).await;
     let status = worker.terminate().await;
     assert_eq!(status.code(), Some(1));
     assert!(worker.log().contains("aborted by a second SIGTERM"), "{}", worker.log());
-    stage.simulator.clear_faults();
-
-    let _next = stage.worker().await;
-    stage.completed(id).await;
-    stage.assert_copy_is_equal().await;
-    assert_eq!(stage.final_events(id).len(), 1);
+    assert_the_next_one_ends_it(&stage, id).await;
 }
 
 #[tokio::test]
