@@ -98,14 +98,23 @@ impl Application {
         let account = settings.account.clone();
         let metrics = telemetry::start_metrics();
         let pool = pool::connect(&config.database_url)?;
-        wait_for_schema(&pool, config.migrate).await?;
         let publisher = Publisher::new(config.amqp_url.clone(), &format!("teamleader2db {account} publisher"));
         let parking = Arc::new(TokenQueue::new(config.amqp_url.clone(), publisher.clone(), &names));
         let tokens = Tokens::new(pool.clone(), account.clone(), config.cipher, Some(parking));
-        tokens.introduce(config.first_refresh_token.as_ref()).await?;
-        // A key that does not open what is stored is found now, not by the first request.
-        tokens.check_key().await?;
-        for (resource, at) in report::last_successes(&pool, &account).await? {
+        let first = config.first_refresh_token.as_ref();
+        let successes = once_there(async || {
+            if config.migrate {
+                pool::migrate(&pool).await?
+            } else {
+                pool::check_schema(&pool).await?
+            }
+            tokens.introduce(first).await?;
+            // A key that does not open what is stored is found now, not by the first request.
+            tokens.check_key().await?;
+            report::last_successes(&pool, &account).await
+        })
+        .await?;
+        for (resource, at) in successes {
             telemetry::last_success(&resource, at);
         }
         let oauth = OAuth::new(integration.clone())?;
@@ -208,17 +217,17 @@ impl Application {
     }
 }
 
-/// A database that is not there yet is waited for: it may be starting, too. A schema that does not fit is an error at once.
-async fn wait_for_schema(pool: &PgPool, migrate: bool) -> Result<(), StoreError> {
+/// What the database does, as soon as it can: it may be starting, too, or start anew. A schema or a key that does not fit is an error
+/// at once.
+async fn once_there<T>(ask: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
     let mut delays = crate::retry::RECONNECT.begin();
     loop {
-        let ready = if migrate { pool::migrate(pool).await } else { pool::check_schema(pool).await };
-        let Err(error) = ready else { return Ok(()) };
-        if !error.is_lost_connection() {
-            return Err(error);
-        }
+        let error = match ask().await {
+            Err(error) if error.may_pass() => error,
+            done => return done,
+        };
         let delay = delays.next_delay().unwrap_or(crate::retry::RECONNECT.longest);
-        error!(%error, ?delay, "The database cannot be reached; trying again");
+        error!(%error, ?delay, "The database cannot be used yet; trying again");
         tokio::time::sleep(delay).await;
     }
 }

@@ -133,39 +133,69 @@ impl StoreError {
         }
     }
 
-    /// Whether it says nothing against what was to be written: the server is away, busy, full or not to be written to, or another
-    /// worker has taken over.
+    /// Whether it says nothing against what was asked for: the server is away, busy, full or not to be written to, or another worker
+    /// has taken over. Waiting may help.
     pub fn may_pass(&self) -> bool {
-        const PASSING: [&str; 7] = ["08", "25006", "40", "53", "55", "57P", "58"];
         match self {
             Self::Fenced | Self::NoAnswer(_) | Self::Tokens(_) => true,
-            Self::Database(sqlx::Error::Database(error)) => {
-                error.code().is_some_and(|code| PASSING.iter().any(|class| code.starts_with(class)))
-            }
-            Self::Database(error) => !matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)),
+            Self::Database(error)
+            | Self::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => passes(error),
             Self::OldSchema | Self::Migration(_) | Self::Corrupt(_) | Self::Sealed(_) => false,
         }
     }
+}
 
-    /// Whether the server, or the way to it, is gone: waiting may help.
-    pub fn is_lost_connection(&self) -> bool {
-        let error = match self {
-            Self::Database(error) | Self::Migration(MigrateError::Execute(error)) => error,
-            Self::Fenced
-            | Self::OldSchema
-            | Self::Migration(_)
-            | Self::Corrupt(_)
-            | Self::Sealed(_)
-            | Self::NoAnswer(_)
-            | Self::Tokens(_) => {
-                return false;
+fn passes(error: &sqlx::Error) -> bool {
+    use sqlx::Error;
+    const PASSING: [&str; 7] = ["08", "25006", "40", "53", "55", "57P", "58"];
+    match error {
+        Error::Database(error) => error.code().is_some_and(|code| PASSING.iter().any(|class| code.starts_with(class))),
+        // What the server tells, or the URL asks for, is not what this program can use.
+        Error::ColumnDecode { .. } | Error::Decode(_) | Error::Tls(_) | Error::Configuration(_) => false,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use super::*;
+
+    /// The transaction in which the next statement runs: a new one each time, unless the connection is inside one already.
+    async fn transaction(pool: &PgPool) -> String {
+        let sql = "select pg_current_xact_id()::text";
+        sqlx::query_scalar(sql).fetch_one(pool).await.expect("PostgreSQL answers")
+    }
+
+    /// Lets a future go on until it was polled so often, and drops it. Whether it was ready by then.
+    async fn polled(times: u32, future: impl Future) -> bool {
+        let mut future = Box::pin(future);
+        let mut polls = 0;
+        std::future::poll_fn(|context| {
+            polls += 1;
+            match future.as_mut().poll(context) {
+                Poll::Ready(_) => Poll::Ready(true),
+                Poll::Pending if polls == times => Poll::Ready(false),
+                Poll::Pending => Poll::Pending,
             }
-        };
-        match error {
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
-            // 57P03: the server is starting up or shutting down.
-            sqlx::Error::Database(error) => error.code().is_some_and(|code| code == "57P03"),
-            _ => false,
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_begin_that_is_dropped_at_any_of_its_awaits_leaves_no_transaction_open() {
+        let url = std::env::var("DATABASE_URL").expect("DATABASE_URL: run `make test`, which starts a PostgreSQL");
+        let pool = connect(&url.into()).expect("a URL");
+        // One connection: the next statement goes over the one that `begin` was dropped on.
+        let one = pool.options().clone().max_connections(1);
+        let pool = one.connect_lazy_with((*pool.connect_options()).clone());
+        for times in 1.. {
+            let done = polled(times, begin(&pool)).await;
+            assert_ne!(transaction(&pool).await, transaction(&pool).await, "dropped after {times} polls");
+            if done {
+                break;
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::stage::{DETAILED, Event, Stage, until};
+use crate::stage::{DETAILED, Event, Stage, free_port, until};
 
 /// Details between two checkpoints: what a crash can cost to fetch again.
 const BATCH: u64 = 100;
@@ -260,6 +260,39 @@ async fn a_request_that_kills_whoever_works_on_it_is_given_up() {
     assert_eq!(stage.database.run_status(id).await.as_deref(), Some("failed"));
 
     hold.forget(&stage.database).await;
+    stage.complete(json!({ "mode": "full" })).await;
+    stage.assert_copy_is_equal().await;
+}
+
+#[tokio::test]
+async fn a_database_that_restarts_while_a_worker_starts_is_waited_for() {
+    let stage = Stage::small().await;
+    assert_eq!(stage.run(&["migrate"]).await.code, 0);
+    let mut hold = stage.database.hold_before("insert on teamleader2db.oauth_token", "true").await;
+    let worker = stage.worker_that_listens_at(&format!("127.0.0.1:{}", free_port()));
+    hold.reached().await;
+    hold.forget(&stage.database).await;
+
+    stage.complete(json!({ "mode": "full" })).await;
+    assert!(worker.log().contains("cannot be used yet"), "its connections were cut while it started");
+}
+
+#[tokio::test]
+async fn a_request_that_the_database_never_takes_is_given_up() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    stage.database.fail_with("internal_error", "insert on teamleader2db.sync_page", "true").await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+
+    let event = stage.final_event(id).await;
+    assert_eq!(event.kind(), "sync.failed", "{}", event.body);
+    assert!(event.body["data"]["error"].as_str().unwrap().contains("without progress"), "{}", event.body);
+    let dead = stage.broker.take(&stage.broker.dead_queue()).await;
+    let body: Value = serde_json::from_slice(&dead.data).unwrap();
+    assert_eq!(body["request_id"], id.to_string());
+
+    stage.database.interfere_no_more().await;
     stage.complete(json!({ "mode": "full" })).await;
     stage.assert_copy_is_equal().await;
 }

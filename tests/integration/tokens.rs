@@ -134,3 +134,23 @@ async fn a_token_pair_that_cannot_be_stored_is_parked_and_not_lost() {
     assert_eq!(stage.simulator.counters().refused_refresh_reuse, 0);
     assert!(stage.events_of_kind("authorization.required").is_empty());
 }
+
+#[tokio::test]
+async fn a_token_endpoint_that_fails_is_not_given_the_same_token_in_a_burst() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    stage
+        .database
+        .watch("update on teamleader2db.oauth_token", "new.attempt_id <> old.attempt_id or old.attempt_id is null")
+        .await;
+    stage.simulator.inject(Fault::new(FaultKind::ServerError { status: 503 }).at("oauth2/access_token").times(2));
+    stage.simulator.expire_access_tokens();
+
+    stage.complete(json!({ "resources": ["users"] })).await;
+    let gaps = stage.database.gaps_seen().await;
+    assert_eq!(gaps.len(), 2, "three attempts: {gaps:?}");
+    // An attempt lasts 5 s after an answer that tells nothing. This is no limit on how fast the test must be.
+    assert!(gaps.iter().all(|seconds| *seconds >= 5.0), "{gaps:?}");
+    assert_eq!(stage.simulator.counters().refused_refresh_reuse, 0);
+}

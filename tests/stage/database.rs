@@ -109,7 +109,26 @@ impl Database {
 
     /// From now on each statement that a trigger of this kind sees fails, as when the disk is full.
     pub async fn fail_before(&self, event: &str, when: &str) {
-        self.trigger(event, when, "raise exception 'the disk of the test is full' using errcode = 'disk_full'").await;
+        self.fail_with("disk_full", event, when).await;
+    }
+
+    /// The same with another of PostgreSQL's conditions, such as `internal_error`.
+    pub async fn fail_with(&self, condition: &str, event: &str, when: &str) {
+        self.trigger(event, when, &format!("raise exception 'the test wants it so' using errcode = '{condition}'"))
+            .await;
+    }
+
+    /// From now on it is kept when a trigger of this kind saw a statement; see [`Self::gaps_seen`].
+    pub async fn watch(&self, event: &str, when: &str) {
+        sqlx::raw_sql("create table public.seen (at timestamptz not null)").execute(&self.pool).await.unwrap();
+        self.trigger(event, when, "insert into public.seen values (clock_timestamp())").await;
+    }
+
+    /// The seconds between one statement that was watched for and the next.
+    pub async fn gaps_seen(&self) -> Vec<f64> {
+        let sql =
+            "select extract(epoch from at - lag(at) over (order by at))::float8 from public.seen order by at offset 1";
+        sqlx::query_scalar(sql).fetch_all(&self.pool).await.unwrap()
     }
 
     async fn trigger(&self, event: &str, when: &str, what: &str) {
