@@ -73,6 +73,11 @@ impl Broker {
         self.events.all()
     }
 
+    /// The events of the exchange that fit.
+    pub fn events_that(&self, fit: impl Fn(&Event) -> bool) -> Vec<Event> {
+        self.events.those_that(fit)
+    }
+
     /// The user that the URL names.
     pub fn user(&self) -> String {
         let uri: lapin::uri::AMQPUri = self.url.parse().unwrap();
@@ -219,12 +224,17 @@ impl Broker {
 impl Inbox {
     /// All that has come.
     pub fn all(&self) -> Vec<Event> {
-        self.0.lock().unwrap().clone()
+        self.those_that(|_| true)
+    }
+
+    /// What has come and fits. Only that is copied: the simulator has to answer beside whoever asks again and again.
+    fn those_that(&self, fit: impl Fn(&Event) -> bool) -> Vec<Event> {
+        self.0.lock().unwrap().iter().filter(|event| fit(event)).cloned().collect()
     }
 
     /// Waits for the first that fits.
     pub async fn first(&self, what: &str, fits: impl Fn(&Event) -> bool) -> Event {
-        until(what, async || self.all().into_iter().find(|event| fits(event))).await
+        until(what, async || self.those_that(&fits).into_iter().next()).await
     }
 }
 

@@ -191,7 +191,7 @@ impl Stage {
     /// The final events of a request that have come so far to the events exchange.
     pub fn final_events(&self, id: Uuid) -> Vec<Event> {
         let id = id.to_string();
-        self.broker.events().into_iter().filter(|event| event.is_final() && event.subject() == id).collect()
+        self.broker.events_that(|event| event.is_final() && event.subject() == id)
     }
 
     /// Publishes a request, waits for its end, and asserts that it is `completed`.
@@ -209,7 +209,7 @@ impl Stage {
 
     /// The events of this kind that have come so far.
     pub fn events_of_kind(&self, kind: &str) -> Vec<Event> {
-        self.broker.events().into_iter().filter(|event| event.kind() == kind).collect()
+        self.broker.events_that(|event| event.kind() == kind)
     }
 
     /// Makes every answer of an endpoint late, so that a run takes long enough to meddle with it.
