@@ -1,5 +1,7 @@
 //! Requests that cannot be processed: whoever waits is told, and the message is kept where a person can look at it.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 use sqlx::PgPool;
 use tracing::{error, warn};
@@ -82,10 +84,17 @@ impl DeadLetters {
     }
 
     /// Requests that the broker itself gave up get their event too. A message that cannot even be read stays where it is: it must
-    /// not keep the others waiting, so this has a connection of its own, and its failure ends nothing.
-    pub async fn bury_undelivered(&self, consumer: &Consumer) -> Result<(), RelayError> {
+    /// not keep the others waiting, so this has a connection of its own, and its failure ends nothing. While another worker is at a
+    /// slice, it is left to that one: to take the lease would end the slice. `anothers` is how long such a slice may last; `None`: this
+    /// worker is the active one.
+    pub async fn bury_undelivered(&self, consumer: &Consumer, anothers: Option<Duration>) -> Result<(), RelayError> {
         let queue = self.names.undelivered_queue();
         if consumer.waiting_in(&queue).await? == 0 {
+            return Ok(());
+        }
+        if let Some(slice) = anothers
+            && lease::is_anothers(&self.pool, self.names.account(), &self.holder, slice).await?
+        {
             return Ok(());
         }
         if let Err(error) = self.bury_all_of(&queue).await {

@@ -79,12 +79,9 @@ pub const API: Policy = Policy {
 pub const RECONNECT: Policy =
     Policy { initial: Duration::from_millis(250), longest: Duration::from_secs(5), budget: None };
 
-/// Storing a fresh token pair: 0.1, 0.2, 0.4 … 2 s, each ± 50 %, for 3 s if it could be parked, else for ever.
-pub const STORE_TOKEN: Policy = Policy {
-    initial: Duration::from_millis(100),
-    longest: Duration::from_secs(2),
-    budget: Some(Duration::from_secs(3)),
-};
+/// Storing or parking a fresh token pair: 0.1, 0.2, 0.4 … 2 s, each ± 50 %, for ever.
+pub const STORE_TOKEN: Policy =
+    Policy { initial: Duration::from_millis(100), longest: Duration::from_secs(2), budget: None };
 
 /// The delay queues, in seconds, one for each further wait of a run: the API stays down, the run waits longer.
 pub const DELAY_STEPS: [u32; 5] = [10, 60, 300, 900, 3600];

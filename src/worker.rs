@@ -10,6 +10,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
@@ -46,6 +47,16 @@ const GRACE: Duration = Duration::from_secs(4);
 
 /// How long the worker may be at what the broker gave up before it connects anew, and goes on with it.
 const BURIAL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long after the length of a slice another worker's is over, if the API answers.
+const ANOTHERS_SLICE_ENDS: Duration = Duration::from_secs(15);
+
+/// After so many messages in a row that had to be left as they were, about 5 minutes of a database that can be read and not
+/// written, the pause before the next is [`LONG_PAUSE`]: each counts as a delivery, of which the broker allows 1000.
+const MANY_LEFT: u32 = 60;
+
+/// With it 1000 deliveries take 16 hours.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long to try to take a claim back that came to nothing. Not vital: the database may be what is gone.
 const FORGIVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -120,11 +131,13 @@ impl Worker {
     /// Consumes until stopped. Reconnects for ever; waits while the account is not authorized.
     pub async fn run(self, stop: CancellationToken) {
         let mut delays = retry::RECONNECT.begin();
+        let mut left = 0;
         while !stop.is_cancelled() {
-            let ended = self.session(&stop, &mut delays).await;
+            let ended = self.session(&stop, &mut delays, &mut left).await;
             self.consumes(false);
             let Err(error) = ended else { continue };
             let delay = delays.next_delay().unwrap_or(retry::RECONNECT.longest);
+            let delay = if left < MANY_LEFT { delay } else { delay.max(LONG_PAUSE) };
             match &error {
                 SessionError::Amqp(AmqpError::Topology { .. }) => {
                     error!(%error, "The queues cannot be used")
@@ -135,8 +148,14 @@ impl Worker {
         }
     }
 
-    /// One connection's life. `Ok`: it ended in order, because of `stop` or for want of authorization.
-    async fn session(&self, stop: &CancellationToken, delays: &mut retry::Delays) -> Result<(), SessionError> {
+    /// One connection's life. `Ok`: it ended in order, because of `stop` or for want of authorization. `left` counts the messages in a
+    /// row that were left as they were.
+    async fn session(
+        &self,
+        stop: &CancellationToken,
+        delays: &mut retry::Delays,
+        left: &mut u32,
+    ) -> Result<(), SessionError> {
         if !self.is_authorized().await? {
             // Requests can wait in the queue, and whoever listens hears why.
             Consumer::prepare(&self.amqp_url, &self.names, self.declare).await?;
@@ -150,10 +169,17 @@ impl Worker {
         if let Err(error) = self.tokens.unpark().await {
             error!(%error, "A parked token pair cannot be stored");
         }
-        self.bury_undelivered(&consumer).await?;
+        let mut active = false;
+        self.bury_undelivered(&consumer, active).await?;
         self.consumes(true);
         info!(queue = self.names.requests_queue(), "Waiting for requests");
+        let mut looked_at = Instant::now();
         loop {
+            // Also while one message follows the other.
+            if looked_at.elapsed() >= LOOK_AT_AUTHORIZATION {
+                looked_at = Instant::now();
+                self.bury_undelivered(&consumer, active).await?;
+            }
             let message = tokio::select! {
                 message = consumer.next() => message?,
                 () = stop.cancelled() => break,
@@ -161,11 +187,11 @@ impl Worker {
                     if !self.is_authorized().await? {
                         break;
                     }
-                    self.bury_undelivered(&consumer).await?;
                     delays.reset();
                     continue;
                 }
             };
+            active = true;
             let longest = self.engine.settings.slice + OVERDUE;
             let handled = tokio::time::timeout(longest, self.handle(&mut consumer, &message, stop)).await;
             let settlement = handled.unwrap_or(Settlement::Leave(SessionError::Overdue));
@@ -176,6 +202,7 @@ impl Worker {
                     fault::reached(Point::Acked);
                     // Only now: an error that each delivery meets again must not become a hot loop of deliveries.
                     delays.reset();
+                    *left = 0;
                 }
                 Settlement::AckAndRest => {
                     consumer.cancel().await?;
@@ -183,6 +210,7 @@ impl Worker {
                     break;
                 }
                 Settlement::Leave(error) => {
+                    *left += 1;
                     consumer.close().await;
                     return Err(error);
                 }
@@ -192,8 +220,10 @@ impl Worker {
         Ok(())
     }
 
-    async fn bury_undelivered(&self, consumer: &Consumer) -> Result<(), SessionError> {
-        let buried = tokio::time::timeout(BURIAL_TIMEOUT, self.dead_letters.bury_undelivered(consumer));
+    /// `active`: whether the broker has given this consumer a message. It gives them to one as long as that one is there.
+    async fn bury_undelivered(&self, consumer: &Consumer, active: bool) -> Result<(), SessionError> {
+        let anothers = (!active).then(|| self.engine.settings.slice + ANOTHERS_SLICE_ENDS);
+        let buried = tokio::time::timeout(BURIAL_TIMEOUT, self.dead_letters.bury_undelivered(consumer, anothers));
         Ok(buried.await.map_err(|_| SessionError::Overdue)??)
     }
 

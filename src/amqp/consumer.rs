@@ -16,8 +16,8 @@ use super::topology::{Declare, Names};
 /// The header that numbers the deliveries of one request.
 const SLICE: &str = "slice";
 
-/// Headers that the broker sets, and that a copy must not carry on.
-const BROKER_HEADERS: [&str; 3] = ["x-delivery-count", "x-acquired-count", "x-death"];
+/// Headers that the broker sets, or sends a message to other queues for, and that a copy must not carry on.
+const BROKER_HEADERS: [&str; 5] = ["x-delivery-count", "x-acquired-count", "x-death", "CC", "BCC"];
 
 /// The beginnings of more of them.
 const BROKER_HEADER_PREFIXES: [&str; 2] = ["x-first-death-", "x-last-death-"];

@@ -1,6 +1,7 @@
 //! Publishing, on a connection of its own: a blocked connection stops all writes, acks too.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
@@ -9,6 +10,9 @@ use tokio::sync::Mutex;
 
 use super::link::{self, AmqpError, REPLY_TIMEOUT};
 use crate::fault::{self, Point};
+
+/// How often a connection that the broker has blocked is looked at.
+const LOOK_AT_ALARM: Duration = Duration::from_millis(100);
 
 /// Whether a message may find nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub struct Publisher {
 struct Open {
     connection: Connection,
     channel: Channel,
+    /// Whether the broker has answered whatever was published. If not, the channel is in no known state.
+    settled: bool,
 }
 
 impl std::fmt::Debug for Open {
@@ -56,11 +62,14 @@ impl Publisher {
         reach: Reach,
     ) -> Result<bool, AmqpError> {
         let mut open = self.open.lock().await;
-        let usable = open.take().filter(|o| o.connection.status().connected() && o.channel.status().connected());
-        let current = match usable {
-            Some(current) => current,
-            None => self.connect().await?,
+        if open.as_ref().is_some_and(Open::is_blocked) {
+            unblocked(open.as_ref()).await?;
+        }
+        let current = match open.take().filter(Open::is_usable) {
+            Some(usable) => open.insert(usable),
+            None => open.insert(self.connect().await?),
         };
+        current.settled = false;
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let published = async {
             let confirm = current
@@ -70,9 +79,10 @@ impl Publisher {
             fault::reached(Point::MessagePublished);
             confirm.await
         };
+        // Without an answer the connection stays for the time being: one that is blocked cannot even be closed, and lapin's thread,
+        // its socket and buffers would stay for as long as the alarm lasts, one more with each try.
         let confirmation = link::within(REPLY_TIMEOUT, published).await?;
-        // Only after an answer is the channel in a known state; any error above has dropped the connection.
-        *open = Some(current);
+        current.settled = true;
         let to = || {
             if exchange.is_empty() { routing_key.to_owned() } else { format!("{exchange} ({routing_key})") }
         };
@@ -96,6 +106,27 @@ impl Publisher {
         let connection = link::connect(&self.url, &self.name).await?;
         let channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
         link::within(REPLY_TIMEOUT, channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Open { connection, channel })
+        Ok(Open { connection, channel, settled: true })
     }
+}
+
+impl Open {
+    fn is_usable(&self) -> bool {
+        self.settled && self.connection.status().connected() && self.channel.status().connected()
+    }
+
+    /// Whether the broker takes nothing from this connection, because of a memory or disk alarm.
+    fn is_blocked(&self) -> bool {
+        self.connection.status().connected() && self.connection.status().blocked()
+    }
+}
+
+/// Waits until the broker takes messages again, as long as for a confirm.
+async fn unblocked(open: Option<&Open>) -> Result<(), AmqpError> {
+    let waiting = async {
+        while open.is_some_and(Open::is_blocked) {
+            tokio::time::sleep(LOOK_AT_ALARM).await;
+        }
+    };
+    tokio::time::timeout(REPLY_TIMEOUT, waiting).await.map_err(|_| AmqpError::NoAnswer(REPLY_TIMEOUT))
 }

@@ -4,6 +4,7 @@ use secrecy::SecretString;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::lease;
 use super::outbox;
 use super::pool::{self, StoreError};
 use super::tokens::Tokens;
@@ -147,6 +148,8 @@ impl Tokens {
     /// Stores a refresh token given by hand as the next generation; the worker trades it for a pair when it needs one.
     pub async fn authorize_with_refresh_token(&self, refresh: &SecretString) -> Result<(), StoreError> {
         let mut tx = pool::begin(&self.pool).await?;
+        // A slice that is under way would use it before it is known whose it is. The lease first, as everybody locks.
+        lease::raise(&mut tx, &self.account).await?;
         let row = self.lock_row(&mut tx).await?;
         self.put_refresh_token(&mut tx, row.generation, refresh).await?;
         tx.commit().await?;

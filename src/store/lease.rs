@@ -21,6 +21,34 @@ pub async fn take(pool: &PgPool, account: &Account, holder: &str) -> Result<Epoc
     Ok(Epoch(epoch))
 }
 
+/// Fences whoever works for the account, without taking the lease.
+pub async fn raise(tx: &mut Transaction<'_, Postgres>, account: &Account) -> Result<(), StoreError> {
+    sqlx::query!("update teamleader2db.lease set epoch = epoch + 1 where account = $1", account.as_str())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Whether another process took the lease in the last seconds: it may be in the midst of a slice.
+pub async fn is_anothers(
+    pool: &PgPool,
+    account: &Account,
+    holder: &str,
+    within: std::time::Duration,
+) -> Result<bool, StoreError> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (
+             select from teamleader2db.lease
+             where account = $1 and holder <> $2 and taken_at > now() - make_interval(secs => $3)) as "exists!""#,
+        account.as_str(),
+        holder,
+        within.as_secs_f64(),
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(found)
+}
+
 /// Begins a transaction that writes: it goes on only while `epoch` is the newest, and no newer one begins before it ends.
 pub async fn begin(
     pool: &PgPool,

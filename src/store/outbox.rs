@@ -33,7 +33,8 @@ pub struct Reply {
     pub correlation_id: Option<String>,
 }
 
-/// Puts an event into the outbox: once for the exchange, and once for each reply queue. What is there unsent is not added again.
+/// Puts an event into the outbox: once for the exchange, and once for each reply queue and correlation id. What is there unsent is
+/// not added again.
 ///
 /// The event on the exchange carries the first reply's correlation id, or the subject.
 pub async fn put(
@@ -76,7 +77,8 @@ async fn put_one(
          select $1, $2, $3, $4, $5, $6, $7
          where not exists (
              select from teamleader2db.event_outbox
-             where account = $1 and event_id = $2 and reply_to is not distinct from $5 and sent_at is null)",
+             where account = $1 and event_id = $2 and reply_to is not distinct from $5 and sent_at is null
+               and ($5::text is null or correlation_id is not distinct from $6))",
         account.as_str(),
         event.id,
         event.subject,

@@ -104,7 +104,10 @@ pub async fn answered_within<T, E: From<StoreError>>(
 
 /// Brings the schema up to date. Two processes at once are no harm: one waits for the other.
 pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
-    Ok(MIGRATOR.run(pool).await?)
+    let mut connection = pool.acquire().await?;
+    // sqlx takes a lock of the session, and does not give it back after an error: it goes with the connection.
+    connection.close_on_drop();
+    Ok(MIGRATOR.run(&mut *connection).await?)
 }
 
 /// Checks that the schema is up to date, without changing anything.

@@ -10,6 +10,7 @@
 //! An unknown outcome is no failure: whoever finds `refreshing` uses the access token while it lives, waits for the deadline,
 //! looks at the parked pair and takes the intent over.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -36,6 +37,9 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is left for parking. A request is sent only where the longest answer, the store and this are within the intent, so that
 /// whoever takes it over finds the pair.
 const PARK_TIME: Duration = Duration::from_secs(1);
+
+/// A pair that is parked is tried to be stored for so much longer.
+const STORE_PARKED_TIME: Duration = Duration::from_secs(3);
 
 /// Any other answer of the store is waited for at most this long.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -384,35 +388,50 @@ impl Attempt {
     /// Stores the pair, or parks it; a live pair is never thrown away while this process lives.
     async fn keep(&self, pair: &TokenPair) {
         fault::reached(Point::PairReceived);
+        let Err(reason) = self.store(pair).await else { return };
+        warn!(%reason, "The new token pair could not be stored yet");
+        let mut storing = pin!(self.store_at_last(pair));
+        // Beside it, since this process may not live to see the database again; the higher generation wins.
+        let parked = tokio::select! {
+            () = &mut storing => false,
+            () = self.park_at_last(pair) => true,
+        };
+        if parked {
+            // Whoever looks for it will store it.
+            let _ = tokio::time::timeout(STORE_PARKED_TIME, storing).await;
+        }
+    }
+
+    async fn store(&self, pair: &TokenPair) -> Result<(), TokenStoreError> {
+        within(STORE_TIMEOUT, self.auth.store.store(self.generation, pair)).await?;
+        fault::reached(Point::PairStored);
+        info!(generation = self.generation.0 + 1, "Refreshed the access token");
+        Ok(())
+    }
+
+    async fn store_at_last(&self, pair: &TokenPair) {
         let mut delays = retry::STORE_TOKEN.begin();
-        let mut parked = false;
         loop {
-            let stored = within(STORE_TIMEOUT, self.auth.store.store(self.generation, pair)).await;
-            let Err(reason) = stored else {
-                fault::reached(Point::PairStored);
-                info!(generation = self.generation.0 + 1, "Refreshed the access token");
+            tokio::time::sleep(delays.next_delay().unwrap_or(retry::STORE_TOKEN.longest)).await;
+            if self.store(pair).await.is_ok() {
                 return;
-            };
-            warn!(%reason, "The new token pair could not be stored yet");
-            // At once, since this process may not live to see the database again; the higher generation wins.
-            if !parked {
-                fault::reached(Point::ParkingWanted);
-                match self.auth.store.park(self.generation, pair).await {
-                    Ok(()) => {
-                        fault::reached(Point::PairParked);
-                        parked = true;
-                        warn!("The new token pair is parked on the broker until the database can be written");
-                    }
-                    Err(reason) => {
-                        error!(%reason, "The new token pair can be neither stored nor parked; trying on, do not stop this process");
-                    }
-                }
-            }
-            match delays.next_delay() {
-                Some(delay) => tokio::time::sleep(delay).await,
-                None if parked => return,
-                None => delays.reset(),
             }
         }
+    }
+
+    async fn park_at_last(&self, pair: &TokenPair) {
+        let mut delays = retry::STORE_TOKEN.begin();
+        loop {
+            fault::reached(Point::ParkingWanted);
+            match self.auth.store.park(self.generation, pair).await {
+                Ok(()) => break,
+                Err(reason) => {
+                    error!(%reason, "The new token pair can be neither stored nor parked; trying on, do not stop this process");
+                }
+            }
+            tokio::time::sleep(delays.next_delay().unwrap_or(retry::STORE_TOKEN.longest)).await;
+        }
+        fault::reached(Point::PairParked);
+        warn!("The new token pair is parked on the broker until the database can be written");
     }
 }

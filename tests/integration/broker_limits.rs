@@ -73,10 +73,13 @@ async fn a_broker_that_takes_no_messages_delays_events_and_loses_none() {
         (stage.database.run_status(id).await.as_deref() == Some("completed")).then_some(())
     })
     .await;
-    until("the confirm's deadline is over", async || {
-        worker.log().contains("RabbitMQ did not answer within 20 s: is it blocked").then_some(())
+    until("the confirm's deadline was over again and again", async || {
+        (worker.log().matches("RabbitMQ did not answer within 20 s: is it blocked").count() >= 2).then_some(())
     })
     .await;
+    // A connection that is blocked cannot be closed: with one for each try they would pile up.
+    let connections = broker.control(&["-q", "list_connections", "client_properties"]).await;
+    assert_eq!(connections.matches("acme publisher").count(), 1, "{connections}");
     let unsent = "select count(*) from teamleader2db.event_outbox where sent_at is null";
     assert_eq!(stage.database.value::<i64>(unsent).await, 3, "started, completed and the reply wait");
     assert!(stage.broker.events().is_empty());

@@ -278,6 +278,27 @@ async fn a_database_that_restarts_while_a_worker_starts_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_migration_that_failed_holds_up_nobody() {
+    let stage = Stage::small().await;
+    assert_eq!(stage.run(&["migrate"]).await.code, 0);
+    // Nothing is there but the table of migrations, and that cannot be written: the disk is full.
+    let undo = "drop schema teamleader cascade; delete from teamleader2db.migration;
+        drop table teamleader2db.lease, teamleader2db.sync_run, teamleader2db.sync_step, teamleader2db.sync_page, teamleader2db.cursor,
+            teamleader2db.oauth_token, teamleader2db.oauth_state, teamleader2db.event_outbox";
+    sqlx::raw_sql(undo).execute(&stage.database.pool).await.unwrap();
+    stage.database.fail_before("insert on teamleader2db.migration", "true").await;
+    let first = stage.worker_that_listens_at(&format!("127.0.0.1:{}", free_port()));
+    until("it fails", async || first.log().contains("cannot be used yet").then_some(())).await;
+    stage.database.interfere_no_more().await;
+    until("it goes on", async || first.log().contains("Listening for HTTP").then_some(())).await;
+
+    // The lock of whoever migrates went with the connection that failed.
+    assert_eq!(stage.run(&["migrate"]).await.code, 0);
+    let _second = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+}
+
+#[tokio::test]
 async fn a_request_that_the_database_never_takes_is_given_up() {
     let stage = Stage::small().await;
     let _worker = stage.worker().await;

@@ -139,6 +139,30 @@ async fn what_the_broker_gives_up_is_told_and_buried_but_no_run_that_ended_is_ta
 }
 
 #[tokio::test]
+async fn what_the_broker_gives_up_in_the_midst_of_a_sync_is_told_and_ends_no_slice() {
+    let mut stage = Stage::of(300).await;
+    stage.set("SYNC_SLICE", "2s");
+    stage.slow_down("contacts.info", 700);
+    let (active, standby) = (stage.worker().await, stage.worker().await);
+    let id = stage.request(json!({ "mode": "full" })).await;
+    stage.await_asked("contacts.info", 10).await;
+    // The sync comes back at once, again and again: there is no pause in which nobody has a message in hand.
+    let (queue, replies) = stage.broker.reply_queue().await;
+    for _ in 0..3 {
+        let properties = BasicProperties::default().with_expiration("1".into()).with_reply_to(queue.as_str().into());
+        let expired = Uuid::new_v4();
+        stage.request_again(expired, json!({ "resources": ["users"] }), properties).await;
+        replies.first("the sender is told", |event| event.subject() == expired.to_string()).await;
+    }
+    assert!(stage.final_events(id).is_empty(), "the sync went on meanwhile");
+    stage.completed(id).await;
+    for worker in [active, standby] {
+        assert!(!worker.log().contains("another worker has taken over"), "a standby fences nobody: {}", worker.log());
+    }
+    stage.assert_copy_is_equal().await;
+}
+
+#[tokio::test]
 async fn a_request_that_a_hundred_wait_for_already_is_refused_to_the_next() {
     let mut stage = Stage::of(100).await;
     stage.set("SYNC_SLICE", "1s");

@@ -53,6 +53,25 @@ async fn a_request_that_is_repeated_while_it_runs_joins_the_run() {
 }
 
 #[tokio::test]
+async fn each_who_waits_at_the_same_queue_gets_the_event_under_an_id_of_its_own() {
+    let mut stage = Stage::of(60).await;
+    stage.set("SYNC_SLICE", "1s");
+    let _worker = stage.worker().await;
+    stage.slow_down("contacts.info", 200);
+    let (queue, replies) = stage.broker.reply_queue().await;
+    let id = Uuid::new_v4();
+    for waiter in ["one", "two"] {
+        let properties = BasicProperties::default().with_reply_to(queue.as_str().into());
+        stage.request_again(id, json!({ "mode": "full" }), properties.with_correlation_id(waiter.into())).await;
+    }
+    let event = stage.completed(id).await;
+    for waiter in ["one", "two"] {
+        let mine = |reply: &Event| reply.properties.correlation_id().as_ref().is_some_and(|id| id.as_str() == waiter);
+        assert_eq!(replies.first("both get the event", mine).await.id(), event.id());
+    }
+}
+
+#[tokio::test]
 async fn a_request_without_any_id_is_stamped_and_runs_once() {
     let stage = Stage::of(60).await;
     let mut first = stage.worker().await;

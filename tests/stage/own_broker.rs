@@ -24,9 +24,9 @@ impl OwnBroker {
         broker
     }
 
-    /// Runs `rabbitmqctl`.
-    pub async fn control(&self, arguments: &[&str]) {
-        self.servers(&[&["rabbitmqctl"], arguments].concat()).await;
+    /// Runs `rabbitmqctl`, and gives what it says.
+    pub async fn control(&self, arguments: &[&str]) -> String {
+        self.servers(&[&["rabbitmqctl"], arguments].concat()).await
     }
 
     async fn servers(&self, arguments: &[&str]) -> String {
