@@ -6,9 +6,11 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::answer;
-use crate::contract;
-use crate::generate::recipe;
-use crate::query::{ListQuery, Refusal, includes};
+use crate::contract::{self, Endpoint};
+use crate::filter::{Filter, ParentAsked};
+use crate::generate::{Asked, family};
+use crate::query::{ListQuery, includes};
+use crate::refusal::Refusal;
 use crate::state::State;
 
 /// Answers a request that is authenticated and within the rate limit.
@@ -21,13 +23,19 @@ pub(crate) fn respond(state: &State, endpoint: &str, query: Option<&str>, body: 
             Err(_) => return answer::error(400, "The body is not valid JSON."),
         },
     };
-    let result = match endpoint.rsplit_once('.') {
-        Some((resource, "list")) => list(state, resource, &body),
-        Some((resource, "info")) => info(state, resource, &body),
-        _ if endpoint == "users.me" => Some(Ok(format!("{{\"data\":{}}}", state.store.me()))),
-        // Not in the blueprint; the simulated account still has the legacy projects that it serves.
-        _ if endpoint == "accounts.projects-v2-status" => Some(Ok(r#"{"data":{"status":"legacy"}}"#.to_owned())),
-        _ => None,
+    let result = match endpoint {
+        "users.me" => Some(Ok(format!("{{\"data\":{}}}", state.store.me()))),
+        // Not in the blueprint.
+        "accounts.projects-v2-status" => {
+            let status = if state.has_projects_v2() { "projects-v2" } else { "legacy" };
+            Some(Ok(format!("{{\"data\":{{\"status\":\"{status}\"}}}}")))
+        }
+        _ => match endpoint.strip_suffix(".info") {
+            Some(resource) => info(state, resource, &body),
+            None => contract::resource_of(endpoint)
+                .filter(|resource| contract::list_endpoint(resource) == Some(endpoint))
+                .and_then(|resource| list(state, resource, &body)),
+        },
     };
     match result {
         Some(Ok(text)) => answer::json(200, text),
@@ -46,11 +54,15 @@ enum Failure {
     Gone,
 }
 
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 fn list(state: &State, resource: &str, body: &Value) -> Option<Result<String, Failure>> {
-    let collection = state.store.read(resource)?;
-    let query = ListQuery::parse(collection.recipe, collection.endpoint, body);
-    let answer = query.map(|query| query.answer(&collection)).map_err(Failure::Refused);
-    drop(collection);
+    let endpoint = contract::endpoint(contract::list_endpoint(resource)?)?;
+    let answer = page(state, resource, endpoint, body);
     // After the page is made: the change shows in the pages that follow.
     if answer.is_ok()
         && let Some(kind) = state.paging.page_was_read(resource)
@@ -60,21 +72,43 @@ fn list(state: &State, resource: &str, body: &Value) -> Option<Result<String, Fa
     Some(answer)
 }
 
+fn page(state: &State, resource: &str, endpoint: &Endpoint, body: &Value) -> Result<String, Failure> {
+    let family = family(resource);
+    // The lock of the parents is let go before that of the children is taken.
+    let parent = match ParentAsked::parse(family, endpoint, body)? {
+        ParentAsked::Any => None,
+        ParentAsked::Barren => Some(None),
+        ParentAsked::Of(parents, id) => Some(state.store.parent(parents, id)),
+    };
+    if parent == Some(None) && family.is_some_and(|family| family.asked != Asked::Subject) {
+        return Err(Failure::Gone);
+    }
+    let collection = state.store.read(resource).ok_or(Failure::Gone)?;
+    let mut filter = Filter::parse(collection.recipe, endpoint, family, body)?;
+    if let Some(parent) = parent {
+        filter = filter.belonging_to(parent);
+    }
+    let query = ListQuery::parse(endpoint, filter, endpoint.paged || state.is_paged(resource), body)?;
+    Ok(query.answer(&collection))
+}
+
 fn info(state: &State, resource: &str, body: &Value) -> Option<Result<String, Failure>> {
-    recipe(resource)?;
-    let invalid = |title: &str| Some(Err(Failure::Refused(Refusal::Invalid(title.to_owned()))));
-    let includes = match includes(body) {
-        Ok(includes) => includes,
-        Err(refusal) => return Some(Err(Failure::Refused(refusal))),
-    };
-    let Some(id) = body.get("id").and_then(Value::as_str) else {
-        return invalid("id must be present.");
-    };
-    let Ok(id) = id.parse::<Uuid>() else {
-        return invalid("id must be a UUID.");
-    };
-    let record = state.store.info(resource, id, &includes);
-    Some(record.map(|record| format!("{{\"data\":{record}}}")).ok_or(Failure::Gone))
+    let endpoint = contract::info_endpoint(resource)?;
+    Some(record(state, resource, endpoint, body))
+}
+
+fn record(state: &State, resource: &str, endpoint: &Endpoint, body: &Value) -> Result<String, Failure> {
+    let includes = includes(body)?;
+    let invalid = |title: &str| Refusal::Invalid(title.to_owned());
+    let id = body.get("id").and_then(Value::as_str).ok_or_else(|| invalid("id must be present."))?;
+    let id = id.parse::<Uuid>().map_err(|_| invalid("id must be a UUID."))?;
+    let record = state.store.info(resource, id, &includes).ok_or(Failure::Gone)?;
+    let updatable = endpoint.meta.contains_key("updatable");
+    Ok(match (endpoint.unwrapped, updatable) {
+        (true, _) => record,
+        (false, true) => format!("{{\"data\":{record},\"meta\":{{\"updatable\":true}}}}"),
+        (false, false) => format!("{{\"data\":{record}}}"),
+    })
 }
 
 /// The body that query parameters stand for: `page[size]=100`, `filter[ids][]=…`, `sort[0][field]=name`.

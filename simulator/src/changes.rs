@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::collection::{Change, Collection, Slot};
-use crate::generate::{Edits, Facts, World};
+use crate::generate::{Edits, Facts, Parent, World, families_of, family};
 use crate::store::Store;
 
 /// What happens to a record.
@@ -17,11 +17,11 @@ pub enum ChangeKind {
     /// A new record.
     Add,
     /// Some of its fields change. Where only `.info` can show a part of the fields and nothing in the list tells
-    /// (departments, projects, users), updates change in turn a field of the list and a field of `.info`.
+    /// (departments, tasks, tickets and others), updates change in turn a field of the list and a field of `.info`.
     Update,
     /// Fields that only `.info` shows change; the list item stays as it is, but for a new `updated_at` where it has one.
     UpdateInfo,
-    /// It is gone.
+    /// It is gone, and with it every record that belongs to it.
     Delete,
     /// Nothing but its `updated_at` changes, to the same moment for all.
     Touch,
@@ -69,26 +69,33 @@ impl PagingChanges {
 
 impl Store {
     /// Changes this many records, which the seed and the number of earlier changes choose. Gives their ids, fewer than
-    /// asked for where there are not so many, none for an unknown resource.
+    /// asked for where there are not so many (or nothing that they could belong to), none for an unknown resource.
     pub(crate) fn change(&self, resource: &str, kind: ChangeKind, count: usize, now: i64) -> Vec<Uuid> {
+        let _turn = self.turn();
         let Some(mut collection) = self.write(resource) else {
             return Vec::new();
         };
         let facts: Vec<Facts> = match kind {
             ChangeKind::Add => {
                 let from = collection.next_ordinal();
-                (from..from + count as u64).map(|ordinal| added(&self.world, resource, ordinal, now)).collect()
+                (from..from + count as u64).filter_map(|ordinal| self.added(resource, ordinal, now)).collect()
             }
             _ => choose(&mut collection, &self.world, count),
         };
         let ids = facts.iter().map(|facts| facts.id).collect();
+        let ordinals: Vec<u64> = facts.iter().map(|facts| facts.ordinal).collect();
         let changes = facts.into_iter().map(|facts| changed(&mut collection, kind, facts, now)).collect();
         collection.apply(&self.world, changes);
+        drop(collection);
+        if kind == ChangeKind::Delete {
+            self.orphan(resource, &ordinals);
+        }
         ids
     }
 
     /// Changes one record; false if it does not live.
     pub(crate) fn change_record(&self, resource: &str, kind: ChangeKind, id: Uuid, now: i64) -> bool {
+        let _turn = self.turn();
         let Some(mut collection) = self.write(resource) else {
             return false;
         };
@@ -97,11 +104,48 @@ impl Store {
         };
         let change = changed(&mut collection, kind, facts, now);
         collection.apply(&self.world, vec![change]);
+        drop(collection);
+        if kind == ChangeKind::Delete {
+            self.orphan(resource, &[facts.ordinal]);
+        }
         true
+    }
+
+    /// A new record; none if it would have to belong to another and there is none.
+    fn added(&self, resource: &str, ordinal: u64, now: i64) -> Option<Facts> {
+        let parent = match family(resource) {
+            None => None,
+            Some(family) => {
+                let living = |parent: &str| self.read(parent).map_or(0, |parents| parents.len() as u64);
+                let chosen = family.choose(&mut self.world.dice_of_parent(resource, ordinal), living)?;
+                let slot = *self.read(chosen.resource)?.natural().get(chosen.ordinal as usize)?;
+                Some(Parent { ordinal: u64::from(slot), ..chosen })
+            }
+        };
+        let id = self.world.id(resource, ordinal);
+        Some(Facts { id, ordinal, created_at: now, updated_at: now, list_edits: 0, info_edits: 0, parent })
+    }
+
+    /// Removes what belonged to records that are gone.
+    fn orphan(&self, resource: &str, ordinals: &[u64]) {
+        for (family, resource) in families_of(resource) {
+            let Some(mut children) = self.write(family.child) else { continue };
+            let parents = ordinals.iter().map(|ordinal| Parent { resource, ordinal: *ordinal });
+            let slots = parents.flat_map(|parent| children.children(parent)).copied();
+            let gone: Vec<Change> = slots.map(Change::Remove).collect();
+            if !gone.is_empty() {
+                children.apply(&self.world, gone);
+            }
+        }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Makes the account another one: `users.me` and every user tell the new id.
     pub(crate) fn set_account(&self, account: Uuid) {
+        let _turn = self.turn();
         self.world.set_account(account);
         if let Some(mut users) = self.write("users") {
             let live = users.natural().iter().filter_map(|slot| users.get(*slot));
@@ -109,10 +153,6 @@ impl Store {
             users.apply(&self.world, rewritten);
         }
     }
-}
-
-fn added(world: &World, resource: &str, ordinal: u64, now: i64) -> Facts {
-    Facts { id: world.id(resource, ordinal), ordinal, created_at: now, updated_at: now, list_edits: 0, info_edits: 0 }
 }
 
 /// Different records, in the order of their creation.

@@ -11,17 +11,17 @@ use std::sync::{Arc, Mutex};
 use uuid::Uuid;
 
 use crate::contract::Endpoint;
-use crate::generate::{Facts, Recipe, SortKey, World};
+use crate::generate::{Facts, Optional, Parent, Recipe, SortKey, World, write_optional};
 
 /// One live record.
 pub(crate) struct Record {
     pub(crate) facts: Facts,
     /// The list item without its optional fields.
     list: Box<str>,
-    /// The optional fields, as members without braces.
-    extra: Box<str>,
+    optional: Box<[Optional]>,
     keys: Box<[SortKey]>,
     facets: Box<[u64]>,
+    bounded: Box<[Option<i64>]>,
 }
 
 /// A record's number: its ordinal, which is also its place in [`Collection::records`].
@@ -40,6 +40,8 @@ pub(crate) struct Collection {
     by_update: Vec<Slot>,
     /// Live slots by each of the contract's sort fields.
     sorted: Vec<Vec<Slot>>,
+    /// Live slots of the children of each parent, in the order of creation; empty where records have no parents.
+    by_parent: HashMap<Parent, Vec<Slot>>,
     /// Slots that matched the filters of recent lists, until the next change.
     pub(crate) selections: Mutex<HashMap<String, Arc<Vec<Slot>>>>,
     /// How many choices of records were made; the next choice depends on it.
@@ -50,19 +52,30 @@ pub(crate) struct Collection {
 
 impl Record {
     fn make(recipe: &Recipe, world: &World, facts: Facts) -> Self {
-        let draft = (recipe.list)(world, &facts);
+        let draft = recipe.list(world, &facts);
         Self {
             facts,
             list: draft.list.into(),
-            extra: draft.extra.into(),
+            optional: draft.optional.into(),
             keys: draft.keys.into(),
             facets: draft.facets.into(),
+            bounded: draft.bounded.into(),
         }
     }
 
     /// Whether the record has one of the facets of every group.
     pub(crate) fn has_facets(&self, groups: &[Vec<u64>]) -> bool {
-        groups.iter().all(|group| group.iter().any(|facet| self.facets.contains(facet)))
+        groups.iter().all(|group| self.has_any_facet(group))
+    }
+
+    /// Whether the record has one of these facets.
+    pub(crate) fn has_any_facet(&self, facets: &[u64]) -> bool {
+        facets.iter().any(|facet| self.facets.contains(facet))
+    }
+
+    /// What a bound of the recipe compares, if the record has it.
+    pub(crate) fn bounded(&self, value: usize) -> Option<i64> {
+        self.bounded.get(value).copied().flatten()
     }
 }
 
@@ -91,6 +104,7 @@ impl Collection {
             natural: Vec::new(),
             by_update: Vec::new(),
             sorted: vec![Vec::new(); endpoint.sort.fields.len()],
+            by_parent: HashMap::new(),
             selections: Mutex::default(),
             choices: 0,
             updates: 0,
@@ -129,6 +143,11 @@ impl Collection {
         &self.natural
     }
 
+    /// Live slots of the children of a parent, in the order of creation.
+    pub(crate) fn children(&self, parent: Parent) -> &[Slot] {
+        self.by_parent.get(&parent).map_or(&[], Vec::as_slice)
+    }
+
     /// Live slots by a sort field of the contract, ascending.
     pub(crate) fn sorted(&self, field: usize) -> &[Slot] {
         &self.sorted[field]
@@ -146,15 +165,11 @@ impl Collection {
         key(a).cmp(&key(b)).then(a.cmp(&b))
     }
 
-    /// Appends a list item, with its optional fields or without.
-    pub(crate) fn write(&self, slot: Slot, with_extra: bool, out: &mut String) {
-        let Some(record) = self.get(slot) else { return };
-        match self.recipe.list_include.filter(|_| with_extra && !record.extra.is_empty()) {
-            None => out.push_str(&record.list),
-            Some(include) => {
-                let (head, tail) = record.list.split_at(record.list.len() - include.depth);
-                out.extend([head, ",", &record.extra, tail]);
-            }
+    /// Appends a list item, with the optional fields of these includes.
+    pub(crate) fn write(&self, slot: Slot, includes: &[String], out: &mut String) {
+        if let Some(record) = self.get(slot) {
+            let wanted = |include: &str| includes.iter().any(|asked| asked == include);
+            write_optional(&record.list, &record.optional, wanted, out);
         }
     }
 
@@ -196,6 +211,12 @@ impl Collection {
         let live = self.records.iter().enumerate().filter_map(|(slot, record)| record.as_ref().map(|_| slot as Slot));
         self.natural = live.collect();
         self.by_id = self.natural.iter().filter_map(|slot| Some((self.get(*slot)?.facts.id, *slot))).collect();
+        self.by_parent.clear();
+        for slot in &self.natural {
+            if let Some(parent) = self.records[*slot as usize].as_ref().and_then(|record| record.facts.parent) {
+                self.by_parent.entry(parent).or_default().push(*slot);
+            }
+        }
         let mut by_update = self.natural.clone();
         by_update.sort_by_key(|slot| (self.updated_at(*slot), *slot));
         self.by_update = by_update;
@@ -227,6 +248,11 @@ impl Collection {
     fn each_index(&mut self, slot: Slot, act: impl Fn(&mut Vec<Slot>, Result<usize, usize>)) {
         let place = self.natural.binary_search(&slot);
         act(&mut self.natural, place);
+        if let Some(parent) = self.get(slot).and_then(|record| record.facts.parent) {
+            let children = self.by_parent.entry(parent).or_default();
+            let place = children.binary_search(&slot);
+            act(children, place);
+        }
         let key = (self.updated_at(slot), slot);
         let place = self.by_update.binary_search_by_key(&key, |other| (self.updated_at(*other), *other));
         act(&mut self.by_update, place);

@@ -1,6 +1,6 @@
 //! What a simulator starts with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What a simulator starts with. The default is a small account for tests.
@@ -10,6 +10,11 @@ pub struct Config {
     pub seed: u64,
     /// How many records of each resource; a resource that is missing has none.
     pub counts: BTreeMap<String, usize>,
+    /// Resources whose list comes in pages although the blueprint shows none, which may be its silence.
+    pub paged: BTreeSet<String>,
+    /// Whether the account has the new projects, as `accounts.projects-v2-status` tells. The records of both kinds are
+    /// there in any case.
+    pub projects_v2: bool,
     /// The integration's client id.
     pub client_id: String,
     /// The integration's client secret.
@@ -26,19 +31,11 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let counts = [
-            ("companies", 10),
-            ("contacts", 20),
-            ("customFieldDefinitions", 40),
-            ("departments", 3),
-            ("events", 8),
-            ("invoices", 10),
-            ("projects", 6),
-            ("users", 5),
-        ];
         Self {
             seed: 1,
-            counts: counts.map(|(resource, count)| (resource.to_owned(), count)).into(),
+            counts: SIZES.iter().map(|(resource, small, _)| ((*resource).to_owned(), *small)).collect(),
+            paged: BTreeSet::new(),
+            projects_v2: false,
             client_id: "client".to_owned(),
             client_secret: "secret".to_owned(),
             redirect_uri: None,
@@ -52,16 +49,82 @@ impl Default for Config {
 impl Config {
     /// An account of the given number of contacts, and of everything else in proportion.
     pub fn scaled(contacts: usize) -> Self {
-        let counts = [
-            ("companies", contacts / 2),
-            ("contacts", contacts),
-            ("customFieldDefinitions", 40),
-            ("departments", 4),
-            ("events", contacts / 4),
-            ("invoices", contacts / 2),
-            ("projects", contacts / 10),
-            ("users", contacts.clamp(1, 25)),
-        ];
-        Self { counts: counts.map(|(resource, count)| (resource.to_owned(), count)).into(), ..Self::default() }
+        let counts = SIZES.iter().map(|(resource, _, size)| {
+            let count = match *size {
+                Size::Fixed(count) => count,
+                Size::Share(part, of) => contacts * part / of,
+                Size::Users(each) => contacts.clamp(1, 25) * each,
+            };
+            ((*resource).to_owned(), count)
+        });
+        Self { counts: counts.collect(), ..Self::default() }
     }
 }
+
+/// How the number of records follows from the number of contacts.
+enum Size {
+    /// It does not.
+    Fixed(usize),
+    /// So many for so many contacts.
+    Share(usize, usize),
+    /// So many for each user, of whom there are 25 at most.
+    Users(usize),
+}
+
+/// Resource, the number of its records in a small account, and that in one of a given size.
+#[rustfmt::skip]
+const SIZES: &[(&str, usize, Size)] = &[
+    ("activityTypes", 5, Size::Fixed(8)),
+    ("businessTypes", 6, Size::Fixed(12)),
+    ("callOutcomes", 4, Size::Fixed(6)),
+    ("calls", 6, Size::Share(1, 10)),
+    ("closingDays", 4, Size::Fixed(12)),
+    ("commercialDiscounts", 3, Size::Fixed(5)),
+    ("companies", 10, Size::Share(1, 2)),
+    ("contacts", 20, Size::Share(1, 1)),
+    ("creditNotes", 5, Size::Share(1, 20)),
+    ("customFieldDefinitions", 40, Size::Fixed(40)),
+    ("dayOffTypes", 3, Size::Fixed(6)),
+    ("dealPhases", 5, Size::Fixed(10)),
+    ("dealPipelines", 2, Size::Fixed(3)),
+    ("dealSources", 4, Size::Fixed(8)),
+    ("deals", 8, Size::Share(1, 2)),
+    ("departments", 3, Size::Fixed(4)),
+    ("documentTemplates", 6, Size::Fixed(15)),
+    ("emailTracking", 8, Size::Share(1, 10)),
+    ("events", 8, Size::Share(1, 4)),
+    ("files", 8, Size::Share(1, 10)),
+    ("invoices", 10, Size::Share(1, 2)),
+    ("levelTwoAreas", 6, Size::Fixed(15)),
+    ("lostReasons", 4, Size::Fixed(8)),
+    ("mailTemplates", 6, Size::Fixed(12)),
+    ("meetings", 6, Size::Share(1, 10)),
+    ("milestones", 6, Size::Share(1, 10)),
+    ("notes", 8, Size::Share(1, 10)),
+    ("paymentMethods", 3, Size::Fixed(6)),
+    ("paymentTerms", 3, Size::Fixed(8)),
+    ("priceLists", 3, Size::Fixed(5)),
+    ("productCategories", 3, Size::Fixed(10)),
+    ("products", 6, Size::Share(1, 10)),
+    ("projects", 6, Size::Share(1, 10)),
+    ("projects-v2/materials", 4, Size::Share(1, 20)),
+    ("projects-v2/projectGroups", 4, Size::Share(1, 20)),
+    ("projects-v2/projectLines", 12, Size::Share(3, 20)),
+    ("projects-v2/projects", 4, Size::Share(1, 20)),
+    ("projects-v2/tasks", 6, Size::Share(1, 10)),
+    ("quotations", 6, Size::Share(1, 4)),
+    ("subscriptions", 5, Size::Share(1, 20)),
+    ("tags", 5, Size::Fixed(15)),
+    ("tasks", 8, Size::Share(1, 2)),
+    ("taxRates", 4, Size::Fixed(8)),
+    ("teams", 3, Size::Fixed(6)),
+    ("ticketStatus", 5, Size::Fixed(8)),
+    ("tickets", 6, Size::Share(1, 10)),
+    ("tickets.messages", 12, Size::Share(1, 5)),
+    ("timeTracking", 12, Size::Share(1, 1)),
+    ("unitsOfMeasure", 3, Size::Fixed(8)),
+    ("users", 5, Size::Users(1)),
+    ("users.daysOff", 8, Size::Users(4)),
+    ("withholdingTaxRates", 3, Size::Fixed(4)),
+    ("workTypes", 4, Size::Fixed(8)),
+];

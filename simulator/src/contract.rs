@@ -24,9 +24,11 @@ pub struct Field {
     pub fields: Fields,
     /// The include that brings this field.
     pub needs_include: Option<String>,
-    /// Whether a parameter must be given.
+    /// Whether a parameter or a filter must be given.
     #[serde(default)]
     pub required: bool,
+    /// A value that the blueprint gives as an example: often the only hint at what a text holds.
+    pub example: Option<String>,
 }
 
 /// Fields by name.
@@ -38,7 +40,7 @@ pub struct Endpoint {
     /// Filters of a list.
     #[serde(default)]
     pub filter: Fields,
-    /// Parameters of anything but a list.
+    /// Parameters beside filters, sorts and pages.
     #[serde(default)]
     pub parameters: Fields,
     /// Whether a list comes in pages. One that does not gives everything at once.
@@ -56,6 +58,9 @@ pub struct Endpoint {
     /// The shape of one record.
     #[serde(default)]
     pub record: Fields,
+    /// Whether the record of `.info` comes without the envelope `data`.
+    #[serde(default)]
+    pub unwrapped: bool,
 }
 
 impl Endpoint {
@@ -116,4 +121,37 @@ pub fn endpoints() -> &'static BTreeMap<String, Endpoint> {
 /// One endpoint by name.
 pub fn endpoint(name: &str) -> Option<&'static Endpoint> {
     endpoints().get(name)
+}
+
+/// Every resource that has a list and is read, with the name of its list endpoint. Webhooks are registered by clients.
+fn lists() -> &'static BTreeMap<&'static str, &'static str> {
+    static LISTS: LazyLock<BTreeMap<&'static str, &'static str>> = LazyLock::new(|| {
+        let names = endpoints().keys().filter(|name| *name != "webhooks.list");
+        names.filter_map(|name| Some((resource_of(name)?, name.as_str()))).collect()
+    });
+    &LISTS
+}
+
+/// The names of all resources, such as `contacts`, `projects-v2/tasks` and `users.daysOff`.
+pub fn resources() -> impl Iterator<Item = &'static str> {
+    lists().keys().copied()
+}
+
+/// The list endpoint of a resource, such as `contacts.list` or `users.listDaysOff`.
+pub fn list_endpoint(resource: &str) -> Option<&'static str> {
+    lists().get(resource).copied()
+}
+
+/// The resource that a list endpoint lists.
+pub fn resource_of(list_endpoint: &str) -> Option<&str> {
+    match list_endpoint {
+        "users.listDaysOff" => Some("users.daysOff"),
+        "tickets.listMessages" => Some("tickets.messages"),
+        _ => list_endpoint.strip_suffix(".list"),
+    }
+}
+
+/// The info endpoint of a resource, if it has one.
+pub fn info_endpoint(resource: &str) -> Option<&'static Endpoint> {
+    endpoint(&format!("{resource}.info"))
 }

@@ -48,6 +48,7 @@ struct Settings {
     rate_window_seconds: f64,
     deny_authorization: Option<bool>,
     account_id: Option<Uuid>,
+    projects_v2: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -148,6 +149,9 @@ fn set(state: &State, settings: Settings) -> Result<(), String> {
     if let Some(account) = settings.account_id {
         state.store.set_account(account);
     }
+    if let Some(projects_v2) = settings.projects_v2 {
+        state.set_projects_v2(projects_v2);
+    }
     Ok(())
 }
 
@@ -181,7 +185,9 @@ fn write_truth(state: &State, recipe: &Recipe, facts: &Facts, includes: Option<&
     let record = state.store.truth_of(recipe, facts, includes);
     let (id, info, content) = (record.id.to_string(), record.info.as_deref().unwrap_or("null"), record.content());
     let updated_at = crate::generate::moment(facts.updated_at);
-    out.extend(["{\"id\":\"", &id, "\",\"list\":", &record.list, ",\"info\":", info]);
+    let parent = record.parent.as_ref().map(|(kind, id)| json!({ "type": kind, "id": id })).unwrap_or_default();
+    out.extend(["{\"id\":\"", &id, "\",\"parent\":", &parent.to_string()]);
+    out.extend([",\"list\":", &record.list, ",\"info\":", info]);
     out.extend([",\"content\":", &content, ",\"updated_at\":\"", &updated_at, "\"}\n"]);
 }
 

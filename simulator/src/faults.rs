@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::contract;
+
 /// Something that goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
@@ -107,7 +109,9 @@ impl Fault {
             return false;
         }
         self.endpoint.as_deref().is_none_or(|wanted| {
-            endpoint == wanted || endpoint.rsplit_once('.').is_some_and(|(resource, _)| resource == wanted)
+            endpoint == wanted
+                || contract::resource_of(endpoint) == Some(wanted)
+                || endpoint.rsplit_once('.').is_some_and(|(resource, _)| resource == wanted)
         })
     }
 }

@@ -1,7 +1,7 @@
 //! A stateful stand-in for the Teamleader Focus API, for demos, tests and benchmarks.
 //!
-//! It serves the read endpoints of eight resources and the OAuth 2 endpoints over real HTTP, obeys the API's blueprint
-//! (`data/endpoints.json`) and not any client, breaks on demand, and knows the truth that a copy has to match. The README
+//! It serves every read endpoint of the API's blueprint but that of webhooks, and the OAuth 2 endpoints, over real HTTP,
+//! obeys that blueprint (`data/endpoints.json`) and not any client, breaks on demand, and knows the truth that a copy has to match. The README
 //! beside this crate describes the routes under `/_simulator/` that steer it from other processes.
 
 mod answer;
@@ -14,11 +14,13 @@ pub mod contract;
 mod control;
 mod counters;
 mod faults;
+mod filter;
 mod generate;
 mod oauth;
 mod query;
 mod rate_limit;
 mod refreshes;
+mod refusal;
 mod server;
 mod simulator;
 mod state;

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Parser};
 use teamleader_simulator::{Config, Simulator};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,6 +24,12 @@ struct Flags {
     /// The number of records of one resource, as in `--count events=500`; may be repeated.
     #[arg(long, env = "SIMULATOR_COUNT", value_name = "RESOURCE=N", value_parser = count, value_delimiter = ',')]
     count: Vec<(String, usize)>,
+    /// Resources whose list comes in pages although the blueprint shows none, as in `--paged products`.
+    #[arg(long, env = "SIMULATOR_PAGED", value_name = "RESOURCE", value_delimiter = ',')]
+    paged: Vec<String>,
+    /// The account has the new projects, as `accounts.projects-v2-status` tells.
+    #[arg(long, env = "SIMULATOR_PROJECTS_V2", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
+    projects_v2: bool,
     /// The same seed gives the same records.
     #[arg(long, env = "SIMULATOR_SEED", default_value_t = 1)]
     seed: u64,
@@ -53,7 +60,12 @@ impl Flags {
             let known = config.counts.get_mut(resource);
             *known.with_context(|| format!("there is no resource {resource}"))? = *count;
         }
+        for resource in &self.paged {
+            anyhow::ensure!(config.counts.contains_key(resource), "there is no resource {resource}");
+        }
         Ok(Config {
+            paged: self.paged.iter().cloned().collect(),
+            projects_v2: self.projects_v2,
             seed: self.seed,
             client_id: self.client_id.clone(),
             client_secret: self.client_secret.clone(),

@@ -1,17 +1,15 @@
 //! What a request to a list asks for, and the page that answers it.
 
 use std::cmp::Ordering;
-use std::fmt::Write;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use chrono::DateTime;
 use serde_json::Value;
-use uuid::Uuid;
 
 use crate::collection::{Collection, Slot};
-use crate::contract::{Endpoint, Field, Order, Sort};
-use crate::generate::{Recipe, fingerprint};
+use crate::contract::{Endpoint, Order, Sort};
+use crate::filter::Filter;
+use crate::refusal::Refusal;
 
 /// The page size when none is asked for.
 const DEFAULT_PAGE_SIZE: u64 = 20;
@@ -20,75 +18,30 @@ const MAX_PAGE_SIZE: u64 = 100;
 /// How many filtered selections are kept at once; beyond it all are dropped.
 const MAX_SELECTIONS: usize = 16;
 
-/// Why a request cannot be answered.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// The request breaks the contract.
-    Invalid(String),
-    /// The contract has this, the simulator does not. Ignoring it would give an answer that looks right and is wrong.
-    Missing(String),
-}
-
 /// A request to a list.
 #[derive(Debug)]
 pub(crate) struct ListQuery {
-    ids: Option<Vec<Uuid>>,
-    updated_since: Option<i64>,
-    /// Every group must match, each by one of its facets.
-    facets: Vec<Vec<u64>>,
+    filter: Filter,
     /// Contract sort fields by number.
     sort: Vec<(usize, Order)>,
     /// Size and number; a list without pages has none.
     page: Option<(u64, u64)>,
-    with_extra: bool,
+    includes: Vec<String>,
     tell_page: bool,
 }
 
 impl ListQuery {
-    /// Reads a request body. Keys that the contract does not have are ignored, as the API does.
-    pub(crate) fn parse(recipe: &Recipe, endpoint: &Endpoint, body: &Value) -> Result<Self, Refusal> {
+    /// Reads a request body. Keys that the contract does not have are ignored, as the API does. `paged`: the list has
+    /// pages, whether the contract shows them or not.
+    pub(crate) fn parse(endpoint: &Endpoint, filter: Filter, paged: bool, body: &Value) -> Result<Self, Refusal> {
         let includes = includes(body)?;
-        let mut query = Self {
-            ids: None,
-            updated_since: None,
-            facets: Vec::new(),
+        Ok(Self {
+            filter,
             sort: sorts(endpoint, body)?,
-            page: if endpoint.paged { Some(page(body)?) } else { None },
-            with_extra: recipe.list_include.is_some_and(|include| includes.contains(&include.name)),
-            tell_page: endpoint.paged && (endpoint.tells_page_unasked() || includes.contains(&"pagination")),
-        };
-        for (name, field) in &endpoint.filter {
-            match body.get("filter").and_then(|filter| filter.get(name)) {
-                None | Some(Value::Null) => {}
-                Some(value) => query.filter(recipe, name, field, value)?,
-            }
-        }
-        Ok(query)
-    }
-
-    fn filter(&mut self, recipe: &Recipe, name: &str, field: &Field, value: &Value) -> Result<(), Refusal> {
-        let wrong = || Refusal::Invalid(format!("filter.{name} is not valid."));
-        match name {
-            "ids" => {
-                let ids = value.as_array().ok_or_else(wrong)?.iter();
-                let ids = ids.map(|id| id.as_str().and_then(|id| id.parse().ok()).ok_or_else(wrong));
-                self.ids = Some(ids.collect::<Result<_, _>>()?);
-            }
-            "updated_since" => {
-                let moment = value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
-                self.updated_since = Some(moment.ok_or_else(wrong)?.timestamp());
-            }
-            _ if !recipe.facets.contains(&name) => {
-                let title = format!("The simulator has no filter {name} on {}.", recipe.resource);
-                return Err(Refusal::Missing(title));
-            }
-            _ => {
-                let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-                let group = values.iter().map(|value| facet(name, field, value).ok_or_else(wrong));
-                self.facets.push(group.collect::<Result<_, _>>()?);
-            }
-        }
-        Ok(())
+            page: if paged { Some(page(body)?) } else { None },
+            tell_page: paged && (endpoint.tells_page_unasked() || includes.contains(&"pagination")),
+            includes: includes.into_iter().map(str::to_owned).collect(),
+        })
     }
 
     /// The body of the answer.
@@ -109,33 +62,41 @@ impl ListQuery {
                 out.push(',');
             }
             let slot = if reversed { slots[matches - 1 - place] } else { slots[place] };
-            collection.write(slot, self.with_extra, &mut out);
+            collection.write(slot, &self.includes, &mut out);
         }
         out.push(']');
-        if let Some((size, number)) = self.page.filter(|_| self.tell_page) {
-            // Writing to a string cannot fail.
-            let _ = write!(out, ",\"meta\":{{\"page\":{{\"size\":{size},\"number\":{number}}},\"matches\":{matches}}}");
-        }
+        self.write_meta(collection, matches, &mut out);
         out.push('}');
         out
     }
 
+    fn write_meta(&self, collection: &Collection, matches: usize, out: &mut String) {
+        let mut meta = Vec::new();
+        // The first that there ever was, as long as it lives.
+        let default = collection.natural().first().and_then(|slot| collection.get(*slot));
+        if let Some(default) = default.filter(|_| collection.endpoint.meta.contains_key("default")) {
+            meta.push(format!("\"default\":\"{}\"", default.facts.id));
+        }
+        if let Some((size, number)) = self.page.filter(|_| self.tell_page) {
+            meta.push(format!("\"page\":{{\"size\":{size},\"number\":{number}}},\"matches\":{matches}"));
+        }
+        if !meta.is_empty() {
+            out.extend([",\"meta\":{", &meta.join(","), "}"]);
+        }
+    }
+
     /// The matching slots, and whether they are to be read from the end.
     fn select<'a>(&self, collection: &'a Collection) -> (Slots<'a>, bool) {
-        let filtered = self.ids.is_some() || self.updated_since.is_some() || !self.facets.is_empty();
         match self.sort[..] {
-            [] if !filtered => (Slots::Index(collection.natural()), false),
-            [(field, order)] if !filtered => (Slots::Index(collection.sorted(field)), order == Order::Desc),
+            [] if self.filter.is_open() => (Slots::Index(collection.natural()), false),
+            [(field, order)] if self.filter.is_open() => (Slots::Index(collection.sorted(field)), order == Order::Desc),
             [(field, order)]
-                if self.ids.is_none()
-                    && self.facets.is_empty()
-                    && collection.endpoint.sort.fields[field] == "updated_at" =>
+                if self.filter.is_by_update_alone() && collection.endpoint.sort.fields[field] == "updated_at" =>
             {
-                let since = self.updated_since.unwrap_or(i64::MIN);
-                (Slots::Index(collection.updated_since(since)), order == Order::Desc)
+                (Slots::Index(collection.updated_since(self.filter.since())), order == Order::Desc)
             }
             _ => {
-                let key = format!("{:?} {:?} {:?} {:?}", self.ids, self.updated_since, self.facets, self.sort);
+                let key = format!("{:?} {:?}", self.filter, self.sort);
                 let mut kept = collection.selections.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 if kept.len() >= MAX_SELECTIONS && !kept.contains_key(&key) {
                     kept.clear();
@@ -147,22 +108,15 @@ impl ListQuery {
     }
 
     fn search(&self, collection: &Collection) -> Vec<Slot> {
-        let matches = |slot: &Slot| {
-            collection.get(*slot).is_some_and(|record| {
-                self.updated_since.is_none_or(|since| record.facts.updated_at >= since)
-                    && record.has_facets(&self.facets)
-            })
-        };
-        let mut slots: Vec<Slot> = match (&self.ids, self.updated_since) {
-            (Some(ids), _) => {
-                let mut slots: Vec<_> = ids.iter().filter_map(|id| collection.slot(*id)).filter(matches).collect();
-                slots.sort_unstable();
-                slots.dedup();
-                slots
+        if let ([(field, order)], true) = (&self.sort[..], self.filter.is_wide(collection)) {
+            // The index is in order already.
+            let mut slots = self.filter.matching(collection, collection.sorted(*field));
+            if *order == Order::Desc {
+                slots.reverse();
             }
-            (None, Some(since)) => collection.updated_since(since).iter().copied().filter(matches).collect(),
-            (None, None) => collection.natural().iter().copied().filter(matches).collect(),
-        };
+            return slots;
+        }
+        let mut slots = self.filter.search(collection);
         slots.sort_unstable_by(|a, b| {
             let by_fields = self.sort.iter().map(|(field, order)| match order {
                 Order::Asc => collection.compare(*field, *a, *b),
@@ -227,18 +181,4 @@ fn sorts(endpoint: &Endpoint, body: &Value) -> Result<Vec<(usize, Order)>, Refus
             .ok_or_else(|| Refusal::Invalid(format!("sort.field {} is not one of {fields:?}.", sort.field)))
     });
     known.collect()
-}
-
-/// The fingerprint of one filter value; none if the contract forbids the value.
-fn facet(name: &str, field: &Field, value: &Value) -> Option<u64> {
-    let allowed = |field: &Field, text: &str| {
-        field.choices.as_ref().is_none_or(|choices| choices.iter().any(|choice| choice == text))
-    };
-    if field.fields.is_empty() {
-        let text = value.as_str().filter(|text| allowed(field, text))?;
-        return Some(fingerprint(&[name, text]));
-    }
-    let kind = value.get("type")?.as_str().filter(|kind| allowed(&field.fields["type"], kind))?;
-    let (other, _) = field.fields.iter().find(|(key, _)| *key != "type")?;
-    Some(fingerprint(&[name, kind, value.get(other)?.as_str()?]))
 }

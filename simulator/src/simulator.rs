@@ -101,7 +101,7 @@ impl Simulator {
         self.state.faults.clear();
     }
 
-    /// Adds records and gives their ids.
+    /// Adds records and gives their ids: none where they would have to belong to others and none of these live.
     pub fn add(&self, resource: &str, count: usize) -> Vec<Uuid> {
         self.state.change(resource, ChangeKind::Add, count)
     }
@@ -111,7 +111,7 @@ impl Simulator {
         self.state.change(resource, ChangeKind::Update, count)
     }
 
-    /// Deletes records that the seed chooses and gives their ids.
+    /// Deletes records that the seed chooses and gives their ids. What belongs to them goes as well.
     pub fn delete(&self, resource: &str, count: usize) -> Vec<Uuid> {
         self.state.change(resource, ChangeKind::Delete, count)
     }
@@ -191,6 +191,17 @@ impl Simulator {
     /// Makes it another Teamleader account: what the user who authorizes next belongs to.
     pub fn set_account(&self, account: Uuid) {
         self.state.store.set_account(account);
+    }
+
+    /// Whether `accounts.projects-v2-status` says `projects-v2` from now on, or `legacy`. The records of both kinds are
+    /// served in any case.
+    pub fn set_projects_v2(&self, projects_v2: bool) {
+        self.state.set_projects_v2(projects_v2);
+    }
+
+    /// Whether the list of a resource comes in pages although the blueprint shows none.
+    pub fn set_paged(&self, resource: &str, paged: bool) {
+        self.state.set_paged(resource, paged);
     }
 
     /// A valid pair of tokens, without a browser.

@@ -1,5 +1,9 @@
 //! Everything that a running simulator knows.
 
+use std::collections::BTreeSet;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use uuid::Uuid;
 
 use crate::changes::{ChangeKind, PagingChanges};
@@ -23,6 +27,8 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     pub(crate) counters: Counting,
     pub(crate) refreshes: Refreshes,
+    paged: RwLock<BTreeSet<String>>,
+    projects_v2: AtomicBool,
 }
 
 impl State {
@@ -37,7 +43,33 @@ impl State {
             faults: Faults::default(),
             counters: Counting::default(),
             refreshes: Refreshes::default(),
+            paged: RwLock::new(config.paged.clone()),
+            projects_v2: AtomicBool::new(config.projects_v2),
         }
+    }
+
+    /// Whether a list comes in pages although the blueprint shows none.
+    pub(crate) fn is_paged(&self, resource: &str) -> bool {
+        self.paged.read().unwrap_or_else(|poisoned| poisoned.into_inner()).contains(resource)
+    }
+
+    /// Makes a list come in pages, or only as the blueprint shows.
+    pub(crate) fn set_paged(&self, resource: &str, paged: bool) {
+        let mut all = self.paged.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match paged {
+            true => drop(all.insert(resource.to_owned())),
+            false => drop(all.remove(resource)),
+        }
+    }
+
+    /// Whether the account has the new projects.
+    pub(crate) fn has_projects_v2(&self) -> bool {
+        self.projects_v2.load(Ordering::Relaxed)
+    }
+
+    /// Gives the account the new projects, or the legacy ones.
+    pub(crate) fn set_projects_v2(&self, projects_v2: bool) {
+        self.projects_v2.store(projects_v2, Ordering::Relaxed);
     }
 
     /// Changes records of a resource now.

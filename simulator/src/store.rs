@@ -1,7 +1,7 @@
 //! All the records of the simulated account, and the truth to compare a copy with.
 
 use std::collections::BTreeMap;
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
@@ -9,20 +9,26 @@ use uuid::Uuid;
 
 use crate::collection::Collection;
 use crate::contract;
-use crate::generate::{Facts, RECIPES, Recipe, World, me, recipe};
+use crate::generate::{Facts, Parent, Recipe, World, family, me, recipes, write_optional};
 
 /// The records of every resource.
 pub(crate) struct Store {
     pub(crate) world: World,
+    /// Held by whoever changes records: a change of one resource may look at others, and none may change meanwhile.
+    pub(crate) turn: Mutex<()>,
     collections: BTreeMap<&'static str, RwLock<Collection>>,
 }
 
 /// What the simulated account holds of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TruthRecord {
-    /// The record's id.
+    /// The record's id. Where the API shows none (tags, commercialDiscounts) it is one that no request tells; that of a
+    /// ticket's message is its `message_id`, that of a project line the id of what the line is about.
     pub id: Uuid,
-    /// The list item as JSON text, with the optional fields of every include. It may hold half a surrogate pair as an
+    /// The record that it belongs to, where the API lists the records of one parent alone: the `type` of the subject, or
+    /// for `users.daysOff`, `tickets.messages` and `projects-v2/projectLines` the parent's resource; and the parent's id.
+    pub parent: Option<(String, Uuid)>,
+    /// The list item as JSON text, with the optional fields of every include that the endpoint lists. It may hold half a surrogate pair as an
     /// escape, which a `serde_json::Value` cannot carry.
     pub list: String,
     /// The record of `.info` as JSON text, likewise.
@@ -34,11 +40,11 @@ pub struct TruthRecord {
 impl Store {
     /// A store with the records that the world starts with.
     pub(crate) fn new(world: World) -> Self {
-        let collections = RECIPES.iter().filter_map(|recipe| {
-            let endpoint = contract::endpoint(&format!("{}.list", recipe.resource))?;
+        let collections = recipes().iter().filter_map(|recipe| {
+            let endpoint = contract::endpoint(contract::list_endpoint(recipe.resource)?)?;
             Some((recipe.resource, RwLock::new(Collection::generate(recipe, endpoint, &world))))
         });
-        Self { collections: collections.collect(), world }
+        Self { collections: collections.collect(), turn: Mutex::default(), world }
     }
 
     /// The resources' names.
@@ -60,10 +66,19 @@ impl Store {
 
     /// The record of `.info`, if it lives.
     pub(crate) fn info(&self, resource: &str, id: Uuid, includes: &[&str]) -> Option<String> {
-        let recipe = recipe(resource)?;
-        let facts = self.read(resource)?.find(id)?.facts;
+        let (recipe, facts) = {
+            let collection = self.read(resource)?;
+            (collection.recipe, collection.find(id)?.facts)
+        };
         // Written after the lock is released; it depends on the facts alone.
-        Some((recipe.info)(&self.world, &facts, includes))
+        Some(recipe.info(&self.world, &facts, includes))
+    }
+
+    /// A record as the parent of others, if it lives.
+    pub(crate) fn parent(&self, resource: &str, id: Uuid) -> Option<Parent> {
+        let collection = self.read(resource)?;
+        let ordinal = collection.find(id)?.facts.ordinal;
+        Some(Parent { resource: collection.recipe.resource, ordinal })
     }
 
     /// The record of `users.me`: the first user is the one who authorized, also after somebody deletes that user.
@@ -83,28 +98,24 @@ impl Store {
 
     /// The truth about one record, with the optional fields of the given includes or of all.
     pub(crate) fn truth_of(&self, recipe: &Recipe, facts: &Facts, includes: Option<&[&str]>) -> TruthRecord {
-        let all: Vec<&str>;
-        let info = contract::endpoint(&format!("{}.info", recipe.resource));
-        let wanted = match includes {
-            Some(includes) => includes,
-            None => {
-                all = info.iter().flat_map(|info| &info.includes).map(String::as_str).collect();
-                &all
-            }
+        let info = contract::info_endpoint(recipe.resource);
+        let listed = |endpoint: Option<&'static contract::Endpoint>| -> Vec<&str> {
+            endpoint.map(|endpoint| endpoint.includes.iter().map(String::as_str).collect()).unwrap_or_default()
         };
-        let draft = (recipe.list)(&self.world, facts);
-        let mut list = draft.list;
-        if let Some(include) = recipe.list_include
-            && includes.is_none_or(|includes| includes.contains(&include.name))
-            && !draft.extra.is_empty()
-        {
-            let tail = list.split_off(list.len() - include.depth);
-            list.extend([",", &draft.extra, &tail]);
-        }
+        let wanted = |endpoint| includes.map_or_else(|| listed(endpoint), <[&str]>::to_vec);
+        let in_list = wanted(contract::list_endpoint(recipe.resource).and_then(contract::endpoint));
+        let draft = recipe.list(&self.world, facts);
+        let mut list = String::with_capacity(draft.list.len());
+        write_optional(&draft.list, &draft.optional, |include| in_list.contains(&include), &mut list);
+        let parent = facts.parent.zip(family(recipe.resource));
+        let name = |(parent, family): (Parent, &crate::generate::Family)| {
+            (family.name_of(parent.resource).to_owned(), self.world.id(parent.resource, parent.ordinal))
+        };
         TruthRecord {
             id: facts.id,
+            parent: parent.map(name),
             list,
-            info: info.map(|_| (recipe.info)(&self.world, facts, wanted)),
+            info: info.map(|_| recipe.info(&self.world, facts, &wanted(info))),
             updated_at: DateTime::from_timestamp(facts.updated_at, 0).unwrap_or_default(),
         }
     }

@@ -118,10 +118,11 @@ pub(super) fn list(world: &World, facts: &Facts) -> Draft {
     facets.push(fingerprint(&["vat_number", &company.vat_number]));
     Draft {
         list: json.finish(),
-        extra: extra.finish_members(),
         keys: vec![SortKey::text(&company.name), SortKey::Number(facts.created_at), SortKey::Number(facts.updated_at)],
         facets,
+        ..Draft::default()
     }
+    .with_optional("custom_fields", 1, extra.finish_members())
 }
 
 pub(super) fn info(world: &World, facts: &Facts, includes: &[&str]) -> String {

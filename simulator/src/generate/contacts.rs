@@ -122,14 +122,15 @@ pub(super) fn list(world: &World, facts: &Facts) -> Draft {
     facets.extend(contact.companies.iter().map(|company| id_facet("company_id", *company)));
     Draft {
         list: json.finish(),
-        extra: extra.finish_members(),
         keys: vec![
             SortKey::Number(facts.created_at),
             SortKey::text(&format!("{} {}", contact.first_name, contact.last_name)),
             SortKey::Number(facts.updated_at),
         ],
         facets,
+        ..Draft::default()
     }
+    .with_optional("custom_fields", 1, extra.finish_members())
 }
 
 pub(super) fn info(world: &World, facts: &Facts, _includes: &[&str]) -> String {

@@ -11,6 +11,12 @@ use super::json::{Json, day, hundredths};
 use super::names::{SENTENCES, SUBJECTS, telephone};
 use super::world::World;
 
+/// The `context` enumeration of customFieldDefinitions.
+#[rustfmt::skip]
+const CONTEXTS: [&str; 9] = [
+    "contact", "company", "deal", "project", "milestone", "product", "invoice", "subscription", "ticket",
+];
+
 /// The member `custom_fields` of a record: a third of the fields of its context has a value.
 ///
 /// The first field of the context follows `edits`, the rest `base`.
@@ -28,6 +34,20 @@ pub(super) fn write(json: &mut Json, world: &World, context: &str, base: &mut Di
                 });
             }
         }
+    });
+}
+
+/// The same for any record that follows the blueprint. Some kinds of record have custom fields although no definition can
+/// be of them (tasks, calls, meetings): these carry one value, of a definition that no list shows.
+pub(super) fn write_any(json: &mut Json, world: &World, context: &str, base: &mut Dice, edits: &mut Dice) {
+    if CONTEXTS.contains(&context) {
+        return write(json, world, context, base, edits);
+    }
+    json.list("custom_fields", |json| {
+        json.item(|json| {
+            json.reference("definition", "customFieldDefinition", foreign_id("customFieldDefinition", base));
+            json.text("value", &format!("{} {}", edits.pick(SUBJECTS), edits.below(100_000)));
+        });
     });
 }
 

@@ -88,7 +88,13 @@ pub(super) fn list(world: &World, facts: &Facts) -> Draft {
     for (filter, records) in [("attendee", &event.attendees), ("link", &event.links)] {
         facets.extend(records.iter().map(|(kind, id)| super::fingerprint(&[filter, kind, &id.to_string()])));
     }
-    Draft { list: event.write(facts), keys: vec![SortKey::Number(event.starts_at)], facets, ..Draft::default() }
+    Draft {
+        list: event.write(facts),
+        keys: vec![SortKey::Number(event.starts_at)],
+        facets,
+        bounded: vec![Some(event.ends_at), Some(event.starts_at)],
+        ..Draft::default()
+    }
 }
 
 pub(super) fn info(world: &World, facts: &Facts, _includes: &[&str]) -> String {

@@ -19,6 +19,28 @@ pub(crate) struct Facts {
     pub(crate) list_edits: u32,
     /// How often a field that only `.info` shows was changed.
     pub(crate) info_edits: u32,
+    /// The record that it belongs to, for ever, where the API lists records of one parent alone.
+    pub(crate) parent: Option<Parent>,
+}
+
+/// The record that another one belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Parent {
+    /// The parent's resource.
+    pub(crate) resource: &'static str,
+    /// Its number among the records of its resource.
+    pub(crate) ordinal: u64,
+}
+
+/// What an update changes in a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edits {
+    /// Fields of the list and fields that only `.info` shows, at once; the list shows a new `updated_at`.
+    Together,
+    /// In turn a field of the list and a field that only `.info` shows: nothing in the list betrays the second kind.
+    InTurn,
+    /// Fields of the list; `.info` adds none.
+    ListOnly,
 }
 
 /// The three sources of one record's fields.
@@ -31,12 +53,12 @@ pub(super) struct Rolls {
     pub(super) info: Dice,
 }
 
-/// The id of an administrative area. Areas are not a resource here, but a country's id stays the same.
+/// The id of the administrative area in addresses of a country. It is none of those that levelTwoAreas lists.
 pub(super) fn area_id(country: &str) -> Uuid {
     Dice::new(&[fingerprint(&["area_level_two", country])]).uuid()
 }
 
-/// The id of one of a few records of a kind that is not a resource here, such as a tax rate or an activity type.
+/// The id of one of a few records of a kind, such as a tax rate or an activity type, that no list shows.
 pub(super) fn foreign_id(kind: &str, dice: &mut Dice) -> Uuid {
     let number = dice.below(12);
     Dice::new(&[fingerprint(&["foreign", kind]), number]).uuid()

@@ -173,10 +173,13 @@ pub(super) fn list(world: &World, facts: &Facts) -> Draft {
     };
     Draft {
         list: json.finish(),
-        extra: extra.finish_members(),
         keys: vec![SortKey::Number(number), SortKey::Number(date)],
         facets,
+        bounded: vec![invoice.number.map(|_| invoice.dated / DAY * DAY)],
+        ..Draft::default()
     }
+    // The optional fields stand in `total`, which is therefore written last.
+    .with_optional("late_fees", 2, extra.finish_members())
 }
 
 pub(super) fn info(world: &World, facts: &Facts, includes: &[&str]) -> String {

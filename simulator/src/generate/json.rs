@@ -8,6 +8,8 @@ use std::fmt::{Display, Write};
 use chrono::{DateTime, Datelike, Timelike};
 use uuid::Uuid;
 
+use super::draft::Optional;
+
 /// Stands for half of a surrogate pair in the strings that records are made of; written as `\ud83d`.
 ///
 /// It is a private use character, and no list of names contains it.
@@ -40,6 +42,11 @@ impl Json {
     /// The members, for a text that was begun by [`Json::members`].
     pub(crate) fn finish_members(self) -> String {
         self.out
+    }
+
+    /// How many bytes there are so far.
+    pub(crate) fn len(&self) -> usize {
+        self.out.len()
     }
 
     /// A member whose value is text.
@@ -182,6 +189,21 @@ impl Json {
         }
         self.out.push('"');
     }
+}
+
+/// Appends a list item with its optional fields, as far as they are wanted.
+pub(crate) fn write_optional(list: &str, optional: &[Optional], wanted: impl Fn(&str) -> bool, out: &mut String) {
+    let mut written = 0;
+    for fields in optional.iter().filter(|fields| wanted(fields.include) && !fields.members.is_empty()) {
+        let at = fields.at as usize;
+        out.push_str(&list[written..at]);
+        if !out.ends_with('{') {
+            out.push(',');
+        }
+        out.push_str(&fields.members);
+        written = at;
+    }
+    out.push_str(&list[written..]);
 }
 
 /// A moment as the API writes it, at its resolution of one second.

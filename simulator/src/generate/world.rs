@@ -7,7 +7,11 @@ use uuid::Uuid;
 
 use super::definition::Definition;
 use super::dice::{Dice, fingerprint};
-use super::facts::{Facts, Rolls};
+use super::facts::{Facts, Parent, Rolls};
+use super::family::{families, family};
+
+/// The parents of project lines.
+const PROJECTS: &str = "projects-v2/projects";
 
 /// What is fixed for the life of one simulated account.
 pub(crate) struct World {
@@ -20,7 +24,13 @@ pub(crate) struct World {
 
 impl World {
     /// A world from its seed and the number of records that it starts with.
-    pub(crate) fn new(seed: u64, counts: BTreeMap<String, usize>) -> Self {
+    pub(crate) fn new(seed: u64, mut counts: BTreeMap<String, usize>) -> Self {
+        for family in families() {
+            // A child without a parent could not be listed.
+            if family.parents.iter().all(|parent| counts.get(*parent).is_none_or(|count| *count == 0)) {
+                counts.remove(family.child);
+            }
+        }
         let mut world = Self {
             seed,
             counts,
@@ -57,6 +67,9 @@ impl World {
 
     /// The id of the record with this number.
     pub(crate) fn id(&self, resource: &str, ordinal: u64) -> Uuid {
+        if let Some((target, ordinal)) = line_target(resource, ordinal) {
+            return self.id(target, ordinal);
+        }
         Dice::new(&[self.seed, fingerprint(&["id", resource]), ordinal]).uuid()
     }
 
@@ -73,7 +86,38 @@ impl World {
         let mut dice = Dice::new(&[self.seed, fingerprint(&["age", resource]), ordinal]);
         let created_at = dice.between(JANUARY_2015, JANUARY_2024);
         let updated_at = if dice.chance(20) { created_at } else { dice.between(created_at, JANUARY_2026) };
-        Facts { id: self.id(resource, ordinal), ordinal, created_at, updated_at, list_edits: 0, info_edits: 0 }
+        let (id, parent) = (self.id(resource, ordinal), self.initial_parent(resource, ordinal));
+        Facts { id, ordinal, created_at, updated_at, list_edits: 0, info_edits: 0, parent }
+    }
+
+    fn initial_parent(&self, resource: &str, ordinal: u64) -> Option<Parent> {
+        let family = family(resource)?;
+        if let Some((target, ordinal)) = line_target(resource, ordinal)
+            && ordinal < self.count(target)
+        {
+            // A task, a material or a group stands in the project that it names itself.
+            let project = self
+                .field_dice(self.record_seed(target, ordinal), fingerprint(&["project"]), 0)
+                .below(self.count(PROJECTS));
+            return Some(Parent { resource: PROJECTS, ordinal: project });
+        }
+        family.choose(&mut self.dice_of_parent(resource, ordinal), |parent| self.count(parent))
+    }
+
+    /// The source of the choice of a record's parent.
+    pub(crate) fn dice_of_parent(&self, resource: &str, ordinal: u64) -> Dice {
+        Dice::new(&[self.seed, fingerprint(&["parent", resource]), ordinal])
+    }
+
+    /// What the fields of one drawn record follow from.
+    pub(super) fn record_seed(&self, resource: &str, ordinal: u64) -> u64 {
+        Dice::new(&[self.seed, fingerprint(&[resource]), ordinal]).next()
+    }
+
+    /// The source of one field of a drawn record: it depends on nothing but the field, so that a list item and `.info`
+    /// agree whatever else they hold.
+    pub(super) fn field_dice(&self, record_seed: u64, field: u64, edits: u32) -> Dice {
+        Dice::new(&[record_seed, field, u64::from(edits)])
     }
 
     pub(super) fn rolls(&self, resource: &str, facts: &Facts) -> Rolls {
@@ -87,4 +131,10 @@ impl World {
         let count = self.count(resource).max(1);
         self.id(resource, dice.below(count))
     }
+}
+
+/// What a project line is about: tasks, materials and groups by turns, each once. The line has no id but theirs.
+pub(super) fn line_target(resource: &str, ordinal: u64) -> Option<(&'static str, u64)> {
+    const TARGETS: [&str; 3] = ["projects-v2/tasks", "projects-v2/materials", "projects-v2/projectGroups"];
+    (resource == "projects-v2/projectLines").then(|| (TARGETS[(ordinal % 3) as usize], ordinal / 3))
 }

@@ -7,8 +7,11 @@ mod changes;
 mod contract;
 mod control;
 mod determinism;
+mod every_list;
 mod faults;
+mod filters;
 mod paging;
+mod parents;
 mod program;
 mod rate_limit;
 mod tokens;
@@ -17,11 +20,21 @@ use std::collections::BTreeMap;
 
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
+use teamleader_simulator::contract::Endpoint;
 use teamleader_simulator::{Config, Simulator};
 
-/// Every resource of the simulator.
-const RESOURCES: [&str; 8] =
-    ["companies", "contacts", "customFieldDefinitions", "departments", "events", "invoices", "projects", "users"];
+/// The list endpoint of a resource.
+fn list_of(resource: &str) -> (&'static str, &'static Endpoint) {
+    let name = teamleader_simulator::contract::list_endpoint(resource).unwrap();
+    (name, teamleader_simulator::contract::endpoint(name).unwrap())
+}
+
+/// The lists that must be asked for one country or for one type: the parameter or filter, and where the records show it.
+const PARTS: [(&str, &[(&str, &str)]); 3] = [
+    ("documentTemplates", &[("/filter/department_id", "/department/id"), ("/filter/document_type", "/document_type")]),
+    ("levelTwoAreas", &[("/country", "/country")]),
+    ("mailTemplates", &[("/filter/type", "/type")]),
+];
 
 /// A simulator and a client that holds a token for it.
 struct Api {
@@ -69,6 +82,56 @@ impl Api {
         self.call(endpoint, body).await.ids()
     }
 
+    /// The bodies with which all records of a resource can be listed: one, or one for each parent, country or type.
+    fn bodies(&self, resource: &str, body: &Value) -> Vec<Value> {
+        let mut bodies = Vec::new();
+        for record in self.simulator.truth(resource) {
+            let mut body = body.clone();
+            let part = PARTS.iter().find(|(name, _)| *name == resource);
+            match (record.parent, part) {
+                (Some((kind, id)), _) => match resource {
+                    "users.daysOff" | "tickets.messages" => body["id"] = json!(id),
+                    "projects-v2/projectLines" => body["project_id"] = json!(id),
+                    _ => body["filter"]["subject"] = json!({ "type": kind, "id": id }),
+                },
+                (None, Some((_, places))) => {
+                    for (asked, shown) in *places {
+                        let value = parse(&record.list).pointer(shown).unwrap().clone();
+                        match asked.strip_prefix("/filter/") {
+                            Some(filter) => body["filter"][filter] = value,
+                            None => body[&asked[1..]] = value,
+                        }
+                    }
+                }
+                (None, None) => {}
+            }
+            if !bodies.contains(&body) {
+                bodies.push(body);
+            }
+        }
+        bodies
+    }
+
+    /// Every record of a list, page by page where there are pages, and parent by parent where there are parents.
+    async fn everything(&self, resource: &str, body: Value) -> Vec<Value> {
+        let (endpoint, contract) = list_of(resource);
+        let mut all = Vec::new();
+        for body in self.bodies(resource, &body) {
+            for number in 1.. {
+                let mut body = body.clone();
+                body["page"] = json!({ "size": 100, "number": number });
+                let answer = self.call(endpoint, body).await;
+                let mut page = answer.json()["data"].as_array().unwrap_or_else(|| panic!("{}", answer.text)).clone();
+                let is_last = page.len() < 100 || !contract.paged;
+                all.append(&mut page);
+                if is_last {
+                    break;
+                }
+            }
+        }
+        all
+    }
+
     /// Every id of a list, read page by page.
     async fn all_ids(&self, endpoint: &str, body: Value) -> Vec<String> {
         let mut all = Vec::new();
@@ -111,6 +174,24 @@ async fn read(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
 /// Whole pairs come as UTF-8 and only half ones as an escape, so the escape alone tells.
 fn parse(text: &str) -> Value {
     serde_json::from_str(&text.replace("\\ud83d", "?")).unwrap()
+}
+
+/// What tells a record from all others of its resource: its id, where it shows one.
+fn key(record: &Value) -> String {
+    let id = ["/id", "/message_id", "/line/id", "/tag"].iter().find_map(|pointer| record.pointer(pointer)?.as_str());
+    match id {
+        Some(id) => id.to_owned(),
+        None => format!("{} {}", record["name"].as_str().unwrap(), record["department"]["id"].as_str().unwrap()),
+    }
+}
+
+fn keys(records: &[Value]) -> Vec<String> {
+    records.iter().map(key).collect()
+}
+
+/// The keys of the live records of a resource.
+fn live_keys(simulator: &Simulator, resource: &str) -> Vec<String> {
+    simulator.truth(resource).iter().map(|record| key(&parse(&record.list))).collect()
 }
 
 /// The live ids of a resource.

@@ -1,0 +1,270 @@
+//! Writes one record by walking its shape.
+
+use uuid::Uuid;
+
+use super::node::{Content, Follows, Kind, Node, Presence, Tap};
+use super::words::{Clock, Rolls};
+use crate::generate::facts::foreign_id;
+use crate::generate::json::{Json, day, moment};
+use crate::generate::world::line_target;
+use crate::generate::{Draft, Facts, Optional, SortKey, World, custom_fields, fingerprint, kinds};
+
+const QUARTER: i64 = 900;
+const DAY: i64 = 86_400;
+
+/// Which of the two texts is written.
+pub(super) enum View<'a> {
+    /// The list item; optional fields are kept apart.
+    List,
+    /// The record of `.info` with the optional fields of these includes.
+    Info(&'a [&'a str]),
+}
+
+/// Writes one record.
+pub(super) struct Writer<'a> {
+    resource: &'static str,
+    world: &'a World,
+    facts: &'a Facts,
+    view: View<'a>,
+    seed: u64,
+    /// What the moments and days of the record lie around; edits of the list move it.
+    about: i64,
+}
+
+/// A value as sorts and filters see it.
+enum Datum<'a> {
+    Null,
+    Text(&'a str),
+    Flag(bool),
+    /// Ten thousand times the number.
+    Number(i64),
+    Moment(i64),
+    Day(i64, &'a str),
+    Reference(&'a str, Uuid),
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(resource: &'static str, world: &'a World, facts: &'a Facts, view: View<'a>) -> Self {
+        let seed = world.record_seed(resource, facts.ordinal);
+        let later = world.field_dice(seed, 0, facts.list_edits).below(375 * 96) as i64;
+        let about = facts.created_at / QUARTER * QUARTER + later * QUARTER;
+        Self { resource, world, facts, view, seed, about }
+    }
+
+    /// The text of the whole record; in a list item what sorts and filters see of it goes to the draft.
+    pub(super) fn record(&self, nodes: &[Node], draft: &mut Draft) -> String {
+        let mut json = Json::object(1024);
+        self.members(&mut json, nodes, 0, draft);
+        json.finish()
+    }
+
+    /// `item` tells the items of an array apart.
+    fn members(&self, json: &mut Json, nodes: &[Node], item: u64, draft: &mut Draft) {
+        for node in nodes {
+            match (&self.view, if matches!(self.view, View::List) { node.list } else { node.info }) {
+                (_, Presence::Absent) => {}
+                (_, Presence::Always) => self.member(json, node, item, draft),
+                (View::Info(includes), Presence::Asked(include)) => {
+                    if includes.contains(&include) {
+                        self.member(json, node, item, draft);
+                    }
+                }
+                (View::List, Presence::Asked(include)) => {
+                    let mut members = Json::members();
+                    self.member(&mut members, node, item, draft);
+                    let members = members.finish_members().into();
+                    draft.optional.push(Optional { include, at: json.len() as u32, members });
+                }
+            }
+        }
+    }
+
+    fn rolls(&self, node: &Node, item: u64) -> Rolls {
+        let edits = match node.follows {
+            Follows::Nothing => 0,
+            Follows::List => self.facts.list_edits,
+            Follows::Info => self.facts.info_edits,
+        };
+        let dice = |edits| self.world.field_dice(self.seed, node.hash.wrapping_add(item), edits);
+        Rolls { base: dice(0), edited: dice(edits), edits }
+    }
+
+    fn member(&self, json: &mut Json, node: &Node, item: u64, draft: &mut Draft) {
+        let (facts, key) = (self.facts, node.key);
+        let mut rolls = self.rolls(node, item);
+        if node.nullable && self.is_null(node, &mut rolls) {
+            json.raw(key, "null");
+            return self.tap(node, Datum::Null, draft);
+        }
+        match &node.content {
+            Content::Id => json.id(key, facts.id),
+            Content::CreatedAt => self.write_moment(json, node, facts.created_at, Clock::Utc, draft),
+            Content::UpdatedAt => self.write_moment(json, node, facts.updated_at, Clock::Utc, draft),
+            Content::Moment(clock) => self.write_moment(json, node, self.when(node, &mut rolls), *clock, draft),
+            Content::Day => {
+                let seconds = self.day(node, &mut rolls);
+                let text = day(seconds);
+                json.text(key, &text);
+                self.tap(node, Datum::Day(seconds, &text), draft);
+            }
+            Content::Text(words) => {
+                let text = words.write(&mut rolls, facts, node.marks);
+                json.text(key, &text);
+                self.tap(node, Datum::Text(&text), draft);
+            }
+            Content::Choice(choices) => {
+                let text = choices[rolls.step(choices.len() as u64) as usize];
+                json.text(key, text);
+                self.tap(node, Datum::Text(text), draft);
+            }
+            Content::NumberChoice(choices) => json.raw(key, choices[rolls.step(choices.len() as u64) as usize]),
+            Content::Flag => {
+                let flag = rolls.step(2) == 1;
+                json.flag(key, flag);
+                self.tap(node, Datum::Flag(flag), draft);
+            }
+            Content::Number(figure) => {
+                let (text, value) = figure.write(&mut rolls, facts);
+                json.raw(key, &text);
+                self.tap(node, Datum::Number(value), draft);
+            }
+            Content::Reference(kinds, more) => {
+                let (kind, id) = self.some(kinds, &mut rolls);
+                json.nested(key, |json| {
+                    json.identity(kind, id);
+                    self.members(json, more, item, draft);
+                });
+                self.tap(node, Datum::Reference(kind, id), draft);
+            }
+            Content::References(kinds) => json.list(key, |json| {
+                for _ in 0..rolls.base.below(4) {
+                    let (kind, id) = self.some(kinds, &mut rolls);
+                    json.item(|json| json.identity(kind, id));
+                    self.tap(node, Datum::Reference(kind, id), draft);
+                }
+            }),
+            Content::Parent | Content::Line => {
+                let Some((kind, id)) = self.relative(node) else { return json.raw(key, "null") };
+                json.reference(key, kind, id);
+                self.tap(node, Datum::Reference(kind, id), draft);
+            }
+            Content::Object(nodes) => json.nested(key, |json| self.members(json, nodes, item, draft)),
+            Content::Objects(nodes) => json.list(key, |json| {
+                for number in 1..=rolls.base.below(4) {
+                    json.item(|json| self.members(json, nodes, item * 10 + number, draft));
+                }
+            }),
+            Content::CustomFields(context) => {
+                let Rolls { base, edited, .. } = &mut rolls;
+                custom_fields::write_any(json, self.world, context, base, edited);
+            }
+            Content::Empty => json.raw(key, "[]"),
+        }
+    }
+
+    /// A quarter of the nullable values is null; that which an edit is to change is not, or is so by turns.
+    fn is_null(&self, node: &Node, rolls: &mut Rolls) -> bool {
+        match &node.content {
+            Content::CreatedAt | Content::UpdatedAt | Content::Parent => false,
+            Content::Reference(..) if node.marks => rolls.step(2) == 1,
+            Content::Reference(kinds, _) | Content::References(kinds) => rolls.base.chance(25) || !self.has_any(kinds),
+            _ => rolls.edited.chance(25) && !(node.marks && rolls.edits > 0),
+        }
+    }
+
+    fn write_moment(&self, json: &mut Json, node: &Node, seconds: i64, clock: Clock, draft: &mut Draft) {
+        match clock {
+            Clock::Utc => json.moment(node.key, seconds),
+            Clock::Brussels => json.text(node.key, &moment(seconds + 3600).replace("+00:00", "+01:00")),
+            Clock::Plain => json.text(node.key, &moment(seconds)[..19].replace('T', " ")),
+        }
+        self.tap(node, Datum::Moment(seconds), draft);
+    }
+
+    fn when(&self, node: &Node, rolls: &mut Rolls) -> i64 {
+        // Every edit moves a marked moment to another minute; all others lie on the half hour.
+        let moved = if node.marks { i64::from(rolls.edits) * 60 } else { 0 };
+        let length = if is_end(node.key) { rolls.edited.between(1, 17) * 2 * QUARTER } else { 0 };
+        self.about + length + moved
+    }
+
+    fn day(&self, node: &Node, rolls: &mut Rolls) -> i64 {
+        if node.marks {
+            let first = self.facts.created_at / DAY + rolls.base.between(0, 3000);
+            return (first + i64::from(rolls.edits)) * DAY;
+        }
+        let length = if is_end(node.key) { rolls.edited.between(1, 61) } else { 0 };
+        (self.about / DAY + length) * DAY
+    }
+
+    fn has_any(&self, kinds: &[Kind]) -> bool {
+        kinds.iter().any(|kind| kind.resource.is_none_or(|resource| self.world.count(resource) > 0))
+    }
+
+    /// Some record of one of these kinds, of those first that the account has.
+    fn some(&self, kinds: &[Kind], rolls: &mut Rolls) -> (&'static str, Uuid) {
+        let dice = &mut rolls.base;
+        let kind = match kinds {
+            [kind] => kind,
+            _ => {
+                let from = dice.below(kinds.len() as u64) as usize;
+                let mut by_turns = kinds.iter().cycle().skip(from).take(kinds.len());
+                by_turns.find(|kind| self.has_any(std::slice::from_ref(kind))).unwrap_or(&kinds[from])
+            }
+        };
+        let Some(resource) = kind.resource else { return (kind.name, foreign_id(kind.name, dice)) };
+        let count = self.world.count(resource).max(1);
+        let ordinal = (dice.below(count) + u64::from(rolls.edits)) % count;
+        (kind.name, self.world.id(resource, ordinal))
+    }
+
+    /// The parent of the record, or what the line is about.
+    fn relative(&self, node: &Node) -> Option<(&'static str, Uuid)> {
+        if let Content::Line = node.content {
+            let (resource, _) = line_target(self.resource, self.facts.ordinal)?;
+            return Some((kinds::kind_of(resource)?, self.facts.id));
+        }
+        let parent = self.facts.parent?;
+        Some((kinds::kind_of(parent.resource)?, self.world.id(parent.resource, parent.ordinal)))
+    }
+
+    fn tap(&self, node: &Node, datum: Datum<'_>, draft: &mut Draft) {
+        if !matches!(self.view, View::List) {
+            return;
+        }
+        for tap in &node.taps {
+            let facet = match (tap, &datum) {
+                (Tap::Sort(number), Datum::Number(value) | Datum::Moment(value) | Datum::Day(value, _)) => {
+                    draft.keys[*number] = SortKey::Number(*value);
+                    None
+                }
+                (Tap::Sort(number), Datum::Text(text)) => {
+                    draft.keys[*number] = SortKey::text(text);
+                    None
+                }
+                (Tap::Bound(number), Datum::Moment(value) | Datum::Day(value, _)) => {
+                    draft.bounded[*number] = Some(*value);
+                    None
+                }
+                (Tap::Whole(filter), Datum::Text(text) | Datum::Day(_, text)) => Some(fingerprint(&[filter, text])),
+                (Tap::Whole(filter), Datum::Flag(flag)) => Some(fingerprint(&[filter, &flag.to_string()])),
+                (Tap::Whole(filter), Datum::Reference(kind, id)) => Some(fingerprint(&[filter, kind, &id.to_string()])),
+                (Tap::Id(filter), Datum::Reference(_, id)) => Some(fingerprint(&[filter, &id.to_string()])),
+                (Tap::IdOf(filter, wanted), Datum::Reference(kind, id)) if kind == wanted => {
+                    Some(fingerprint(&[filter, &id.to_string()]))
+                }
+                (Tap::Kind(filter), Datum::Reference(kind, _)) => Some(fingerprint(&[filter, kind])),
+                (Tap::Whole(filter) | Tap::Id(filter) | Tap::IdOf(filter, _), Datum::Null) => {
+                    Some(fingerprint(&[filter]))
+                }
+                _ => None,
+            };
+            draft.facets.extend(facet);
+        }
+    }
+}
+
+/// Whether a moment or a day of this name comes after the others of its record.
+fn is_end(key: &str) -> bool {
+    ["end", "due", "clos", "complete", "paid", "last", "expires", "next"].iter().any(|part| key.contains(part))
+}
