@@ -21,8 +21,9 @@ use crate::ids::Account;
 use crate::relay::Relay;
 use crate::store::cipher::Cipher;
 use crate::store::pool::{self, StoreError};
+use crate::store::report;
+use crate::store::retention::Retention;
 use crate::store::tokens::Tokens;
-use crate::store::{report, retention};
 use crate::sync::engine::Engine;
 use crate::sync::slice::Settings;
 use crate::teamleader::auth::Auth;
@@ -43,6 +44,9 @@ const LONGEST_DRAIN: Duration = Duration::from_secs(28);
 
 /// How often histograms are compacted and old rows looked for.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// How often stale details are counted.
+const COUNT_STALE_EVERY: Duration = Duration::from_secs(60);
 
 /// How often old rows are deleted.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
@@ -74,8 +78,10 @@ pub struct WorkerConfig {
     pub rate_reserve: u32,
     /// How runs are worked on.
     pub settings: Settings,
-    /// Runs and sent events older than this go.
-    pub retention: Duration,
+    /// Whether each changed version of a record is kept.
+    pub history: bool,
+    /// What goes when it is old.
+    pub retention: Retention,
 }
 
 /// A worker process, made but not running.
@@ -88,7 +94,7 @@ pub struct Application {
     metrics: Option<PrometheusHandle>,
     pool: PgPool,
     account: Account,
-    retention: Duration,
+    retention: Retention,
 }
 
 impl Application {
@@ -97,7 +103,7 @@ impl Application {
         let WorkerConfig { integration, settings, names, .. } = config;
         let account = settings.account.clone();
         let metrics = telemetry::start_metrics();
-        let pool = pool::connect(&config.database_url)?;
+        let pool = pool::connect_keeping(&config.database_url, config.history)?;
         let publisher = Publisher::new(config.amqp_url.clone(), &format!("teamleader2db {account} publisher"));
         let parking = Arc::new(TokenQueue::new(config.amqp_url.clone(), publisher.clone(), &names));
         let tokens = Tokens::new(pool.clone(), account.clone(), config.cipher, Some(parking));
@@ -236,18 +242,27 @@ async fn upkeep(
     pool: PgPool,
     account: Account,
     metrics: Option<PrometheusHandle>,
-    keep: Duration,
+    retention: Retention,
     stop: CancellationToken,
 ) {
-    let mut last = None;
+    let mut last: Option<tokio::time::Instant> = None;
+    let mut counted: Option<tokio::time::Instant> = None;
+    let is_due = |last: Option<tokio::time::Instant>, every| last.is_none_or(|at| at.elapsed() >= every);
     while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
         if let Some(metrics) = &metrics {
             metrics.run_upkeep();
         }
-        if last.is_none_or(|at: tokio::time::Instant| at.elapsed() >= RETENTION_EVERY) {
+        if is_due(counted, COUNT_STALE_EVERY) {
+            counted = Some(tokio::time::Instant::now());
+            // The database that is away is told of by whoever needs it.
+            for (resource, rows) in pool::answered(report::stale_details(&pool, &account)).await.unwrap_or_default() {
+                telemetry::stale_details(&resource, rows);
+            }
+        }
+        if is_due(last, RETENTION_EVERY) {
             last = Some(tokio::time::Instant::now());
-            if let Err(error) = pool::answered(retention::delete_old(&pool, &account, keep)).await {
-                warn!(%error, "Old runs and events could not be deleted");
+            if let Err(error) = pool::answered(retention.apply(&pool, &account)).await {
+                warn!(%error, "What is old could not be deleted");
             }
         }
     }

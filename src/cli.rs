@@ -10,10 +10,12 @@ use crate::app::{Application, WorkerConfig};
 use crate::authorize;
 use crate::config::{AccountArgs, AmqpArgs, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs, SyncArgs};
 use crate::doctor::{self, DoctorArgs};
+use crate::findings;
 use crate::follow::{self, Ended};
 use crate::message::{Mode, RunStatus, SyncRequest};
 use crate::status;
 use crate::store::pool;
+use crate::store::retention::Retention;
 use crate::store::tokens::Tokens;
 use crate::submit;
 use crate::sync::slice::Settings;
@@ -39,6 +41,8 @@ enum Command {
     Migrate(DatabaseArgs),
     /// Publish a sync request
     Request(RequestArgs),
+    /// Compare the rows with the API, all or a random sample, and report what is missing, stale or wrong
+    Audit(AuditArgs),
     /// Show each resource's rows, last success, watermark, stale details and deletions
     Status(StatusArgs),
     /// Print the link that authorizes the account, or store what came of it
@@ -85,6 +89,34 @@ struct RequestArgs {
     /// The request's id; the same id again joins the run
     #[arg(long, value_name = "UUID")]
     request_id: Option<Uuid>,
+    #[command(flatten)]
+    sender: SenderArgs,
+}
+
+#[derive(Args, Debug)]
+struct AuditArgs {
+    /// What to compare; everything unless named
+    #[arg(value_name = "RESOURCE")]
+    resources: Vec<String>,
+    /// Compare so many records of each resource, chosen at random, instead of all
+    #[arg(long, value_name = "NUMBER")]
+    sample: Option<u32>,
+    /// Mend the rows that differ
+    #[arg(long)]
+    repair: bool,
+    /// Mark deletions although they are more than a tenth of a resource; with --repair
+    #[arg(long, requires = "repair")]
+    allow_deletions: bool,
+    /// The final event instead of a table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    sender: SenderArgs,
+}
+
+/// What publishing a request takes.
+#[derive(Args, Debug)]
+struct SenderArgs {
     #[command(flatten)]
     account: AccountArgs,
     #[command(flatten)]
@@ -185,6 +217,7 @@ impl Command {
                 Ok(OK)
             }
             Self::Request(args) => args.run().await,
+            Self::Audit(args) => args.run().await,
             Self::Status(args) => {
                 let pool = pool::connect(&args.database.url()?)?;
                 print(&status::show(&pool, &args.account.account, args.json).await?);
@@ -216,7 +249,8 @@ impl WorkerArgs {
             listen,
             api_token,
             rate_reserve: sync.rate_reserve,
-            retention: sync.retention,
+            history: sync.history(),
+            retention: Retention { keep: sync.retention, erase_deleted_after: sync.erase_deleted_after() },
             settings: Settings {
                 resources: sync.resources()?,
                 account: self.account.account,
@@ -224,6 +258,7 @@ impl WorkerArgs {
                 concurrency: sync.sync_concurrency,
                 lookback: sync.sync_lookback,
                 detail_max_age: sync.detail_max_age,
+                incremental_window: sync.incremental_window(),
             },
         })
     }
@@ -238,37 +273,83 @@ impl RequestArgs {
             mode: if self.full { Mode::Full } else { Mode::Incremental },
             refetch: self.refetch,
             allow_deletions: self.allow_deletions,
-            repair: false,
+            ..SyncRequest::default()
         };
-        // What the worker would refuse is refused here, before it is published.
-        if let Err(bad) = crate::message::Request::parse(&serde_json::to_vec(&request)?, None) {
-            complain(&anyhow::anyhow!("{bad}"), USAGE);
-            return Ok(USAGE);
+        if let Some(refused) = refused(&request)? {
+            return Ok(refused);
         }
-        let (url, names, declare) = (self.amqp.url()?, self.amqp.names(&self.account.account)?, self.amqp.amqp_declare);
         if !self.wait {
-            submit::send(&url, &names, declare, &request, id).await?;
+            let (amqp, account) = (&self.sender.amqp, &self.sender.account.account);
+            submit::send(&amqp.url()?, &amqp.names(account)?, amqp.amqp_declare, &request, id).await?;
             print(&id.to_string());
             return Ok(OK);
         }
-        let pool = self.database.url_if_set()?.map(|url| pool::connect(&url)).transpose()?;
-        match follow::send_and_wait(&url, &names, declare, pool.as_ref(), &request, id).await? {
-            Ended::Event { payload, status } => {
+        match self.sender.send_and_wait(&request, id).await? {
+            Ended::Event { payload, status, .. } => {
                 print(&payload);
-                Ok(match status {
-                    RunStatus::Completed => OK,
-                    RunStatus::Partial => PARTIAL,
-                    RunStatus::Failed | RunStatus::Running => FAILED,
-                })
+                Ok(exit_code(status))
             }
-            Ended::NotAuthorized => {
-                let why = "the account is not authorized: open the worker's /sync/authorize in a browser; the request waits in \
-                           the queue and runs then";
-                complain(&anyhow::anyhow!(why), NOT_AUTHORIZED);
-                Ok(NOT_AUTHORIZED)
-            }
+            Ended::NotAuthorized => Ok(not_authorized()),
         }
     }
+}
+
+impl AuditArgs {
+    async fn run(self) -> anyhow::Result<u8> {
+        let id = Uuid::new_v4();
+        let request = SyncRequest {
+            request_id: Some(id),
+            resources: (!self.resources.is_empty()).then_some(self.resources),
+            mode: Mode::Audit,
+            repair: self.repair,
+            sample: self.sample,
+            allow_deletions: self.allow_deletions,
+            ..SyncRequest::default()
+        };
+        if let Some(refused) = refused(&request)? {
+            return Ok(refused);
+        }
+        match self.sender.send_and_wait(&request, id).await? {
+            Ended::Event { payload, status, report } => {
+                print(&if self.json { payload } else { findings::show(&report) });
+                let left = !self.repair && findings::needs_repair(&report);
+                Ok(if status == RunStatus::Completed && left { PARTIAL } else { exit_code(status) })
+            }
+            Ended::NotAuthorized => Ok(not_authorized()),
+        }
+    }
+}
+
+impl SenderArgs {
+    async fn send_and_wait(&self, request: &SyncRequest, id: Uuid) -> anyhow::Result<Ended> {
+        let (url, names) = (self.amqp.url()?, self.amqp.names(&self.account.account)?);
+        let pool = self.database.url_if_set()?.map(|url| pool::connect(&url)).transpose()?;
+        Ok(follow::send_and_wait(&url, &names, self.amqp.amqp_declare, pool.as_ref(), request, id).await?)
+    }
+}
+
+/// What the worker would refuse is refused here, before it is published.
+fn refused(request: &SyncRequest) -> anyhow::Result<Option<u8>> {
+    let Err(bad) = crate::message::Request::parse(&serde_json::to_vec(request)?, None) else {
+        return Ok(None);
+    };
+    complain(&anyhow::anyhow!("{bad}"), USAGE);
+    Ok(Some(USAGE))
+}
+
+fn exit_code(status: RunStatus) -> u8 {
+    match status {
+        RunStatus::Completed => OK,
+        RunStatus::Partial => PARTIAL,
+        RunStatus::Failed | RunStatus::Running => FAILED,
+    }
+}
+
+fn not_authorized() -> u8 {
+    let why = "the account is not authorized: open the worker's /sync/authorize in a browser; the request waits in the queue and \
+               runs then";
+    complain(&anyhow::anyhow!(why), NOT_AUTHORIZED);
+    NOT_AUTHORIZED
 }
 
 impl AuthorizeArgs {

@@ -9,7 +9,7 @@
 //! | `TEAMLEADER_API_URI` | `https://api.focus.teamleader.eu` | |
 //! | `TEAMLEADER_AUTH_URI` | `https://focus.teamleader.eu` | |
 //! | `TEAMLEADER_REFRESH_TOKEN` | none | first token for a new database; ignored once one is stored |
-//! | `TEAMLEADER_RESOURCES` | all | comma-separated |
+//! | `TEAMLEADER_RESOURCES` | `all` | comma-separated; `all`: those that do not take a call for each parent record |
 //! | `TOKEN_ENCRYPTION_KEY` | required by `worker` | 32 bytes, base64; a comma-separated list: the first encrypts, all decrypt |
 //! | `HTTP_LISTEN` | `127.0.0.1:8080` | beyond loopback a token is required |
 //! | `HTTP_API_TOKEN` | none | |
@@ -21,7 +21,10 @@
 //! | `RATE_RESERVE` | `0` | requests of each minute left to others |
 //! | `SYNC_LOOKBACK` | `5m` | how far watermarks stay behind the API's clock |
 //! | `DETAIL_MAX_AGE` | `7d` | when details that no list vouches for are fetched again |
-//! | `RETENTION` | `90d` | runs and sent events older than it go |
+//! | `INCREMENTAL_WINDOW` | `60d` | how far back an incremental pass reads by date; `off`: all |
+//! | `HISTORY` | `off` | `on`: each changed version of a record is kept |
+//! | `RETENTION` | `90d` | runs, sent events and history older than it go |
+//! | `ERASE_DELETED_AFTER` | `never` | content of rows that are deleted for so long is erased |
 //! | `LOG_FORMAT` | `pretty` | `json` for machines |
 //! | `RUST_LOG` | `info` | |
 //!
@@ -156,7 +159,7 @@ pub struct SyncArgs {
     /// A file that holds it
     #[arg(long, env = "TEAMLEADER_REFRESH_TOKEN_FILE", value_name = "FILE")]
     teamleader_refresh_token_file: Option<PathBuf>,
-    /// What a request without resources syncs; all unless set
+    /// What a request without resources syncs; `all` are those that do not take a call for each parent record
     #[arg(long, env = "TEAMLEADER_RESOURCES", value_delimiter = ',', value_name = "NAMES")]
     teamleader_resources: Vec<String>,
     /// Bring the schema up to date at the start; false: refuse to start on an old one
@@ -177,10 +180,35 @@ pub struct SyncArgs {
     /// When details that no list vouches for are fetched again
     #[arg(long, env = "DETAIL_MAX_AGE", default_value = "7d", value_parser = humantime::parse_duration, value_name = "TIME")]
     pub detail_max_age: Duration,
-    /// Runs and sent events older than this are deleted
+    /// How far back an incremental pass reads lists that tell dates and no changes: a time, or off
+    #[arg(long, env = "INCREMENTAL_WINDOW", default_value = "60d", value_parser = parse_window, value_name = "TIME")]
+    incremental_window: TimeOrNone,
+    /// Whether each changed version of a record is kept
+    #[arg(long, env = "HISTORY", default_value = "off", value_name = "HOW")]
+    history: Switch,
+    /// Runs, sent events and history older than this are deleted
     #[arg(long, env = "RETENTION", default_value = "90d", value_parser = humantime::parse_duration, value_name = "TIME")]
     pub retention: Duration,
+    /// The content of rows that are deleted for so long is erased: a time, or never
+    #[arg(long, env = "ERASE_DELETED_AFTER", default_value = "never", value_parser = parse_erase, value_name = "TIME")]
+    erase_deleted_after: TimeOrNone,
 }
+
+/// A time, or a word that says none. Not an `Option`, which clap takes for an argument that may be missing.
+#[derive(Clone, Copy, Debug)]
+struct TimeOrNone(Option<Duration>);
+
+/// `on` or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// The word of `TEAMLEADER_RESOURCES` for all that do not take a call for each parent record.
+const ALL: &str = "all";
 
 /// What `SYNC_CONCURRENCY=auto` stands for: enough that the API's latency does not keep the budget from being used.
 const AUTO_CONCURRENCY: usize = 8;
@@ -196,6 +224,22 @@ fn parse_slice(text: &str) -> Result<Duration, String> {
         Err("from 1s to 15m: RabbitMQ closes the channel of a delivery that is not acknowledged for 30 minutes"
             .to_owned())
     }
+}
+
+fn parse_window(text: &str) -> Result<TimeOrNone, String> {
+    parse_time_or("off", text)
+}
+
+fn parse_erase(text: &str) -> Result<TimeOrNone, String> {
+    parse_time_or("never", text)
+}
+
+fn parse_time_or(none: &str, text: &str) -> Result<TimeOrNone, String> {
+    if text == none {
+        return Ok(TimeOrNone(None));
+    }
+    let time = humantime::parse_duration(text).map_err(|error| format!("{error}; a time like 60d, or {none}"))?;
+    Ok(TimeOrNone(Some(time)))
 }
 
 fn parse_concurrency(text: &str) -> Result<usize, String> {
@@ -298,18 +342,31 @@ impl HttpArgs {
 impl SyncArgs {
     /// The resources that a request without any syncs.
     pub fn resources(&self) -> Result<Vec<&'static Resource>, ConfigError> {
-        let names: Vec<&str> =
+        let named: Vec<&str> =
             self.teamleader_resources.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
-        if names.is_empty() {
-            return Ok(RESOURCES.iter().collect());
+        let unknown = named.iter().find(|name| **name != ALL && catalog::find(name).is_none());
+        if let Some(name) = unknown {
+            let how = format!("there is no resource {name:?}; there are {ALL}, {}", catalog::names());
+            return Err(ConfigError::Invalid("TEAMLEADER_RESOURCES", how));
         }
-        let unknown = |name: &str| {
-            ConfigError::Invalid(
-                "TEAMLEADER_RESOURCES",
-                format!("there is no resource {name:?}; there are {}", catalog::names()),
-            )
-        };
-        names.into_iter().map(|name| catalog::find(name).ok_or_else(|| unknown(name))).collect()
+        let all = named.is_empty() || named.contains(&ALL);
+        let wanted = |resource: &&Resource| all && resource.stands_alone() || named.contains(&resource.name);
+        Ok(RESOURCES.iter().filter(wanted).collect())
+    }
+
+    /// How far back an incremental pass reads by date; `None`: all.
+    pub fn incremental_window(&self) -> Option<Duration> {
+        self.incremental_window.0
+    }
+
+    /// Whether changed versions are kept.
+    pub fn history(&self) -> bool {
+        self.history == Switch::On
+    }
+
+    /// After how long the content of deleted rows is erased; `None`: never.
+    pub fn erase_deleted_after(&self) -> Option<Duration> {
+        self.erase_deleted_after.0
     }
 
     /// The first refresh token, if one is given.

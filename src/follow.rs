@@ -35,6 +35,8 @@ pub enum Ended {
         payload: String,
         /// How the run ended.
         status: RunStatus,
+        /// What it tells.
+        report: Box<RunReport>,
     },
     /// It waits in the queue until a person authorizes the account.
     NotAuthorized,
@@ -127,7 +129,9 @@ async fn follow(
         };
         match report.status {
             RunStatus::Running => progress.tell(&report),
-            status if final_ids.contains(&event.id) => return Ok(Ended::Event { payload, status }),
+            status if final_ids.contains(&event.id) => {
+                return Ok(Ended::Event { payload, status, report: Box::new(report) });
+            }
             _ => {}
         }
     }

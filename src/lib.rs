@@ -13,6 +13,7 @@ mod dead_letters;
 mod delivery;
 mod doctor;
 pub mod fault;
+mod findings;
 mod follow;
 mod http;
 mod ids;

@@ -30,6 +30,12 @@ const CONSUMER_ACTIVE: &str = "teamleader2db_queue_consumer_active";
 const OUTBOX_PENDING: &str = "teamleader2db_outbox_pending";
 /// Messages sent to the dead letter exchange, by `reason`.
 const DEAD_LETTERS: &str = "teamleader2db_dead_letters_total";
+/// Ways in which the API's answers differed from what is documented, by `resource`.
+const DRIFT: &str = "teamleader2db_drift_total";
+/// Rows whose detail is missing or older than their list item, by `resource`.
+const STALE_DETAILS: &str = "teamleader2db_stale_details";
+/// Rows that audits found to differ from the API, by `resource` and `finding` (missing, stale, wrong).
+const AUDIT_FINDINGS: &str = "teamleader2db_audit_findings_total";
 /// Published messages that no queue was bound for.
 const UNROUTED: &str = "teamleader2db_unrouted_events_total";
 
@@ -77,6 +83,9 @@ pub fn start_metrics() -> Option<PrometheusHandle> {
     describe_gauge!(CONSUMER_ACTIVE, "1 while this process consumes requests.");
     describe_gauge!(OUTBOX_PENDING, "Events that the broker has not confirmed yet.");
     describe_counter!(DEAD_LETTERS, "Messages sent to the dead letter exchange, by reason.");
+    describe_counter!(DRIFT, "Ways in which the API's answers differed from what is documented, by resource.");
+    describe_gauge!(STALE_DETAILS, "Rows whose detail is missing or older than their list item, by resource.");
+    describe_counter!(AUDIT_FINDINGS, "Rows that audits found to differ from the API, by resource and finding.");
     describe_counter!(UNROUTED, "Published events that no queue was bound for.");
     // Counters begin at nothing, not at their first event: a rate over them would miss that one.
     for status in ["completed", "partial", "failed"] {
@@ -147,6 +156,22 @@ pub fn outbox_pending(events: i64) {
 /// A message went to the dead letter exchange.
 pub fn dead_lettered(reason: &'static str) {
     counter!(DEAD_LETTERS, "reason" => reason).increment(1);
+}
+
+/// The API's answers differed from what is documented, in so many ways.
+pub fn drift(resource: &'static str, ways: u64) {
+    counter!(DRIFT, "resource" => resource).increment(ways);
+}
+
+/// So many rows of a resource have no detail, or an old one.
+pub fn stale_details(resource: &str, rows: i64) {
+    gauge!(STALE_DETAILS, "resource" => resource.to_owned()).set(f64::from(i32::try_from(rows).unwrap_or(i32::MAX)));
+}
+
+/// An audit found so many rows of a resource to differ; none is told as well.
+pub fn audited(resource: &str, finding: &'static str, rows: i64) {
+    let found = counter!(AUDIT_FINDINGS, "resource" => resource.to_owned(), "finding" => finding);
+    found.increment(u64::try_from(rows).unwrap_or(0));
 }
 
 /// An event found no queue.

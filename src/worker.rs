@@ -318,9 +318,9 @@ impl Worker {
 
     async fn claim(&self, message: &Message, id: RunId, request: &Request, epoch: Epoch) -> Result<Claim, StoreError> {
         let delivered = delivered(message, id, &request.parameters);
-        let configured = &self.engine.settings.resources;
-        journal::claim(&self.pool, self.names.account(), epoch, &delivered, |watermarks| {
-            plan::plan(&request.parameters, configured, watermarks)
+        let settings = &self.engine.settings;
+        journal::claim(&self.pool, self.names.account(), epoch, &delivered, |cursors, now| {
+            plan::plan(&request.parameters, settings, cursors, now)
         })
         .await
     }

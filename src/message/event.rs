@@ -109,6 +109,23 @@ pub struct ResourceReport {
     pub verified: bool,
     /// Why it failed or was skipped.
     pub error: Option<String>,
+    /// How the API's answers differed from what is documented, in words. What differed is stored all the same.
+    #[serde(default)]
+    pub drift: Vec<String>,
+    /// Of an audit: what it found.
+    #[serde(flatten)]
+    pub audited: Option<Audited>,
+}
+
+/// What an audit found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audited {
+    /// Records of the API that have no row.
+    pub missing: i64,
+    /// Rows that hold an older state of their record, or lack its detail.
+    pub stale: i64,
+    /// Rows that hold what the API did not tell, or whose record is gone.
+    pub wrong: i64,
 }
 
 /// The `data` of a `sync` event.

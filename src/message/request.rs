@@ -23,6 +23,8 @@ pub enum Mode {
     Incremental,
     /// A complete pass, with deletion detection.
     Full,
+    /// The rows are compared with the API, and mended only with `repair`.
+    Audit,
 }
 
 impl Mode {
@@ -31,6 +33,7 @@ impl Mode {
         match self {
             Self::Incremental => "incremental",
             Self::Full => "full",
+            Self::Audit => "audit",
         }
     }
 }
@@ -53,6 +56,9 @@ pub struct SyncRequest {
     pub allow_deletions: bool,
     /// Whether an audit mends what it finds; only with an audit.
     pub repair: bool,
+    /// How many records of each resource an audit compares, chosen at random; without it all. Only with an audit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<u32>,
 }
 
 /// What a request asks for, without its id: equal parameters mean the same run.
@@ -67,6 +73,10 @@ pub struct Parameters {
     pub refetch: bool,
     /// Whether to mark deletions that the guard would stop.
     pub allow_deletions: bool,
+    /// Whether an audit mends what it finds.
+    pub repair: bool,
+    /// How many records of each resource an audit compares; `None`: all.
+    pub sample: Option<u32>,
 }
 
 /// A request that was understood.
@@ -104,14 +114,24 @@ impl Request {
             let complaint = shortened(error.to_string());
             let reason = format!(
                 "the request is not valid: {complaint}. It is a JSON object with the optional keys request_id, resources, mode \
-                 (incremental or full), refetch, allow_deletions; {{}} asks for an incremental sync of everything"
+                 (incremental, full or audit), refetch, allow_deletions, and for audits repair and sample; {{}} asks for an \
+                 incremental sync of everything"
             );
             refuse(reason, id.or(from_property))
         })?;
         let id = request.request_id.map(RunId).or(from_property);
-        if request.repair {
-            let reason = "repair goes with mode audit only; leave it out".to_owned();
-            return Err(refuse(reason, id));
+        let audit = request.mode == Mode::Audit;
+        let misplaced = [
+            (request.repair && !audit, "repair goes with mode audit only; leave it out"),
+            (request.sample.is_some() && !audit, "sample goes with mode audit only; leave it out"),
+            (request.sample == Some(0), "sample is 0: leave it out to compare everything"),
+            (
+                request.refetch && audit,
+                "refetch does not go with mode audit, which asks for every detail; leave it out",
+            ),
+        ];
+        if let Some((_, reason)) = misplaced.iter().find(|(is_so, _)| *is_so) {
+            return Err(refuse((*reason).to_owned(), id));
         }
         let resources = request.resources.map(normalise).transpose().map_err(|reason| refuse(reason, id))?;
         let parameters = Parameters {
@@ -119,6 +139,8 @@ impl Request {
             mode: request.mode,
             refetch: request.refetch,
             allow_deletions: request.allow_deletions,
+            repair: request.repair,
+            sample: request.sample,
         };
         Ok(Self { id, parameters })
     }
@@ -197,6 +219,9 @@ mod tests {
         assert!(reason(r#"{"resources":["contact"]}"#).contains("companies, contacts"));
         assert!(reason(r#"{"resources":[]}"#).contains("leave the key out"));
         assert!(reason(r#"{"mode":"all"}"#).contains("incremental"));
+        assert!(reason(r#"{"repair":true}"#).contains("audit only"));
+        assert!(reason(r#"{"mode":"full","sample":5}"#).contains("audit only"));
+        assert!(reason(r#"{"mode":"audit","sample":0}"#).contains("leave it out"));
         assert!(reason("not json").contains("JSON object"));
         assert!(reason(&format!("{{\"{}\":1}}", "ü".repeat(20_000))).len() < 1000, "the sender's words are cut short");
         assert!(reason(&format!("{{\"mode\":\"{}\"}}", "x".repeat(MAX_REQUEST_BYTES))).contains("at most"));

@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use super::outbox::{self, Reply};
 use super::pool::{self, StoreError};
-use super::run::{Delivered, Run, from_json};
+use super::run::{Delivered, Run, Step, from_json};
 use super::{lease, report, run};
 use crate::fault::{self, Point};
 use crate::ids::{Account, Epoch};
-use crate::message::{Event, Parameters, RunReport, RunStatus};
+use crate::message::{Event, Mode, Parameters, RunReport, RunStatus};
 
 /// Why a resource is failed that was not worked on to its end.
 const UNFINISHED: &str = "the run ended before it was done";
@@ -80,9 +80,11 @@ pub(super) async fn finish_in(
     run.api_requests = row.api_requests;
     let mut report = report::of_run(account, run, status, error);
     report.finished_at = row.finished_at;
+    // An audit says nothing of how fresh the copy is.
+    let synced = run.parameters.mode != Mode::Audit;
     let completed = |full: bool| -> Vec<String> {
-        let wanted =
-            run.steps.iter().filter(|step| step.status == Some("completed") && (!full || step.since.is_none()));
+        let done = |step: &&Step| step.status == Some("completed") && synced;
+        let wanted = run.steps.iter().filter(done).filter(|step| !full || step.since.is_none() && step.verified);
         wanted.map(|step| step.resource.name.to_owned()).collect()
     };
     sqlx::query!(

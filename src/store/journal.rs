@@ -34,13 +34,25 @@ pub enum Claim {
     GivenUp,
 }
 
-/// Claims the run of a delivery, in one transaction. `plan` makes the steps of a run that begins, from the watermarks.
+/// How far a resource is known to be complete.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    /// The resource.
+    pub resource: String,
+    /// Since when to ask for changes.
+    pub watermark: Option<DateTime<Utc>>,
+    /// When a pass over all of it last succeeded.
+    pub last_full_at: Option<DateTime<Utc>>,
+}
+
+/// Claims the run of a delivery, in one transaction. `plan` makes the steps of a run that begins, from the
+/// cursors and the database's clock.
 pub async fn claim(
     pool: &PgPool,
     account: &Account,
     epoch: Epoch,
     delivered: &Delivered<'_>,
-    plan: impl FnOnce(&[(String, DateTime<Utc>)]) -> Vec<Step>,
+    plan: impl FnOnce(&[Cursor], DateTime<Utc>) -> Vec<Step>,
 ) -> Result<Claim, StoreError> {
     let mut tx = lease::begin(pool, account, epoch).await?;
     let id = delivered.id;
@@ -113,7 +125,7 @@ async fn begin_run(
     account: &Account,
     delivered: &Delivered<'_>,
     request: &Value,
-    plan: impl FnOnce(&[(String, DateTime<Utc>)]) -> Vec<Step>,
+    plan: impl FnOnce(&[Cursor], DateTime<Utc>) -> Vec<Step>,
 ) -> Result<Run, StoreError> {
     let replies = json!([delivered.reply]);
     let started_at = sqlx::query_scalar!(
@@ -127,16 +139,14 @@ async fn begin_run(
     )
     .fetch_one(&mut *tx)
     .await?;
-    let watermarks: Vec<(String, DateTime<Utc>)> = sqlx::query!(
-        r#"select resource, watermark as "watermark!" from teamleader2db.cursor where account = $1 and watermark is not null"#,
+    let cursors = sqlx::query_as!(
+        Cursor,
+        "select resource, watermark, last_full_at from teamleader2db.cursor where account = $1",
         account.as_str()
     )
     .fetch_all(&mut *tx)
-    .await?
-    .into_iter()
-    .map(|row| (row.resource, row.watermark))
-    .collect();
-    let steps = plan(&watermarks);
+    .await?;
+    let steps = plan(&cursors, started_at);
     let resources: Vec<String> = steps.iter().map(|step| step.resource.name.to_owned()).collect();
     let since: Vec<Option<DateTime<Utc>>> = steps.iter().map(|step| step.since).collect();
     sqlx::query!(
@@ -182,7 +192,8 @@ pub async fn checkpoint(
     sqlx::query!(
         "update teamleader2db.sync_step
          set phase = $4, status = $5, position = $6, listed = $7, created = $8, updated = $9, unchanged = $10, deleted = $11,
-             detailed = $12, matches = $13, verified = $14, replaced = $15, clock = $16, error = $17
+             detailed = $12, matches = $13, verified = $14, replaced = $15, clock = $16, error = $17, drift = $18, aged = $19,
+             missing = $20, stale = $21, wrong = $22
          where account = $1 and run_id = $2 and resource = $3",
         account.as_str(),
         run.0,
@@ -201,6 +212,11 @@ pub async fn checkpoint(
         counts.replaced,
         step.clock,
         step.error,
+        json!(step.drift),
+        counts.aged,
+        counts.audited.missing,
+        counts.audited.stale,
+        counts.audited.wrong,
     )
     .execute(&mut **tx)
     .await?;

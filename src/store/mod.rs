@@ -2,10 +2,13 @@
 
 pub mod authorization;
 pub mod cipher;
+pub mod comparison;
+pub mod details;
 pub mod ending;
 pub mod journal;
 pub mod lease;
 pub mod outbox;
+pub mod parents;
 pub mod pool;
 pub mod records;
 pub mod report;

@@ -60,14 +60,20 @@ pub enum StoreError {
 }
 
 /// Prepares connections to `url`. Does not connect yet.
+pub fn connect(url: &SecretString) -> Result<PgPool, StoreError> {
+    connect_keeping(url, false)
+}
+
+/// The same; with `history` the versions that are written over are kept, see `teamleader.keep_version` in the migrations.
 ///
 /// Each session ends a transaction that idles for 10 s, so that a frozen process cannot hold the lease's row against the next.
-pub fn connect(url: &SecretString) -> Result<PgPool, StoreError> {
+pub fn connect_keeping(url: &SecretString, history: bool) -> Result<PgPool, StoreError> {
     let options: PgConnectOptions = url.expose_secret().parse()?;
     let options = options.application_name("teamleader2db").options([
         ("idle_in_transaction_session_timeout", "10s"),
         ("lock_timeout", "20s"),
         ("statement_timeout", "120s"),
+        ("teamleader2db.history", if history { "on" } else { "off" }),
     ]);
     Ok(PgPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::pool::StoreError;
-use crate::catalog::Resource;
+use crate::catalog::{self, Resource};
 use crate::ids::{Account, RunId};
 use crate::teamleader::answer::Record;
 
@@ -23,33 +22,16 @@ pub struct Merged {
     pub unchanged: i64,
 }
 
-/// A place in the work list of details, which is sorted by time and id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// `listed_at` or `detail_at` of the row.
-    pub at: DateTime<Utc>,
-    /// Its id.
-    pub id: Uuid,
-}
-
-/// Which rows want their detail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// Missing or older than the list item.
-    Stale,
-    /// Not fetched since this time: `refetch`.
-    OlderThan(DateTime<Utc>),
-}
-
 /// Merges a page of list items. A row changes only where the hash differs and the content is not older.
 ///
-/// `touch`: the source says that each of these records changed, and its list item cannot show it: equal ones
-/// are marked, so that their detail is stale.
+/// `parent`: the record whose children they are. `touch`: the source says that each of these records changed, and its list item
+/// cannot show it: equal ones are marked, so that their detail is stale.
 pub async fn merge_page(
     tx: &mut PgConnection,
     account: &Account,
     resource: &Resource,
     records: &[Record],
+    parent: Option<(&str, Uuid)>,
     touch: bool,
 ) -> Result<Merged, StoreError> {
     // A page that shifted while it was made can tell a record twice; the last one counts.
@@ -69,7 +51,7 @@ pub async fn merge_page(
     .collect();
     let equal = |record: &Record| known.get(&record.id).is_some_and(|(hash, deleted)| !deleted && hash == &record.hash);
     let (same, differing): (Vec<&Record>, Vec<&Record>) = by_id.values().partition(|record| equal(record));
-    let written = if differing.is_empty() { 0 } else { upsert(tx, account, resource, &differing).await? };
+    let written = if differing.is_empty() { 0 } else { upsert(tx, account, resource, &differing, parent).await? };
     if touch && !same.is_empty() {
         let same: Vec<Uuid> = same.iter().map(|record| record.id).collect();
         sqlx::query!(
@@ -88,15 +70,15 @@ pub async fn merge_page(
 
 /// Records as the arrays that one statement takes.
 #[derive(Default)]
-struct Columns<'a> {
-    ids: Vec<Uuid>,
-    contents: Vec<&'a str>,
-    updated: Vec<Option<DateTime<Utc>>>,
-    hashes: Vec<&'a [u8]>,
+pub(super) struct Columns<'a> {
+    pub(super) ids: Vec<Uuid>,
+    pub(super) contents: Vec<&'a str>,
+    pub(super) updated: Vec<Option<DateTime<Utc>>>,
+    pub(super) hashes: Vec<&'a [u8]>,
 }
 
 impl<'a> Columns<'a> {
-    fn of(records: impl Iterator<Item = &'a Record>) -> Self {
+    pub(super) fn of(records: impl Iterator<Item = &'a Record>) -> Self {
         let mut columns = Self::default();
         for record in records {
             columns.ids.push(record.id);
@@ -114,12 +96,14 @@ async fn upsert(
     account: &Account,
     resource: &Resource,
     records: &[&Record],
+    parent: Option<(&str, Uuid)>,
 ) -> Result<i64, StoreError> {
     let columns = Columns::of(records.iter().copied());
     let written = sqlx::query!(
         "insert into teamleader.record as r
-             (resource, account, id, content, source_updated_at, list_hash, first_seen_at, changed_at, listed_at)
-         select $1, $2, id, content::jsonb, updated_at, hash, at, at, at
+             (resource, account, id, content, source_updated_at, list_hash, first_seen_at, changed_at, listed_at,
+              parent_resource, parent_id)
+         select $1, $2, id, content::jsonb, updated_at, hash, at, at, at, $7, $8
          from unnest($3::uuid[], $4::text[], $5::timestamptz[], $6::bytea[]) as page (id, content, updated_at, hash),
               (select clock_timestamp() as at) as clock
          on conflict (resource, account, id) do update set
@@ -127,6 +111,8 @@ async fn upsert(
              source_updated_at = excluded.source_updated_at,
              list_hash = excluded.list_hash,
              listed_at = excluded.listed_at,
+             parent_resource = coalesce(excluded.parent_resource, r.parent_resource),
+             parent_id = coalesce(excluded.parent_id, r.parent_id),
              changed_at = case when r.deleted_at is null and r.content || excluded.content = r.content
                  then r.changed_at else excluded.changed_at end,
              deleted_at = null
@@ -139,6 +125,8 @@ async fn upsert(
         &columns.contents as &[&str],
         &columns.updated as &[Option<DateTime<Utc>>],
         &columns.hashes as &[&[u8]],
+        parent.map(|(resource, _)| resource),
+        parent.map(|(_, id)| id),
     )
     .execute(tx)
     .await?
@@ -169,27 +157,52 @@ pub async fn keep_ids(
     Ok(())
 }
 
-/// The ids of passes `from` to `to`: how many were told, and how many of them are distinct.
+/// How many distinct ids passes `from` to `to` told, on the pages from `first_page` on.
 pub async fn count_ids(
     tx: &mut PgConnection,
     account: &Account,
     run: RunId,
     resource: &Resource,
     (from, to): (i32, i32),
-) -> Result<(i64, i64), StoreError> {
-    let row = sqlx::query!(
-        r#"select count(*) as "told!", count(distinct id) as "distinct!"
+    first_page: i32,
+) -> Result<i64, StoreError> {
+    let distinct = sqlx::query_scalar!(
+        r#"select count(distinct id) as "distinct!"
          from teamleader2db.sync_page, unnest(ids) as id
-         where account = $1 and run_id = $2 and resource = $3 and pass between $4 and $5"#,
+         where account = $1 and run_id = $2 and resource = $3 and pass between $4 and $5 and page >= $6"#,
         account.as_str(),
         run.0,
         resource.name,
         from,
         to,
+        first_page,
     )
     .fetch_one(tx)
     .await?;
-    Ok((row.told, row.distinct))
+    Ok(distinct)
+}
+
+/// The ids of rows that are not deleted, in their order, after `after`.
+pub async fn ids(
+    pool: &PgPool,
+    account: &Account,
+    resource: &str,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Uuid>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        "select id from teamleader.record
+         where resource = $1 and account = $2 and deleted_at is null and id > $3
+         order by id limit $4",
+        resource,
+        account.as_str(),
+        // No record has this id, and the index is entered at the place.
+        after.unwrap_or(Uuid::nil()),
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(ids)
 }
 
 /// Rows that were there when the run began and that no pass of it told, in the order of their ids, after `after`.
@@ -235,11 +248,12 @@ pub async fn count_gone(
     )
     .fetch_one(&mut *tx)
     .await?;
-    let (_, gone) = count_ids(tx, account, run, resource, (0, 0)).await?;
+    let gone = count_ids(tx, account, run, resource, (0, 0), 0).await?;
     Ok((rows, gone))
 }
 
-/// Marks what the sweep confirmed to be gone. The rows stay.
+/// Marks what the sweep confirmed to be gone, and with it its children. The rows stay. Returns how many were marked, without the
+/// children.
 pub async fn mark_deleted(
     tx: &mut PgConnection,
     account: &Account,
@@ -256,9 +270,25 @@ pub async fn mark_deleted(
         account.as_str(),
         run.0,
     )
-    .execute(tx)
+    .execute(&mut *tx)
     .await?
     .rows_affected();
+    let children: Vec<String> = catalog::children_of(resource.name).into_iter().map(str::to_owned).collect();
+    if !children.is_empty() {
+        sqlx::query!(
+            "update teamleader.record r set deleted_at = now(), changed_at = now()
+             where r.resource = any($4) and r.account = $2 and r.deleted_at is null and r.parent_resource = $1
+               and r.parent_id in (
+                   select unnest(ids) from teamleader2db.sync_page
+                   where account = $2 and run_id = $3 and resource = $1 and pass = 0)",
+            resource.name,
+            account.as_str(),
+            run.0,
+            &children,
+        )
+        .execute(tx)
+        .await?;
+    }
     Ok(i64::try_from(marked).unwrap_or(i64::MAX))
 }
 
@@ -266,117 +296,6 @@ pub async fn mark_deleted(
 pub async fn clock(pool: &PgPool) -> Result<DateTime<Utc>, StoreError> {
     let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await?;
     Ok(now)
-}
-
-/// Rows that want their detail, the newest changes first, after `after`.
-pub async fn wanting_detail(
-    pool: &PgPool,
-    account: &Account,
-    resource: &Resource,
-    wanted: Wanted,
-    after: Option<Place>,
-    limit: i64,
-) -> Result<Vec<Place>, StoreError> {
-    let (at, id) = (after.map(|place| place.at), after.map(|place| place.id));
-    let places = match wanted {
-        Wanted::Stale => {
-            sqlx::query_as!(
-                Place,
-                "select listed_at as at, id from teamleader.record
-                 where resource = $1 and account = $2 and deleted_at is null and (detail_at is null or detail_at < listed_at)
-                   and ($3::timestamptz is null or (listed_at, id) < ($3, $4::uuid))
-                 order by listed_at desc, id desc limit $5",
-                resource.name,
-                account.as_str(),
-                at,
-                id,
-                limit,
-            )
-            .fetch_all(pool)
-            .await?
-        }
-        Wanted::OlderThan(begun) => {
-            sqlx::query_as!(
-                Place,
-                "select listed_at as at, id from teamleader.record
-                 where resource = $1 and account = $2 and deleted_at is null and (detail_at is null or detail_at < $6)
-                   and ($3::timestamptz is null or (listed_at, id) < ($3, $4::uuid))
-                 order by listed_at desc, id desc limit $5",
-                resource.name,
-                account.as_str(),
-                at,
-                id,
-                limit,
-                begun,
-            )
-            .fetch_all(pool)
-            .await?
-        }
-    };
-    Ok(places)
-}
-
-/// Rows whose detail is older than `before`, the oldest first, after `after`.
-pub async fn aged_details(
-    pool: &PgPool,
-    account: &Account,
-    resource: &Resource,
-    before: DateTime<Utc>,
-    after: Option<Place>,
-    limit: i64,
-) -> Result<Vec<Place>, StoreError> {
-    let places = sqlx::query_as!(
-        Place,
-        r#"select detail_at as "at!", id from teamleader.record
-         where resource = $1 and account = $2 and deleted_at is null and detail_at < $3
-           and ($4::timestamptz is null or (detail_at, id) > ($4, $5::uuid))
-         order by detail_at, id limit $6"#,
-        resource.name,
-        account.as_str(),
-        before,
-        after.map(|place| place.at),
-        after.map(|place| place.id),
-        limit,
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(places)
-}
-
-/// Merges details that were asked for at `asked_at` (the database's clock) or later.
-///
-/// A row whose list item changed since is left: its detail is stale all the same. Older content never replaces newer.
-pub async fn merge_details(
-    tx: &mut PgConnection,
-    account: &Account,
-    resource: &Resource,
-    details: &[Record],
-    asked_at: DateTime<Utc>,
-) -> Result<i64, StoreError> {
-    let columns = Columns::of(details.iter());
-    let merged = sqlx::query!(
-        "update teamleader.record r set
-             content = r.content || d.content,
-             source_updated_at = coalesce(d.updated_at, r.source_updated_at),
-             detail_at = $3,
-             detail_hash = d.hash,
-             changed_at = case when r.content || d.content = r.content then r.changed_at else clock_timestamp() end
-         from (select id, content::jsonb as content, updated_at, hash
-               from unnest($4::uuid[], $5::text[], $6::timestamptz[], $7::bytea[]) as u (id, content, updated_at, hash)) as d
-         where r.resource = $1 and r.account = $2 and r.id = d.id and r.listed_at <= $3
-           and (r.source_updated_at is null or d.updated_at is null or d.updated_at >= r.source_updated_at)",
-        resource.name,
-        account.as_str(),
-        asked_at,
-        &columns.ids,
-        &columns.contents as &[&str],
-        &columns.updated as &[Option<DateTime<Utc>>],
-        &columns.hashes as &[&[u8]],
-    )
-    .execute(tx)
-    .await?
-    .rows_affected();
-    Ok(i64::try_from(merged).unwrap_or(i64::MAX))
 }
 
 /// Moves the watermark of a resource, never back, in the transaction that ends its pass.

@@ -9,7 +9,7 @@ use super::pool::StoreError;
 use super::run::{Run, Step};
 use crate::catalog::RESOURCES;
 use crate::ids::{Account, RunId};
-use crate::message::{ResourceReport, RunReport, RunStatus};
+use crate::message::{Mode, ResourceReport, RunReport, RunStatus};
 
 /// The report on a run as it stands.
 pub fn of_run(account: &Account, run: &Run, status: RunStatus, error: Option<String>) -> RunReport {
@@ -21,12 +21,16 @@ pub fn of_run(account: &Account, run: &Run, status: RunStatus, error: Option<Str
         started_at: Some(run.started_at),
         finished_at: None,
         api_requests: run.api_requests,
-        resources: run.steps.iter().map(|step| (step.resource.name.to_owned(), of_step(step))).collect(),
+        resources: run
+            .steps
+            .iter()
+            .map(|step| (step.resource.name.to_owned(), of_step(step, run.parameters.mode)))
+            .collect(),
         error,
     }
 }
 
-fn of_step(step: &Step) -> ResourceReport {
+fn of_step(step: &Step, mode: Mode) -> ResourceReport {
     ResourceReport {
         status: step.status.unwrap_or("running").to_owned(),
         listed: step.counts.listed,
@@ -38,6 +42,8 @@ fn of_step(step: &Step) -> ResourceReport {
         matches: step.matches,
         verified: step.verified,
         error: step.error.clone(),
+        drift: step.drift.iter().cloned().collect(),
+        audited: (mode == Mode::Audit).then_some(step.counts.audited),
     }
 }
 
@@ -60,11 +66,6 @@ pub struct TableStatus {
 
 /// The tables of an account, in the catalog's order.
 pub async fn tables(pool: &PgPool, account: &Account) -> Result<Vec<TableStatus>, StoreError> {
-    let detailed: Vec<String> = RESOURCES
-        .iter()
-        .filter(|resource| resource.detail != crate::catalog::Detail::None)
-        .map(|resource| resource.name.to_owned())
-        .collect();
     let names: Vec<String> = RESOURCES.iter().map(|resource| resource.name.to_owned()).collect();
     let tables = sqlx::query_as!(
         TableStatus,
@@ -82,11 +83,32 @@ pub async fn tables(pool: &PgPool, account: &Account) -> Result<Vec<TableStatus>
          order by n.ordinal"#,
         account.as_str(),
         &names,
-        &detailed,
+        &detailed(),
     )
     .fetch_all(pool)
     .await?;
     Ok(tables)
+}
+
+/// How many rows of each resource that has details have none, or an old one.
+pub async fn stale_details(pool: &PgPool, account: &Account) -> Result<Vec<(String, i64)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"select n.resource as "resource!",
+             (select count(*) from teamleader.record r
+              where r.resource = n.resource and r.account = $1 and r.deleted_at is null
+                and (r.detail_at is null or r.detail_at < r.listed_at)) as "stale!"
+         from unnest($2::text[]) as n (resource)"#,
+        account.as_str(),
+        &detailed(),
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.resource, row.stale)).collect())
+}
+
+/// The resources whose details are fetched.
+fn detailed() -> Vec<String> {
+    RESOURCES.iter().filter(|resource| resource.has_details()).map(|resource| resource.name.to_owned()).collect()
 }
 
 /// When each resource last succeeded.
@@ -136,7 +158,9 @@ pub async fn runs(
                  select jsonb_object_agg(s.resource, jsonb_build_object(
                      'phase', s.phase, 'status', s.status, 'listed', s.listed, 'created', s.created, 'updated', s.updated,
                      'unchanged', s.unchanged, 'deleted', s.deleted, 'detailed', s.detailed, 'matches', s.matches,
-                     'verified', s.verified, 'error', s.error))
+                     'verified', s.verified, 'error', s.error, 'drift', s.drift)
+                     || case when r.request ->> 'mode' = 'audit'
+                         then jsonb_build_object('missing', s.missing, 'stale', s.stale, 'wrong', s.wrong) else '{}' end)
                  from teamleader2db.sync_step s where s.account = r.account and s.run_id = r.id), '{}') as "resources!"
          from teamleader2db.sync_run r
          where r.account = $1 and ($2::uuid is null or r.id = $2)

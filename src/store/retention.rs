@@ -1,28 +1,87 @@
-//! What is deleted when it is old: finished runs and events that were sent.
+//! What goes when it is old: finished runs, events that were sent, versions of records, and the content of deleted rows.
 
 use std::time::Duration;
 
 use sqlx::PgPool;
+use tracing::info;
 
-use super::pool::StoreError;
+use super::pool::{self, StoreError};
 use crate::ids::Account;
 
-/// Deletes runs that were finished, and events that were sent, longer ago than `keep`. Their steps and pages go with the runs.
-pub async fn delete_old(pool: &PgPool, account: &Account, keep: Duration) -> Result<(), StoreError> {
-    let seconds = keep.as_secs_f64();
-    sqlx::query!(
-        "delete from teamleader2db.sync_run where account = $1 and finished_at < now() - make_interval(secs => $2)",
+/// Rows whose content is erased in one statement.
+const ERASED_AT_ONCE: i64 = 1_000;
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Runs since they were finished, events since they were sent, versions of records since they were written over.
+    pub keep: Duration,
+    /// The content of rows since they were marked deleted; `None`: for ever.
+    pub erase_deleted_after: Option<Duration>,
+}
+
+impl Retention {
+    /// Deletes and erases what is too old. Steps and pages go with their runs.
+    pub async fn apply(&self, pool: &PgPool, account: &Account) -> Result<(), StoreError> {
+        let seconds = self.keep.as_secs_f64();
+        sqlx::query!(
+            "delete from teamleader2db.sync_run where account = $1 and finished_at < now() - make_interval(secs => $2)",
+            account.as_str(),
+            seconds
+        )
+        .execute(pool)
+        .await?;
+        sqlx::query!(
+            "delete from teamleader2db.event_outbox where account = $1 and sent_at < now() - make_interval(secs => $2)",
+            account.as_str(),
+            seconds
+        )
+        .execute(pool)
+        .await?;
+        sqlx::query!(
+            "delete from teamleader.record_history where account = $1 and valid_to < now() - make_interval(secs => $2)",
+            account.as_str(),
+            seconds
+        )
+        .execute(pool)
+        .await?;
+        if let Some(after) = self.erase_deleted_after {
+            while erase(pool, account, after).await? {}
+        }
+        Ok(())
+    }
+}
+
+/// Erases the content of some rows that are deleted for longer than `after`, and all their versions; false if none was left. A row
+/// that came back meanwhile is not deleted any more by the time it is locked, and stays as it is.
+async fn erase(pool: &PgPool, account: &Account, after: Duration) -> Result<bool, StoreError> {
+    let mut tx = pool::begin(pool).await?;
+    let erased = sqlx::query!(
+        r#"update teamleader.record r set content = '{}', list_hash = '', detail_hash = null, detail_at = null, changed_at = now()
+         from (select resource, id from teamleader.record
+               where account = $1 and deleted_at < now() - make_interval(secs => $2) and content <> '{}' limit $3) as old
+         where r.resource = old.resource and r.account = $1 and r.id = old.id
+           and r.deleted_at < now() - make_interval(secs => $2)
+         returning r.resource, r.id"#,
         account.as_str(),
-        seconds
+        after.as_secs_f64(),
+        ERASED_AT_ONCE,
     )
-    .execute(pool)
+    .fetch_all(&mut *tx)
     .await?;
+    let (resources, ids): (Vec<_>, Vec<_>) = erased.into_iter().map(|row| (row.resource, row.id)).unzip();
     sqlx::query!(
-        "delete from teamleader2db.event_outbox where account = $1 and sent_at < now() - make_interval(secs => $2)",
+        "delete from teamleader.record_history h using unnest($2::text[], $3::uuid[]) as erased (resource, id)
+         where h.resource = erased.resource and h.account = $1 and h.id = erased.id",
         account.as_str(),
-        seconds
+        &resources,
+        &ids,
     )
-    .execute(pool)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    tx.commit().await?;
+    if !ids.is_empty() {
+        info!(rows = ids.len(), "Erased the content of {} deleted rows", ids.len());
+    }
+    Ok(!ids.is_empty())
 }

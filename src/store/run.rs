@@ -1,14 +1,18 @@
 //! A run and its steps, as a slice works on them.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
+use tracing::warn;
 
 use super::outbox::Reply;
 use super::pool::StoreError;
 use crate::catalog::{self, Resource};
 use crate::ids::{Account, RunId};
-use crate::message::Parameters;
+use crate::message::{Audited, Parameters};
+use crate::telemetry;
 
 /// Reply addresses of a run: as many senders may wait for it.
 pub const MAX_REPLIES: usize = 100;
@@ -54,8 +58,10 @@ pub enum Phase {
     List,
     /// Asking for what a complete pass did not see.
     Sweep,
-    /// Asking for details.
+    /// Asking for details that are missing or stale.
     Detail,
+    /// Asking for details that are merely old.
+    Aged,
     /// Nothing more.
     Done,
 }
@@ -67,12 +73,13 @@ impl Phase {
             Self::List => "list",
             Self::Sweep => "sweep",
             Self::Detail => "detail",
+            Self::Aged => "aged",
             Self::Done => "done",
         }
     }
 
     fn parse(text: &str) -> Result<Self, StoreError> {
-        [Self::List, Self::Sweep, Self::Detail, Self::Done]
+        [Self::List, Self::Sweep, Self::Detail, Self::Aged, Self::Done]
             .into_iter()
             .find(|phase| phase.as_str() == text)
             .ok_or_else(|| StoreError::Corrupt(format!("the phase {text:?} of a step")))
@@ -102,7 +109,12 @@ pub struct Step {
     pub clock: Option<DateTime<Utc>>,
     /// Why it failed or was skipped.
     pub error: Option<String>,
+    /// How the API's answers differed from what is documented, in words.
+    pub drift: BTreeSet<String>,
 }
+
+/// How many differences from the documents are told of a resource.
+const MAX_DRIFT: usize = 50;
 
 /// The counts of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,8 +131,12 @@ pub struct Counts {
     pub deleted: i64,
     /// Rows whose detail was merged.
     pub detailed: i64,
+    /// Details that were asked for since they were old.
+    pub aged: i64,
     /// Characters that jsonb refuses.
     pub replaced: i64,
+    /// What an audit found.
+    pub audited: Audited,
 }
 
 impl Step {
@@ -137,6 +153,18 @@ impl Step {
             verified: false,
             clock: None,
             error: None,
+            drift: BTreeSet::new(),
+        }
+    }
+
+    /// Keeps how answers differed from what is documented, and tells it once.
+    pub fn note_drift(&mut self, differences: BTreeSet<String>) {
+        for difference in differences {
+            if self.drift.len() < MAX_DRIFT && !self.drift.contains(&difference) {
+                warn!(resource = self.resource.name, difference, "The API differs from its documents: {difference}");
+                telemetry::drift(self.resource.name, 1);
+                self.drift.insert(difference);
+            }
         }
     }
 
@@ -158,7 +186,7 @@ impl Step {
 pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> Result<Vec<Step>, StoreError> {
     let rows = sqlx::query!(
         "select resource, phase, status, since, position, listed, created, updated, unchanged, deleted, detailed, matches,
-             verified, replaced, clock, error
+             verified, replaced, clock, error, drift, aged, missing, stale, wrong
          from teamleader2db.sync_step where account = $1 and run_id = $2 order by ordinal",
         account.as_str(),
         id.0
@@ -186,11 +214,14 @@ pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> 
                     deleted: row.deleted,
                     detailed: row.detailed,
                     replaced: row.replaced,
+                    aged: row.aged,
+                    audited: Audited { missing: row.missing, stale: row.stale, wrong: row.wrong },
                 },
                 matches: row.matches,
                 verified: row.verified.unwrap_or(false),
                 clock: row.clock,
                 error: row.error,
+                drift: from_json(row.drift)?,
             })
         })
         .collect()

@@ -8,13 +8,16 @@ use futures_util::stream::FuturesOrdered;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
+use uuid::Uuid;
 
+use super::audit;
 use super::slice::{Slice, WorkError};
-use crate::catalog::Detail;
+use crate::catalog::{Detail, Resource};
 use crate::retry::Failure;
-use crate::store::records::{self, Place, Wanted};
-use crate::store::run::Step;
-use crate::teamleader::answer::Record;
+use crate::store::details::{self, Place, Wanted};
+use crate::store::records;
+use crate::store::run::{Phase, Run, Step};
+use crate::teamleader::answer::{self, Record};
 use crate::teamleader::client::ApiError;
 use crate::telemetry;
 
@@ -27,7 +30,7 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// A batch ends early after this long: what a crash costs to fetch again. At 200 requests a minute 100 details take half a minute.
 const BATCH_LASTS: Duration = Duration::from_secs(5);
 
-/// Details that are only fetched for their age, a run.
+/// Details that are only fetched for their age, a run, of all its resources.
 const MAX_AGED: i64 = 2_000;
 
 /// Records in a row whose detail cannot be had, after which the step gives up on the rest: it is not the records then.
@@ -36,18 +39,20 @@ const MAX_FAILURES_IN_A_ROW: u32 = 20;
 /// Where the phase goes on.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Position {
-    /// The last row handled in the current part.
+    /// The last row handled.
     after: Option<Place>,
-    /// Whether the stale ones are done, and those are fetched that are merely old.
-    aged: bool,
-    aged_fetched: i64,
+    #[serde(default)]
     failures_in_a_row: u32,
+    /// How many rows were handled.
+    #[serde(default)]
+    handled: i64,
 }
 
 /// What a batch brought.
 #[derive(Default)]
 struct Fetched {
     records: Vec<Record>,
+    gone: Vec<Uuid>,
     bytes: usize,
     replaced: i64,
     last: Option<Place>,
@@ -58,25 +63,20 @@ struct Fetched {
     broken_off: Option<WorkError>,
 }
 
-/// Fetches and merges one batch of details. When none is left, ends the step.
+/// Fetches and merges one batch of details: in phase `detail` of those that are missing or stale, in phase `aged` of those that are
+/// merely old. When none is left, ends the phase.
 pub async fn fetch_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.run.steps[index].clone();
     let resource = step.resource;
-    let Detail::Info { shown_by_list, .. } = resource.detail else {
+    if !wants_details(&slice.run, resource) {
         return end(slice, index, step).await;
-    };
+    }
     let mut position: Position = serde_json::from_value(step.position.clone()).unwrap_or_default();
     // Before the rows are chosen: a change of one after this makes its detail stale again.
     let asked_at = records::clock(slice.pool).await?;
     let places = choose(slice, &step, &position, asked_at).await?;
     if places.is_empty() || position.failures_in_a_row >= MAX_FAILURES_IN_A_ROW {
-        if position.aged || shown_by_list || position.failures_in_a_row >= MAX_FAILURES_IN_A_ROW {
-            return end(slice, index, step).await;
-        }
-        position = Position { aged: true, ..Position::default() };
-        step.position = as_json(&position)?;
-        let tx = slice.begin().await?;
-        return Ok(slice.commit(tx, index, step).await?);
+        return end(slice, index, step).await;
     }
     let fetched = fetch(slice, &step, &places, position.failures_in_a_row).await;
     if let (0, Some(error)) = (fetched.handled, fetched.broken_off.as_ref().map(ToString::to_string)) {
@@ -87,9 +87,11 @@ pub async fn fetch_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), Work
 
     position.failures_in_a_row = fetched.failures_in_a_row;
     position.after = fetched.last.or(position.after);
-    if position.aged {
-        position.aged_fetched += fetched.handled;
+    position.handled += fetched.handled;
+    if step.phase == Phase::Aged {
+        step.counts.aged += fetched.handled;
     }
+    step.note_drift(answer::drift(&fetched.records));
     if let Some(failure) = &fetched.first_failure
         && step.error.is_none()
     {
@@ -97,12 +99,30 @@ pub async fn fetch_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), Work
     }
     step.position = as_json(&position)?;
     let mut tx = slice.begin().await?;
-    let merged = records::merge_details(&mut tx, &slice.settings.account, resource, &fetched.records, asked_at).await?;
+    let merged = match audit::is_audit(&slice.run) {
+        true => {
+            audit::count_gone(slice, &mut tx, &mut step, fetched.gone).await?;
+            audit::compare_details(slice, &mut tx, &mut step, &fetched.records, asked_at).await?
+        }
+        false => details::merge_details(&mut tx, &slice.settings.account, resource, &fetched.records, asked_at).await?,
+    };
     step.counts.detailed += merged;
     step.counts.replaced += fetched.replaced;
     slice.commit(tx, index, step).await?;
     telemetry::records(resource.name, "detailed", merged);
     fetched.broken_off.map_or(Ok(()), Err)
+}
+
+/// Whether `.info` is asked at all. Where it adds next to nothing, a request has to name the resource, and to say `refetch`.
+fn wants_details(run: &Run, resource: &Resource) -> bool {
+    match resource.detail {
+        Detail::None => false,
+        Detail::Info { .. } => true,
+        Detail::OnDemand { .. } => {
+            let named = run.parameters.resources.as_ref().is_some_and(|names| names.iter().any(|n| n == resource.name));
+            named && run.parameters.refetch
+        }
+    }
 }
 
 async fn choose(
@@ -112,14 +132,26 @@ async fn choose(
     now: DateTime<Utc>,
 ) -> Result<Vec<Place>, WorkError> {
     let (account, resource) = (&slice.settings.account, step.resource);
-    if position.aged {
+    if audit::is_audit(&slice.run) {
+        let after = position.after.map(|place| place.id);
+        let ids = match audit::sample(&slice.run) {
+            None => records::ids(slice.pool, account, resource.name, after, BATCH).await?,
+            Some(sample) => {
+                let left = BATCH.min(sample - position.handled).max(0);
+                audit::sampled_rows(slice, resource, after, left).await?
+            }
+        };
+        return Ok(ids.into_iter().map(|id| Place { at: now, id }).collect());
+    }
+    if step.phase == Phase::Aged {
         let age = chrono::Duration::from_std(slice.settings.detail_max_age).unwrap_or(chrono::Duration::MAX);
-        let limit = BATCH.min(MAX_AGED - position.aged_fetched).max(0);
+        let fetched: i64 = slice.run.steps.iter().map(|step| step.counts.aged).sum();
+        let limit = BATCH.min(MAX_AGED - fetched).max(0);
         let before = now.checked_sub_signed(age).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        return Ok(records::aged_details(slice.pool, account, resource, before, position.after, limit).await?);
+        return Ok(details::aged_details(slice.pool, account, resource, before, position.after, limit).await?);
     }
     let wanted = if slice.run.parameters.refetch { Wanted::OlderThan(slice.run.started_at) } else { Wanted::Stale };
-    Ok(records::wanting_detail(slice.pool, account, resource, wanted, position.after, BATCH).await?)
+    Ok(details::wanting_detail(slice.pool, account, resource, wanted, position.after, BATCH).await?)
 }
 
 /// Asks for the details in order, several at a time. Begins none after the slice is over, and waits for those begun unless it is stopped.
@@ -152,7 +184,7 @@ async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place], failures_in_a_r
                 fetched.fail(WorkError::Unusable(what));
             }
             // Gone since it was listed. The next full run finds that out by its own evidence.
-            Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
+            Err(ApiError::Failed { failure: Failure::NotFound, .. }) => fetched.gone.push(place.id),
             Err(error @ (ApiError::NotAuthorized | ApiError::Store(_))) => {
                 fetched.broken_off = Some(error.into());
                 return fetched;
@@ -182,13 +214,18 @@ impl Fetched {
     }
 }
 
+/// Ends the phase. Details that no list vouches for are looked through for old ones, after all else that the run has to do.
 async fn end(slice: &mut Slice<'_>, index: usize, mut step: Step) -> Result<(), WorkError> {
     let (detailed, resource) = (step.counts.detailed, step.resource.name);
+    let unvouched = matches!(step.resource.detail, Detail::Info { shown_by_list: false, .. });
     match step.error.take() {
+        None if step.phase == Phase::Detail && unvouched && !audit::is_audit(&slice.run) => step.enter(Phase::Aged),
         None => step.end("completed", None),
         Some(error) => step.end("failed", Some(error)),
     }
-    info!(run = %slice.run.id, resource, detailed, "Finished {resource}, {detailed} details");
+    if step.phase == Phase::Done {
+        info!(run = %slice.run.id, resource, detailed, "Finished {resource}, {detailed} details");
+    }
     let tx = slice.begin().await?;
     Ok(slice.commit(tx, index, step).await?)
 }

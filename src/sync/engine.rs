@@ -74,6 +74,7 @@ impl Engine {
             run,
             deadline: Instant::now() + self.settings.slice,
             stop,
+            project_api: None,
         };
         match self.know_whose_token(&slice).await {
             Ok(Accepted::Stored) => {}
@@ -101,7 +102,7 @@ impl Engine {
             let worked = match slice.run.steps[index].phase {
                 Phase::List => list::read_page(&mut slice, index).await,
                 Phase::Sweep => sweep::sweep_batch(&mut slice, index).await,
-                Phase::Detail => details::fetch_batch(&mut slice, index).await,
+                Phase::Detail | Phase::Aged => details::fetch_batch(&mut slice, index).await,
                 Phase::Done => Ok(()),
             };
             if let Err(error) = worked
@@ -130,13 +131,15 @@ fn hand_back(slice: &Slice<'_>) -> Outcome {
 async fn refuse(slice: &mut Slice<'_>, error: WorkError) -> Outcome {
     match error {
         WorkError::Store(_) | WorkError::Api(ApiError::Store(_)) => Outcome::Stopped(into_store_error(error)),
-        WorkError::Api(_) | WorkError::Down(_) | WorkError::Unusable(_) => finish(slice, Some(error.to_string())).await,
+        WorkError::Api(_) | WorkError::Down(_) | WorkError::Unusable(_) | WorkError::Inapplicable(_) => {
+            finish(slice, Some(error.to_string())).await
+        }
     }
 }
 
-/// Lists come first, of all resources: they make the rows usable. Then deletions, then details.
+/// Lists come first, of all resources: they make the rows usable. Then deletions, then details, and last those that are merely old.
 fn next_step(run: &Run) -> Option<usize> {
-    [Phase::List, Phase::Sweep, Phase::Detail]
+    [Phase::List, Phase::Sweep, Phase::Detail, Phase::Aged]
         .into_iter()
         .find_map(|phase| run.steps.iter().position(|step| step.phase == phase))
 }
@@ -154,6 +157,7 @@ async fn handle(slice: &mut Slice<'_>, index: usize, error: WorkError) -> Option
         }
         WorkError::Api(ApiError::NotAuthorized) => return Some(hand_back(slice)),
         WorkError::Api(ApiError::Failed { failure: Failure::Forbidden, .. }) if untouched => "skipped",
+        WorkError::Inapplicable(_) => "skipped",
         WorkError::Api(ApiError::Failed { .. }) | WorkError::Down(_) | WorkError::Unusable(_) => "failed",
     };
     if slice.is_down(&error).await {
@@ -191,8 +195,13 @@ async fn finish(slice: &mut Slice<'_>, error: Option<String>) -> Outcome {
     let status = report.status.as_str();
     telemetry::run_ended(status);
     for (name, resource) in &report.resources {
-        if let (true, Some(at)) = (resource.status == "completed", report.finished_at) {
+        let synced = resource.status == "completed" && resource.audited.is_none();
+        if let (true, Some(at)) = (synced, report.finished_at) {
             telemetry::last_success(name, at);
+        }
+        if let Some(found) = resource.audited {
+            let findings = [("missing", found.missing), ("stale", found.stale), ("wrong", found.wrong)];
+            findings.into_iter().for_each(|(finding, rows)| telemetry::audited(name, finding, rows));
         }
     }
     let (run, requests) = (report.request_id, report.api_requests);

@@ -1,9 +1,11 @@
 //! The sync: what a run does, page by page. Knows nothing of the broker.
 
+pub mod audit;
 pub mod details;
 pub mod engine;
 pub mod list;
 pub mod pager;
+pub mod parts;
 pub mod plan;
 pub mod slice;
 pub mod sweep;

@@ -5,8 +5,9 @@
 //! only inside a tie, more than a page of records with one `updated_at`, and that tie is read until two readings agree.
 //!
 //! **Offset** (all others): page by page. A record that comes or goes shifts what follows, so a pass counts only if no id came
-//! twice and there are as many ids as `matches` said before and after; a complete reading takes two such passes that agree,
-//! of at most three. A pass of a single request cannot shift: one is enough.
+//! twice and there are as many ids as `matches` said, on each of its pages: of one that goes and one that comes, a page between the
+//! two tells. A complete reading takes two such passes that agree, of at most three. A pass of a single request cannot shift: one is
+//! enough.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,9 @@ struct Offset {
     page: u32,
     pass_ids: Digest,
     last_page: Digest,
+    /// Whether a page of the pass told another number of matches than the first.
+    #[serde(default)]
+    unsteady: bool,
     /// The ids of each earlier pass that counted.
     counted: Vec<Digest>,
 }
@@ -107,8 +111,6 @@ pub enum Next {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PassEnd {
     position: Position,
-    /// `matches` of the last page.
-    matches_after: Option<i64>,
     requests: u32,
 }
 
@@ -129,13 +131,13 @@ pub enum Verdict {
 }
 
 impl Position {
-    /// The beginning of a list. `since` is what the pass asks for.
-    pub fn start(resource: &Resource, since: Option<DateTime<Utc>>) -> Self {
+    /// The beginning of a list. `since` is what the pass asks for; `pages_read`, how many pages were read of other lists before.
+    pub fn start(resource: &Resource, since: Option<DateTime<Utc>>, pages_read: i32) -> Self {
         let way = match resource.paging {
             Paging::Seek => Way::Seek(Seek::begin(since)),
             Paging::Offset(_) => Way::Offset(Offset { page: 1, ..Offset::default() }),
         };
-        Self { pass: 1, pages_read: 0, matches: None, way }
+        Self { pass: 1, pages_read, matches: None, way }
     }
 
     /// The page number and `updated_since` of the next request; `asked` is the `since` of the pass.
@@ -155,7 +157,10 @@ impl Position {
         }
         let ended = match &mut self.way {
             Way::Seek(seek) => seek.after(&page.records)?,
-            Way::Offset(offset) => offset.after(&page.records),
+            Way::Offset(offset) => {
+                offset.unsteady |= page.matches.is_some_and(|matches| Some(matches) != self.matches);
+                offset.after(&page.records)
+            }
         };
         if !ended {
             return Ok(Next::Page(self));
@@ -164,7 +169,7 @@ impl Position {
             Way::Seek(_) => 1,
             Way::Offset(offset) => offset.page,
         };
-        Ok(Next::PassEnd(PassEnd { position: self, matches_after: page.matches, requests }))
+        Ok(Next::PassEnd(PassEnd { position: self, requests }))
     }
 }
 
@@ -246,14 +251,20 @@ impl PassEnd {
         self.position.pass
     }
 
+    /// How many pages were read in all passes.
+    pub fn pages_read(&self) -> i32 {
+        self.position.pages_read
+    }
+
     /// What the list said to hold.
     pub fn matches(&self) -> Option<i64> {
         self.position.matches
     }
 
     /// Judges the pass by the ids that it told: `distinct` of them. `since` is what the pass asked for; `full` asks for the
-    /// proof that deletions need.
-    pub fn judge(self, distinct: i64, since: Option<DateTime<Utc>>, full: bool) -> Verdict {
+    /// proof that deletions need. `once`: one request proves enough, since a list that is read by one cannot shift; not so where
+    /// reading it once more is the only way to ask for what it did not tell.
+    pub fn judge(self, distinct: i64, since: Option<DateTime<Utc>>, full: bool, once: bool) -> Verdict {
         let Position { pass, pages_read, matches, way } = self.position;
         match way {
             Way::Seek(seek) => {
@@ -273,9 +284,9 @@ impl PassEnd {
             }
             Way::Offset(mut offset) => {
                 let unique = i64::try_from(offset.pass_ids.ids) == Ok(distinct);
-                let as_told = [matches, self.matches_after].into_iter().flatten().all(|matches| matches == distinct);
-                let counts = unique && as_told;
-                let agree = offset.counted.contains(&offset.pass_ids) || self.requests == 1;
+                let as_told = matches.is_none_or(|matches| matches == distinct);
+                let counts = unique && as_told && !offset.unsteady;
+                let agree = offset.counted.contains(&offset.pass_ids) || once && self.requests == 1;
                 if counts && (!full || agree) {
                     return Verdict::Read { complete: true, verified: true };
                 }
@@ -285,9 +296,7 @@ impl PassEnd {
                     return Verdict::Again(Position { pass: pass + 1, pages_read, matches: None, way });
                 }
                 match matches {
-                    Some(told) if unique && matches == self.matches_after && told != distinct => {
-                        contradiction(told, distinct)
-                    }
+                    Some(told) if unique && !offset.unsteady && told != distinct => contradiction(told, distinct),
                     _ => Verdict::Read { complete: counts, verified: false },
                 }
             }

@@ -1,62 +1,105 @@
-//! What a run will read. Pure: from the request and the watermarks to the steps.
+//! What a run will read. Pure: from the request and the cursors to the steps.
 
 use chrono::{DateTime, Utc};
 
+use super::slice::Settings;
 use crate::catalog::{RESOURCES, Resource};
 use crate::message::{Mode, Parameters};
+use crate::store::journal::Cursor;
 use crate::store::run::Step;
 
-/// The steps of a run, in the catalog's order.
-///
-/// An incremental run asks for changes where the API can tell them and a watermark is known; everything else is read completely.
-pub fn plan(
-    parameters: &Parameters,
-    configured: &[&'static Resource],
-    watermarks: &[(String, DateTime<Utc>)],
-) -> Vec<Step> {
+/// The steps of a run that begins at `now` (the database's clock), in the catalog's order.
+pub fn plan(parameters: &Parameters, settings: &Settings, cursors: &[Cursor], now: DateTime<Utc>) -> Vec<Step> {
     let wanted = |resource: &&'static Resource| match &parameters.resources {
         Some(named) => named.iter().any(|name| name == resource.name),
-        None => configured.contains(resource),
+        None => settings.resources.contains(resource),
     };
-    let since = |resource: &Resource| {
-        let known = watermarks.iter().find(|(name, _)| name == resource.name).map(|(_, at)| *at);
-        known.filter(|_| parameters.mode == Mode::Incremental && resource.updated_since)
+    let step = |resource: &'static Resource| {
+        let cursor = cursors.iter().find(|cursor| cursor.resource == resource.name);
+        let since = cursor.filter(|_| parameters.mode == Mode::Incremental);
+        Step::new(resource, since.and_then(|cursor| since_when(resource, cursor, settings, now)))
     };
-    RESOURCES.iter().filter(wanted).map(|resource| Step::new(resource, since(resource))).collect()
+    RESOURCES.iter().filter(wanted).map(step).collect()
+}
+
+/// Since when an incremental pass asks; `None`: it reads everything.
+///
+/// Changes are asked for where the API can tell them, children of those parents that changed, and dates within the window, but only
+/// once a complete pass has read what lies before it.
+fn since_when(resource: &Resource, cursor: &Cursor, settings: &Settings, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    if resource.updated_since || !resource.stands_alone() {
+        return cursor.watermark;
+    }
+    let (window, _) = (settings.incremental_window.zip(resource.window)?, cursor.last_full_at?);
+    now.checked_sub_signed(chrono::Duration::from_std(window.0).ok()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
-    fn steps(mode: Mode, resources: Option<&[&str]>) -> Vec<(&'static str, bool)> {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn standing_alone() -> impl Iterator<Item = &'static Resource> {
+        RESOURCES.iter().filter(|resource| resource.stands_alone())
+    }
+
+    fn steps(mode: Mode, resources: Option<&[&str]>) -> Vec<(&'static str, Option<i64>)> {
         let parameters = Parameters {
             resources: resources.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
             mode,
-            refetch: false,
-            allow_deletions: false,
+            ..Parameters::default()
         };
-        let configured: Vec<&'static Resource> = RESOURCES.iter().filter(|r| r.name != "events").collect();
-        let watermarks = [("contacts".to_owned(), Utc::now()), ("users".to_owned(), Utc::now())];
-        plan(&parameters, &configured, &watermarks).iter().map(|s| (s.resource.name, s.since.is_some())).collect()
+        let settings = Settings {
+            account: "acme".parse().expect("valid"),
+            resources: standing_alone().filter(|r| r.name != "calls").collect(),
+            slice: DAY,
+            concurrency: 1,
+            lookback: DAY,
+            detail_max_age: DAY,
+            incremental_window: Some(60 * DAY),
+        };
+        let now = Utc::now();
+        let cursor = |name: &str, watermark: bool, full: bool| Cursor {
+            resource: name.to_owned(),
+            watermark: watermark.then_some(now),
+            last_full_at: full.then_some(now),
+        };
+        let cursors = [
+            cursor("contacts", true, true),
+            cursor("users", false, true),
+            cursor("events", false, true),
+            cursor("tasks", false, false),
+            cursor("notes", true, true),
+        ];
+        let days = |since: DateTime<Utc>| (now - since).num_days();
+        plan(&parameters, &settings, &cursors, now).iter().map(|s| (s.resource.name, s.since.map(days))).collect()
     }
 
     #[test]
     fn an_incremental_run_asks_for_changes_where_it_can() {
         let steps = steps(Mode::Incremental, None);
-        assert_eq!(steps.len(), RESOURCES.len() - 1, "events are not configured");
-        assert!(steps.contains(&("contacts", true)));
-        assert!(steps.contains(&("users", false)), "the API cannot tell changed users");
-        assert!(steps.contains(&("companies", false)), "no watermark yet");
+        assert_eq!(steps.len(), standing_alone().count() - 1, "calls are not configured");
+        assert!(steps.contains(&("contacts", Some(0))));
+        assert!(steps.contains(&("users", None)), "the API cannot tell changed users");
+        assert!(steps.contains(&("companies", None)), "no watermark yet");
+        assert!(steps.contains(&("events", Some(60))), "by date");
+        assert!(steps.contains(&("tasks", None)), "never read completely");
     }
 
     #[test]
     fn a_full_run_reads_everything() {
-        assert!(steps(Mode::Full, None).iter().all(|(_, since)| !since));
+        assert!(steps(Mode::Full, None).iter().all(|(_, since)| since.is_none()));
     }
 
     #[test]
     fn named_resources_are_synced_even_if_not_configured() {
-        assert_eq!(steps(Mode::Incremental, Some(&["events", "contacts"])), [("contacts", true), ("events", false)]);
+        let named = Some(&["notes", "calls", "contacts"] as &[&str]);
+        assert_eq!(
+            steps(Mode::Incremental, named),
+            [("contacts", Some(0)), ("calls", None), ("notes", Some(0))],
+            "children by what changed of their parents"
+        );
     }
 }

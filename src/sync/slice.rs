@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::Resource;
+use crate::catalog::{ProjectApi, Resource};
 use crate::fault::{self, Point};
 use crate::ids::{Account, Epoch};
 use crate::retry::{Failure, Verdict};
@@ -30,6 +30,8 @@ pub struct Settings {
     pub lookback: std::time::Duration,
     /// Details that no list vouches for are fetched again when older.
     pub detail_max_age: std::time::Duration,
+    /// How far back an incremental pass reads where the API cannot tell changes but can be asked for dates; `None`: all of it.
+    pub incremental_window: Option<std::time::Duration>,
 }
 
 /// One slice of work on a run.
@@ -49,6 +51,8 @@ pub struct Slice<'a> {
     pub deadline: Instant,
     /// Set when the process stops or the delivery is lost.
     pub stop: CancellationToken,
+    /// Which projects the account uses, once it was asked: `None` within where the API does not say.
+    pub project_api: Option<Option<ProjectApi>>,
 }
 
 /// Why a piece of work was not done.
@@ -66,6 +70,9 @@ pub enum WorkError {
     /// The list or record is not what the API documents, although it is JSON.
     #[error("{0}")]
     Unusable(String),
+    /// The account does not have the resource.
+    #[error("{0}")]
+    Inapplicable(String),
 }
 
 impl From<sqlx::Error> for WorkError {
@@ -89,8 +96,16 @@ impl Slice<'_> {
             WorkError::Api(ApiError::Failed { failure, .. }) if failure.verdict() == Verdict::Backoff => {
                 !self.client.is_up().await
             }
-            WorkError::Api(_) | WorkError::Store(_) | WorkError::Unusable(_) => false,
+            WorkError::Api(_) | WorkError::Store(_) | WorkError::Unusable(_) | WorkError::Inapplicable(_) => false,
         }
+    }
+
+    /// Which projects the account uses; `None` where the API does not say, and each is asked.
+    pub async fn project_api(&mut self) -> Result<Option<ProjectApi>, WorkError> {
+        if self.project_api.is_none() {
+            self.project_api = Some(self.client.project_api().await?);
+        }
+        Ok(self.project_api.flatten())
     }
 
     /// Begins a transaction that only the newest slice can commit.

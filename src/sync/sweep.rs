@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::audit;
 use super::slice::{Slice, WorkError};
-use crate::catalog::PAGE_SIZE;
+use crate::catalog::{AskAgain, PAGE_SIZE};
 use crate::retry::Failure;
 use crate::store::records;
 use crate::store::run::Phase;
@@ -32,23 +33,32 @@ struct Position {
 pub async fn sweep_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.run.steps[index].clone();
     let (account, run, resource) = (slice.settings.account.clone(), slice.run.id, step.resource);
+    let sample = audit::sample(&slice.run);
+    // Where the list is all that there is, the passes have asked. Details that are gone say so by themselves.
+    let by_detail = sample.is_some() && resource.ask_again() == AskAgain::Info && resource.has_details();
+    if resource.ask_again() == AskAgain::List || by_detail {
+        return mark(slice, index).await;
+    }
     let position: Position = serde_json::from_value(step.position.clone()).unwrap_or_default();
-    let limit = i64::try_from(PAGE_SIZE).unwrap_or(i64::MAX);
-    let batch = records::unseen(slice.pool, &account, run, resource, position.after, limit).await?;
+    let limit = PAGE_SIZE as i64;
+    let batch = match sample {
+        None => records::unseen(slice.pool, &account, run, resource, position.after, limit).await?,
+        Some(sample) => {
+            let left = sample - i64::from(position.batches) * limit;
+            audit::sampled_rows(slice, resource, position.after, limit.min(left).max(0)).await?
+        }
+    };
     let Some(last) = batch.last().copied() else {
         return mark(slice, index).await;
     };
-    let found = if resource.ids_filter {
-        slice.client.list(resource, &resource.ids_body(&batch)).await?
-    } else {
-        Page::default()
-    };
+    let by_ids = resource.ask_again() == AskAgain::Ids;
+    let found = if by_ids { slice.client.list(resource, &resource.ids_body(&batch)).await? } else { Page::default() };
     if found.records.iter().any(|record| !batch.contains(&record.id)) {
         // Unknown filters are ignored without an error: the absence of an id would then mean nothing.
         return Err(WorkError::Unusable(format!("{} ignores filter.ids", resource.list_endpoint())));
     }
     let mut alive: HashSet<Uuid> = found.records.iter().map(|record| record.id).collect();
-    if !resource.ids_filter {
+    if !by_ids {
         for id in &batch {
             match slice.client.info(resource, *id).await {
                 Ok(_) => _ = alive.insert(*id),
@@ -59,10 +69,18 @@ pub async fn sweep_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), Work
     }
     let gone: Vec<Uuid> = batch.into_iter().filter(|id| !alive.contains(id)).collect();
     let mut tx = slice.begin().await?;
-    let merged = records::merge_page(&mut tx, &account, resource, &found.records, false).await?;
+    let merged = match audit::is_audit(&slice.run) {
+        true => audit::compare_items(slice, &mut tx, &mut step, &found.records, None).await?,
+        false => records::merge_page(&mut tx, &account, resource, &found.records, None, false).await?,
+    };
     step.counts.updated += merged.updated;
     step.counts.listed += i64::try_from(alive.len()).unwrap_or(0);
-    records::keep_ids(&mut tx, &account, run, resource, (0, position.batches), &gone).await?;
+    if audit::marks_deletions(&slice.run) && step.verified {
+        records::keep_ids(&mut tx, &account, run, resource, (0, position.batches), &gone).await?;
+    }
+    if audit::is_audit(&slice.run) {
+        audit::count_gone(slice, &mut tx, &mut step, gone).await?;
+    }
     step.position = serde_json::to_value(Position { after: Some(last), batches: position.batches + 1 })
         .map_err(|error| WorkError::Unusable(error.to_string()))?;
     slice.commit(tx, index, step).await?;

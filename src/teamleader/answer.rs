@@ -1,12 +1,15 @@
 //! Reading answers: pages split into records without building a tree, and text that PostgreSQL can store.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
+
+use crate::catalog::{Kind, ProjectApi, Resource, Shape, Shapes};
 
 /// Records nested deeper than this are refused: the documented ones have six levels, and PostgreSQL has a limit of its own, which
 /// would end the transaction.
@@ -25,6 +28,10 @@ pub struct Record {
     pub json: String,
     /// XXH3 of the text.
     pub hash: [u8; 16],
+    /// Documented fields that it does not have.
+    pub lacking: Vec<&'static str>,
+    /// How its fields differ in type from what is documented, in words.
+    pub odd: Vec<String>,
 }
 
 /// A page of a list.
@@ -60,12 +67,8 @@ struct InfoEnvelope<'a> {
     data: &'a RawValue,
 }
 
-#[derive(Deserialize)]
-struct Head<'a> {
-    id: Uuid,
-    #[serde(borrow, default)]
-    updated_at: Option<Cow<'a, str>>,
-}
+/// The fields of a record, none of them read yet.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 #[derive(Deserialize)]
 struct ErrorEnvelope {
@@ -77,25 +80,46 @@ struct ErrorItem {
     title: String,
 }
 
-/// Reads a list's body. The error says what is wrong with it, and shows nothing of it.
-pub fn parse_list(body: &[u8]) -> Result<Page, String> {
+/// Reads the body of a list of `resource`. The error says what is wrong with it, and shows nothing of it.
+pub fn parse_list(resource: &Resource, body: &[u8]) -> Result<Page, String> {
     let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
     let (text, replaced) = storable(text);
     let envelope: ListEnvelope<'_> = serde_json::from_str(&text).map_err(|error| describe(&error))?;
-    let records = envelope.data.into_iter().map(|raw| parse_record(raw.get())).collect::<Result<_, _>>()?;
+    let shape = &Shapes::of(resource).list;
+    let records =
+        envelope.data.into_iter().map(|raw| parse_record(resource, shape, raw.get())).collect::<Result<Vec<_>, _>>()?;
     Ok(Page { records, matches: envelope.meta.and_then(|meta| meta.matches), clock: None, replaced })
 }
 
-/// Reads the body of an info answer. One endpoint is documented without the `data` envelope: both are taken.
-pub fn parse_info(body: &[u8]) -> Result<(Record, i64), String> {
+/// Reads the body of an info answer of `resource`. One endpoint is documented without the `data` envelope: both are taken.
+pub fn parse_info(resource: &Resource, body: &[u8]) -> Result<(Record, i64), String> {
     let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
     let (text, replaced) = storable(text);
+    let shape = &Shapes::of(resource).info;
     let record = match serde_json::from_str::<InfoEnvelope<'_>>(&text) {
-        Ok(envelope) => parse_record(envelope.data.get())?,
-        Err(error) if error.is_data() => parse_record(text.trim())?,
+        Ok(envelope) => parse_record(resource, shape, envelope.data.get())?,
+        Err(error) if error.is_data() => parse_record(resource, shape, text.trim())?,
         Err(error) => return Err(describe(&error)),
     };
     Ok((record, replaced))
+}
+
+/// Reads the answer of `accounts.projects-v2-status`.
+pub fn parse_project_api(body: &[u8]) -> Result<ProjectApi, String> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        data: Status,
+    }
+    #[derive(Deserialize)]
+    struct Status {
+        status: String,
+    }
+    let envelope: Envelope = serde_json::from_slice(body).map_err(|error| describe(&error))?;
+    match envelope.data.status.as_str() {
+        "projects-v2" => Ok(ProjectApi::V2),
+        "legacy" => Ok(ProjectApi::Legacy),
+        _ => Err("the status is neither projects-v2 nor legacy".to_owned()),
+    }
 }
 
 /// The titles in an error body, if it is one; safe to show.
@@ -111,22 +135,79 @@ pub fn hash(text: &str) -> [u8; 16] {
     xxh3_128(text.as_bytes()).to_be_bytes()
 }
 
-fn parse_record(json: &str) -> Result<Record, String> {
+/// How records differ from what is documented: fields that none of them has, and fields of another type.
+pub fn drift(records: &[Record]) -> BTreeSet<String> {
+    let mut drift: BTreeSet<String> = records.iter().flat_map(|record| record.odd.iter().cloned()).collect();
+    drift.extend(lacking(records).iter().map(|field| format!("{field} is missing")));
+    drift
+}
+
+/// Documented fields that none of these records has. A field that some of them have is an optional one.
+pub fn lacking(records: &[Record]) -> Vec<&'static str> {
+    let Some((first, others)) = records.split_first() else { return Vec::new() };
+    let by_all = |field: &&&'static str| others.iter().all(|record| record.lacking.contains(*field));
+    first.lacking.iter().filter(by_all).copied().collect()
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::with_capacity(32);
+                while let Some(Name(name)) = map.next_key()? {
+                    members.push((name, map.next_value()?));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+/// A field's name: borrowed where it has no escapes, which a bare `Cow` never is.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Members<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.get())
+    }
+}
+
+fn parse_record(resource: &Resource, shape: &'static Shape, json: &str) -> Result<Record, String> {
     if is_too_deep(json) {
         return Err(format!("a record is nested deeper than {MAX_NESTING} levels"));
     }
-    let head: Head<'_> = serde_json::from_str(json).map_err(|error| format!("a record: {}", describe(&error)))?;
-    let updated_at = match head.updated_at.as_deref() {
+    let members: Members<'_> = serde_json::from_str(json).map_err(|error| format!("a record: {}", describe(&error)))?;
+    let updated_at_text: Option<String> = match members.get("updated_at") {
+        None => None,
+        Some(raw) => serde_json::from_str(raw).map_err(|_| "a record's updated_at is not a text".to_owned())?,
+    };
+    let updated_at = match &updated_at_text {
         None => None,
         Some(text) => Some(parse_time(text).ok_or("a record's updated_at is not a time")?),
     };
-    Ok(Record {
-        id: head.id,
-        updated_at,
-        updated_at_text: head.updated_at.map(Cow::into_owned),
-        json: json.to_owned(),
-        hash: hash(json),
-    })
+    let (mut lacking, mut odd) = (Vec::new(), Vec::new());
+    for field in &shape.fields {
+        let Some(raw) = members.get(&field.name) else {
+            lacking.push(field.name.as_str());
+            continue;
+        };
+        if let (Some(documented), Some(found)) = (field.kind, Kind::of(raw))
+            && documented != found
+        {
+            odd.push(format!("{} is {}, not {}", field.name, found.as_str(), documented.as_str()));
+        }
+    }
+    let id = resource.row_id(json, members.get("id"))?;
+    Ok(Record { id, updated_at, updated_at_text, json: json.to_owned(), hash: hash(json), lacking, odd })
 }
 
 /// Whether objects and arrays nest deeper than [`MAX_NESTING`]. Means nothing where the text is no JSON.
@@ -214,6 +295,10 @@ fn unicode_escape(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
 
+    fn contacts() -> &'static Resource {
+        crate::catalog::find("contacts").expect("known")
+    }
+
     fn stored(text: &str) -> String {
         storable(text).0.into_owned()
     }
@@ -242,7 +327,7 @@ mod tests {
         let body = format!(
             r#"{{"data":[{{"id":"{id}","updated_at":"2016-02-05T16:44:33+00:00","n":1.50}}],"meta":{{"page":{{"size":1,"number":1}},"matches":7}}}}"#
         );
-        let page = parse_list(body.as_bytes()).expect("valid");
+        let page = parse_list(contacts(), body.as_bytes()).expect("valid");
         assert_eq!(page.matches, Some(7));
         assert_eq!(page.records[0].id, id);
         assert!(page.records[0].json.contains("1.50"), "numbers stay as they were written");
@@ -251,8 +336,15 @@ mod tests {
 
     #[test]
     fn a_broken_page_is_an_error_that_shows_nothing_of_it() {
-        for body in [r#"{"data":[{"id":"se"#, "<html>secret</html>", r#"{"data":[{"id":"secret"}]}"#, "{}", "[]"] {
-            let error = parse_list(body.as_bytes()).expect_err(body);
+        for body in [
+            r#"{"data":[{"id":"se"#,
+            "<html>secret</html>",
+            r#"{"data":["secret"]}"#,
+            r#"{"data":[{"name":"secret"}]}"#,
+            "{}",
+            "[]",
+        ] {
+            let error = parse_list(contacts(), body.as_bytes()).expect_err(body);
             assert!(!error.contains("secret"), "{error}");
         }
     }
@@ -263,9 +355,9 @@ mod tests {
             let value = format!(r#"{}"[\\\"[["{}"#, "[".repeat(levels), "]".repeat(levels));
             format!(r#"{{"data":[{{"id":"{}","a":{value}}},{{"id":"{}"}}]}}"#, Uuid::new_v4(), Uuid::new_v4())
         };
-        assert_eq!(parse_list(record(MAX_NESTING - 1).as_bytes()).expect("not too deep").records.len(), 2);
+        assert_eq!(parse_list(contacts(), record(MAX_NESTING - 1).as_bytes()).expect("not too deep").records.len(), 2);
         for levels in [MAX_NESTING, 1_000_000] {
-            let error = parse_list(record(levels).as_bytes()).expect_err("too deep");
+            let error = parse_list(contacts(), record(levels).as_bytes()).expect_err("too deep");
             assert!(error.contains("nested deeper than 128"), "{error}");
         }
     }
@@ -275,8 +367,8 @@ mod tests {
         let id = Uuid::new_v4();
         let bare = format!(r#"{{"id":"{id}","name":"x"}}"#);
         let wrapped = format!(r#"{{"data":{bare}}}"#);
-        assert_eq!(parse_info(bare.as_bytes()), parse_info(wrapped.as_bytes()));
-        assert_eq!(parse_info(bare.as_bytes()).expect("valid").0.json, bare);
+        assert_eq!(parse_info(contacts(), bare.as_bytes()), parse_info(contacts(), wrapped.as_bytes()));
+        assert_eq!(parse_info(contacts(), bare.as_bytes()).expect("valid").0.json, bare);
     }
 
     #[test]
@@ -284,5 +376,24 @@ mod tests {
         let expected = parse_time("2021-06-15T09:51:23.035+00:00");
         assert!(expected.is_some());
         assert_eq!(parse_time("2021-06-15T10:51:23.035+0100"), expected);
+    }
+
+    #[test]
+    fn what_differs_from_the_blueprint_is_noticed() {
+        let id = Uuid::new_v4();
+        let record = |rest: &str| format!(r#"{{"id":"{id}","updated_at":"2016-02-05T16:44:33+00:00"{rest}}}"#);
+        let page = |records: &[String]| {
+            let body = format!(r#"{{"data":[{}]}}"#, records.join(","));
+            parse_list(contacts(), body.as_bytes()).expect("valid").records
+        };
+        let records = page(&[record(r#","first_name":7,"tags":null"#), record(r#","last_name":"Smith""#)]);
+        let drift = drift(&records);
+        assert!(drift.contains("first_name is a number, not text"), "{drift:?}");
+        assert!(drift.contains("emails is missing"), "{drift:?}");
+        assert!(!drift.iter().any(|what| what.starts_with("last_name") || what.starts_with("tags")), "{drift:?}");
+        let asked = &Shapes::of(contacts()).list;
+        assert_eq!(asked.include_that_did_not_come(&lacking(&records), &[]), Some("custom_fields"));
+        let records = page(&[record(r#","custom_fields":[]"#), record("")]);
+        assert_eq!(asked.include_that_did_not_come(&lacking(&records), &[]), None);
     }
 }

@@ -17,7 +17,7 @@ use super::answer::{self, Page, Record};
 use super::auth::{Auth, AuthError, TokenStoreError};
 use super::oauth::{self, Authorizer};
 use super::rate_limit::{Limiter, Observation};
-use crate::catalog::Resource;
+use crate::catalog::{ProjectApi, Resource};
 use crate::ids::{Epoch, Generation};
 use crate::retry::{self, Failure, Verdict};
 use crate::telemetry;
@@ -114,19 +114,33 @@ impl Client {
 
     /// One page of a list.
     pub async fn list(&self, resource: &Resource, body: &Value) -> Result<Page, ApiError> {
-        let read = |answer: &Answer| answer::parse_list(&answer.body).map(|page| Page { clock: answer.clock, ..page });
+        let read = |answer: &Answer| {
+            answer::parse_list(resource, &answer.body).map(|page| Page { clock: answer.clock, ..page })
+        };
         self.call(&resource.list_endpoint(), body, read).await
     }
 
     /// One record with its details, and how many characters of it were replaced.
     pub async fn info(&self, resource: &Resource, id: Uuid) -> Result<(Record, i64), ApiError> {
         let body = resource.info_body(id);
-        self.call(&resource.info_endpoint(), &body, |answer| answer::parse_info(&answer.body)).await
+        self.call(&resource.info_endpoint(), &body, |answer| answer::parse_info(resource, &answer.body)).await
     }
 
     /// Whom the token belongs to.
     pub async fn who_authorized(&self) -> Result<Authorizer, ApiError> {
         self.call("users.me", &serde_json::json!({}), |answer| oauth::parse_authorizer(&answer.body)).await
+    }
+
+    /// Which projects the account uses; `None` where the API will not say.
+    pub async fn project_api(&self) -> Result<Option<ProjectApi>, ApiError> {
+        let read = |answer: &Answer| answer::parse_project_api(&answer.body);
+        match self.call("accounts.projects-v2-status", &serde_json::json!({}), read).await {
+            Ok(api) => Ok(Some(api)),
+            Err(ApiError::Failed { failure: Failure::Forbidden | Failure::NotFound | Failure::Rejected, .. }) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the API answers at all: one request, tried once, whose result does not matter.

@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::report::dir_of;
 use crate::servers::{Servers, USERS};
 use crate::slot::{Places, Slot};
-use crate::stage::{ACCOUNT, Database, KEY, Settings};
+use crate::stage::{ACCOUNT, Database, KEY, RESOURCES, Settings};
 use crate::watch::Watch;
 
 /// How long a request may take once nothing goes wrong any more. Two attempts to refresh (24 s each), a delay queue (10 s), the tries
@@ -95,6 +95,8 @@ impl Play {
             ("TEAMLEADER_CLIENT_ID", "client".to_owned()),
             ("TEAMLEADER_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
             ("TEAMLEADER_REFRESH_TOKEN", simulator.grant().refresh_token),
+            ("TEAMLEADER_RESOURCES", RESOURCES.join(",")),
+            ("INCREMENTAL_WINDOW", "off".to_owned()),
             ("TOKEN_ENCRYPTION_KEY", KEY.to_owned()),
             ("SYNC_SLICE", "1s".to_owned()),
             // Hardly more than the grain of the API's clock: what a watermark passes over is not read again by chance.

@@ -6,15 +6,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout, missing_docs)]
 
+mod audits;
 mod authorization;
 mod blueprint;
 mod broker_limits;
+mod certificate;
 mod commands;
 mod crashes;
 mod deletions;
 mod drift;
 mod failures;
 mod fuzz;
+mod history;
 mod http;
 mod incremental;
 mod main_job;
@@ -31,3 +34,4 @@ mod stage;
 #[cfg(feature = "fault-points")]
 mod token_seams;
 mod tokens;
+mod whole_api;

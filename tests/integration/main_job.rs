@@ -69,8 +69,19 @@ async fn a_run_tells_its_begin_and_its_end_as_cloud_events() {
         ["account", "api_requests", "error", "finished_at", "mode", "request_id", "resources", "started_at", "status"];
     assert_eq!(keys(data), run_keys);
     assert_eq!(keys(&data["resources"]), ["contacts", "users"], "only what was asked for");
-    let resource_keys =
-        ["created", "deleted", "detailed", "error", "listed", "matches", "status", "unchanged", "updated", "verified"];
+    let resource_keys = [
+        "created",
+        "deleted",
+        "detailed",
+        "drift",
+        "error",
+        "listed",
+        "matches",
+        "status",
+        "unchanged",
+        "updated",
+        "verified",
+    ];
     assert_eq!(keys(completed.resource("users")), resource_keys);
     assert_eq!(data["request_id"], id.to_string());
     assert_eq!(data["account"], ACCOUNT);

@@ -11,6 +11,7 @@ mod database;
 mod garble;
 mod garbling_proxy;
 mod own_broker;
+mod proxy;
 mod recorder;
 mod waiting;
 mod worker;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use lapin::BasicProperties;
 use serde_json::Value;
-use teamleader_simulator::{Config, Fault, FaultKind, Simulator};
+use teamleader_simulator::{Config, Fault, FaultKind, Simulator, contract};
 use uuid::Uuid;
 
 pub use broker::{ACCOUNT, Broker, Event};
@@ -31,13 +32,29 @@ pub use database::Database;
 pub use garble::{Garbler, any_json};
 pub use garbling_proxy::GarblingProxy;
 pub use own_broker::OwnBroker;
+pub use proxy::proxy;
 pub use recorder::Recorder;
 pub use waiting::{found_within, until};
 pub use worker::{Ended, Settings, Worker};
 
-/// Every resource of the simulated account.
+/// The resources that most tests sync; those of `whole_api` sync all.
 pub const RESOURCES: [&str; 8] =
     ["companies", "contacts", "customFieldDefinitions", "departments", "events", "invoices", "projects", "users"];
+
+/// Resources that take a list for each parent record.
+pub const CHILDREN: [&str; 6] =
+    ["users.daysOff", "tickets.messages", "projects-v2/projectLines", "notes", "emailTracking", "files"];
+
+/// Every resource that there is: what the blueprint lists, but for webhooks.
+pub fn all_resources() -> Vec<String> {
+    let lists = contract::endpoints().keys().filter_map(|endpoint| match endpoint.as_str() {
+        "users.listDaysOff" => Some("users.daysOff"),
+        "tickets.listMessages" => Some("tickets.messages"),
+        "webhooks.list" => None,
+        other => other.strip_suffix(".list"),
+    });
+    lists.map(str::to_owned).collect()
+}
 
 /// The resources whose `.info` is asked for.
 pub const DETAILED: [&str; 6] = ["companies", "contacts", "departments", "invoices", "projects", "users"];
@@ -86,11 +103,19 @@ impl Stage {
             ("TEAMLEADER_API_URI", simulator.url()),
             ("TEAMLEADER_AUTH_URI", simulator.url()),
             ("TEAMLEADER_REFRESH_TOKEN", simulator.grant().refresh_token),
+            ("TEAMLEADER_RESOURCES", RESOURCES.join(",")),
+            ("INCREMENTAL_WINDOW", "off".to_owned()),
             ("TOKEN_ENCRYPTION_KEY", KEY.to_owned()),
             ("NO_PROXY", "127.0.0.1".to_owned()),
             ("RUST_LOG", "info,teamleader2db=debug,lapin=off,sqlx=warn".to_owned()),
         ]);
         Self { simulator, database, broker, settings, workers: Mutex::new(0) }
+    }
+
+    /// The workers to come sync every resource that there is.
+    pub fn of_everything(mut self) -> Self {
+        self.set("TEAMLEADER_RESOURCES", &format!("all,{}", CHILDREN.join(",")));
+        self
     }
 
     /// Requests and events go through another broker than that of `make test`.
@@ -180,6 +205,13 @@ impl Stage {
     /// The final event of a request, once it comes.
     pub async fn final_event(&self, id: Uuid) -> Event {
         until(&format!("the request {id} has its final event"), async || self.final_events(id).into_iter().next()).await
+    }
+
+    /// The same of a request that takes long, as long as it takes; its test has no deadline but that of whoever runs it.
+    pub async fn ended(&self, id: Uuid) -> Event {
+        let hours = Duration::from_secs(6 * 3600);
+        let event = found_within(hours, Duration::from_millis(200), async || self.final_events(id).into_iter().next());
+        event.await.unwrap_or_else(|| panic!("the request {id} has no final event"))
     }
 
     /// The final event of this kind of a request, once it comes.

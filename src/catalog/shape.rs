@@ -1,0 +1,185 @@
+//! The fields that the blueprint draws for each endpoint, to notice when the API gives others.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Resource;
+
+/// What one endpoint's records look like.
+#[derive(Debug, Default)]
+pub struct Shape {
+    /// Fields that are there unasked, and those that were asked for.
+    pub fields: Vec<Field>,
+    /// Where the fields are that were asked for by `includes` and lie deeper (JSON pointers), with the include.
+    pub deeper: Vec<(String, String)>,
+}
+
+/// A field of a record.
+#[derive(Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// What its value is, when it is not null; `None` where the blueprint does not say.
+    pub kind: Option<Kind>,
+    /// The include that brings it.
+    pub include: Option<String>,
+}
+
+/// The type of a JSON value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `"…"`
+    Text,
+    /// `1.5`
+    Number,
+    /// `true`
+    Boolean,
+    /// `{…}`
+    Object,
+    /// `[…]`
+    Array,
+}
+
+impl Kind {
+    /// The type of the value that this JSON text is; `None` for null.
+    pub fn of(json: &str) -> Option<Self> {
+        match json.as_bytes().first()? {
+            b'"' => Some(Self::Text),
+            b'{' => Some(Self::Object),
+            b'[' => Some(Self::Array),
+            b't' | b'f' => Some(Self::Boolean),
+            b'n' => None,
+            _ => Some(Self::Number),
+        }
+    }
+
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Number => "a number",
+            Self::Boolean => "a boolean",
+            Self::Object => "an object",
+            Self::Array => "a list",
+        }
+    }
+}
+
+/// The blueprint, as far as shapes go.
+#[derive(Deserialize)]
+struct Blueprint {
+    endpoints: HashMap<String, Endpoint>,
+}
+
+#[derive(Deserialize)]
+struct Endpoint {
+    #[serde(default)]
+    record: Drawn,
+}
+
+type Drawn = BTreeMap<String, DrawnField>;
+
+#[derive(Deserialize)]
+struct DrawnField {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    #[serde(default)]
+    fields: Drawn,
+    needs_include: Option<String>,
+}
+
+static BLUEPRINT: LazyLock<Blueprint> = LazyLock::new(|| {
+    // A test reads it: whoever starts the program meets no other file than the test did.
+    serde_json::from_str(include_str!("../../simulator/data/endpoints.json"))
+        .unwrap_or(Blueprint { endpoints: HashMap::new() })
+});
+
+/// The shapes of a resource's list items and details.
+#[derive(Debug, Default)]
+pub struct Shapes {
+    /// Of the list endpoint.
+    pub list: Shape,
+    /// Of the info endpoint.
+    pub info: Shape,
+}
+
+impl Shapes {
+    /// The shapes of a resource, as far as the blueprint draws them.
+    pub fn of(resource: &Resource) -> &'static Self {
+        static KNOWN: LazyLock<HashMap<&'static str, Shapes>> = LazyLock::new(|| {
+            let shapes = |resource: &Resource| Shapes {
+                list: shape(&resource.list_endpoint(), resource.list_includes),
+                info: shape(&resource.info_endpoint(), resource.info_includes()),
+            };
+            super::RESOURCES.iter().map(|resource| (resource.name, shapes(resource))).collect()
+        });
+        static NONE: LazyLock<Shapes> = LazyLock::new(Shapes::default);
+        KNOWN.get(resource.name).unwrap_or(&NONE)
+    }
+}
+
+fn shape(endpoint: &str, includes: &[&str]) -> Shape {
+    let Some(endpoint) = BLUEPRINT.endpoints.get(endpoint) else {
+        return Shape::default();
+    };
+    let asked = |field: &DrawnField| field.needs_include.as_deref().is_none_or(|include| includes.contains(&include));
+    let fields = endpoint.record.iter().filter(|(_, field)| asked(field)).map(|(name, field)| Field {
+        name: name.clone(),
+        kind: kind(field),
+        include: field.needs_include.clone(),
+    });
+    let mut deeper = Vec::new();
+    for (name, field) in &endpoint.record {
+        look_deeper(&format!("/{name}"), &field.fields, includes, &mut deeper);
+    }
+    Shape { fields: fields.collect(), deeper }
+}
+
+fn look_deeper(path: &str, fields: &Drawn, includes: &[&str], found: &mut Vec<(String, String)>) {
+    for (name, field) in fields {
+        let path = format!("{path}/{name}");
+        if let Some(include) = field.needs_include.as_deref().filter(|include| includes.contains(include)) {
+            found.push((path.clone(), include.to_owned()));
+        }
+        look_deeper(&path, &field.fields, includes, found);
+    }
+}
+
+fn kind(field: &DrawnField) -> Option<Kind> {
+    let name = field.kind.as_deref().unwrap_or_default();
+    match name {
+        _ if name.starts_with("array") => Some(Kind::Array),
+        "enum[number]" | "number" => Some(Kind::Number),
+        "string" | "Currency" => Some(Kind::Text),
+        _ if name.starts_with("enum") => Some(Kind::Text),
+        "boolean" => Some(Kind::Boolean),
+        "object" => Some(Kind::Object),
+        _ if !field.fields.is_empty() => Some(Kind::Object),
+        // A name without a definition: it may be anything.
+        _ => None,
+    }
+}
+
+impl Shape {
+    /// An include that was asked for and of whose fields none of these records has any. `lacking`: the fields that they all lack.
+    pub fn include_that_did_not_come(&self, lacking: &[&str], records: &[&str]) -> Option<&str> {
+        let has = |path: &str, json: &&str| {
+            serde_json::from_str::<Value>(json).is_ok_and(|record| record.pointer(path).is_some())
+        };
+        let on_top = |include: &str| {
+            let mut fields = self.fields.iter().filter(|field| field.include.as_deref() == Some(include));
+            fields.any(|field| !lacking.contains(&field.name.as_str()))
+        };
+        // Parsed only where the blueprint draws such fields, and only up to the first record that has one.
+        let deeper = |include: &str| {
+            let mut paths = self.deeper.iter().filter(|(_, known)| known == include);
+            paths.any(|(path, _)| records.iter().any(|json| has(path, json)))
+        };
+        let asked = self.fields.iter().filter_map(|field| field.include.as_deref());
+        let mut asked = asked.chain(self.deeper.iter().map(|(_, include)| include.as_str()));
+        asked.find(|include| !on_top(include) && !deeper(include))
+    }
+}

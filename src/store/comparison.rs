@@ -1,0 +1,169 @@
+//! Rows compared with what the API tells, for audits. Nothing is written but which ids were found to differ, and, to mend them, that
+//! rows are to be written anew.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::pool::StoreError;
+use super::records::Columns;
+use crate::catalog::{Resource, Shapes};
+use crate::ids::{Account, RunId};
+use crate::teamleader::answer::Record;
+
+/// The pass under which `sync_page` keeps the ids that were found to differ: each is counted once.
+const DIFFERING: i32 = -1;
+
+/// What became of a comparison: the ids, by what is the matter with them.
+#[derive(Debug, Default)]
+pub struct Compared {
+    /// Records that have no row.
+    pub missing: Vec<Uuid>,
+    /// Rows that hold an older state of their record, or lack its detail.
+    pub stale: Vec<Uuid>,
+    /// Rows that hold what the API did not tell, or that are marked deleted although the record lives.
+    pub wrong: Vec<Uuid>,
+}
+
+impl Compared {
+    /// All of them.
+    pub fn differing(&self) -> Vec<Uuid> {
+        [&self.missing[..], &self.stale, &self.wrong].concat()
+    }
+
+    /// Leaves out those that are in `known`.
+    pub fn without(self, known: &[Uuid]) -> Self {
+        let unknown = |ids: Vec<Uuid>| ids.into_iter().filter(|id| !known.contains(id)).collect();
+        Self { missing: unknown(self.missing), stale: unknown(self.stale), wrong: unknown(self.wrong) }
+    }
+
+    fn sort(&mut self, id: Uuid, known: bool, older: bool, holds: bool) {
+        match (known, older, holds) {
+            (false, ..) => self.missing.push(id),
+            (true, true, _) => self.stale.push(id),
+            (true, false, false) => self.wrong.push(id),
+            (true, false, true) => {}
+        }
+    }
+}
+
+/// Compares list items with their rows. A row with details holds those fields of the item that `.info` tells as `.info` tells them:
+/// they are left to [`details`].
+pub async fn items(
+    connection: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    items: &[Record],
+) -> Result<Compared, StoreError> {
+    let columns = Columns::of(items.iter());
+    let told_by_info: Vec<String> = Shapes::of(resource).info.fields.iter().map(|field| field.name.clone()).collect();
+    let rows = sqlx::query!(
+        r#"select p.id as "id!", r.id is not null as "known!",
+             coalesce(r.deleted_at is null and r.list_hash <> p.hash, false) as "older!",
+             coalesce(r.deleted_at is null and r.content || (p.content::jsonb - case when r.detail_at is null then '{}' else $6::text[] end)
+                 = r.content, false) as "holds!"
+         from unnest($3::uuid[], $4::text[], $5::bytea[]) as p (id, content, hash)
+         left join teamleader.record r on r.resource = $1 and r.account = $2 and r.id = p.id"#,
+        resource.name,
+        account.as_str(),
+        &columns.ids,
+        &columns.contents as &[&str],
+        &columns.hashes as &[&[u8]],
+        &told_by_info,
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut compared = Compared::default();
+    rows.iter().for_each(|row| compared.sort(row.id, row.known, row.older, row.holds));
+    Ok(compared)
+}
+
+/// Compares details with their rows.
+pub async fn details(
+    connection: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    details: &[Record],
+) -> Result<Compared, StoreError> {
+    let columns = Columns::of(details.iter());
+    let rows = sqlx::query!(
+        r#"select p.id as "id!",
+             r.detail_at is null or r.detail_at < r.listed_at or r.detail_hash is distinct from p.hash as "older!",
+             r.content || p.content::jsonb = r.content as "holds!"
+         from unnest($3::uuid[], $4::text[], $5::bytea[]) as p (id, content, hash)
+         join teamleader.record r on r.resource = $1 and r.account = $2 and r.id = p.id and r.deleted_at is null"#,
+        resource.name,
+        account.as_str(),
+        &columns.ids,
+        &columns.contents as &[&str],
+        &columns.hashes as &[&[u8]],
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut compared = Compared::default();
+    rows.iter().for_each(|row| compared.sort(row.id, true, row.older, row.holds));
+    Ok(compared)
+}
+
+/// Which of these ids were found to differ earlier in the run.
+pub async fn found_earlier(
+    connection: &mut PgConnection,
+    account: &Account,
+    run: RunId,
+    resource: &Resource,
+    ids: &[Uuid],
+) -> Result<Vec<Uuid>, StoreError> {
+    let found = sqlx::query_scalar!(
+        r#"select distinct id as "id!" from teamleader2db.sync_page, unnest(ids) as id
+         where account = $1 and run_id = $2 and resource = $3 and pass = $4 and id = any($5)"#,
+        account.as_str(),
+        run.0,
+        resource.name,
+        DIFFERING,
+        ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(found)
+}
+
+/// Keeps ids that were found to differ.
+pub async fn keep_found(
+    connection: &mut PgConnection,
+    account: &Account,
+    run: RunId,
+    resource: &Resource,
+    ids: &[Uuid],
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids)
+         select $1, $2, $3, $4, coalesce(max(page) + 1, 0), $5 from teamleader2db.sync_page
+         where account = $1 and run_id = $2 and resource = $3 and pass = $4",
+        account.as_str(),
+        run.0,
+        resource.name,
+        DIFFERING,
+        ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Makes rows be written anew by whatever is merged next, and their details asked for.
+pub async fn distrust(
+    connection: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    ids: &[Uuid],
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update teamleader.record set list_hash = '', source_updated_at = null, detail_at = null
+         where resource = $1 and account = $2 and id = any($3)",
+        resource.name,
+        account.as_str(),
+        ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! Details: which rows want theirs, and how they are merged.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::pool::StoreError;
+use super::records::Columns;
+use crate::catalog::Resource;
+use crate::ids::Account;
+use crate::teamleader::answer::Record;
+
+/// A place in the work list of details, which is sorted by time and id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// `listed_at` or `detail_at` of the row.
+    pub at: DateTime<Utc>,
+    /// Its id.
+    pub id: Uuid,
+}
+
+/// Which rows want their detail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Missing or older than the list item.
+    Stale,
+    /// Not fetched since this time: `refetch`.
+    OlderThan(DateTime<Utc>),
+}
+
+/// Rows that want their detail, the newest changes first, after `after`.
+pub async fn wanting_detail(
+    pool: &PgPool,
+    account: &Account,
+    resource: &Resource,
+    wanted: Wanted,
+    after: Option<Place>,
+    limit: i64,
+) -> Result<Vec<Place>, StoreError> {
+    let (at, id) = (after.map(|place| place.at), after.map(|place| place.id));
+    let places = match wanted {
+        Wanted::Stale => {
+            sqlx::query_as!(
+                Place,
+                "select listed_at as at, id from teamleader.record
+                 where resource = $1 and account = $2 and deleted_at is null and (detail_at is null or detail_at < listed_at)
+                   and ($3::timestamptz is null or (listed_at, id) < ($3, $4::uuid))
+                 order by listed_at desc, id desc limit $5",
+                resource.name,
+                account.as_str(),
+                at,
+                id,
+                limit,
+            )
+            .fetch_all(pool)
+            .await?
+        }
+        Wanted::OlderThan(begun) => {
+            sqlx::query_as!(
+                Place,
+                "select listed_at as at, id from teamleader.record
+                 where resource = $1 and account = $2 and deleted_at is null and (detail_at is null or detail_at < $6)
+                   and ($3::timestamptz is null or (listed_at, id) < ($3, $4::uuid))
+                 order by listed_at desc, id desc limit $5",
+                resource.name,
+                account.as_str(),
+                at,
+                id,
+                limit,
+                begun,
+            )
+            .fetch_all(pool)
+            .await?
+        }
+    };
+    Ok(places)
+}
+
+/// Rows whose detail is older than `before`, the oldest first, after `after`.
+pub async fn aged_details(
+    pool: &PgPool,
+    account: &Account,
+    resource: &Resource,
+    before: DateTime<Utc>,
+    after: Option<Place>,
+    limit: i64,
+) -> Result<Vec<Place>, StoreError> {
+    let places = sqlx::query_as!(
+        Place,
+        r#"select detail_at as "at!", id from teamleader.record
+         where resource = $1 and account = $2 and deleted_at is null and detail_at < $3
+           and ($4::timestamptz is null or (detail_at, id) > ($4, $5::uuid))
+         order by detail_at, id limit $6"#,
+        resource.name,
+        account.as_str(),
+        before,
+        after.map(|place| place.at),
+        after.map(|place| place.id),
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(places)
+}
+
+/// Merges details that were asked for at `asked_at` (the database's clock) or later.
+///
+/// A row whose list item changed since is left: its detail is stale all the same. Older content never replaces newer.
+pub async fn merge_details(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    details: &[Record],
+    asked_at: DateTime<Utc>,
+) -> Result<i64, StoreError> {
+    let columns = Columns::of(details.iter());
+    let merged = sqlx::query!(
+        "update teamleader.record r set
+             content = r.content || d.content,
+             source_updated_at = coalesce(d.updated_at, r.source_updated_at),
+             detail_at = $3,
+             detail_hash = d.hash,
+             changed_at = case when r.content || d.content = r.content then r.changed_at else clock_timestamp() end
+         from (select id, content::jsonb as content, updated_at, hash
+               from unnest($4::uuid[], $5::text[], $6::timestamptz[], $7::bytea[]) as u (id, content, updated_at, hash)) as d
+         where r.resource = $1 and r.account = $2 and r.id = d.id and r.listed_at <= $3
+           and (r.source_updated_at is null or d.updated_at is null or d.updated_at >= r.source_updated_at)",
+        resource.name,
+        account.as_str(),
+        asked_at,
+        &columns.ids,
+        &columns.contents as &[&str],
+        &columns.updated as &[Option<DateTime<Utc>>],
+        &columns.hashes as &[&[u8]],
+    )
+    .execute(tx)
+    .await?
+    .rows_affected();
+    Ok(i64::try_from(merged).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,92 @@
+//! What the parts of a resource are made of: stored records that others belong to, and which rows belong to a part.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::pool::StoreError;
+use crate::catalog::Resource;
+use crate::ids::{Account, RunId};
+
+/// Which rows of a resource one of its parts has: those of a parent, else those whose content has this in it.
+#[derive(Clone, Copy, Debug)]
+pub struct PartRows<'a> {
+    /// The parent.
+    pub parent_id: Option<Uuid>,
+    /// What the content has; null: anything.
+    pub content: &'a Value,
+}
+
+/// The countries of the stored addresses, as two-letter codes.
+pub async fn countries(pool: &PgPool, account: &Account) -> Result<Vec<String>, StoreError> {
+    let countries = sqlx::query_scalar!(
+        r#"select distinct country as "country!"
+         from teamleader.record r, lateral (
+             select content #>> '{primary_address,country}'
+             union all select content #>> '{address,country}'
+             union all select address #>> '{address,country}' from jsonb_path_query(content, 'lax $.addresses[*]') as address
+         ) as addresses (country)
+         where resource in ('companies', 'contacts', 'departments') and account = $1 and deleted_at is null
+           and country ~ '^[A-Z]{2}$'
+         order by 1"#,
+        account.as_str(),
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(countries)
+}
+
+/// The first row of a resource after `after`, in the order of their ids; with `since` of those whose list item differed since then.
+pub async fn next(
+    connection: &mut PgConnection,
+    account: &Account,
+    resource: &str,
+    after: Option<Uuid>,
+    since: Option<DateTime<Utc>>,
+) -> Result<Option<Uuid>, StoreError> {
+    let id = sqlx::query_scalar!(
+        "select id from teamleader.record
+         where resource = $1 and account = $2 and deleted_at is null and id > $3
+           and ($4::timestamptz is null or listed_at >= $4)
+         order by id limit 1",
+        resource,
+        account.as_str(),
+        // No record has this id, and the index is entered at the place.
+        after.unwrap_or(Uuid::nil()),
+        since,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(id)
+}
+
+/// The rows of a part that no page of the run from `first_page` on told.
+pub async fn unseen_in_part(
+    tx: &mut PgConnection,
+    account: &Account,
+    run: RunId,
+    resource: &Resource,
+    rows: PartRows<'_>,
+    first_page: i32,
+) -> Result<Vec<Uuid>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        r#"select id as "id!" from (
+             select id from teamleader.record
+             where resource = $1 and account = $2 and deleted_at is null
+               and ($4::uuid is null or parent_id = $4) and ($5::jsonb is null or $5 = 'null' or content @> $5)
+             except
+             select unnest(ids) from teamleader2db.sync_page
+             where account = $2 and run_id = $3 and resource = $1 and pass > 0 and page >= $6) as unseen
+         order by id"#,
+        resource.name,
+        account.as_str(),
+        run.0,
+        rows.parent_id,
+        rows.content,
+        first_page,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(ids)
+}

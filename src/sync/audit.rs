@@ -1,0 +1,233 @@
+//! Audits: rows compared with what the API tells, all of them or a random sample. They are mended only with `repair`.
+//!
+//! An audit of everything reads the lists as a sync does (`list`), asks for the rows that no page told (`sweep`), and for every detail
+//! (`details`); here is what these do with the answers instead of merging them. A sample takes random pages, to find what is missing,
+//! and random rows, to find what is gone.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::parts::{self, Part};
+use super::slice::{Slice, WorkError};
+use crate::catalog::{PAGE_SIZE, Resource};
+use crate::message::Mode;
+use crate::store::comparison::{self, Compared};
+use crate::store::details;
+use crate::store::records::{self, Merged};
+use crate::store::run::{Phase, Run, Step};
+use crate::teamleader::answer::Record;
+use crate::teamleader::client::ApiError;
+
+/// Parents of each kind whose children are part of a sample.
+const SAMPLED_PARENTS: i64 = 5;
+
+/// Where the list phase of a sample goes on.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Sampling {
+    part: Part,
+    waiting: VecDeque<Part>,
+    /// Pages of the part to come; null before its first page.
+    pages: Option<VecDeque<u32>>,
+    compared: i64,
+}
+
+/// Whether the run is an audit.
+pub fn is_audit(run: &Run) -> bool {
+    run.parameters.mode == Mode::Audit
+}
+
+/// How many records of each resource are compared; `None`: all, or no audit.
+pub fn sample(run: &Run) -> Option<i64> {
+    run.parameters.sample.filter(|_| is_audit(run)).map(i64::from)
+}
+
+/// Whether what a pass did not see may be marked deleted in the end.
+pub fn marks_deletions(run: &Run) -> bool {
+    match run.parameters.mode {
+        Mode::Full => true,
+        Mode::Audit => run.parameters.repair && run.parameters.sample.is_none(),
+        Mode::Incremental => false,
+    }
+}
+
+/// Compares list items with their rows, and mends the rows if that was asked for.
+pub async fn compare_items(
+    slice: &Slice<'_>,
+    tx: &mut PgConnection,
+    step: &mut Step,
+    items: &[Record],
+    parent: Option<(&str, Uuid)>,
+) -> Result<Merged, WorkError> {
+    let (account, resource) = (&slice.settings.account, step.resource);
+    let found = comparison::items(tx, account, resource, items).await?;
+    let mut merged = Merged::default();
+    if slice.run.parameters.repair {
+        comparison::distrust(tx, account, resource, &found.wrong).await?;
+        merged = records::merge_page(tx, account, resource, items, parent, false).await?;
+    } else {
+        merged.unchanged = i64::try_from(items.len()).unwrap_or(i64::MAX);
+    }
+    count(slice, tx, step, found).await?;
+    Ok(merged)
+}
+
+/// Compares details with their rows; tells how many it has mended.
+pub async fn compare_details(
+    slice: &Slice<'_>,
+    tx: &mut PgConnection,
+    step: &mut Step,
+    told: &[Record],
+    asked_at: chrono::DateTime<chrono::Utc>,
+) -> Result<i64, WorkError> {
+    let (account, resource) = (&slice.settings.account, step.resource);
+    let found = comparison::details(tx, account, resource, told).await?;
+    let mut mended = 0;
+    if slice.run.parameters.repair {
+        let differing = found.differing();
+        let differing: Vec<Record> = told.iter().filter(|detail| differing.contains(&detail.id)).cloned().collect();
+        mended = details::merge_details(tx, account, resource, &differing, asked_at).await?;
+    }
+    count(slice, tx, step, found).await?;
+    Ok(mended)
+}
+
+/// Counts rows whose record is gone.
+pub async fn count_gone(
+    slice: &Slice<'_>,
+    tx: &mut PgConnection,
+    step: &mut Step,
+    gone: Vec<Uuid>,
+) -> Result<(), WorkError> {
+    count(slice, tx, step, Compared { wrong: gone, ..Compared::default() }).await
+}
+
+/// Adds to the counts of the step what was not found earlier.
+async fn count(slice: &Slice<'_>, tx: &mut PgConnection, step: &mut Step, found: Compared) -> Result<(), WorkError> {
+    let (account, run, resource) = (&slice.settings.account, slice.run.id, step.resource);
+    let ids = found.differing();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let earlier = comparison::found_earlier(tx, account, run, resource, &ids).await?;
+    let found = found.without(&earlier);
+    let audited = &mut step.counts.audited;
+    for (count, ids) in
+        [(&mut audited.missing, &found.missing), (&mut audited.stale, &found.stale), (&mut audited.wrong, &found.wrong)]
+    {
+        *count += i64::try_from(ids.len()).unwrap_or(i64::MAX);
+    }
+    Ok(comparison::keep_found(tx, account, run, resource, &found.differing()).await?)
+}
+
+/// Rows of a sample: the next `limit` after `after`, which at first is a place that depends on the run, and goes round.
+pub async fn sampled_rows(
+    slice: &Slice<'_>,
+    resource: &Resource,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Uuid>, WorkError> {
+    let (pool, account) = (slice.pool, &slice.settings.account);
+    let start = random(slice, resource, 0);
+    let mut rows = records::ids(pool, account, resource.name, after.or(Some(start)), limit).await?;
+    let short = limit - i64::try_from(rows.len()).unwrap_or(limit);
+    if short > 0 && after.is_none_or(|after| after > start) {
+        let first = records::ids(pool, account, resource.name, None, short).await?;
+        rows.extend(first.into_iter().filter(|id| *id <= start));
+    }
+    Ok(rows)
+}
+
+/// A UUID that is the same for the same run, resource and number.
+fn random(slice: &Slice<'_>, resource: &Resource, number: u32) -> Uuid {
+    Uuid::from_u128(xxh3_128(format!("{}/{}/{number}", slice.run.id, resource.name).as_bytes()))
+}
+
+/// Reads one page of a sample.
+pub async fn read_sampled_page(slice: &mut Slice<'_>, index: usize, sample: i64) -> Result<(), WorkError> {
+    let mut step = slice.run.steps[index].clone();
+    let resource = step.resource;
+    let mut sampling = if step.position.is_null() {
+        parts::check_project_api(slice, resource).await?;
+        let mut waiting = parts::all(slice, &step).await?;
+        waiting.extend(parts::some_parents(slice, &step, random(slice, resource, 0), SAMPLED_PARENTS).await?);
+        let Some(part) = waiting.pop_front() else {
+            return end(slice, index, step).await;
+        };
+        Sampling { part, waiting, ..Sampling::default() }
+    } else {
+        serde_json::from_value(step.position.clone()).map_err(|error| WorkError::Unusable(error.to_string()))?
+    };
+    let number = sampling.pages.as_mut().map_or(Some(1), VecDeque::pop_front);
+    let asked = match number {
+        Some(number) => slice.client.list(resource, &resource.list_body(number, None, &sampling.part.body)).await,
+        None => Ok(crate::teamleader::answer::Page::default()),
+    };
+    let page = match asked {
+        Ok(page) => page,
+        // What lists and syncs skip is no part of a sample either.
+        Err(ApiError::Failed { failure, .. }) if parts::is_passed_over(resource, failure) => {
+            sampling.pages = Some(VecDeque::new());
+            crate::teamleader::answer::Page::default()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut tx = slice.begin().await?;
+    let merged = compare_items(slice, &mut tx, &mut step, &page.records, sampling.part.parent()).await?;
+    let compared = i64::try_from(page.records.len()).unwrap_or(0);
+    sampling.compared += compared;
+    step.counts.listed += compared;
+    step.counts.created += merged.created;
+    step.counts.updated += merged.updated;
+    step.counts.unchanged += merged.unchanged;
+    let pages = sampling.pages.get_or_insert_with(|| {
+        let pages = |records: i64| (records + PAGE_SIZE as i64 - 1) / PAGE_SIZE as i64;
+        let wanted = pages((sample - sampling.compared).max(0));
+        let last = pages(page.matches.unwrap_or(compared));
+        pages_of_sample(wanted, last, |number| random(slice, resource, number).as_u128())
+    });
+    if pages.is_empty() || sampling.compared >= sample {
+        match sampling.waiting.pop_front().filter(|_| sampling.compared < sample) {
+            Some(part) => (sampling.part, sampling.pages) = (part, None),
+            None => {
+                step.enter(Phase::Sweep);
+                return Ok(slice.commit(tx, index, step).await?);
+            }
+        }
+    }
+    step.position = serde_json::to_value(&sampling).map_err(|error| WorkError::Unusable(error.to_string()))?;
+    Ok(slice.commit(tx, index, step).await?)
+}
+
+/// Up to `wanted` different pages from 2 to `last`.
+fn pages_of_sample(wanted: i64, last: i64, random: impl Fn(u32) -> u128) -> VecDeque<u32> {
+    let mut pages: Vec<u32> = (2..=u32::try_from(last).unwrap_or(u32::MAX)).collect();
+    pages.sort_by_cached_key(|number| random(*number));
+    pages.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+    pages.into()
+}
+
+async fn end(slice: &mut Slice<'_>, index: usize, mut step: Step) -> Result<(), WorkError> {
+    step.enter(Phase::Sweep);
+    let tx = slice.begin().await?;
+    Ok(slice.commit(tx, index, step).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_of_different_pages_and_no_more_than_there_are() {
+        let random = |number: u32| xxh3_128(&number.to_be_bytes());
+        let pages = pages_of_sample(3, 200, random);
+        assert_eq!(pages.len(), 3);
+        assert!(pages.iter().all(|page| (2..=200).contains(page)));
+        assert_ne!(pages, VecDeque::from([2, 3, 4]));
+        assert_eq!(pages_of_sample(9, 2, random), [2]);
+        assert_eq!(pages_of_sample(9, 0, random), [0_u32; 0]);
+    }
+}

@@ -1,0 +1,158 @@
+//! The parts of a resource whose list does not give the whole account: countries, types, parent records.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::slice::{Slice, WorkError};
+use crate::catalog::{Child, Parent, ProjectApi, Resource, Scope};
+use crate::retry::Failure;
+use crate::store::parents::{self, PartRows};
+use crate::store::records;
+use crate::store::run::Step;
+
+/// One list of a resource. A resource that is listed for the whole account has one of them, which is empty.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// What its requests name, laid over the body.
+    #[serde(default)]
+    pub body: Value,
+    /// What the content of its rows has, where they have no parent: a condition for jsonb's `@>`.
+    #[serde(default)]
+    pub content: Value,
+    /// The record whose children it gives: kind, resource and id.
+    #[serde(default)]
+    pub parent: Option<(String, String, Uuid)>,
+}
+
+impl Part {
+    /// The parent's resource and id.
+    pub fn parent(&self) -> Option<(&str, Uuid)> {
+        self.parent.as_ref().map(|(_, resource, id)| (resource.as_str(), *id))
+    }
+
+    /// The kind of the parent.
+    pub fn kind(&self) -> Option<&str> {
+        self.parent.as_ref().map(|(kind, _, _)| kind.as_str())
+    }
+
+    /// Which rows are its own.
+    pub fn rows(&self) -> PartRows<'_> {
+        PartRows { parent_id: self.parent().map(|(_, id)| id), content: &self.content }
+    }
+}
+
+/// An error where the account uses the other of the two project APIs.
+pub async fn check_project_api(slice: &mut Slice<'_>, resource: &Resource) -> Result<(), WorkError> {
+    let Some(api) = resource.project_api else { return Ok(()) };
+    match slice.project_api().await? {
+        Some(used) if used != api => Err(WorkError::Inapplicable(match used {
+            ProjectApi::Legacy => "the account uses the legacy projects, and not projects-v2".to_owned(),
+            ProjectApi::V2 => "the account uses projects-v2, and not the legacy projects".to_owned(),
+        })),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a list of children that the API does not give is passed over: the parent is gone, or its kind may not be asked for.
+pub fn is_passed_over(resource: &Resource, failure: Failure) -> bool {
+    let Scope::Parent(child, _) = resource.scope else { return false };
+    match failure {
+        Failure::NotFound | Failure::Forbidden => true,
+        Failure::Rejected => child == Child::UndocumentedSubject,
+        _ => false,
+    }
+}
+
+/// All parts of a resource, but for parent records, which are asked for one by one.
+pub async fn all(slice: &Slice<'_>, step: &Step) -> Result<VecDeque<Part>, WorkError> {
+    let account = &slice.settings.account;
+    let parts = match step.resource.scope {
+        Scope::Account => [Part::default()].into(),
+        Scope::Country => {
+            let countries = parents::countries(slice.pool, account).await?;
+            let part = |country: String| {
+                let names = json!({ "country": country });
+                Part { body: names.clone(), content: names, parent: None }
+            };
+            countries.into_iter().map(part).collect()
+        }
+        Scope::Type(types) => {
+            let part = |name: &&str| Part {
+                body: json!({ "filter": { "type": name } }),
+                content: json!({ "type": name }),
+                parent: None,
+            };
+            types.iter().map(part).collect()
+        }
+        Scope::DepartmentAndType(types) => {
+            let departments = records::ids(slice.pool, account, "departments", None, i64::MAX).await?;
+            let part = |(department, name): (&Uuid, &&str)| Part {
+                body: json!({ "filter": { "department_id": department, "document_type": name } }),
+                content: json!({ "department": { "id": department }, "document_type": name }),
+                parent: None,
+            };
+            departments
+                .iter()
+                .flat_map(|department| types.iter().map(move |name| (department, name)))
+                .map(part)
+                .collect()
+        }
+        Scope::Parent(..) => VecDeque::new(),
+    };
+    Ok(parts)
+}
+
+/// The next parent record after `after`, leaving out the kinds in `refused`. An incremental pass visits those that changed.
+pub async fn next_parent(
+    connection: &mut PgConnection,
+    slice: &Slice<'_>,
+    step: &Step,
+    after: Option<&Part>,
+    refused: &[String],
+) -> Result<Option<Part>, WorkError> {
+    let Scope::Parent(child, kinds) = step.resource.scope else {
+        return Ok(None);
+    };
+    let at = after.and_then(Part::kind);
+    let begin = kinds.iter().position(|kind| Some(kind.kind) == at).unwrap_or(0);
+    for kind in kinds[begin..].iter().filter(|kind| !refused.iter().any(|refused| refused == kind.kind)) {
+        let last = after.filter(|_| Some(kind.kind) == at).and_then(Part::parent).map(|(_, id)| id);
+        let next = parents::next(connection, &slice.settings.account, kind.resource, last, step.since).await?;
+        if let Some(id) = next {
+            return Ok(Some(of_parent(child, kind, id)));
+        }
+    }
+    Ok(None)
+}
+
+/// Some parent records of each kind: `limit` of them after `after`, in the order of their ids.
+pub async fn some_parents(
+    slice: &Slice<'_>,
+    step: &Step,
+    after: Uuid,
+    limit: i64,
+) -> Result<VecDeque<Part>, WorkError> {
+    let Scope::Parent(child, kinds) = step.resource.scope else {
+        return Ok(VecDeque::new());
+    };
+    let mut parts = VecDeque::new();
+    for kind in kinds {
+        let ids = records::ids(slice.pool, &slice.settings.account, kind.resource, Some(after), limit).await?;
+        parts.extend(ids.into_iter().map(|id| of_parent(child, kind, id)));
+    }
+    Ok(parts)
+}
+
+fn of_parent(child: Child, parent: &Parent, id: Uuid) -> Part {
+    let body = match child {
+        Child::Subject | Child::UndocumentedSubject => {
+            json!({ "filter": { "subject": { "type": parent.kind, "id": id } } })
+        }
+        Child::Parameter(name) => json!({ name: id }),
+    };
+    Part { body, content: Value::Null, parent: Some((parent.kind.to_owned(), parent.resource.to_owned(), id)) }
+}

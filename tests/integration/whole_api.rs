@@ -1,0 +1,256 @@
+//! Every list that the API has is copied, whatever it takes to be asked.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use serde_json::json;
+use teamleader_simulator::{ChangeKind, Config, Fault, FaultKind};
+
+use crate::stage::{CHILDREN, Event, Stage, all_resources, proxy};
+
+/// Asserts that all tables equal the account, but for those of the other project API.
+async fn assert_equal(stage: &Stage, event: &Event, skipped: &[&str]) {
+    for resource in all_resources() {
+        let told = event.resource(&resource);
+        if skipped.contains(&resource.as_str()) {
+            assert_eq!(told["status"], "skipped", "{resource}: {told}");
+            assert!(told["error"].as_str().unwrap().contains("projects"), "{told}");
+            assert_eq!(stage.database.rows(&resource).await, 0, "{resource}");
+            continue;
+        }
+        assert_eq!(told["status"], "completed", "{resource}: {told}");
+        assert_eq!(told["drift"], json!([]), "{resource}: the blueprint is kept");
+        // What belongs to projects that are not copied is not either.
+        let kinds: &[&str] = if skipped == LEGACY { &["project"] } else { &["nextgenProject"] };
+        stage.database.assert_table_equals_but(&stage.simulator, &resource, kinds).await;
+    }
+}
+
+const LEGACY: [&str; 2] = ["projects", "milestones"];
+const V2: [&str; 5] = [
+    "projects-v2/projects",
+    "projects-v2/projectGroups",
+    "projects-v2/projectLines",
+    "projects-v2/tasks",
+    "projects-v2/materials",
+];
+
+#[tokio::test]
+async fn every_resource_is_copied_and_follows_what_changes() {
+    let stage = Stage::with(Config { projects_v2: true, ..Config::scaled(40) }).await.of_everything();
+    let _worker = stage.worker().await;
+    let event = stage.complete(json!({ "mode": "full" })).await;
+    assert_equal(&stage, &event, &LEGACY).await;
+    assert!(
+        all_resources().iter().all(|resource| stage.simulator.count(resource) > 0),
+        "the account has some of everything"
+    );
+    let unverified: Vec<String> = all_resources()
+        .into_iter()
+        .filter(|resource| event.resource(resource)["status"] == "completed")
+        .filter(|resource| event.resource(resource)["verified"] != true)
+        .collect();
+    assert_eq!(unverified, [""; 0], "a quiet account is read for sure");
+
+    for resource in all_resources() {
+        stage.simulator.update(&resource, 2);
+        stage.simulator.add(&resource, 1);
+        stage.simulator.delete(&resource, 1);
+    }
+    let event = stage.complete(json!({ "mode": "full", "refetch": true })).await;
+    assert_equal(&stage, &event, &LEGACY).await;
+    let before = stage.database.versions().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    assert_eq!(stage.database.versions().await, before, "an unchanged account writes no row");
+}
+
+#[tokio::test]
+async fn the_account_says_which_projects_it_has() {
+    let stage = Stage::small().await.of_everything();
+    let _worker = stage.worker().await;
+    let event = stage.complete(json!({})).await;
+    assert_equal(&stage, &event, &V2).await;
+    assert_eq!(stage.asked("accounts.projects-v2-status"), 1);
+    assert_eq!(stage.asked("projects-v2/projects.list"), 0);
+}
+
+#[tokio::test]
+async fn children_are_read_only_where_they_are_named_and_follow_their_parents() {
+    let mut stage = Stage::small().await;
+    stage.restore("TEAMLEADER_RESOURCES", None);
+    // What was read a moment ago has not changed.
+    stage.set("SYNC_LOOKBACK", "0s");
+    let _worker = stage.worker().await;
+    let event = stage.complete(json!({})).await;
+    let told: BTreeSet<&str> =
+        event.body["data"]["resources"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(told.len(), all_resources().len() - CHILDREN.len());
+    assert!(CHILDREN.iter().all(|child| !told.contains(child) && stage.simulator.count(child) > 0));
+
+    stage.complete(json!({ "resources": ["contacts", "notes"] })).await;
+    stage.database.assert_table_equals_but(&stage.simulator, "notes", &["nextgenProject"]).await;
+    let parents: i64 = stage
+        .database
+        .value("select count(*) from teamleader.notes where parent_resource is null or parent_id is null")
+        .await;
+    assert_eq!(parents, 0, "each row names its parent");
+
+    // Notes come to a contact that changed, and to one that did not.
+    let truth = stage.simulator.truth("notes");
+    let (kind, parent) = truth.iter().find_map(|note| note.parent.clone().filter(|p| p.0 == "contact")).unwrap();
+    assert_eq!(kind, "contact");
+    stage.simulator.advance_clock(Duration::from_secs(3600));
+    let edited = truth.iter().find(|note| note.parent.as_ref().is_some_and(|p| p.1 == parent)).unwrap().id;
+    assert!(stage.simulator.update_record("notes", edited));
+    stage.complete(json!({ "resources": ["contacts", "notes"] })).await;
+    let stale = stage.database.lacking(&stage.simulator, "notes", &[edited]).await;
+    assert_eq!(stale, 1, "nothing tells that the note of an unchanged contact changed");
+    assert!(stage.simulator.update_record("contacts", parent));
+    stage.simulator.reset_counters();
+    stage.complete(json!({ "resources": ["contacts", "notes"] })).await;
+    stage.database.assert_table_equals_but(&stage.simulator, "notes", &["nextgenProject"]).await;
+    assert_eq!(stage.asked("notes.list"), 1, "of one parent alone");
+
+    // A parent that goes takes its children along, and a child goes by itself.
+    assert!(stage.simulator.delete_record("contacts", parent));
+    let one = stage.simulator.truth("notes")[0].id;
+    assert!(stage.simulator.delete_record("notes", one));
+    stage.complete(json!({ "mode": "full", "resources": ["contacts"] })).await;
+    let orphans = "select count(*) from teamleader.notes n join teamleader.contacts c on c.id = n.parent_id
+        where c.deleted_at is not null and n.deleted_at is null";
+    assert_eq!(stage.database.value::<i64>(orphans).await, 0);
+    stage.complete(json!({ "mode": "full", "resources": ["notes"] })).await;
+    stage.database.assert_table_equals_but(&stage.simulator, "notes", &["nextgenProject"]).await;
+}
+
+#[tokio::test]
+async fn a_kind_of_parent_that_may_not_be_asked_for_is_left_out_and_told() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    let parents = ["companies", "contacts", "deals"];
+    stage.complete(json!({ "resources": parents })).await;
+    stage.simulator.inject(Fault::new(FaultKind::Forbidden).at("notes.list").times(1));
+    let event = stage.complete(json!({ "resources": ["notes"] })).await;
+    let told = event.resource("notes");
+    assert!(told["drift"].to_string().contains("of a company cannot be listed"), "{told}");
+    let of_contacts = "select count(*) from teamleader.notes where parent_resource = 'contacts'";
+    assert!(stage.database.value::<i64>(of_contacts).await > 0);
+    let of_companies = "select count(*) from teamleader.notes where parent_resource = 'companies'";
+    assert_eq!(stage.database.value::<i64>(of_companies).await, 0);
+
+    stage.simulator.inject(Fault::new(FaultKind::Forbidden).at("files.list"));
+    let event = stage.complete(json!({ "resources": ["files"] })).await;
+    assert_eq!(event.resource("files")["status"], "skipped", "no kind may be asked for");
+}
+
+#[tokio::test]
+async fn an_incremental_run_may_read_a_window_of_dates_once_all_was_read() {
+    let mut stage = Stage::small().await;
+    stage.set("INCREMENTAL_WINDOW", "60d");
+    let _worker = stage.worker().await;
+    let windowed = ["events", "meetings", "calls", "tasks", "timeTracking"];
+    let event = stage.complete(json!({ "resources": windowed })).await;
+    for resource in windowed {
+        assert_eq!(event.resource(resource)["verified"], true, "{resource} was read completely");
+        stage.database.assert_table_equals(&stage.simulator, resource).await;
+    }
+    let event = stage.complete(json!({ "resources": windowed })).await;
+    for resource in windowed {
+        let told = event.resource(resource);
+        assert_eq!((&told["status"], &told["verified"]), (&json!("completed"), &json!(false)), "{resource}");
+        assert!(event.count(resource, "listed") <= stage.simulator.count(resource) as i64, "{resource}");
+        stage.database.assert_table_equals(&stage.simulator, resource).await;
+    }
+    for resource in windowed {
+        stage.simulator.update(resource, 3);
+        stage.simulator.add(resource, 2);
+    }
+    let event = stage.complete(json!({ "mode": "full", "resources": windowed, "refetch": true })).await;
+    for resource in windowed {
+        assert_eq!(event.resource(resource)["verified"], true, "{resource}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_pages_although_no_document_says_so_is_read_to_its_end() {
+    let paged = BTreeSet::from(["products".to_owned()]);
+    let counts = [("products".to_owned(), 250)].into();
+    let stage = Stage::with(Config { paged, counts, ..Config::default() }).await;
+    let _worker = stage.worker().await;
+    let event = stage.complete(json!({ "mode": "full", "resources": ["products"] })).await;
+    assert_eq!(event.count("products", "listed"), 250);
+    assert_eq!(event.resource("products")["verified"], true);
+    stage.database.assert_table_equals(&stage.simulator, "products").await;
+}
+
+#[tokio::test]
+async fn fields_that_vanish_or_change_type_are_told_and_stored_all_the_same() {
+    let mut stage = Stage::small().await;
+    let url = proxy(stage.simulator.url(), |endpoint, _, answer| match endpoint {
+        "companies.list" => {
+            altered(&answer, &[("\"vat_number\":", "\"vat\":"), ("\"name\":", "\"name\":7,\"title\":")])
+        }
+        "users.info" => altered(&answer, &[("\"time_zone\":", "\"zone\":")]),
+        _ => answer,
+    });
+    stage.set("TEAMLEADER_API_URI", &url.await);
+    let worker = stage.worker().await;
+    let event = stage.complete(json!({ "mode": "full" })).await;
+    assert_eq!(event.resource("companies")["drift"], json!(["name is a number, not text", "vat_number is missing"]));
+    assert_eq!(event.resource("users")["drift"], json!(["time_zone is missing"]));
+    assert_eq!(event.resource("contacts")["drift"], json!([]));
+    let stored: i64 = stage.database.value("select count(*) from teamleader.companies").await;
+    assert_eq!(stored, stage.simulator.count("companies") as i64);
+    let (_, metrics) = worker.get("/metrics").await;
+    assert!(metrics.contains("teamleader2db_drift_total{resource=\"companies\"} 2"), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_include_that_was_asked_for_and_does_not_come_is_an_error() {
+    let mut stage = Stage::small().await;
+    let url = proxy(stage.simulator.url(), |endpoint, _, answer| match endpoint {
+        "contacts.list" => altered(&answer, &[("\"custom_fields\":", "\"fields\":")]),
+        "invoices.list" => altered(
+            &answer,
+            &[("\"fixed_late_fee\":", "\"a\":"), ("\"due_incasso_inclusive\":", "\"b\":"), ("\"interest\":", "\"c\":")],
+        ),
+        _ => answer,
+    });
+    stage.set("TEAMLEADER_API_URI", &url.await);
+    let _worker = stage.worker().await;
+    let id = stage.request(json!({})).await;
+    let event = stage.final_event(id).await;
+    assert_eq!(event.kind(), "sync.partial", "{}", event.body);
+    for (resource, include) in [("contacts", "custom_fields"), ("invoices", "late_fees")] {
+        let told = event.resource(resource);
+        assert_eq!(told["status"], "failed", "{told}");
+        assert!(told["error"].as_str().unwrap().contains(include), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn details_that_no_list_vouches_for_are_fetched_again_when_old() {
+    let mut stage = Stage::small().await;
+    stage.set("DETAIL_MAX_AGE", "3d");
+    let worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    let old =
+        "update teamleader.record set detail_at = now() - interval '4 days', listed_at = now() - interval '5 days'
+        where resource in ('users', 'contacts')";
+    assert!(stage.database.execute(old).await > 0);
+    let hidden = stage.simulator.change("users", ChangeKind::UpdateInfo, 2);
+    assert_eq!(hidden.len(), 2);
+    stage.simulator.reset_counters();
+    let event = stage.complete(json!({})).await;
+    assert_eq!(stage.asked("users.info"), stage.simulator.count("users") as u64, "{}", event.body);
+    assert_eq!(stage.asked("contacts.info"), 0, "their list vouches for them");
+    stage.database.assert_table_equals(&stage.simulator, "users").await;
+    drop(worker);
+}
+
+/// An answer in which texts were replaced. Not its JSON: what half a surrogate pair stands in, `Value` refuses.
+fn altered(answer: &Bytes, replaced: &[(&str, &str)]) -> Bytes {
+    let text = std::str::from_utf8(answer).unwrap().to_owned();
+    replaced.iter().fold(text, |text, (from, to)| text.replace(from, to)).into()
+}
