@@ -16,6 +16,9 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY)
 export no_proxy := $(NO_PROXY)
 
+# Tests wait for servers, deadlines and delays far more than for a processor.
+export RUST_TEST_THREADS ?= 6
+
 TOOLS := target/tools
 TARPAULIN := 0.37.5
 ARGS ?=
@@ -23,9 +26,10 @@ SEEDS ?= 200
 SEED ?=
 REFRESHES ?= 2000
 CASES ?= 10000
+PART ?= 1
 
 # SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000.
-.PHONY: help install demo test faults soak fuzz check format format-check lint prepare prepare-check docs coverage bench server sync dockertest clean
+.PHONY: help install demo test faults soak fuzz drift economy check format format-check lint prepare prepare-check resources docs coverage bench server sync dockertest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +75,9 @@ prepare: install ## write .sqlx anew, after a query or a migration has changed
 prepare-check:
 	dev/prepare --check
 
+resources: install ## write the table of resources in docs/resources.md anew, after the catalog has changed
+	WRITE_RESOURCES=1 cargo test --quiet --locked --lib catalog::table
+
 docs: ## build the documentation, warnings being errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked
 
@@ -81,6 +88,12 @@ coverage: install ## run the tests, print what they cover, and write target/cove
 
 fuzz: install ## try CASES (10,000) garbled requests, and as many garbled answers of the API
 	FUZZ_CASES=$(CASES) $(MAKE) test ARGS="--test integration -- --nocapture fuzz::"
+
+drift: install ## sync SEEDS (30) large accounts, or a PARTth of each, that change meanwhile; hold what events certify against the truth
+	DRIFT_SEEDS=$(if $(filter file,$(origin SEEDS)),30,$(SEEDS)) DRIFT_PART=$(PART) DRIFT_LANES=4 $(MAKE) test ARGS="--test integration -- --nocapture --test-threads 1 certificate::what certificate::a_plain"
+
+economy: install ## print how many requests syncs of 10,000 contacts and companies take
+	ECONOMY_OF=10000 $(MAKE) test ARGS="--test integration -- --nocapture certificate::a_sync"
 
 bench: install ## run the benchmarks
 	dev/servers run cargo bench --workspace --locked $(ARGS)
