@@ -35,6 +35,8 @@ pub struct Resource {
     pub has_info: bool,
     /// Statuses to ask for, where the filter takes a list of them: without it a list may leave archived records out.
     pub statuses: &'static [&'static str],
+    /// A status that a list may leave out, where the filter takes one alone: what seems gone is asked for under it, too.
+    pub hidden_status: Option<&'static str>,
     /// Whether and when `.info` is asked.
     pub detail: Detail,
     /// What tells one record from another.
@@ -268,10 +270,13 @@ impl Resource {
         body
     }
 
-    /// The body of a list request for up to [`PAGE_SIZE`] ids.
-    pub fn ids_body(&self, ids: &[Uuid]) -> Value {
+    /// The body of a list request for up to [`PAGE_SIZE`] ids, of those with this status if it names one.
+    pub fn ids_body(&self, ids: &[Uuid], status: Option<&str>) -> Value {
         let mut body = self.base_body(1);
         body["filter"]["ids"] = json!(ids);
+        if let Some(status) = status {
+            body["filter"]["status"] = json!(status);
+        }
         body
     }
 

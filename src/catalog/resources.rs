@@ -11,6 +11,7 @@ const PLAIN: Resource = Resource {
     ids_filter: false,
     has_info: false,
     statuses: &[],
+    hidden_status: None,
     detail: Detail::None,
     key: Key::Id,
     scope: Scope::Account,
@@ -108,6 +109,7 @@ pub static RESOURCES: &[Resource] = &[
         list_includes: &["custom_fields"],
         paging: Paging::Seek,
         updated_since: true,
+        hidden_status: Some("deactivated"),
         detail: Detail::Info { includes: &["related_companies", "related_contacts"], shown_by_list: true },
         ..DETAILED
     },
@@ -116,6 +118,7 @@ pub static RESOURCES: &[Resource] = &[
         list_includes: &["custom_fields"],
         paging: Paging::Seek,
         updated_since: true,
+        hidden_status: Some("deactivated"),
         detail: SHOWN,
         ..DETAILED
     },

@@ -85,6 +85,8 @@ fn lists_are_asked_for_all_that_they_have_and_nothing_else() {
         let is_array = filter["status"]["type"].as_str().is_some_and(|kind| kind.starts_with("array"));
         let may_hide = is_array && names(&filter["status"]["enum"]).into_iter().any(hides);
         assert_eq!(!resource.statuses.is_empty(), may_hide, "{name}: archived ones");
+        let alone = names(&filter["status"]["enum"]).into_iter().find(|status| !is_array && hides(status));
+        assert_eq!(resource.hidden_status, alone, "{name}: hidden ones");
         if let Some(window) = resource.window {
             let example = filter[window.from]["example"].as_str().expect("an example");
             assert_eq!(window.is_date, !example.contains('T'), "{name}: {example}");

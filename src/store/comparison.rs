@@ -55,7 +55,8 @@ pub async fn items(
     items: &[Record],
 ) -> Result<Compared, StoreError> {
     let columns = Columns::of(items.iter());
-    let told_by_info: Vec<String> = Shapes::of(resource).info.fields.iter().map(|field| field.name.clone()).collect();
+    let info = Shapes::of(resource).info.fields.iter().map(|field| field.name.clone());
+    let told_by_info: Vec<String> = info.filter(|_| resource.has_details()).collect();
     let rows = sqlx::query!(
         r#"select p.id as "id!", r.id is not null as "known!",
              coalesce(r.deleted_at is null and r.list_hash <> p.hash, false) as "older!",

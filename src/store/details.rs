@@ -139,3 +139,23 @@ pub async fn merge_details(
     .rows_affected();
     Ok(i64::try_from(merged).unwrap_or(i64::MAX))
 }
+
+/// Keeps when details were asked for that are not there any more.
+pub async fn keep_asked(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    ids: &[Uuid],
+    asked_at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update teamleader.record set detail_at = $4 where resource = $1 and account = $2 and id = any($3)",
+        resource.name,
+        account.as_str(),
+        ids,
+        asked_at,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}

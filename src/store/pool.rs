@@ -132,11 +132,11 @@ pub async fn check_schema(pool: &PgPool) -> Result<(), StoreError> {
 
 impl StoreError {
     /// Whether PostgreSQL refused what was to be written, so that trying again cannot help: a number beyond its range (SQLSTATE
-    /// class 22), a constraint (23), more than one of its limits allows (54).
+    /// class 22), a constraint (23), more than one of its limits allows (54), a statement that takes too long (57014).
     pub fn is_bad_value(&self) -> bool {
         match self {
             Self::Database(sqlx::Error::Database(error)) => {
-                error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+                error.code().is_some_and(|code| ["22", "23", "54", "57014"].iter().any(|class| code.starts_with(class)))
             }
             _ => false,
         }

@@ -38,18 +38,20 @@ pub async fn merge_page(
     let by_id: HashMap<Uuid, &Record> = records.iter().map(|record| (record.id, record)).collect();
     let ids: Vec<Uuid> = by_id.keys().copied().collect();
     let known: HashMap<Uuid, (Vec<u8>, bool)> = sqlx::query!(
-        r#"select id, list_hash, deleted_at is not null as "deleted!" from teamleader.record
-         where resource = $1 and account = $2 and id = any($3)"#,
+        r#"select id, list_hash,
+             deleted_at is not null or ($4::uuid is not null and parent_id is distinct from $4) as "differs!"
+         from teamleader.record where resource = $1 and account = $2 and id = any($3)"#,
         resource.name,
         account.as_str(),
         &ids,
+        parent.map(|(_, id)| id),
     )
     .fetch_all(&mut *tx)
     .await?
     .into_iter()
-    .map(|row| (row.id, (row.list_hash, row.deleted)))
+    .map(|row| (row.id, (row.list_hash, row.differs)))
     .collect();
-    let equal = |record: &Record| known.get(&record.id).is_some_and(|(hash, deleted)| !deleted && hash == &record.hash);
+    let equal = |record: &Record| known.get(&record.id).is_some_and(|(hash, differs)| !differs && hash == &record.hash);
     let (same, differing): (Vec<&Record>, Vec<&Record>) = by_id.values().partition(|record| equal(record));
     let written = if differing.is_empty() { 0 } else { upsert(tx, account, resource, &differing, parent).await? };
     if touch && !same.is_empty() {
@@ -116,7 +118,8 @@ async fn upsert(
              changed_at = case when r.deleted_at is null and r.content || excluded.content = r.content
                  then r.changed_at else excluded.changed_at end,
              deleted_at = null
-         where (r.list_hash <> excluded.list_hash or r.deleted_at is not null)
+         where (r.list_hash <> excluded.list_hash or r.deleted_at is not null
+                or (excluded.parent_id is not null and r.parent_id is distinct from excluded.parent_id))
            and (r.source_updated_at is null or excluded.source_updated_at is null
                 or excluded.source_updated_at >= r.source_updated_at)",
         resource.name,
@@ -248,12 +251,24 @@ pub async fn count_gone(
     )
     .fetch_one(&mut *tx)
     .await?;
-    let gone = count_ids(tx, account, run, resource, (0, 0), 0).await?;
+    let gone = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from (
+             select unnest(ids) from teamleader2db.sync_page
+             where account = $1 and run_id = $2 and resource = $3 and pass = 0
+             except
+             select unnest(ids) from teamleader2db.sync_page
+             where account = $1 and run_id = $2 and resource = $3 and pass > 0) as gone"#,
+        account.as_str(),
+        run.0,
+        resource.name,
+    )
+    .fetch_one(&mut *tx)
+    .await?;
     Ok((rows, gone))
 }
 
-/// Marks what the sweep confirmed to be gone, and with it its children. The rows stay. Returns how many were marked, without the
-/// children.
+/// Marks what the sweep confirmed to be gone, and with it its children. What was gone from one part of a list and told by another has
+/// moved. The rows stay. Returns how many were marked, without the children.
 pub async fn mark_deleted(
     tx: &mut PgConnection,
     account: &Account,
@@ -265,7 +280,10 @@ pub async fn mark_deleted(
          where r.resource = $1 and r.account = $2 and r.deleted_at is null
            and r.id in (
                select unnest(ids) from teamleader2db.sync_page
-               where account = $2 and run_id = $3 and resource = $1 and pass = 0)",
+               where account = $2 and run_id = $3 and resource = $1 and pass = 0
+               except
+               select unnest(ids) from teamleader2db.sync_page
+               where account = $2 and run_id = $3 and resource = $1 and pass > 0)",
         resource.name,
         account.as_str(),
         run.0,
@@ -280,7 +298,10 @@ pub async fn mark_deleted(
              where r.resource = any($4) and r.account = $2 and r.deleted_at is null and r.parent_resource = $1
                and r.parent_id in (
                    select unnest(ids) from teamleader2db.sync_page
-                   where account = $2 and run_id = $3 and resource = $1 and pass = 0)",
+                   where account = $2 and run_id = $3 and resource = $1 and pass = 0
+                   except
+                   select unnest(ids) from teamleader2db.sync_page
+                   where account = $2 and run_id = $3 and resource = $1 and pass > 0)",
             resource.name,
             account.as_str(),
             run.0,

@@ -23,6 +23,10 @@ pub struct Retention {
 impl Retention {
     /// Deletes and erases what is too old. Steps and pages go with their runs.
     pub async fn apply(&self, pool: &PgPool, account: &Account) -> Result<(), StoreError> {
+        // First: nothing that is slow to delete may hold it up.
+        if let Some(after) = self.erase_deleted_after {
+            while erase(pool, account, after).await? {}
+        }
         let seconds = self.keep.as_secs_f64();
         sqlx::query!(
             "delete from teamleader2db.sync_run where account = $1 and finished_at < now() - make_interval(secs => $2)",
@@ -45,9 +49,6 @@ impl Retention {
         )
         .execute(pool)
         .await?;
-        if let Some(after) = self.erase_deleted_after {
-            while erase(pool, account, after).await? {}
-        }
         Ok(())
     }
 }

@@ -133,8 +133,13 @@ pub async fn sampled_rows(
     let (pool, account) = (slice.pool, &slice.settings.account);
     let start = random(slice, resource, 0);
     let mut rows = records::ids(pool, account, resource.name, after.or(Some(start)), limit).await?;
+    if after.is_some_and(|after| after <= start) {
+        // Round already.
+        rows.retain(|id| *id <= start);
+        return Ok(rows);
+    }
     let short = limit - i64::try_from(rows.len()).unwrap_or(limit);
-    if short > 0 && after.is_none_or(|after| after > start) {
+    if short > 0 {
         let first = records::ids(pool, account, resource.name, None, short).await?;
         rows.extend(first.into_iter().filter(|id| *id <= start));
     }

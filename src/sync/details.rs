@@ -69,14 +69,15 @@ pub async fn fetch_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), Work
     let mut step = slice.run.steps[index].clone();
     let resource = step.resource;
     if !wants_details(&slice.run, resource) {
-        return end(slice, index, step).await;
+        return end(slice, index, step, false).await;
     }
     let mut position: Position = serde_json::from_value(step.position.clone()).unwrap_or_default();
     // Before the rows are chosen: a change of one after this makes its detail stale again.
     let asked_at = records::clock(slice.pool).await?;
     let places = choose(slice, &step, &position, asked_at).await?;
-    if places.is_empty() || position.failures_in_a_row >= MAX_FAILURES_IN_A_ROW {
-        return end(slice, index, step).await;
+    let gives_up = position.failures_in_a_row >= MAX_FAILURES_IN_A_ROW;
+    if places.is_empty() || gives_up {
+        return end(slice, index, step, gives_up).await;
     }
     let fetched = fetch(slice, &step, &places, position.failures_in_a_row).await;
     if let (0, Some(error)) = (fetched.handled, fetched.broken_off.as_ref().map(ToString::to_string)) {
@@ -104,7 +105,13 @@ pub async fn fetch_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), Work
             audit::count_gone(slice, &mut tx, &mut step, fetched.gone).await?;
             audit::compare_details(slice, &mut tx, &mut step, &fetched.records, asked_at).await?
         }
-        false => details::merge_details(&mut tx, &slice.settings.account, resource, &fetched.records, asked_at).await?,
+        false => {
+            if step.phase == Phase::Aged {
+                // Else those that are gone would be asked for before all others in each run, until a full one marks them.
+                details::keep_asked(&mut tx, &slice.settings.account, resource, &fetched.gone, asked_at).await?;
+            }
+            details::merge_details(&mut tx, &slice.settings.account, resource, &fetched.records, asked_at).await?
+        }
     };
     step.counts.detailed += merged;
     step.counts.replaced += fetched.replaced;
@@ -215,13 +222,17 @@ impl Fetched {
 }
 
 /// Ends the phase. Details that no list vouches for are looked through for old ones, after all else that the run has to do.
-async fn end(slice: &mut Slice<'_>, index: usize, mut step: Step) -> Result<(), WorkError> {
+/// One that cannot be had is no reason to let the others grow old.
+async fn end(slice: &mut Slice<'_>, index: usize, mut step: Step, gives_up: bool) -> Result<(), WorkError> {
     let (detailed, resource) = (step.counts.detailed, step.resource.name);
     let unvouched = matches!(step.resource.detail, Detail::Info { shown_by_list: false, .. });
-    match step.error.take() {
-        None if step.phase == Phase::Detail && unvouched && !audit::is_audit(&slice.run) => step.enter(Phase::Aged),
-        None => step.end("completed", None),
-        Some(error) => step.end("failed", Some(error)),
+    if step.phase == Phase::Detail && unvouched && !gives_up && !audit::is_audit(&slice.run) {
+        step.enter(Phase::Aged);
+    } else {
+        match step.error.take() {
+            None => step.end("completed", None),
+            Some(error) => step.end("failed", Some(error)),
+        }
     }
     if step.phase == Phase::Done {
         info!(run = %slice.run.id, resource, detailed, "Finished {resource}, {detailed} details");

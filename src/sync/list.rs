@@ -10,9 +10,9 @@ use super::audit;
 use super::pager::{Next, PassEnd, Position, Verdict};
 use super::parts::{self, Part};
 use super::slice::{Slice, WorkError};
-use crate::catalog::{AskAgain, Detail, Shapes};
+use crate::catalog::{AskAgain, Detail, Resource, Scope, Shapes};
 use crate::retry::Failure;
-use crate::store::run::{Phase, Step};
+use crate::store::run::{Phase, Run, Step};
 use crate::store::{parents, records};
 use crate::teamleader::answer::{self, Page};
 use crate::teamleader::client::ApiError;
@@ -44,7 +44,16 @@ struct Reading {
     /// Kinds of parents whose lists the API does not give.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     refused: Vec<String>,
+    /// Whether one of these may be given another time: it may not be asked for as things are.
+    #[serde(default)]
+    withheld: bool,
+    /// Parts in a row that could not be read.
+    #[serde(default)]
+    failures_in_a_row: u32,
 }
+
+/// Parts in a row that cannot be read, after which the rest is given up: it is not the parts then.
+const MAX_FAILED_PARTS: u32 = 5;
 
 /// Reads one page of the step's list and merges it. At the end of the passes the step goes on to its next phase.
 pub async fn read_page(slice: &mut Slice<'_>, index: usize) -> Result<(), WorkError> {
@@ -68,8 +77,35 @@ pub async fn read_page(slice: &mut Slice<'_>, index: usize) -> Result<(), WorkEr
         Err(ApiError::Failed { failure, reason, .. }) if parts::is_passed_over(resource, failure) => {
             skip_parent(slice, index, step, reading, failure, &reason).await
         }
-        Err(error) => Err(error.into()),
+        Err(error) => skip_failed(slice, index, step, reading, error.into()).await,
     }
+}
+
+/// One part that cannot be read does not hold up the others, but the resource is failed in the end.
+async fn skip_failed(
+    slice: &mut Slice<'_>,
+    index: usize,
+    mut step: Step,
+    mut reading: Reading,
+    error: WorkError,
+) -> Result<(), WorkError> {
+    let concerns_the_part = match &error {
+        WorkError::Api(ApiError::Failed { failure, .. }) => {
+            *failure != Failure::Forbidden && step.resource.scope != Scope::Account
+        }
+        _ => false,
+    };
+    if !concerns_the_part || reading.failures_in_a_row + 1 >= MAX_FAILED_PARTS || slice.is_down(&error).await {
+        return Err(error);
+    }
+    warn!(run = %slice.run.id, resource = step.resource.name, %error, "A part of {} could not be read", step.resource.name);
+    step.error.get_or_insert(format!("not every part could be read: {error}"));
+    reading.failures_in_a_row += 1;
+    (reading.incomplete, reading.unproven) = (true, true);
+    let pages_read = reading.at.pages_read;
+    let mut tx = slice.begin().await?;
+    next_part(slice, &mut tx, &mut step, reading, pages_read).await?;
+    Ok(slice.commit(tx, index, step).await?)
 }
 
 /// The first part; `None` where there is none.
@@ -94,13 +130,16 @@ async fn begin(slice: &mut Slice<'_>, step: &mut Step) -> Result<Option<Reading>
         unproven: false,
         incomplete: false,
         refused: Vec::new(),
+        withheld: false,
+        failures_in_a_row: 0,
     }))
 }
 
 /// There is no part of it: no parent, no country.
 async fn read_nothing(slice: &mut Slice<'_>, index: usize, mut step: Step) -> Result<(), WorkError> {
     let mut tx = slice.begin().await?;
-    end_list(slice, &mut tx, &mut step, Proof { complete: true, proven: true, whole: true }).await?;
+    // Nothing was asked, so nothing is certain: what the parts are made of may not have been read yet.
+    end_list(slice, &mut tx, &mut step, Proof { complete: true, proven: true, whole: false }).await?;
     Ok(slice.commit(tx, index, step).await?)
 }
 
@@ -212,6 +251,7 @@ async fn end_pass(
             (reading.incomplete, reading.unproven) = (true, true);
         }
     }
+    reading.failures_in_a_row = 0;
     step.matches = match (step.matches, matches) {
         (Some(sum), Some(matches)) => Some(sum + matches),
         (None, matches) if first_page == 0 => matches,
@@ -233,8 +273,9 @@ async fn next_part(
         None => parts::next_parent(tx, slice, step, Some(&reading.part), &reading.refused).await?,
     };
     let Some(part) = next else {
-        let (complete, proven) = (!reading.incomplete, !reading.unproven);
-        return end_list(slice, tx, step, Proof { complete, proven, whole: reading.refused.is_empty() }).await;
+        let complete = !reading.incomplete && !reading.withheld;
+        let whole = reading.refused.is_empty() && pages_read > 0 && !parents_failed(&slice.run, step.resource);
+        return end_list(slice, tx, step, Proof { complete, proven: !reading.unproven, whole }).await;
     };
     reading.part = part;
     reading.at = Position::start(step.resource, step.since, pages_read);
@@ -242,6 +283,12 @@ async fn next_part(
     reading.listed = step.counts.listed;
     step.position = as_json(&reading)?;
     Ok(())
+}
+
+/// Whether the run could not read a resource to whose records these belong: it does not know all of them then.
+fn parents_failed(run: &Run, resource: &Resource) -> bool {
+    let is_parent = |step: &&Step| resource.parents().iter().any(|parent| parent.resource == step.resource.name);
+    run.steps.iter().filter(is_parent).any(|step| step.status == Some("failed"))
 }
 
 /// What is known when all parts were read.
@@ -262,7 +309,8 @@ async fn end_list(
 ) -> Result<(), WorkError> {
     let (account, run, resource) = (&slice.settings.account, slice.run.id, step.resource);
     let audited = audit::is_audit(&slice.run);
-    let windowed = step.since.is_some() && resource.window.is_some() && !resource.updated_since;
+    // Of dates, or of the parents that changed.
+    let windowed = step.since.is_some() && !resource.updated_since;
     let sure = proven && !windowed && step.error.is_none();
     step.verified = sure && whole;
     let has_watermark = (resource.updated_since || !resource.stands_alone()) && !audited;
@@ -301,6 +349,7 @@ async fn skip_parent(
         warn!(run = %slice.run.id, resource = resource.name, kind, reason, "{} of a {kind} cannot be listed", resource.name);
         step.note_drift([format!("those of a {kind} cannot be listed: {reason}")].into());
         reading.refused.push(kind.to_owned());
+        reading.withheld |= failure == Failure::Forbidden;
     }
     let pages_read = reading.at.pages_read;
     let mut tx = slice.begin().await?;

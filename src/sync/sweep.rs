@@ -52,7 +52,14 @@ pub async fn sweep_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), Work
         return mark(slice, index).await;
     };
     let by_ids = resource.ask_again() == AskAgain::Ids;
-    let found = if by_ids { slice.client.list(resource, &resource.ids_body(&batch)).await? } else { Page::default() };
+    let mut found = match by_ids {
+        true => slice.client.list(resource, &resource.ids_body(&batch, None)).await?,
+        false => Page::default(),
+    };
+    if let (Some(status), true) = (resource.hidden_status, found.records.len() < batch.len()) {
+        let hidden = slice.client.list(resource, &resource.ids_body(&batch, Some(status))).await?;
+        found.records.extend(hidden.records);
+    }
     if found.records.iter().any(|record| !batch.contains(&record.id)) {
         // Unknown filters are ignored without an error: the absence of an id would then mean nothing.
         return Err(WorkError::Unusable(format!("{} ignores filter.ids", resource.list_endpoint())));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use serde_json::json;
 use teamleader_simulator::{ChangeKind, Config, Fault, FaultKind};
+use uuid::Uuid;
 
 use crate::stage::{CHILDREN, Event, Stage, all_resources, proxy};
 
@@ -108,9 +109,10 @@ async fn children_are_read_only_where_they_are_named_and_follow_their_parents() 
     assert_eq!(stale, 1, "nothing tells that the note of an unchanged contact changed");
     assert!(stage.simulator.update_record("contacts", parent));
     stage.simulator.reset_counters();
-    stage.complete(json!({ "resources": ["contacts", "notes"] })).await;
+    let event = stage.complete(json!({ "resources": ["contacts", "notes"] })).await;
     stage.database.assert_table_equals_but(&stage.simulator, "notes", &["nextgenProject"]).await;
     assert_eq!(stage.asked("notes.list"), 1, "of one parent alone");
+    assert_eq!(event.resource("notes")["verified"], false, "the others were not looked at");
 
     // A parent that goes takes its children along, and a child goes by itself.
     assert!(stage.simulator.delete_record("contacts", parent));
@@ -138,10 +140,63 @@ async fn a_kind_of_parent_that_may_not_be_asked_for_is_left_out_and_told() {
     assert!(stage.database.value::<i64>(of_contacts).await > 0);
     let of_companies = "select count(*) from teamleader.notes where parent_resource = 'companies'";
     assert_eq!(stage.database.value::<i64>(of_companies).await, 0);
+    assert_eq!(told["verified"], false, "a part of it was not read");
+    // Once they may be asked for they are, although nothing has changed.
+    let event = stage.complete(json!({ "resources": ["notes"] })).await;
+    assert_eq!(event.resource("notes")["drift"], json!([]));
+    assert_eq!(event.resource("notes")["verified"], true, "all parents were visited");
 
     stage.simulator.inject(Fault::new(FaultKind::Forbidden).at("files.list"));
     let event = stage.complete(json!({ "resources": ["files"] })).await;
     assert_eq!(event.resource("files")["status"], "skipped", "no kind may be asked for");
+}
+
+#[tokio::test]
+async fn one_parent_whose_list_cannot_be_read_does_not_hold_up_the_others() {
+    let mut stage = Stage::small().await;
+    let bad = stage.simulator.truth("contacts")[3].id;
+    let named = bad.to_string();
+    let url = proxy(stage.simulator.url(), move |endpoint, asked, answer| match endpoint {
+        "notes.list" if String::from_utf8_lossy(asked).contains(&named) => Bytes::from_static(b"{\"data\":[7]}"),
+        _ => answer,
+    });
+    stage.set("TEAMLEADER_API_URI", &url.await);
+    let _worker = stage.worker().await;
+    let id = stage.request(json!({ "mode": "full", "resources": ["contacts", "notes"] })).await;
+    let event = stage.final_event(id).await;
+    assert_eq!(event.kind(), "sync.partial", "{}", event.body);
+    let told = event.resource("notes");
+    assert!(told["error"].as_str().unwrap().contains("not every part could be read"), "{told}");
+    assert_eq!((&told["status"], &told["verified"]), (&json!("failed"), &json!(false)));
+    let notes = stage.simulator.truth("notes");
+    let of_others = notes.iter().filter(|note| note.parent.as_ref().is_some_and(|p| p.0 == "contact" && p.1 != bad));
+    let read: i64 = stage.database.value("select count(*) from teamleader.notes").await;
+    assert_eq!(read, of_others.count() as i64, "those of all others are there");
+}
+
+#[tokio::test]
+async fn a_child_that_moves_to_another_parent_is_not_taken_for_gone() {
+    let stage = Stage::with(Config { projects_v2: true, ..Config::scaled(20) }).await;
+    let _worker = stage.worker().await;
+    let named = ["projects-v2/projects", "projects-v2/projectLines"];
+    stage.complete(json!({ "mode": "full", "resources": named })).await;
+    let lines = stage.database.rows("projects-v2/projectLines").await;
+    assert!(lines > 0);
+    // As if each had belonged to another project when it was read last.
+    let moved = "update teamleader.projects_v2_project_lines l set parent_id = (
+             select p.id from teamleader.projects_v2_projects p where p.id <> l.parent_id order by p.id limit 1)";
+    assert_eq!(stage.database.execute(moved).await, lines as u64);
+    stage.complete(json!({ "mode": "full", "resources": named })).await;
+    stage.database.assert_table_equals(&stage.simulator, "projects-v2/projectLines").await;
+    let parents: Vec<(Uuid, Uuid)> = sqlx::query_as("select id, parent_id from teamleader.projects_v2_project_lines")
+        .fetch_all(&stage.database.pool)
+        .await
+        .unwrap();
+    let truth = stage.simulator.truth("projects-v2/projectLines");
+    for (id, parent) in parents {
+        let line = truth.iter().find(|line| line.id == id).unwrap();
+        assert_eq!(line.parent.as_ref().map(|(_, id)| *id), Some(parent));
+    }
 }
 
 #[tokio::test]
