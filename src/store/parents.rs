@@ -1,5 +1,7 @@
 //! What the parts of a resource are made of: stored records that others belong to, and which rows belong to a part.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
@@ -37,28 +39,53 @@ pub async fn countries(pool: &PgPool, account: &Account) -> Result<Vec<String>, 
     Ok(countries)
 }
 
-/// The first row of a resource after `after`, in the order of their ids; with `since` of those whose list item differed since then.
-pub async fn next(
+/// Up to `limit` rows of a resource after `after`, in the order of their ids; with `since` of those whose list item differed since then.
+pub async fn after(
     connection: &mut PgConnection,
     account: &Account,
     resource: &str,
     after: Option<Uuid>,
     since: Option<DateTime<Utc>>,
-) -> Result<Option<Uuid>, StoreError> {
-    let id = sqlx::query_scalar!(
+    limit: i64,
+) -> Result<Vec<Uuid>, StoreError> {
+    let ids = sqlx::query_scalar!(
         "select id from teamleader.record
          where resource = $1 and account = $2 and deleted_at is null and id > $3
            and ($4::timestamptz is null or listed_at >= $4)
-         order by id limit 1",
+         order by id limit $5",
         resource,
         account.as_str(),
         // No record has this id, and the index is entered at the place.
         after.unwrap_or(Uuid::nil()),
         since,
+        limit,
     )
-    .fetch_optional(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(id)
+    Ok(ids)
+}
+
+/// The rows that belong to these parents and are not deleted, by parent.
+pub async fn children(
+    connection: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    parents: &[Uuid],
+) -> Result<HashMap<Uuid, Vec<Uuid>>, StoreError> {
+    let rows = sqlx::query!(
+        r#"select parent_id as "parent_id!", id from teamleader.record
+         where resource = $1 and account = $2 and deleted_at is null and parent_id = any($3)"#,
+        resource.name,
+        account.as_str(),
+        parents,
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut children: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
+    for row in rows {
+        children.entry(row.parent_id).or_default().push(row.id);
+    }
+    Ok(children)
 }
 
 /// The rows of a part that no page of the run from `first_page` on told.

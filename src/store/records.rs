@@ -24,27 +24,29 @@ pub struct Merged {
 
 /// Merges a page of list items. A row changes only where the hash differs and the content is not older.
 ///
-/// `parent`: the record whose children they are. `touch`: the source says that each of these records changed, and its list item
+/// `parent_resource`: of the parents of those that have one, as [`Record::parent`] tells. `touch`: the source says that each of these records changed, and its list item
 /// cannot show it: equal ones are marked, so that their detail is stale.
 pub async fn merge_page(
     tx: &mut PgConnection,
     account: &Account,
     resource: &Resource,
     records: &[Record],
-    parent: Option<(&str, Uuid)>,
+    parent_resource: Option<&str>,
     touch: bool,
 ) -> Result<Merged, StoreError> {
     // A page that shifted while it was made can tell a record twice; the last one counts.
     let by_id: HashMap<Uuid, &Record> = records.iter().map(|record| (record.id, record)).collect();
-    let ids: Vec<Uuid> = by_id.keys().copied().collect();
+    let (ids, parents): (Vec<Uuid>, Vec<Option<Uuid>>) =
+        by_id.values().map(|record| (record.id, record.parent)).unzip();
     let known: HashMap<Uuid, (Vec<u8>, bool)> = sqlx::query!(
-        r#"select id, list_hash,
-             deleted_at is not null or ($4::uuid is not null and parent_id is distinct from $4) as "differs!"
-         from teamleader.record where resource = $1 and account = $2 and id = any($3)"#,
+        r#"select r.id, r.list_hash,
+             r.deleted_at is not null or (p.parent_id is not null and r.parent_id is distinct from p.parent_id) as "differs!"
+         from unnest($3::uuid[], $4::uuid[]) as p (id, parent_id)
+         join teamleader.record r on r.resource = $1 and r.account = $2 and r.id = p.id"#,
         resource.name,
         account.as_str(),
         &ids,
-        parent.map(|(_, id)| id),
+        &parents as &[Option<Uuid>],
     )
     .fetch_all(&mut *tx)
     .await?
@@ -53,7 +55,8 @@ pub async fn merge_page(
     .collect();
     let equal = |record: &Record| known.get(&record.id).is_some_and(|(hash, differs)| !differs && hash == &record.hash);
     let (same, differing): (Vec<&Record>, Vec<&Record>) = by_id.values().partition(|record| equal(record));
-    let written = if differing.is_empty() { 0 } else { upsert(tx, account, resource, &differing, parent).await? };
+    let written =
+        if differing.is_empty() { 0 } else { upsert(tx, account, resource, &differing, parent_resource).await? };
     if touch && !same.is_empty() {
         let same: Vec<Uuid> = same.iter().map(|record| record.id).collect();
         sqlx::query!(
@@ -77,6 +80,7 @@ pub(super) struct Columns<'a> {
     pub(super) contents: Vec<&'a str>,
     pub(super) updated: Vec<Option<DateTime<Utc>>>,
     pub(super) hashes: Vec<&'a [u8]>,
+    parents: Vec<Option<Uuid>>,
 }
 
 impl<'a> Columns<'a> {
@@ -87,6 +91,7 @@ impl<'a> Columns<'a> {
             columns.contents.push(&record.json);
             columns.updated.push(record.updated_at);
             columns.hashes.push(&record.hash);
+            columns.parents.push(record.parent);
         }
         columns
     }
@@ -98,15 +103,16 @@ async fn upsert(
     account: &Account,
     resource: &Resource,
     records: &[&Record],
-    parent: Option<(&str, Uuid)>,
+    parent_resource: Option<&str>,
 ) -> Result<i64, StoreError> {
     let columns = Columns::of(records.iter().copied());
     let written = sqlx::query!(
         "insert into teamleader.record as r
              (resource, account, id, content, source_updated_at, list_hash, first_seen_at, changed_at, listed_at,
               parent_resource, parent_id)
-         select $1, $2, id, content::jsonb, updated_at, hash, at, at, at, $7, $8
-         from unnest($3::uuid[], $4::text[], $5::timestamptz[], $6::bytea[]) as page (id, content, updated_at, hash),
+         select $1, $2, id, content::jsonb, updated_at, hash, at, at, at, case when parent_id is not null then $7 end, parent_id
+         from unnest($3::uuid[], $4::text[], $5::timestamptz[], $6::bytea[], $8::uuid[])
+                  as page (id, content, updated_at, hash, parent_id),
               (select clock_timestamp() as at) as clock
          on conflict (resource, account, id) do update set
              content = r.content || excluded.content,
@@ -128,8 +134,8 @@ async fn upsert(
         &columns.contents as &[&str],
         &columns.updated as &[Option<DateTime<Utc>>],
         &columns.hashes as &[&[u8]],
-        parent.map(|(resource, _)| resource),
-        parent.map(|(_, id)| id),
+        parent_resource,
+        &columns.parents as &[Option<Uuid>],
     )
     .execute(tx)
     .await?
@@ -146,6 +152,9 @@ pub async fn keep_ids(
     (pass, page): (i32, i32),
     ids: &[Uuid],
 ) -> Result<(), StoreError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
         "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids) values ($1, $2, $3, $4, $5, $6)",
         account.as_str(),

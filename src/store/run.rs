@@ -139,6 +139,16 @@ pub struct Counts {
     pub audited: Audited,
 }
 
+impl Counts {
+    /// Adds what became of the items of a list.
+    pub fn merged(&mut self, created: i64, updated: i64, unchanged: i64) {
+        self.listed += created + updated + unchanged;
+        self.created += created;
+        self.updated += updated;
+        self.unchanged += unchanged;
+    }
+}
+
 impl Step {
     /// At the beginning.
     pub fn new(resource: &'static Resource, since: Option<DateTime<Utc>>) -> Self {

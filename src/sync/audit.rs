@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::parts::{self, Part};
 use super::slice::{Slice, WorkError};
-use crate::catalog::{PAGE_SIZE, Resource};
+use crate::catalog::{AskAgain, PAGE_SIZE, Resource};
 use crate::message::Mode;
 use crate::store::comparison::{self, Compared};
 use crate::store::details;
@@ -54,20 +54,30 @@ pub fn marks_deletions(run: &Run) -> bool {
     }
 }
 
+/// Whether reading the list once more is how to ask again for what it did not tell.
+pub fn asks_by_list(run: &Run, resource: &Resource) -> bool {
+    (marks_deletions(run) || is_audit(run)) && resource.ask_again() == AskAgain::List
+}
+
+/// Whether a list is read until it is proven that what it did not tell is not there.
+pub fn wants_proof(run: &Run, resource: &Resource) -> bool {
+    marks_deletions(run) || asks_by_list(run, resource)
+}
+
 /// Compares list items with their rows, and mends the rows if that was asked for.
 pub async fn compare_items(
     slice: &Slice<'_>,
     tx: &mut PgConnection,
     step: &mut Step,
     items: &[Record],
-    parent: Option<(&str, Uuid)>,
+    parent_resource: Option<&str>,
 ) -> Result<Merged, WorkError> {
     let (account, resource) = (&slice.settings.account, step.resource);
     let found = comparison::items(tx, account, resource, items).await?;
     let mut merged = Merged::default();
     if slice.run.parameters.repair {
         comparison::distrust(tx, account, resource, &found.wrong).await?;
-        merged = records::merge_page(tx, account, resource, items, parent, false).await?;
+        merged = records::merge_page(tx, account, resource, items, parent_resource, false).await?;
     } else {
         merged.unchanged = i64::try_from(items.len()).unwrap_or(i64::MAX);
     }
@@ -171,7 +181,7 @@ pub async fn read_sampled_page(slice: &mut Slice<'_>, index: usize, sample: i64)
         Some(number) => slice.client.list(resource, &resource.list_body(number, None, &sampling.part.body)).await,
         None => Ok(crate::teamleader::answer::Page::default()),
     };
-    let page = match asked {
+    let mut page = match asked {
         Ok(page) => page,
         // What lists and syncs skip is no part of a sample either.
         Err(ApiError::Failed { failure, .. }) if parts::is_passed_over(resource, failure) => {
@@ -180,14 +190,12 @@ pub async fn read_sampled_page(slice: &mut Slice<'_>, index: usize, sample: i64)
         }
         Err(error) => return Err(error.into()),
     };
+    sampling.part.adopt(&mut page);
     let mut tx = slice.begin().await?;
-    let merged = compare_items(slice, &mut tx, &mut step, &page.records, sampling.part.parent()).await?;
+    let merged = compare_items(slice, &mut tx, &mut step, &page.records, sampling.part.parent_resource()).await?;
     let compared = i64::try_from(page.records.len()).unwrap_or(0);
     sampling.compared += compared;
-    step.counts.listed += compared;
-    step.counts.created += merged.created;
-    step.counts.updated += merged.updated;
-    step.counts.unchanged += merged.unchanged;
+    step.counts.merged(merged.created, merged.updated, merged.unchanged);
     let pages = sampling.pages.get_or_insert_with(|| {
         let pages = |records: i64| (records + PAGE_SIZE as i64 - 1) / PAGE_SIZE as i64;
         let wanted = pages((sample - sampling.compared).max(0));

@@ -1,17 +1,17 @@
 //! Details: `.info` for the rows whose detail is missing or stale, the newest changes first. The rows are the work list.
 
-use std::time::Duration;
+use std::pin::pin;
 
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
-use futures_util::stream::FuturesOrdered;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::audit;
-use super::slice::{Slice, WorkError};
+use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
 use crate::catalog::{Detail, Resource};
 use crate::retry::Failure;
 use crate::store::details::{self, Place, Wanted};
@@ -23,12 +23,6 @@ use crate::telemetry;
 
 /// Rows a batch: what is fetched between two checkpoints.
 const BATCH: i64 = 100;
-
-/// A batch ends early once its records have so many bytes: what is kept in memory between two checkpoints.
-const BATCH_BYTES: usize = 8 * 1024 * 1024;
-
-/// A batch ends early after this long: what a crash costs to fetch again. At 200 requests a minute 100 details take half a minute.
-const BATCH_LASTS: Duration = Duration::from_secs(5);
 
 /// Details that are only fetched for their age, a run, of all its resources.
 const MAX_AGED: i64 = 2_000;
@@ -161,24 +155,16 @@ async fn choose(
     Ok(details::wanting_detail(slice.pool, account, resource, wanted, position.after, BATCH).await?)
 }
 
-/// Asks for the details in order, several at a time. Begins none after the slice is over, and waits for those begun unless it is stopped.
+/// Asks for the details in order, several at a time.
 async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place], failures_in_a_row: u32) -> Fetched {
     let resource = step.resource;
-    let ask = async |place: Place| (place, slice.client.info(resource, place.id).await);
-    let mut waiting = places.iter().copied();
-    let mut asked = FuturesOrdered::new();
+    let client = &slice.client;
+    let enough = CancellationToken::new();
+    let ask = |place: Place| async move { (place, client.info(resource, place.id).await) };
+    let mut answers = pin!(slice.ahead(places.iter().copied(), &enough, ask));
     let mut fetched = Fetched { failures_in_a_row, ..Fetched::default() };
     let begun = Instant::now();
-    loop {
-        let is_full = fetched.bytes >= BATCH_BYTES || begun.elapsed() >= BATCH_LASTS;
-        let may_begin = fetched.last.is_none() || !is_full && !slice.is_over();
-        while may_begin && asked.len() < slice.settings.concurrency {
-            let Some(place) = waiting.next() else { break };
-            asked.push_back(ask(place));
-        }
-        let Some((place, answer)) = asked.next().await else {
-            return fetched;
-        };
+    while let Some((place, answer)) = answers.next().await {
         match answer {
             Ok((record, replaced)) if record.id == place.id => {
                 fetched.bytes += record.json.len();
@@ -209,9 +195,13 @@ async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place], failures_in_a_r
         fetched.last = Some(place);
         fetched.handled += 1;
         if fetched.failures_in_a_row >= MAX_FAILURES_IN_A_ROW {
-            return fetched;
+            break;
+        }
+        if fetched.bytes >= BATCH_BYTES || begun.elapsed() >= BATCH_LASTS {
+            enough.cancel();
         }
     }
+    fetched
 }
 
 impl Fetched {

@@ -1,11 +1,13 @@
 //! The sync: what a run does, page by page. Knows nothing of the broker.
 
 pub mod audit;
+pub mod children;
 pub mod details;
 pub mod engine;
 pub mod list;
 pub mod pager;
 pub mod parts;
 pub mod plan;
+pub mod reading;
 pub mod slice;
 pub mod sweep;

@@ -66,7 +66,8 @@ impl List {
 
 fn record(id: Uuid, at: i64) -> answer::Record {
     let (updated_at, updated_at_text) = (Some(time(at)), Some(time(at).to_rfc3339()));
-    Record { id, updated_at, updated_at_text, json: String::new(), hash: [0; 16], lacking: vec![], odd: vec![] }
+    let (lacking, odd) = (vec![], vec![]);
+    Record { id, updated_at, updated_at_text, json: String::new(), hash: [0; 16], lacking, odd, parent: None }
 }
 
 fn time(at: i64) -> DateTime<Utc> {

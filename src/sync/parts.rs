@@ -13,6 +13,7 @@ use crate::retry::Failure;
 use crate::store::parents::{self, PartRows};
 use crate::store::records;
 use crate::store::run::Step;
+use crate::teamleader::answer::Page;
 
 /// One list of a resource. A resource that is listed for the whole account has one of them, which is empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,17 @@ impl Part {
     /// The parent's resource and id.
     pub fn parent(&self) -> Option<(&str, Uuid)> {
         self.parent.as_ref().map(|(_, resource, id)| (resource.as_str(), *id))
+    }
+
+    /// The parent's resource.
+    pub fn parent_resource(&self) -> Option<&str> {
+        self.parent().map(|(resource, _)| resource)
+    }
+
+    /// Notes in the records of a page whose children they are.
+    pub fn adopt(&self, page: &mut Page) {
+        let parent = self.parent().map(|(_, id)| id);
+        page.records.iter_mut().for_each(|record| record.parent = parent);
     }
 
     /// The kind of the parent.
@@ -106,27 +118,30 @@ pub async fn all(slice: &Slice<'_>, step: &Step) -> Result<VecDeque<Part>, WorkE
     Ok(parts)
 }
 
-/// The next parent record after `after`, leaving out the kinds in `refused`. An incremental pass visits those that changed.
-pub async fn next_parent(
+/// Up to `limit` parent records of one kind after `after`, leaving out the kinds in `refused`. An incremental pass visits those that
+/// changed.
+pub async fn next_parents(
     connection: &mut PgConnection,
     slice: &Slice<'_>,
     step: &Step,
     after: Option<&Part>,
     refused: &[String],
-) -> Result<Option<Part>, WorkError> {
+    limit: i64,
+) -> Result<Vec<Part>, WorkError> {
     let Scope::Parent(child, kinds) = step.resource.scope else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let at = after.and_then(Part::kind);
     let begin = kinds.iter().position(|kind| Some(kind.kind) == at).unwrap_or(0);
     for kind in kinds[begin..].iter().filter(|kind| !refused.iter().any(|refused| refused == kind.kind)) {
         let last = after.filter(|_| Some(kind.kind) == at).and_then(Part::parent).map(|(_, id)| id);
-        let next = parents::next(connection, &slice.settings.account, kind.resource, last, step.since).await?;
-        if let Some(id) = next {
-            return Ok(Some(of_parent(child, kind, id)));
+        let account = &slice.settings.account;
+        let next = parents::after(connection, account, kind.resource, last, step.since, limit).await?;
+        if !next.is_empty() {
+            return Ok(next.into_iter().map(|id| of_parent(child, kind, id)).collect());
         }
     }
-    Ok(None)
+    Ok(Vec::new())
 }
 
 /// Some parent records of each kind: `limit` of them after `after`, in the order of their ids.

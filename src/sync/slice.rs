@@ -1,6 +1,10 @@
 //! One slice of work on a run: what its parts share.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
+use futures_util::Stream;
+use futures_util::stream::{self, StreamExt};
 use sqlx::PgPool;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +19,12 @@ use crate::store::pool::StoreError;
 use crate::store::run::{Run, Step};
 use crate::teamleader::client::{ApiError, Client};
 
+/// A batch of answers ends early once its records have so many bytes: what is kept in memory between two checkpoints.
+pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// A batch of answers ends early after this long: what a crash costs to fetch again. At 200 requests a minute 100 take half a minute.
+pub const BATCH_LASTS: Duration = Duration::from_secs(5);
+
 /// What the engine is set to.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -23,15 +33,15 @@ pub struct Settings {
     /// What a request without `resources` syncs.
     pub resources: Vec<&'static Resource>,
     /// How long one slice works.
-    pub slice: std::time::Duration,
-    /// Requests for details in flight.
+    pub slice: Duration,
+    /// Requests in flight.
     pub concurrency: usize,
     /// How far the watermark stays behind the API's clock.
-    pub lookback: std::time::Duration,
+    pub lookback: Duration,
     /// Details that no list vouches for are fetched again when older.
-    pub detail_max_age: std::time::Duration,
+    pub detail_max_age: Duration,
     /// How far back an incremental pass reads where the API cannot tell changes but can be asked for dates; `None`: all of it.
-    pub incremental_window: Option<std::time::Duration>,
+    pub incremental_window: Option<Duration>,
 }
 
 /// One slice of work on a run.
@@ -85,6 +95,22 @@ impl Slice<'_> {
     /// Whether to begin nothing more.
     pub fn is_over(&self) -> bool {
         self.stop.is_cancelled() || Instant::now() >= self.deadline
+    }
+
+    /// Asks for `items`, several at a time, and gives the answers in their order. But for the first, it begins none once there are
+    /// `enough` or the slice is over; those begun go on.
+    pub fn ahead<'s, I, A>(
+        &'s self,
+        items: impl IntoIterator<Item = I, IntoIter: 's>,
+        enough: &'s CancellationToken,
+        ask: impl FnMut(I) -> A + 's,
+    ) -> impl Stream<Item = A::Output> + 's
+    where
+        A: Future + 's,
+    {
+        let mut first = true;
+        let begins = move |_: &I| std::mem::take(&mut first) || !enough.is_cancelled() && !self.is_over();
+        stream::iter(items.into_iter().take_while(begins)).map(ask).buffered(self.settings.concurrency)
     }
 
     /// Whether the API as a whole is down, and not only what the error is about: then the run waits.

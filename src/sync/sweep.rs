@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use futures_util::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -66,9 +67,12 @@ pub async fn sweep_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), Work
     }
     let mut alive: HashSet<Uuid> = found.records.iter().map(|record| record.id).collect();
     if !by_ids {
-        for id in &batch {
-            match slice.client.info(resource, *id).await {
-                Ok(_) => _ = alive.insert(*id),
+        let client = &slice.client;
+        let ask = |id: Uuid| async move { (id, client.info(resource, id).await) };
+        let mut answers = stream::iter(batch.iter().copied()).map(ask).buffered(slice.settings.concurrency);
+        while let Some((id, answer)) = answers.next().await {
+            match answer {
+                Ok(_) => _ = alive.insert(id),
                 Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
                 Err(error) => return Err(error.into()),
             }

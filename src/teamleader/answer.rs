@@ -32,6 +32,8 @@ pub struct Record {
     pub lacking: Vec<&'static str>,
     /// How its fields differ in type from what is documented, in words.
     pub odd: Vec<String>,
+    /// The record whose list told it, where a list gives the children of one record.
+    pub parent: Option<Uuid>,
 }
 
 /// A page of a list.
@@ -207,7 +209,7 @@ fn parse_record(resource: &Resource, shape: &'static Shape, json: &str) -> Resul
         }
     }
     let id = resource.row_id(json, members.get("id"))?;
-    Ok(Record { id, updated_at, updated_at_text, json: json.to_owned(), hash: hash(json), lacking, odd })
+    Ok(Record { id, updated_at, updated_at_text, json: json.to_owned(), hash: hash(json), lacking, odd, parent: None })
 }
 
 /// Whether objects and arrays nest deeper than [`MAX_NESTING`]. Means nothing where the text is no JSON.

@@ -174,6 +174,40 @@ async fn one_parent_whose_list_cannot_be_read_does_not_hold_up_the_others() {
     assert_eq!(read, of_others.count() as i64, "those of all others are there");
 }
 
+/// Each row names the parent that its record has.
+async fn assert_parents(stage: &Stage, resource: &str) {
+    let rows: Vec<(Uuid, Uuid)> = sqlx::query_as("select id, parent_id from teamleader.record where resource = $1")
+        .bind(resource)
+        .fetch_all(&stage.database.pool)
+        .await
+        .unwrap();
+    assert!(!rows.is_empty());
+    let truth = stage.simulator.truth(resource);
+    for (id, parent) in rows {
+        let record = truth.iter().find(|record| record.id == id).unwrap();
+        assert_eq!(record.parent.as_ref().map(|(_, id)| *id), Some(parent));
+    }
+}
+
+#[tokio::test]
+async fn a_parent_with_more_than_a_page_of_children_is_read_to_its_end() {
+    let counts = [("contacts", 3), ("notes", 900)].map(|(name, count)| (name.to_owned(), count)).into();
+    let stage = Stage::with(Config { counts, ..Config::default() }).await;
+    let _worker = stage.worker().await;
+    let names = json!(["contacts", "notes"]);
+    let event = stage.complete(json!({ "mode": "full", "resources": names })).await;
+    assert_eq!(event.resource("notes")["verified"], true, "{}", event.body);
+    assert_eq!((event.count("notes", "listed"), event.count("notes", "created")), (900, 900), "{}", event.body);
+    stage.database.assert_table_equals(&stage.simulator, "notes").await;
+    assert_parents(&stage, "notes").await;
+    // And one goes that stood on a second page.
+    let gone = stage.simulator.truth("notes").last().unwrap().id;
+    assert!(stage.simulator.delete_record("notes", gone));
+    let event = stage.complete(json!({ "mode": "full", "resources": names })).await;
+    assert_eq!((event.count("notes", "listed"), event.count("notes", "deleted")), (899, 1), "{}", event.body);
+    stage.database.assert_table_equals(&stage.simulator, "notes").await;
+}
+
 #[tokio::test]
 async fn a_child_that_moves_to_another_parent_is_not_taken_for_gone() {
     let stage = Stage::with(Config { projects_v2: true, ..Config::scaled(20) }).await;
@@ -188,15 +222,7 @@ async fn a_child_that_moves_to_another_parent_is_not_taken_for_gone() {
     assert_eq!(stage.database.execute(moved).await, lines as u64);
     stage.complete(json!({ "mode": "full", "resources": named })).await;
     stage.database.assert_table_equals(&stage.simulator, "projects-v2/projectLines").await;
-    let parents: Vec<(Uuid, Uuid)> = sqlx::query_as("select id, parent_id from teamleader.projects_v2_project_lines")
-        .fetch_all(&stage.database.pool)
-        .await
-        .unwrap();
-    let truth = stage.simulator.truth("projects-v2/projectLines");
-    for (id, parent) in parents {
-        let line = truth.iter().find(|line| line.id == id).unwrap();
-        assert_eq!(line.parent.as_ref().map(|(_, id)| *id), Some(parent));
-    }
+    assert_parents(&stage, "projects-v2/projectLines").await;
 }
 
 #[tokio::test]

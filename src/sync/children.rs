@@ -1,0 +1,173 @@
+//! Lists of the children of one record each: many parents between two checkpoints, since most have few children or none.
+
+use std::collections::{HashMap, HashSet};
+use std::pin::pin;
+
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::audit;
+use super::pager::{Next, Position, Verdict};
+use super::parts::{Part, is_passed_over};
+use super::reading::{self, Reading};
+use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
+use crate::catalog::PAGE_SIZE;
+use crate::retry::Failure;
+use crate::store::parents;
+use crate::store::records;
+use crate::store::run::Step;
+use crate::teamleader::answer::{self, Page, Record};
+use crate::teamleader::client::ApiError;
+use crate::telemetry;
+
+/// Parents between two checkpoints.
+const BATCH: i64 = 100;
+
+/// What a batch brought.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Record>,
+    bytes: usize,
+    replaced: i64,
+    /// What each list that this settled said to hold.
+    matches: Vec<Option<i64>>,
+    last: Option<Part>,
+    /// Parents whose list is to be read by itself.
+    waiting: Vec<Part>,
+    /// The lists of this kind are not given.
+    refused: Option<(Failure, String)>,
+    /// An error that concerns more than one of them: the batch ends at it.
+    broken_off: Option<WorkError>,
+}
+
+/// Reads the first page of the lists of the next parents, several at a time. A list that this page does not settle waits to be read by
+/// itself: it goes on, could not be read, or does not tell what is stored.
+pub async fn read_batch(
+    slice: &mut Slice<'_>,
+    index: usize,
+    mut step: Step,
+    mut reading: Reading,
+) -> Result<(), WorkError> {
+    let (resource, account) = (step.resource, slice.settings.account.clone());
+    let batch = read(slice, &step, &reading).await?;
+    if batch.last.is_none()
+        && let Some(error) = batch.broken_off
+    {
+        return Err(error);
+    }
+    step.note_drift(answer::drift(&batch.records));
+    let first_page = reading.at.pages_read;
+    let mut pages_read = first_page;
+    for matches in &batch.matches {
+        Reading::add_matches(&mut step, pages_read, *matches);
+        pages_read += 1;
+    }
+    if !batch.matches.is_empty() {
+        reading.failures_in_a_row = 0;
+    }
+    reading.waiting.extend(batch.waiting);
+    reading.last_parent = batch.last.or(reading.last_parent);
+    if let (Some((failure, reason)), Some(part)) = (batch.refused, reading.last_parent.clone()) {
+        reading.refuse(&mut step, &part, failure, &reason);
+    }
+    let ids: Vec<Uuid> = batch.records.iter().map(|record| record.id).collect();
+    let mut tx = slice.begin().await?;
+    let parent_resource = reading.last_parent.as_ref().and_then(Part::parent_resource);
+    let merged = match audit::is_audit(&slice.run) {
+        true => audit::compare_items(slice, &mut tx, &mut step, &batch.records, parent_resource).await?,
+        false => records::merge_page(&mut tx, &account, resource, &batch.records, parent_resource, false).await?,
+    };
+    records::keep_ids(&mut tx, &account, slice.run.id, resource, (1, first_page), &ids).await?;
+    step.counts.merged(merged.created, merged.updated, merged.unchanged);
+    step.counts.replaced += batch.replaced;
+    reading.next_part(slice, &mut tx, &mut step, pages_read).await?;
+    slice.commit(tx, index, step).await?;
+    telemetry::records(resource.name, "created", merged.created);
+    telemetry::records(resource.name, "updated", merged.updated);
+    batch.broken_off.map_or(Ok(()), Err)
+}
+
+async fn read(slice: &Slice<'_>, step: &Step, reading: &Reading) -> Result<Batch, WorkError> {
+    let (resource, account) = (step.resource, &slice.settings.account);
+    let mut connection = slice.pool.acquire().await?;
+    let last = reading.last_parent.as_ref();
+    let mut parents = reading.next_parents(slice, &mut connection, step, BATCH).await?;
+    if parents.first().map(Part::kind) != last.map(Part::kind) {
+        // Whether a kind may be asked for at all, the first of it tells.
+        parents.truncate(1);
+    }
+    let ids: Vec<Uuid> = parents.iter().filter_map(Part::parent).map(|(_, id)| id).collect();
+    let stored = match audit::asks_by_list(&slice.run, resource) {
+        true => parents::children(&mut connection, account, resource, &ids).await?,
+        false => HashMap::new(),
+    };
+    drop(connection);
+    let start = Position::start(resource, step.since, 0);
+    let (number, since) = start.request(step.since);
+    let (client, since) = (&slice.client, since.as_deref());
+    let enough = CancellationToken::new();
+    let mut answers = pin!(slice.ahead(parents, &enough, |part: Part| async move {
+        let asked = client.list(resource, &resource.list_body(number, since, &part.body)).await;
+        (part, asked)
+    }));
+    let mut batch = Batch::default();
+    let begun = tokio::time::Instant::now();
+    while let Some((part, asked)) = answers.next().await {
+        let known = part.parent().and_then(|(_, id)| stored.get(&id)).map(Vec::as_slice).unwrap_or_default();
+        match asked {
+            Ok(page) if is_settled(slice, step, start.clone(), &page, known) => batch.add(&part, page),
+            // A parent that is gone has no children to list, and they follow it when its own resource finds it gone.
+            Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
+            Err(ApiError::Failed { failure, reason, .. }) if is_passed_over(resource, failure) => {
+                batch.refused = Some((failure, reason));
+                batch.last = Some(part);
+                return Ok(batch);
+            }
+            Ok(_) => batch.waiting.push(part.clone()),
+            Err(error @ (ApiError::NotAuthorized | ApiError::Store(_))) => {
+                batch.broken_off = Some(error.into());
+                return Ok(batch);
+            }
+            Err(error) => {
+                let error = WorkError::from(error);
+                if slice.is_down(&error).await {
+                    batch.broken_off = Some(WorkError::Down(error.to_string()));
+                    return Ok(batch);
+                }
+                warn!(run = %slice.run.id, resource = resource.name, %error, "A list of {} is to be asked for by itself", resource.name);
+                batch.waiting.push(part.clone());
+                enough.cancel();
+            }
+        }
+        batch.last = Some(part);
+        if batch.bytes >= BATCH_BYTES || begun.elapsed() >= BATCH_LASTS {
+            enough.cancel();
+        }
+    }
+    Ok(batch)
+}
+
+/// Whether the page is all of the list, as it says itself, and tells what is stored.
+fn is_settled(slice: &Slice<'_>, step: &Step, start: Position, page: &Page, stored: &[Uuid]) -> bool {
+    let told: HashSet<Uuid> = page.records.iter().map(|record| record.id).collect();
+    if page.records.len() >= PAGE_SIZE || reading::check_includes(step.resource, page).is_err() {
+        return false;
+    }
+    let Ok(Next::PassEnd(end)) = start.after(page) else { return false };
+    let all_told = stored.iter().all(|id| told.contains(id));
+    let distinct = i64::try_from(told.len()).unwrap_or(i64::MAX);
+    let judged = end.judge(distinct, step.since, audit::wants_proof(&slice.run, step.resource), all_told);
+    judged == Verdict::Read { complete: true, verified: true }
+}
+
+impl Batch {
+    fn add(&mut self, part: &Part, mut page: Page) {
+        part.adopt(&mut page);
+        self.bytes += page.records.iter().map(|record| record.json.len()).sum::<usize>();
+        self.replaced += page.replaced;
+        self.matches.push(page.matches);
+        self.records.extend(page.records);
+    }
+}

@@ -1,0 +1,199 @@
+//! How far the list phase of a step has come, over all parts of its resource, and how it ends.
+
+use std::collections::VecDeque;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use super::audit;
+use super::pager::Position;
+use super::parts::{self, Part};
+use super::slice::{Slice, WorkError};
+use crate::catalog::{AskAgain, Resource, Shapes};
+use crate::retry::Failure;
+use crate::store::records;
+use crate::store::run::{Phase, Run, Step};
+use crate::teamleader::answer::{self, Page};
+use crate::telemetry;
+
+/// Where the phase goes on. Kept as JSON in `sync_step.position`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reading {
+    /// Where in the list of the part.
+    #[serde(flatten)]
+    pub at: Position,
+    /// The part that is read by itself; none where the next parents are to be looked for.
+    #[serde(default)]
+    pub part: Option<Part>,
+    /// Parts to come. Of parent records only those whose list was begun and is not a single page.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub waiting: VecDeque<Part>,
+    /// The last parent record that was handled or is waiting.
+    #[serde(default)]
+    pub last_parent: Option<Part>,
+    /// The number of the first page of this part.
+    #[serde(default)]
+    pub first_page: i32,
+    /// Distinct records that the parts before told.
+    #[serde(default)]
+    pub listed: i64,
+    /// Whether one of those parts was not read for sure.
+    #[serde(default)]
+    pub unproven: bool,
+    /// Whether one of those parts may lack a record that was there throughout.
+    #[serde(default)]
+    pub incomplete: bool,
+    /// Kinds of parents whose lists the API does not give.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<String>,
+    /// Why, in the API's words: of the last of them.
+    #[serde(default)]
+    refusal: Option<String>,
+    /// Whether one of these may be given another time: it may not be asked for as things are.
+    #[serde(default)]
+    withheld: bool,
+    /// Parts in a row that could not be read.
+    #[serde(default)]
+    pub failures_in_a_row: u32,
+}
+
+impl Reading {
+    /// Before the first of these parts.
+    pub fn start(resource: &Resource, since: Option<DateTime<Utc>>, mut waiting: VecDeque<Part>) -> Self {
+        Self {
+            at: Position::start(resource, since, 0),
+            part: waiting.pop_front(),
+            waiting,
+            last_parent: None,
+            first_page: 0,
+            listed: 0,
+            unproven: false,
+            incomplete: false,
+            refused: Vec::new(),
+            refusal: None,
+            withheld: false,
+            failures_in_a_row: 0,
+        }
+    }
+
+    /// Leaves out the kind of this parent, whose lists the API does not give.
+    pub fn refuse(&mut self, step: &mut Step, part: &Part, failure: Failure, reason: &str) {
+        let Some(kind) = part.kind() else { return };
+        let resource = step.resource.name;
+        warn!(resource, kind, reason, "{resource} of a {kind} cannot be listed");
+        step.note_drift([format!("those of a {kind} cannot be listed: {reason}")].into());
+        self.refused.push(kind.to_owned());
+        self.refusal = Some(reason.to_owned());
+        self.withheld |= failure == Failure::Forbidden;
+    }
+
+    /// Up to `limit` parents after the last one.
+    pub async fn next_parents(
+        &self,
+        slice: &Slice<'_>,
+        connection: &mut sqlx::PgConnection,
+        step: &Step,
+        limit: i64,
+    ) -> Result<Vec<Part>, WorkError> {
+        parts::next_parents(connection, slice, step, self.last_parent.as_ref(), &self.refused, limit).await
+    }
+
+    /// As the position of the step.
+    pub fn keep(&self, step: &mut Step) -> Result<(), WorkError> {
+        step.position = serde_json::to_value(self).map_err(|error| WorkError::Unusable(error.to_string()))?;
+        Ok(())
+    }
+
+    /// Adds to what the lists said to hold, once a part is read whose first page had the number `first_page`. One that does not say
+    /// leaves the sum unknown.
+    pub fn add_matches(step: &mut Step, first_page: i32, matches: Option<i64>) {
+        step.matches = match (step.matches, matches) {
+            (Some(sum), Some(matches)) => Some(sum + matches),
+            (None, matches) if first_page == 0 => matches,
+            _ => None,
+        };
+    }
+
+    /// Goes on to the next part, or ends the list.
+    pub async fn next_part(
+        mut self,
+        slice: &Slice<'_>,
+        tx: &mut sqlx::PgConnection,
+        step: &mut Step,
+        pages_read: i32,
+    ) -> Result<(), WorkError> {
+        let refused = |part: &Part| part.kind().is_some_and(|kind| self.refused.iter().any(|refused| refused == kind));
+        self.waiting.retain(|part| !refused(part));
+        self.part = self.waiting.pop_front();
+        if self.part.is_none() && self.next_parents(slice, tx, step, 1).await?.is_empty() {
+            return self.end_list(slice, tx, step, pages_read).await;
+        }
+        self.at = Position::start(step.resource, step.since, pages_read);
+        self.first_page = pages_read;
+        self.listed = step.counts.listed;
+        self.keep(step)
+    }
+
+    /// All parts are read, or there is none. Where no kind of parent may be asked for, nor may the resource. What nothing was asked of is not certain: what the parts are made of may not have been
+    /// read yet.
+    async fn end_list(
+        self,
+        slice: &Slice<'_>,
+        tx: &mut sqlx::PgConnection,
+        step: &mut Step,
+        pages_read: i32,
+    ) -> Result<(), WorkError> {
+        let (account, run, resource) = (&slice.settings.account, slice.run.id, step.resource);
+        if let (0, Some(reason)) = (pages_read, &self.refusal) {
+            return Err(WorkError::Inapplicable(format!("{}: {reason}", resource.list_endpoint())));
+        }
+        let audited = audit::is_audit(&slice.run);
+        // No record of these parts that was there throughout can be missing.
+        let complete = !self.incomplete && !self.withheld;
+        // They are all parts that there are.
+        let whole = self.refused.is_empty() && pages_read > 0 && !parents_failed(&slice.run, resource);
+        // Of dates, or of the parents that changed.
+        let windowed = step.since.is_some() && !resource.updated_since;
+        let sure = !self.unproven && !windowed && step.error.is_none();
+        step.verified = sure && whole;
+        let has_watermark = (resource.updated_since || !resource.stands_alone()) && !audited;
+        if let (true, true, Some(clock)) = (complete && step.error.is_none(), has_watermark, step.clock) {
+            records::move_watermark(tx, account, resource, slice.watermark(clock)).await?;
+        }
+        if self.unproven && step.error.is_none() {
+            warn!(run = %run, resource = resource.name, "{} changed too fast to be sure that all was seen", resource.name);
+        }
+        telemetry::records(resource.name, "unchanged", step.counts.unchanged);
+        // A counter begins at nothing, not at its first event.
+        telemetry::drift(resource.name, 0);
+        // What the passes themselves have asked again is gone, also where other parts could not be read.
+        let sweepable = sure && (whole || resource.ask_again() == AskAgain::List);
+        let sweeps = audited || sweepable && audit::marks_deletions(&slice.run);
+        step.enter(if sweeps { Phase::Sweep } else { Phase::Detail });
+        let listed = step.counts.listed;
+        info!(run = %run, resource = resource.name, listed, "Listed {listed} {}", resource.name);
+        Ok(())
+    }
+}
+
+/// An error where an include that was asked for did not come with any record of the page.
+pub fn check_includes(resource: &Resource, page: &Page) -> Result<(), WorkError> {
+    let texts: Vec<&str> = page.records.iter().map(|record| record.json.as_str()).collect();
+    if texts.is_empty() {
+        return Ok(());
+    }
+    match Shapes::of(resource).list.include_that_did_not_come(&answer::lacking(&page.records), &texts) {
+        None => Ok(()),
+        Some(include) => {
+            let what = format!("{} did not give {include}, which was asked for", resource.list_endpoint());
+            Err(WorkError::Unusable(what))
+        }
+    }
+}
+
+/// Whether the run could not read a resource to whose records these belong: it does not know all of them then.
+fn parents_failed(run: &Run, resource: &Resource) -> bool {
+    let is_parent = |step: &&Step| resource.parents().iter().any(|parent| parent.resource == step.resource.name);
+    run.steps.iter().filter(is_parent).any(|step| step.status == Some("failed"))
+}
