@@ -146,13 +146,25 @@ async fn choose(
     }
     if step.phase == Phase::Aged {
         let age = chrono::Duration::from_std(slice.settings.detail_max_age).unwrap_or(chrono::Duration::MAX);
-        let fetched: i64 = slice.run.steps.iter().map(|step| step.counts.aged).sum();
-        let limit = BATCH.min(MAX_AGED - fetched).max(0);
+        let steps = slice.run.steps.iter().map(|step| (step.phase == Phase::Aged, step.counts.aged));
+        let limit = BATCH.min(aged_left(steps, step.counts.aged));
         let before = now.checked_sub_signed(age).unwrap_or(DateTime::<Utc>::MIN_UTC);
         return Ok(details::aged_details(slice.pool, account, resource, before, position.after, limit).await?);
     }
     let wanted = if slice.run.parameters.refetch { Wanted::OlderThan(slice.run.started_at) } else { Wanted::Stale };
     Ok(details::wanting_detail(slice.pool, account, resource, wanted, position.after, BATCH).await?)
+}
+
+/// How many more aged details may be fetched of a resource that has fetched `own`. Each that still has to be looked through gets an equal
+/// share of what the others left: a large one does not hold back the rest, run after run. `steps`: whether they are in that phase, and
+/// how many they have fetched.
+fn aged_left(steps: impl Iterator<Item = (bool, i64)>, own: i64) -> i64 {
+    let (mut sharing, mut spent) = (0, 0);
+    for (is_aged, fetched) in steps {
+        sharing += i64::from(is_aged);
+        spent += fetched;
+    }
+    ((MAX_AGED - (spent - own)) / sharing.max(1) - own).max(0)
 }
 
 /// Asks for the details in order, several at a time.
@@ -233,4 +245,21 @@ async fn end(slice: &mut Slice<'_>, index: usize, mut step: Step, gives_up: bool
 
 fn as_json(position: &Position) -> Result<serde_json::Value, WorkError> {
     serde_json::to_value(position).map_err(|error| WorkError::Unusable(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_old_details_may_cost_is_shared() {
+        assert_eq!(aged_left([(true, 0), (true, 0), (false, 0)].into_iter(), 0), MAX_AGED / 2);
+        assert_eq!(aged_left([(true, 100), (true, 0)].into_iter(), 100), MAX_AGED / 2 - 100);
+        assert_eq!(
+            aged_left([(false, 3), (true, 0)].into_iter(), 0),
+            MAX_AGED - 3,
+            "what one leaves, the next may have"
+        );
+        assert_eq!(aged_left([(true, MAX_AGED)].into_iter(), MAX_AGED), 0);
+    }
 }
