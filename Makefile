@@ -92,7 +92,7 @@ fuzz: install ## try CASES (10,000) garbled requests, and as many garbled answer
 # Optimized: 30 accounts of 50,000 records are a few million requests.
 drift: export CARGO_PROFILE_DEV_OPT_LEVEL := 1
 drift: install ## sync SEEDS (30) large accounts, or a PARTth of each, that change meanwhile; hold what events certify against the truth
-	DRIFT_SEEDS=$(if $(filter file,$(origin SEEDS)),30,$(SEEDS)) DRIFT_PART=$(PART) DRIFT_LANES=8 $(MAKE) test ARGS="--test integration -- --nocapture --test-threads 1 certificate::what certificate::a_plain"
+	DRIFT_SEEDS=$(if $(filter file,$(origin SEEDS)),30,$(SEEDS)) DRIFT_PART=$(PART) DRIFT_LANES=15 $(MAKE) test ARGS="--test integration -- --nocapture --test-threads 1 certificate::what certificate::a_plain"
 
 economy: install ## print how many requests syncs of 10,000 contacts and companies take
 	ECONOMY_OF=10000 $(MAKE) test ARGS="--test integration -- --nocapture certificate::a_sync"

@@ -125,7 +125,8 @@ impl Application {
         }
         let oauth = OAuth::new(integration.clone())?;
         let auth = Auth::new(Arc::new(tokens.clone()), oauth.clone());
-        let client = Client::new(&integration.api_uri, auth, Limiter::new(config.rate_reserve))?;
+        let limiter = Limiter::new(config.rate_reserve);
+        let client = Client::new(&integration.api_uri, auth, limiter, settings.concurrency)?;
         let relay = Relay::new(pool.clone(), publisher.clone(), names.clone());
         let consuming = Arc::new(AtomicBool::new(false));
         let dead_letters = DeadLetters {

@@ -33,7 +33,7 @@ pub struct Delivered<'a> {
 }
 
 /// A run as a slice works on it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Run {
     /// The request's id.
     pub id: RunId,

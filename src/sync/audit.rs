@@ -14,11 +14,11 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::parts::{self, Part};
 use super::slice::{Slice, WorkError};
 use crate::catalog::{AskAgain, PAGE_SIZE, Resource};
-use crate::message::Mode;
+use crate::message::{Mode, Parameters};
 use crate::store::comparison::{self, Compared};
 use crate::store::details;
 use crate::store::records::{self, Merged};
-use crate::store::run::{Phase, Run, Step};
+use crate::store::run::{Phase, Step};
 use crate::teamleader::answer::Record;
 use crate::teamleader::client::ApiError;
 
@@ -36,32 +36,32 @@ struct Sampling {
 }
 
 /// Whether the run is an audit.
-pub fn is_audit(run: &Run) -> bool {
-    run.parameters.mode == Mode::Audit
+pub fn is_audit(asked: &Parameters) -> bool {
+    asked.mode == Mode::Audit
 }
 
 /// How many records of each resource are compared; `None`: all, or no audit.
-pub fn sample(run: &Run) -> Option<i64> {
-    run.parameters.sample.filter(|_| is_audit(run)).map(i64::from)
+pub fn sample(asked: &Parameters) -> Option<i64> {
+    asked.sample.filter(|_| is_audit(asked)).map(i64::from)
 }
 
 /// Whether what a pass did not see may be marked deleted in the end.
-pub fn marks_deletions(run: &Run) -> bool {
-    match run.parameters.mode {
+pub fn marks_deletions(asked: &Parameters) -> bool {
+    match asked.mode {
         Mode::Full => true,
-        Mode::Audit => run.parameters.repair && run.parameters.sample.is_none(),
+        Mode::Audit => asked.repair && asked.sample.is_none(),
         Mode::Incremental => false,
     }
 }
 
 /// Whether reading the list once more is how to ask again for what it did not tell.
-pub fn asks_by_list(run: &Run, resource: &Resource) -> bool {
-    (marks_deletions(run) || is_audit(run)) && resource.ask_again() == AskAgain::List
+pub fn asks_by_list(asked: &Parameters, resource: &Resource) -> bool {
+    (marks_deletions(asked) || is_audit(asked)) && resource.ask_again() == AskAgain::List
 }
 
 /// Whether a list is read until it is proven that what it did not tell is not there.
-pub fn wants_proof(run: &Run, resource: &Resource) -> bool {
-    marks_deletions(run) || asks_by_list(run, resource)
+pub fn wants_proof(asked: &Parameters, resource: &Resource) -> bool {
+    marks_deletions(asked) || asks_by_list(asked, resource)
 }
 
 /// Compares list items with their rows, and mends the rows if that was asked for.
@@ -75,7 +75,7 @@ pub async fn compare_items(
     let (account, resource) = (&slice.settings.account, step.resource);
     let found = comparison::items(tx, account, resource, items).await?;
     let mut merged = Merged::default();
-    if slice.run.parameters.repair {
+    if slice.parameters.repair {
         comparison::distrust(tx, account, resource, &found.wrong).await?;
         merged = records::merge_page(tx, account, resource, items, parent_resource, false).await?;
     } else {
@@ -96,7 +96,7 @@ pub async fn compare_details(
     let (account, resource) = (&slice.settings.account, step.resource);
     let found = comparison::details(tx, account, resource, told).await?;
     let mut mended = 0;
-    if slice.run.parameters.repair {
+    if slice.parameters.repair {
         let differing = found.differing();
         let differing: Vec<Record> = told.iter().filter(|detail| differing.contains(&detail.id)).cloned().collect();
         mended = details::merge_details(tx, account, resource, &differing, asked_at).await?;
@@ -117,7 +117,7 @@ pub async fn count_gone(
 
 /// Adds to the counts of the step what was not found earlier.
 async fn count(slice: &Slice<'_>, tx: &mut PgConnection, step: &mut Step, found: Compared) -> Result<(), WorkError> {
-    let (account, run, resource) = (&slice.settings.account, slice.run.id, step.resource);
+    let (account, run, resource) = (&slice.settings.account, slice.id, step.resource);
     let ids = found.differing();
     if ids.is_empty() {
         return Ok(());
@@ -158,12 +158,12 @@ pub async fn sampled_rows(
 
 /// A UUID that is the same for the same run, resource and number.
 fn random(slice: &Slice<'_>, resource: &Resource, number: u32) -> Uuid {
-    Uuid::from_u128(xxh3_128(format!("{}/{}/{number}", slice.run.id, resource.name).as_bytes()))
+    Uuid::from_u128(xxh3_128(format!("{}/{}/{number}", slice.id, resource.name).as_bytes()))
 }
 
 /// Reads one page of a sample.
-pub async fn read_sampled_page(slice: &mut Slice<'_>, index: usize, sample: i64) -> Result<(), WorkError> {
-    let mut step = slice.run.steps[index].clone();
+pub async fn read_sampled_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(), WorkError> {
+    let mut step = slice.step(index);
     let resource = step.resource;
     let mut sampling = if step.position.is_null() {
         parts::check_project_api(slice, resource).await?;
@@ -223,7 +223,7 @@ fn pages_of_sample(wanted: i64, last: i64, random: impl Fn(u32) -> u128) -> VecD
     pages.into()
 }
 
-async fn end(slice: &mut Slice<'_>, index: usize, mut step: Step) -> Result<(), WorkError> {
+async fn end(slice: &Slice<'_>, index: usize, mut step: Step) -> Result<(), WorkError> {
     step.enter(Phase::Sweep);
     let tx = slice.begin().await?;
     Ok(slice.commit(tx, index, step).await?)

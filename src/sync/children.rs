@@ -5,7 +5,6 @@ use std::pin::pin;
 
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 use uuid::Uuid;
 
 use super::audit;
@@ -34,6 +33,7 @@ struct Batch {
     /// What each list that this settled said to hold.
     matches: Vec<Option<i64>>,
     last: Option<Part>,
+    ids: HashSet<Uuid>,
     /// Parents whose list is to be read by itself.
     waiting: Vec<Part>,
     /// The lists of this kind are not given.
@@ -43,15 +43,15 @@ struct Batch {
 }
 
 /// Reads the first page of the lists of the next parents, several at a time. A list that this page does not settle waits to be read by
-/// itself: it goes on, could not be read, or does not tell what is stored.
+/// itself: it goes on, or does not tell what is stored.
 pub async fn read_batch(
-    slice: &mut Slice<'_>,
+    slice: &Slice<'_>,
     index: usize,
     mut step: Step,
     mut reading: Reading,
 ) -> Result<(), WorkError> {
     let (resource, account) = (step.resource, slice.settings.account.clone());
-    let batch = read(slice, &step, &reading).await?;
+    let batch = read(slice, &mut step, &mut reading).await?;
     if batch.last.is_none()
         && let Some(error) = batch.broken_off
     {
@@ -64,9 +64,6 @@ pub async fn read_batch(
         Reading::add_matches(&mut step, pages_read, *matches);
         pages_read += 1;
     }
-    if !batch.matches.is_empty() {
-        reading.failures_in_a_row = 0;
-    }
     reading.waiting.extend(batch.waiting);
     reading.last_parent = batch.last.or(reading.last_parent);
     if let (Some((failure, reason)), Some(part)) = (batch.refused, reading.last_parent.clone()) {
@@ -75,11 +72,11 @@ pub async fn read_batch(
     let ids: Vec<Uuid> = batch.records.iter().map(|record| record.id).collect();
     let mut tx = slice.begin().await?;
     let parent_resource = reading.last_parent.as_ref().and_then(Part::parent_resource);
-    let merged = match audit::is_audit(&slice.run) {
+    let merged = match audit::is_audit(&slice.parameters) {
         true => audit::compare_items(slice, &mut tx, &mut step, &batch.records, parent_resource).await?,
         false => records::merge_page(&mut tx, &account, resource, &batch.records, parent_resource, false).await?,
     };
-    records::keep_ids(&mut tx, &account, slice.run.id, resource, (1, first_page), &ids).await?;
+    records::keep_ids(&mut tx, &account, slice.id, resource, (1, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     step.counts.replaced += batch.replaced;
     reading.next_part(slice, &mut tx, &mut step, pages_read).await?;
@@ -89,7 +86,7 @@ pub async fn read_batch(
     batch.broken_off.map_or(Ok(()), Err)
 }
 
-async fn read(slice: &Slice<'_>, step: &Step, reading: &Reading) -> Result<Batch, WorkError> {
+async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut Reading) -> Result<Batch, WorkError> {
     let (resource, account) = (step.resource, &slice.settings.account);
     let mut connection = slice.pool.acquire().await?;
     let last = reading.last_parent.as_ref();
@@ -99,25 +96,27 @@ async fn read(slice: &Slice<'_>, step: &Step, reading: &Reading) -> Result<Batch
         parents.truncate(1);
     }
     let ids: Vec<Uuid> = parents.iter().filter_map(Part::parent).map(|(_, id)| id).collect();
-    let stored = match audit::asks_by_list(&slice.run, resource) {
+    let stored = match audit::asks_by_list(&slice.parameters, resource) {
         true => parents::children(&mut connection, account, resource, &ids).await?,
         false => HashMap::new(),
     };
     drop(connection);
     let start = Position::start(resource, step.since, 0);
-    let (number, since) = start.request(step.since);
-    let (client, since) = (&slice.client, since.as_deref());
+    let (number, since) = start.requests(step.since).next().unwrap_or((1, None));
     let enough = CancellationToken::new();
-    let mut answers = pin!(slice.ahead(parents, &enough, |part: Part| async move {
-        let asked = client.list(resource, &resource.list_body(number, since, &part.body)).await;
-        (part, asked)
+    let mut answers = pin!(slice.ahead(parents, &enough, |part: Part| {
+        let (client, body) = (slice.client.clone(), resource.list_body(number, since.as_deref(), &part.body));
+        async move { (part, client.list(resource, &body).await) }
     }));
     let mut batch = Batch::default();
     let begun = tokio::time::Instant::now();
     while let Some((part, asked)) = answers.next().await {
         let known = part.parent().and_then(|(_, id)| stored.get(&id)).map(Vec::as_slice).unwrap_or_default();
         match asked {
-            Ok(page) if is_settled(slice, step, start.clone(), &page, known) => batch.add(&part, page),
+            Ok(page) if !batch.repeats(&page) && is_settled(slice, step, start.clone(), &page, known) => {
+                reading.failures_in_a_row = 0;
+                batch.add(&part, page);
+            }
             // A parent that is gone has no children to list, and they follow it when its own resource finds it gone.
             Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
             Err(ApiError::Failed { failure, reason, .. }) if is_passed_over(resource, failure) => {
@@ -136,9 +135,11 @@ async fn read(slice: &Slice<'_>, step: &Step, reading: &Reading) -> Result<Batch
                     batch.broken_off = Some(WorkError::Down(error.to_string()));
                     return Ok(batch);
                 }
-                warn!(run = %slice.run.id, resource = resource.name, %error, "A list of {} is to be asked for by itself", resource.name);
-                batch.waiting.push(part.clone());
-                enough.cancel();
+                if !reading.fail(step, &error) {
+                    batch.broken_off = Some(error);
+                    batch.last = Some(part);
+                    return Ok(batch);
+                }
             }
         }
         batch.last = Some(part);
@@ -158,15 +159,22 @@ fn is_settled(slice: &Slice<'_>, step: &Step, start: Position, page: &Page, stor
     let Ok(Next::PassEnd(end)) = start.after(page) else { return false };
     let all_told = stored.iter().all(|id| told.contains(id));
     let distinct = i64::try_from(told.len()).unwrap_or(i64::MAX);
-    let judged = end.judge(distinct, step.since, audit::wants_proof(&slice.run, step.resource), all_told);
+    let judged = end.judge(distinct, step.since, audit::wants_proof(&slice.parameters, step.resource), all_told);
     judged == Verdict::Read { complete: true, verified: true }
 }
 
 impl Batch {
+    /// Whether the page has a record that another list of the batch told, which was asked for at about the same time: it has moved, and
+    /// nobody knows where to.
+    fn repeats(&self, page: &Page) -> bool {
+        page.records.iter().any(|record| self.ids.contains(&record.id))
+    }
+
     fn add(&mut self, part: &Part, mut page: Page) {
         part.adopt(&mut page);
         self.bytes += page.records.iter().map(|record| record.json.len()).sum::<usize>();
         self.replaced += page.replaced;
+        self.ids.extend(page.records.iter().map(|record| record.id));
         self.matches.push(page.matches);
         self.records.extend(page.records);
     }

@@ -13,10 +13,11 @@ use uuid::Uuid;
 use super::audit;
 use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
 use crate::catalog::{Detail, Resource};
+use crate::message::Parameters;
 use crate::retry::Failure;
 use crate::store::details::{self, Place, Wanted};
 use crate::store::records;
-use crate::store::run::{Phase, Run, Step};
+use crate::store::run::{Phase, Step};
 use crate::teamleader::answer::{self, Record};
 use crate::teamleader::client::ApiError;
 use crate::telemetry;
@@ -59,10 +60,10 @@ struct Fetched {
 
 /// Fetches and merges one batch of details: in phase `detail` of those that are missing or stale, in phase `aged` of those that are
 /// merely old. When none is left, ends the phase.
-pub async fn fetch_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), WorkError> {
-    let mut step = slice.run.steps[index].clone();
+pub async fn fetch_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
+    let mut step = slice.step(index);
     let resource = step.resource;
-    if !wants_details(&slice.run, resource) {
+    if !wants_details(&slice.parameters, resource) {
         return end(slice, index, step, false).await;
     }
     let mut position: Position = serde_json::from_value(step.position.clone()).unwrap_or_default();
@@ -94,7 +95,7 @@ pub async fn fetch_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), Work
     }
     step.position = as_json(&position)?;
     let mut tx = slice.begin().await?;
-    let merged = match audit::is_audit(&slice.run) {
+    let merged = match audit::is_audit(&slice.parameters) {
         true => {
             audit::count_gone(slice, &mut tx, &mut step, fetched.gone).await?;
             audit::compare_details(slice, &mut tx, &mut step, &fetched.records, asked_at).await?
@@ -115,13 +116,13 @@ pub async fn fetch_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), Work
 }
 
 /// Whether `.info` is asked at all. Where it adds next to nothing, a request has to name the resource, and to say `refetch`.
-fn wants_details(run: &Run, resource: &Resource) -> bool {
+fn wants_details(asked: &Parameters, resource: &Resource) -> bool {
     match resource.detail {
         Detail::None => false,
         Detail::Info { .. } => true,
         Detail::OnDemand { .. } => {
-            let named = run.parameters.resources.as_ref().is_some_and(|names| names.iter().any(|n| n == resource.name));
-            named && run.parameters.refetch
+            let named = asked.resources.as_ref().is_some_and(|names| names.iter().any(|n| n == resource.name));
+            named && asked.refetch
         }
     }
 }
@@ -133,9 +134,9 @@ async fn choose(
     now: DateTime<Utc>,
 ) -> Result<Vec<Place>, WorkError> {
     let (account, resource) = (&slice.settings.account, step.resource);
-    if audit::is_audit(&slice.run) {
+    if audit::is_audit(&slice.parameters) {
         let after = position.after.map(|place| place.id);
-        let ids = match audit::sample(&slice.run) {
+        let ids = match audit::sample(&slice.parameters) {
             None => records::ids(slice.pool, account, resource.name, after, BATCH).await?,
             Some(sample) => {
                 let left = BATCH.min(sample - position.handled).max(0);
@@ -146,33 +147,23 @@ async fn choose(
     }
     if step.phase == Phase::Aged {
         let age = chrono::Duration::from_std(slice.settings.detail_max_age).unwrap_or(chrono::Duration::MAX);
-        let steps = slice.run.steps.iter().map(|step| (step.phase == Phase::Aged, step.counts.aged));
-        let limit = BATCH.min(aged_left(steps, step.counts.aged));
+        let fetched: i64 = slice.run().steps.iter().map(|step| step.counts.aged).sum();
+        let limit = BATCH.min(MAX_AGED - fetched).max(0);
         let before = now.checked_sub_signed(age).unwrap_or(DateTime::<Utc>::MIN_UTC);
         return Ok(details::aged_details(slice.pool, account, resource, before, position.after, limit).await?);
     }
-    let wanted = if slice.run.parameters.refetch { Wanted::OlderThan(slice.run.started_at) } else { Wanted::Stale };
+    let wanted = if slice.parameters.refetch { Wanted::OlderThan(slice.run().started_at) } else { Wanted::Stale };
     Ok(details::wanting_detail(slice.pool, account, resource, wanted, position.after, BATCH).await?)
-}
-
-/// How many more aged details may be fetched of a resource that has fetched `own`. Each that still has to be looked through gets an equal
-/// share of what the others left: a large one does not hold back the rest, run after run. `steps`: whether they are in that phase, and
-/// how many they have fetched.
-fn aged_left(steps: impl Iterator<Item = (bool, i64)>, own: i64) -> i64 {
-    let (mut sharing, mut spent) = (0, 0);
-    for (is_aged, fetched) in steps {
-        sharing += i64::from(is_aged);
-        spent += fetched;
-    }
-    ((MAX_AGED - (spent - own)) / sharing.max(1) - own).max(0)
 }
 
 /// Asks for the details in order, several at a time.
 async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place], failures_in_a_row: u32) -> Fetched {
     let resource = step.resource;
-    let client = &slice.client;
     let enough = CancellationToken::new();
-    let ask = |place: Place| async move { (place, client.info(resource, place.id).await) };
+    let ask = |place: Place| {
+        let client = slice.client.clone();
+        async move { (place, client.info(resource, place.id).await) }
+    };
     let mut answers = pin!(slice.ahead(places.iter().copied(), &enough, ask));
     let mut fetched = Fetched { failures_in_a_row, ..Fetched::default() };
     let begun = Instant::now();
@@ -200,7 +191,7 @@ async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place], failures_in_a_r
                     fetched.broken_off = Some(WorkError::Down(error.to_string()));
                     return fetched;
                 }
-                warn!(run = %slice.run.id, resource = resource.name, id = %place.id, %error, "A detail could not be fetched");
+                warn!(run = %slice.id, resource = resource.name, id = %place.id, %error, "A detail could not be fetched");
                 fetched.fail(error);
             }
         }
@@ -225,10 +216,10 @@ impl Fetched {
 
 /// Ends the phase. Details that no list vouches for are looked through for old ones, after all else that the run has to do.
 /// One that cannot be had is no reason to let the others grow old.
-async fn end(slice: &mut Slice<'_>, index: usize, mut step: Step, gives_up: bool) -> Result<(), WorkError> {
+async fn end(slice: &Slice<'_>, index: usize, mut step: Step, gives_up: bool) -> Result<(), WorkError> {
     let (detailed, resource) = (step.counts.detailed, step.resource.name);
     let unvouched = matches!(step.resource.detail, Detail::Info { shown_by_list: false, .. });
-    if step.phase == Phase::Detail && unvouched && !gives_up && !audit::is_audit(&slice.run) {
+    if step.phase == Phase::Detail && unvouched && !gives_up && !audit::is_audit(&slice.parameters) {
         step.enter(Phase::Aged);
     } else {
         match step.error.take() {
@@ -237,7 +228,7 @@ async fn end(slice: &mut Slice<'_>, index: usize, mut step: Step, gives_up: bool
         }
     }
     if step.phase == Phase::Done {
-        info!(run = %slice.run.id, resource, detailed, "Finished {resource}, {detailed} details");
+        info!(run = %slice.id, resource, detailed, "Finished {resource}, {detailed} details");
     }
     let tx = slice.begin().await?;
     Ok(slice.commit(tx, index, step).await?)
@@ -245,21 +236,4 @@ async fn end(slice: &mut Slice<'_>, index: usize, mut step: Step, gives_up: bool
 
 fn as_json(position: &Position) -> Result<serde_json::Value, WorkError> {
     serde_json::to_value(position).map_err(|error| WorkError::Unusable(error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_old_details_may_cost_is_shared() {
-        assert_eq!(aged_left([(true, 0), (true, 0), (false, 0)].into_iter(), 0), MAX_AGED / 2);
-        assert_eq!(aged_left([(true, 100), (true, 0)].into_iter(), 100), MAX_AGED / 2 - 100);
-        assert_eq!(
-            aged_left([(false, 3), (true, 0)].into_iter(), 0),
-            MAX_AGED - 3,
-            "what one leaves, the next may have"
-        );
-        assert_eq!(aged_left([(true, MAX_AGED)].into_iter(), MAX_AGED), 0);
-    }
 }

@@ -1,54 +1,167 @@
-//! The list pass: one page, its rows, the checkpoint and the counts in one transaction.
+//! The list pass: pages are read ahead, and stored with their checkpoint and counts in one transaction.
 
-use tracing::{info, warn};
+use std::pin::pin;
+
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
 use uuid::Uuid;
 
 use super::audit;
 use super::children;
-use super::pager::{Next, PassEnd, Verdict};
+use super::pager::{Next, PassEnd, Position, Verdict};
 use super::parts;
 use super::reading::{self, Reading};
 use super::slice::{Slice, WorkError};
-use crate::catalog::{Detail, Scope};
+use crate::catalog::{Detail, Resource, Scope};
 use crate::retry::Failure;
-use crate::store::run::Step;
+use crate::store::run::{Phase, Step};
 use crate::store::{parents, records};
-use crate::teamleader::answer::{self, Page};
+use crate::teamleader::answer::{self, Page, Record};
 use crate::teamleader::client::ApiError;
 use crate::telemetry;
 
-/// Parts in a row that cannot be read, after which the rest is given up: it is not the parts then.
-const MAX_FAILED_PARTS: u32 = 5;
+/// Pages that were read and are not yet stored, besides those that are on their way.
+const PAGES_AHEAD: usize = 4;
 
-/// Reads one page of the step's list and merges it. At the end of the passes the step goes on to its next phase.
-pub async fn read_page(slice: &mut Slice<'_>, index: usize) -> Result<(), WorkError> {
-    if let Some(sample) = audit::sample(&slice.run) {
-        return audit::read_sampled_page(slice, index, sample).await;
+/// How many bytes of records are stored in one transaction, if so many are there.
+const STORED_AT_ONCE: usize = 2 * 1024 * 1024;
+
+/// A page, and what to do after it.
+struct Read {
+    page: Page,
+    next: Next,
+}
+
+/// Reads the list of the step and merges it, until its phase or the slice is over.
+pub async fn read(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
+    let mut begun = false;
+    loop {
+        let mut step = slice.step(index);
+        if step.phase != Phase::List || begun && slice.is_over() {
+            return Ok(());
+        }
+        begun = true;
+        if let Some(sample) = audit::sample(&slice.parameters) {
+            audit::read_sampled_page(slice, index, sample).await?;
+            continue;
+        }
+        let reading = match Reading::of(&step)? {
+            Some(reading) => reading,
+            None => start(slice, &mut step).await?,
+        };
+        let Some(part) = &reading.part else {
+            children::read_batch(slice, index, step, reading).await?;
+            continue;
+        };
+        let (sender, receiver) = mpsc::channel(PAGES_AHEAD);
+        let mut ahead = pin!(read_ahead(slice, step.resource, step.since, &part.body, reading.at.clone(), sender));
+        let mut stored = pin!(store(slice, index, step, reading.clone(), receiver));
+        tokio::select! {
+            stored = &mut stored => stored?,
+            () = &mut ahead => stored.await?,
+        }
     }
-    let mut step = slice.run.steps[index].clone();
-    let resource = step.resource;
-    let reading: Reading = if step.position.is_null() {
-        begin(slice, &mut step).await?
-    } else {
-        serde_json::from_value(step.position.clone()).map_err(|error| WorkError::Unusable(error.to_string()))?
-    };
-    let Some(part) = &reading.part else {
-        return children::read_batch(slice, index, step, reading).await;
-    };
-    let (number, since) = reading.at.request(step.since);
-    let asked = slice.client.list(resource, &resource.list_body(number, since.as_deref(), &part.body)).await;
-    match asked {
-        Ok(page) => merge(slice, index, step, reading, page).await,
-        Err(ApiError::Failed { failure, reason, .. }) if parts::is_passed_over(resource, failure) => {
+}
+
+/// Reads one pass over the list of a part, until the slice is over. Ends at the first error, which it sends as well.
+async fn read_ahead(
+    slice: &Slice<'_>,
+    resource: &'static Resource,
+    since: Option<DateTime<Utc>>,
+    part: &Value,
+    mut at: Position,
+    sender: mpsc::Sender<Result<Read, WorkError>>,
+) {
+    loop {
+        let ask = |(number, since): (u32, Option<String>)| {
+            let (client, body) = (slice.client.clone(), resource.list_body(number, since.as_deref(), part));
+            async move { client.list(resource, &body).await }
+        };
+        let enough = CancellationToken::new();
+        let mut answers = pin!(slice.ahead(at.requests(since), &enough, ask));
+        while let Some(answer) = answers.next().await {
+            let read = answer.map_err(WorkError::from).and_then(|page| {
+                reading::check_includes(resource, &page)?;
+                let next = at.clone().after(&page);
+                let broken = |error| WorkError::Unusable(format!("{}: {error}", resource.list_endpoint()));
+                Ok(Read { next: next.map_err(broken)?, page })
+            });
+            let going_on = match &read {
+                Ok(Read { next: Next::Page(next), .. }) => Some(next.clone()),
+                _ => None,
+            };
+            // Nobody takes it: storing has failed, and says so.
+            if sender.send(read).await.is_err() {
+                return;
+            }
+            match going_on {
+                Some(next) => at = next,
+                None => return,
+            }
+        }
+        if slice.is_over() {
+            return;
+        }
+    }
+}
+
+/// Stores the pages of one pass as they come, as many at once as are there. An error of reading is dealt with after what came before it.
+async fn store(
+    slice: &Slice<'_>,
+    index: usize,
+    mut step: Step,
+    mut reading: Reading,
+    mut receiver: mpsc::Receiver<Result<Read, WorkError>>,
+) -> Result<(), WorkError> {
+    while let Some(first) = receiver.recv().await {
+        let (mut pages, mut bytes, mut next) = (Vec::new(), 0, Some(first));
+        let failed = loop {
+            match next {
+                Some(Ok(read)) => {
+                    bytes += read.page.records.iter().map(|record| record.json.len()).sum::<usize>();
+                    pages.push(read);
+                }
+                Some(Err(error)) => break Some(error),
+                None => break None,
+            }
+            next = if bytes < STORED_AT_ONCE { receiver.try_recv().ok() } else { None };
+        };
+        if !pages.is_empty() {
+            (step, reading) = match merge(slice, index, step, reading, pages).await? {
+                Some(going_on) => going_on,
+                None => return Ok(()),
+            };
+        }
+        if let Some(error) = failed {
+            return skip(slice, index, step, reading, error).await;
+        }
+    }
+    Ok(())
+}
+
+/// A list that cannot be read.
+async fn skip(
+    slice: &Slice<'_>,
+    index: usize,
+    step: Step,
+    reading: Reading,
+    error: WorkError,
+) -> Result<(), WorkError> {
+    match error {
+        WorkError::Api(ApiError::Failed { failure, reason, .. }) if parts::is_passed_over(step.resource, failure) => {
             skip_parent(slice, index, step, reading, failure, &reason).await
         }
-        Err(error) => skip_failed(slice, index, step, reading, error.into()).await,
+        error => skip_failed(slice, index, step, reading, error).await,
     }
 }
 
 /// One part that cannot be read does not hold up the others, but the resource is failed in the end.
 async fn skip_failed(
-    slice: &mut Slice<'_>,
+    slice: &Slice<'_>,
     index: usize,
     mut step: Step,
     mut reading: Reading,
@@ -60,13 +173,9 @@ async fn skip_failed(
         }
         _ => false,
     };
-    if !concerns_the_part || reading.failures_in_a_row + 1 >= MAX_FAILED_PARTS || slice.is_down(&error).await {
+    if !concerns_the_part || slice.is_down(&error).await || !reading.fail(&mut step, &error) {
         return Err(error);
     }
-    warn!(run = %slice.run.id, resource = step.resource.name, %error, "A part of {} could not be read", step.resource.name);
-    step.error.get_or_insert(format!("not every part could be read: {error}"));
-    reading.failures_in_a_row += 1;
-    (reading.incomplete, reading.unproven) = (true, true);
     let pages_read = reading.at.pages_read;
     let mut tx = slice.begin().await?;
     reading.next_part(slice, &mut tx, &mut step, pages_read).await?;
@@ -74,7 +183,7 @@ async fn skip_failed(
 }
 
 /// Before the first part.
-async fn begin(slice: &mut Slice<'_>, step: &mut Step) -> Result<Reading, WorkError> {
+async fn start(slice: &Slice<'_>, step: &mut Step) -> Result<Reading, WorkError> {
     let resource = step.resource;
     parts::check_project_api(slice, resource).await?;
     if !resource.stands_alone() {
@@ -84,56 +193,61 @@ async fn begin(slice: &mut Slice<'_>, step: &mut Step) -> Result<Reading, WorkEr
     Ok(Reading::start(resource, step.since, parts::all(slice, step).await?))
 }
 
+/// Merges pages of one pass, which follow each other. Tells how far that is; `None` where the pass is over.
 async fn merge(
-    slice: &mut Slice<'_>,
+    slice: &Slice<'_>,
     index: usize,
     mut step: Step,
     mut reading: Reading,
-    mut page: Page,
-) -> Result<(), WorkError> {
+    pages: Vec<Read>,
+) -> Result<Option<(Step, Reading)>, WorkError> {
     let (resource, account) = (step.resource, slice.settings.account.clone());
-    reading::check_includes(resource, &page)?;
     let part = reading.part.clone().unwrap_or_default();
-    part.adopt(&mut page);
-    let (pass, page_number) = (reading.at.pass, reading.at.pages_read);
-    let next = reading
-        .at
-        .clone()
-        .after(&page)
-        .map_err(|error| WorkError::Unusable(format!("{}: {error}", resource.list_endpoint())))?;
-    if step.clock.is_none() {
-        step.clock = Some(page.clock.ok_or_else(|| {
-            WorkError::Unusable(format!(
-                "{} answered without a Date header, which the watermark needs",
-                resource.list_endpoint()
-            ))
-        })?);
+    let (pass, first_page) = (reading.at.pass, reading.at.pages_read);
+    let (mut told, mut after): (Vec<Record>, Option<Next>) = (Vec::new(), None);
+    for Read { mut page, next } in pages {
+        if step.clock.is_none() {
+            step.clock = Some(page.clock.ok_or_else(|| {
+                WorkError::Unusable(format!(
+                    "{} answered without a Date header, which the watermark needs",
+                    resource.list_endpoint()
+                ))
+            })?);
+        }
+        step.note_drift(answer::drift(&page.records));
+        step.counts.replaced += page.replaced;
+        part.adopt(&mut page);
+        told.append(&mut page.records);
+        after = Some(next);
     }
-    step.note_drift(answer::drift(&page.records));
     let touch = resource.updated_since
         && step.since.is_some()
         && matches!(resource.detail, Detail::Info { shown_by_list: false, .. });
-    let ids: Vec<Uuid> = page.records.iter().map(|record| record.id).collect();
+    let ids: Vec<Uuid> = told.iter().map(|record| record.id).collect();
 
     let mut tx = slice.begin().await?;
-    let merged = match audit::is_audit(&slice.run) {
-        true => audit::compare_items(slice, &mut tx, &mut step, &page.records, part.parent_resource()).await?,
-        false => records::merge_page(&mut tx, &account, resource, &page.records, part.parent_resource(), touch).await?,
+    let merged = match audit::is_audit(&slice.parameters) {
+        true => audit::compare_items(slice, &mut tx, &mut step, &told, part.parent_resource()).await?,
+        false => records::merge_page(&mut tx, &account, resource, &told, part.parent_resource(), touch).await?,
     };
-    records::keep_ids(&mut tx, &account, slice.run.id, resource, (pass, page_number), &ids).await?;
+    records::keep_ids(&mut tx, &account, slice.id, resource, (pass, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
-    step.counts.replaced += page.replaced;
-    match next {
-        Next::Page(position) => {
-            reading.at = position;
-            reading.keep(&mut step)?;
+    let going_on = match after {
+        Some(Next::PassEnd(end)) => {
+            end_pass(slice, &mut tx, &mut step, reading, end).await?;
+            None
         }
-        Next::PassEnd(end) => end_pass(slice, &mut tx, &mut step, reading, end).await?,
-    }
-    slice.commit(tx, index, step).await?;
+        Some(Next::Page(at)) => {
+            reading.at = at;
+            reading.keep(&mut step)?;
+            Some(reading)
+        }
+        None => Some(reading),
+    };
+    slice.commit(tx, index, step.clone()).await?;
     telemetry::records(resource.name, "created", merged.created);
     telemetry::records(resource.name, "updated", merged.updated);
-    Ok(())
+    Ok(going_on.map(|reading| (step, reading)))
 }
 
 async fn end_pass(
@@ -143,14 +257,17 @@ async fn end_pass(
     mut reading: Reading,
     end: PassEnd,
 ) -> Result<(), WorkError> {
-    let (account, run, resource) = (&slice.settings.account, slice.run.id, step.resource);
-    let audited = audit::is_audit(&slice.run);
+    let (account, run, resource) = (&slice.settings.account, slice.id, step.resource);
+    let audited = audit::is_audit(&slice.parameters);
     let (pass, first_page, matches) = (end.pass(), reading.first_page, end.matches());
     let of_pass = records::count_ids(tx, account, run, resource, (pass, pass), first_page).await?;
-    let of_part = records::count_ids(tx, account, run, resource, (1, pass), first_page).await?;
-    let marks = audit::marks_deletions(&slice.run);
+    let of_part = match pass {
+        1 => of_pass,
+        _ => records::count_ids(tx, account, run, resource, (1, pass), first_page).await?,
+    };
+    let marks = audit::marks_deletions(&slice.parameters);
     // Where there is no other way, reading the list once more is how to ask again.
-    let by_list = audit::asks_by_list(&slice.run, resource);
+    let by_list = audit::asks_by_list(&slice.parameters, resource);
     let unseen = match &reading.part {
         Some(part) if by_list => parents::unseen_in_part(tx, account, run, resource, part.rows(), first_page).await?,
         _ => Vec::new(),
@@ -158,7 +275,7 @@ async fn end_pass(
     step.counts.listed = reading.listed + of_part;
     step.counts.unchanged = (step.counts.listed - step.counts.created - step.counts.updated).max(0);
     let pages_read = end.pages_read();
-    match end.judge(of_pass, step.since, audit::wants_proof(&slice.run, resource), unseen.is_empty()) {
+    match end.judge(of_pass, step.since, audit::wants_proof(&slice.parameters, resource), unseen.is_empty()) {
         Verdict::Again(position) => {
             info!(run = %run, resource = resource.name, pass = position.pass, "Reading {} once more, to be sure", resource.name);
             reading.at = position;
@@ -190,7 +307,7 @@ async fn end_pass(
 /// A parent that is gone has no children to list, and they follow it when its own resource finds it gone. A kind of parent that may
 /// not be asked for is left out.
 async fn skip_parent(
-    slice: &mut Slice<'_>,
+    slice: &Slice<'_>,
     index: usize,
     mut step: Step,
     mut reading: Reading,

@@ -6,7 +6,7 @@
 //!
 //! **Offset** (all others): page by page. A record that comes or goes shifts what follows, so a pass counts only if no id came
 //! twice and there are as many ids as `matches` said, on each of its pages: of one that goes and one that comes, a page between the
-//! two tells. A complete reading takes two such passes that agree, of at most three. A pass of a single request cannot shift: one is
+//! two tells. That holds in whatever order the pages are made, so they are asked for several at a time. A complete reading takes two such passes that agree, of at most three. A pass of a single request cannot shift: one is
 //! enough.
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -140,12 +140,19 @@ impl Position {
         Self { pass: 1, pages_read, matches: None, way }
     }
 
-    /// The page number and `updated_since` of the next request; `asked` is the `since` of the pass.
-    pub fn request(&self, asked: Option<DateTime<Utc>>) -> (u32, Option<String>) {
-        match &self.way {
-            Way::Seek(seek) => (seek.page, seek.since.clone()),
-            Way::Offset(offset) => (offset.page, asked.map(as_text)),
-        }
+    /// The requests that may be made at once, as page number and `updated_since`, in the order in which [`Position::after`] wants
+    /// their pages; at least one. `asked` is the `since` of the pass.
+    pub fn requests(&self, asked: Option<DateTime<Utc>>) -> impl Iterator<Item = (u32, Option<String>)> + use<> {
+        let (pages, since) = match &self.way {
+            Way::Seek(seek) => (seek.page..=seek.page, seek.since.clone()),
+            Way::Offset(offset) => {
+                // As many as the list said to have, once it has.
+                let told = self.matches.map(|matches| matches.max(0).unsigned_abs().div_ceil(PAGE_SIZE as u64));
+                let last = told.map_or(offset.page, |told| u32::try_from(told).unwrap_or(u32::MAX));
+                (offset.page..=last.max(offset.page), asked.map(as_text))
+            }
+        };
+        pages.map(move |page| (page, since.clone()))
     }
 
     /// What to do after this page. The error says how the page breaks the order that was asked for.

@@ -1,6 +1,6 @@
 //! Readers of a small list that changes between their requests.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::iter::repeat_n;
 
 use super::*;
@@ -98,23 +98,41 @@ const VERIFIED: Verdict = Verdict::Read { complete: true, verified: true };
 
 /// Reads a list as the engine does, its position stored and loaded between all requests. `asked` is the resource, `since`,
 /// and whether it is a full sync. `change` happens after each request, and is told its number, from 1.
-fn read(list: &mut List, asked: (&str, Option<i64>, bool), mut change: impl FnMut(&mut List, usize)) -> Reading {
+fn read(list: &mut List, asked: (&str, Option<i64>, bool), change: impl FnMut(&mut List, usize)) -> Reading {
+    read_ahead(list, asked, 1, change)
+}
+
+/// The same, with up to so many pages asked for at once. The API makes them in the opposite order.
+fn read_ahead(
+    list: &mut List,
+    asked: (&str, Option<i64>, bool),
+    ahead: usize,
+    mut change: impl FnMut(&mut List, usize),
+) -> Reading {
     let (resource, since) = (catalog::find(asked.0).expect("a resource"), asked.1.map(time));
     let mut position = Position::start(resource, since, 0);
     let (mut seen, mut seen_in_pass) = (HashSet::new(), HashSet::new());
-    for requests in 1..10_000 {
+    let (mut pages, mut requests) = (VecDeque::new(), 0);
+    for read in 0..10_000 {
         let stored = serde_json::to_value(&position).expect("a position is JSON").to_string();
         assert_eq!(position, serde_json::from_str(&stored).expect("a stored position can be loaded"));
-        assert_eq!(position.pages_read as usize, requests - 1);
-        let (number, updated_since) = position.request(since);
-        let page = list.serve(resource.paging, number, updated_since.as_deref());
+        assert_eq!(position.pages_read as usize, read);
+        if pages.is_empty() {
+            let at_once: Vec<_> = position.requests(since).take(ahead).collect();
+            for (number, updated_since) in at_once.into_iter().rev() {
+                pages.push_front(list.serve(resource.paging, number, updated_since.as_deref()));
+                requests += 1;
+                change(list, requests);
+            }
+        }
+        let page = pages.pop_front().expect("at least one request");
         seen_in_pass.extend(page.records.iter().map(|record| record.id));
-        change(list, requests);
         match position.after(&page).expect("the list is sorted") {
             Next::Page(next) => position = next,
             Next::PassEnd(end) => {
                 let (passes, distinct) = (end.pass(), seen_in_pass.len() as i64);
                 seen.extend(seen_in_pass.drain());
+                pages.clear();
                 match end.judge(distinct, since, asked.2, true) {
                     Verdict::Again(next) => position = next,
                     verdict => return Reading { verdict, seen, passes, requests },
@@ -401,11 +419,12 @@ impl Dice {
 
 #[test]
 fn whatever_changes_a_complete_reading_has_seen_all_that_stayed() {
-    for (resource, since) in [("contacts", None), ("contacts", Some(20)), ("users", None)] {
+    let cases = [("contacts", None, 1), ("contacts", Some(20), 4), ("users", None, 1), ("users", None, 4)];
+    for (resource, since, ahead) in cases {
         let mut proven = 0;
         for seed in 1..=300_u64 {
             let (mut list, change) = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)).list_and_changes();
-            let reading = read(&mut list, (resource, since, true), change);
+            let reading = read_ahead(&mut list, (resource, since, true), ahead, change);
             // By offset, only two passes that agree prove anything.
             let Verdict::Read { complete, verified } = reading.verdict else { continue };
             if verified || complete && resource == "contacts" {

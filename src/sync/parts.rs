@@ -58,7 +58,7 @@ impl Part {
 }
 
 /// An error where the account uses the other of the two project APIs.
-pub async fn check_project_api(slice: &mut Slice<'_>, resource: &Resource) -> Result<(), WorkError> {
+pub async fn check_project_api(slice: &Slice<'_>, resource: &Resource) -> Result<(), WorkError> {
     let Some(api) = resource.project_api else { return Ok(()) };
     match slice.project_api().await? {
         Some(used) if used != api => Err(WorkError::Inapplicable(match used {

@@ -24,7 +24,7 @@ pub struct Reading {
     #[serde(flatten)]
     pub at: Position,
     /// The part that is read by itself; none where the next parents are to be looked for.
-    #[serde(default)]
+    #[serde(default = "whole_account")]
     pub part: Option<Part>,
     /// Parts to come. Of parent records only those whose list was begun and is not a single page.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
@@ -58,6 +58,14 @@ pub struct Reading {
     pub failures_in_a_row: u32,
 }
 
+/// Positions of earlier versions name no part where there is one alone.
+fn whole_account() -> Option<Part> {
+    Some(Part::default())
+}
+
+/// Parts in a row that cannot be read, after which the rest is given up: it is not the parts then.
+const MAX_FAILED_PARTS: u32 = 5;
+
 impl Reading {
     /// Before the first of these parts.
     pub fn start(resource: &Resource, since: Option<DateTime<Utc>>, mut waiting: VecDeque<Part>) -> Self {
@@ -75,6 +83,34 @@ impl Reading {
             withheld: false,
             failures_in_a_row: 0,
         }
+    }
+
+    /// Where the step goes on, if it has begun.
+    pub fn of(step: &Step) -> Result<Option<Self>, WorkError> {
+        if step.position.is_null() {
+            return Ok(None);
+        }
+        let unusable = |error: serde_json::Error| WorkError::Unusable(error.to_string());
+        let mut reading: Self = serde_json::from_value(step.position.clone()).map_err(unusable)?;
+        if reading.last_parent.is_none() {
+            // Earlier versions read one parent after the other.
+            reading.last_parent = reading.part.clone().filter(|part| part.parent().is_some());
+        }
+        Ok(Some(reading))
+    }
+
+    /// Passes over a part that could not be read. It does not hold up the others, but the resource is failed in the end. False: too many
+    /// in a row.
+    pub fn fail(&mut self, step: &mut Step, error: &WorkError) -> bool {
+        self.failures_in_a_row += 1;
+        if self.failures_in_a_row >= MAX_FAILED_PARTS {
+            return false;
+        }
+        let resource = step.resource.name;
+        warn!(resource, %error, "A part of {resource} could not be read");
+        step.error.get_or_insert(format!("not every part could be read: {error}"));
+        (self.incomplete, self.unproven) = (true, true);
+        true
     }
 
     /// Leaves out the kind of this parent, whose lists the API does not give.
@@ -144,15 +180,15 @@ impl Reading {
         step: &mut Step,
         pages_read: i32,
     ) -> Result<(), WorkError> {
-        let (account, run, resource) = (&slice.settings.account, slice.run.id, step.resource);
-        if let (0, Some(reason)) = (pages_read, &self.refusal) {
+        let (account, run, resource) = (&slice.settings.account, slice.id, step.resource);
+        if let (0, Some(reason), None) = (pages_read, &self.refusal, &step.error) {
             return Err(WorkError::Inapplicable(format!("{}: {reason}", resource.list_endpoint())));
         }
-        let audited = audit::is_audit(&slice.run);
+        let audited = audit::is_audit(&slice.parameters);
         // No record of these parts that was there throughout can be missing.
         let complete = !self.incomplete && !self.withheld;
         // They are all parts that there are.
-        let whole = self.refused.is_empty() && pages_read > 0 && !parents_failed(&slice.run, resource);
+        let whole = self.refused.is_empty() && pages_read > 0 && !parents_failed(&slice.run(), resource);
         // Of dates, or of the parents that changed.
         let windowed = step.since.is_some() && !resource.updated_since;
         let sure = !self.unproven && !windowed && step.error.is_none();
@@ -169,7 +205,7 @@ impl Reading {
         telemetry::drift(resource.name, 0);
         // What the passes themselves have asked again is gone, also where other parts could not be read.
         let sweepable = sure && (whole || resource.ask_again() == AskAgain::List);
-        let sweeps = audited || sweepable && audit::marks_deletions(&slice.run);
+        let sweeps = audited || sweepable && audit::marks_deletions(&slice.parameters);
         step.enter(if sweeps { Phase::Sweep } else { Phase::Detail });
         let listed = step.counts.listed;
         info!(run = %run, resource = resource.name, listed, "Listed {listed} {}", resource.name);

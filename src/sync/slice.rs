@@ -1,21 +1,26 @@
 //! One slice of work on a run: what its parts share.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::Stream;
 use futures_util::stream::{self, StreamExt};
 use sqlx::PgPool;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::catalog::{ProjectApi, Resource};
 use crate::fault::{self, Point};
-use crate::ids::{Account, Epoch};
+use crate::ids::{Account, Epoch, RunId};
+use crate::message::{Parameters, RunReport, RunStatus};
 use crate::retry::{Failure, Verdict};
 use crate::store::journal;
 use crate::store::lease;
 use crate::store::pool::StoreError;
+use crate::store::report;
 use crate::store::run::{Run, Step};
 use crate::teamleader::client::{ApiError, Client};
 
@@ -55,14 +60,18 @@ pub struct Slice<'a> {
     pub client: Client,
     /// The fence.
     pub epoch: Epoch,
-    /// The run.
-    pub run: Run,
+    /// The run's id.
+    pub id: RunId,
+    /// What was asked for.
+    pub parameters: Parameters,
+    /// The run. Locked for moments only: several steps are worked on at a time.
+    pub run: Mutex<Run>,
     /// When to hand back.
     pub deadline: Instant,
     /// Set when the process stops or the delivery is lost.
     pub stop: CancellationToken,
     /// Which projects the account uses, once it was asked: `None` within where the API does not say.
-    pub project_api: Option<Option<ProjectApi>>,
+    pub project_api: OnceCell<Option<ProjectApi>>,
 }
 
 /// Why a piece of work was not done.
@@ -98,19 +107,26 @@ impl Slice<'_> {
     }
 
     /// Asks for `items`, several at a time, and gives the answers in their order. But for the first, it begins none once there are
-    /// `enough` or the slice is over; those begun go on.
+    /// `enough` or the slice is over; those begun go on, and end with the stream.
+    ///
+    /// Each is a task of its own, which goes on while nobody waits for it: in a token's lock it would hold up all others.
     pub fn ahead<'s, I, A>(
         &'s self,
         items: impl IntoIterator<Item = I, IntoIter: 's>,
         enough: &'s CancellationToken,
-        ask: impl FnMut(I) -> A + 's,
+        mut ask: impl FnMut(I) -> A + 's,
     ) -> impl Stream<Item = A::Output> + 's
     where
-        A: Future + 's,
+        A: Future<Output: Send> + Send + 'static,
     {
         let mut first = true;
         let begins = move |_: &I| std::mem::take(&mut first) || !enough.is_cancelled() && !self.is_over();
-        stream::iter(items.into_iter().take_while(begins)).map(ask).buffered(self.settings.concurrency)
+        let begun = stream::iter(items.into_iter().take_while(begins))
+            .map(move |item| AbortOnDropHandle::new(tokio::spawn(ask(item))));
+        begun.buffered(self.settings.concurrency).map(|answer| {
+            // Only a panic ends it without an answer: what aborts it is that nobody waits for it.
+            answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        })
     }
 
     /// Whether the API as a whole is down, and not only what the error is about: then the run waits.
@@ -126,12 +142,25 @@ impl Slice<'_> {
         }
     }
 
+    /// The run, as far as it is committed.
+    pub fn run(&self) -> MutexGuard<'_, Run> {
+        // Whole after any panic: it is only written where a commit is done.
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A step, as far as it is committed.
+    pub fn step(&self, index: usize) -> Step {
+        self.run().steps[index].clone()
+    }
+
+    /// The run as people are told of it.
+    pub fn report(&self) -> RunReport {
+        report::of_run(&self.settings.account, &self.run(), RunStatus::Running, None)
+    }
+
     /// Which projects the account uses; `None` where the API does not say, and each is asked.
-    pub async fn project_api(&mut self) -> Result<Option<ProjectApi>, WorkError> {
-        if self.project_api.is_none() {
-            self.project_api = Some(self.client.project_api().await?);
-        }
-        Ok(self.project_api.flatten())
+    pub async fn project_api(&self) -> Result<Option<ProjectApi>, WorkError> {
+        Ok(*self.project_api.get_or_try_init(|| self.client.project_api()).await?)
     }
 
     /// Begins a transaction that only the newest slice can commit.
@@ -141,19 +170,20 @@ impl Slice<'_> {
 
     /// Puts the step as it now is, its rows and the count of requests into one commit, and only then into the run.
     pub async fn commit(
-        &mut self,
+        &self,
         mut tx: sqlx::Transaction<'static, sqlx::Postgres>,
         index: usize,
         step: Step,
     ) -> Result<(), StoreError> {
         let requests = self.client.take_request_count();
-        journal::checkpoint(&mut tx, &self.settings.account, self.run.id, &step, requests).await?;
+        journal::checkpoint(&mut tx, &self.settings.account, self.id, &step, requests).await?;
         fault::reached(Point::PageWritten);
         tx.commit().await?;
         fault::reached(Point::PageCommitted);
-        self.run.api_requests += requests;
-        self.run.waits = 0;
-        self.run.steps[index] = step;
+        let mut run = self.run();
+        run.api_requests += requests;
+        run.waits = 0;
+        run.steps[index] = step;
         Ok(())
     }
 

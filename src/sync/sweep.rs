@@ -31,10 +31,10 @@ struct Position {
 }
 
 /// Asks for up to 100 records that the passes did not see. When none is left, marks what is gone and ends the phase.
-pub async fn sweep_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), WorkError> {
-    let mut step = slice.run.steps[index].clone();
-    let (account, run, resource) = (slice.settings.account.clone(), slice.run.id, step.resource);
-    let sample = audit::sample(&slice.run);
+pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
+    let mut step = slice.step(index);
+    let (account, run, resource) = (slice.settings.account.clone(), slice.id, step.resource);
+    let sample = audit::sample(&slice.parameters);
     // Where the list is all that there is, the passes have asked. Details that are gone say so by themselves.
     let by_detail = sample.is_some() && resource.ask_again() == AskAgain::Info && resource.has_details();
     if resource.ask_again() == AskAgain::List || by_detail {
@@ -67,8 +67,11 @@ pub async fn sweep_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), Work
     }
     let mut alive: HashSet<Uuid> = found.records.iter().map(|record| record.id).collect();
     if !by_ids {
-        let client = &slice.client;
-        let ask = |id: Uuid| async move { (id, client.info(resource, id).await) };
+        let ask = |id: Uuid| {
+            let client = slice.client.clone();
+            async move { (id, client.info(resource, id).await) }
+        };
+        // The batch is asked for to its end, also when the slice is over.
         let mut answers = stream::iter(batch.iter().copied()).map(ask).buffered(slice.settings.concurrency);
         while let Some((id, answer)) = answers.next().await {
             match answer {
@@ -80,16 +83,16 @@ pub async fn sweep_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), Work
     }
     let gone: Vec<Uuid> = batch.into_iter().filter(|id| !alive.contains(id)).collect();
     let mut tx = slice.begin().await?;
-    let merged = match audit::is_audit(&slice.run) {
+    let merged = match audit::is_audit(&slice.parameters) {
         true => audit::compare_items(slice, &mut tx, &mut step, &found.records, None).await?,
         false => records::merge_page(&mut tx, &account, resource, &found.records, None, false).await?,
     };
     step.counts.updated += merged.updated;
     step.counts.listed += i64::try_from(alive.len()).unwrap_or(0);
-    if audit::marks_deletions(&slice.run) && step.verified {
+    if audit::marks_deletions(&slice.parameters) && step.verified {
         records::keep_ids(&mut tx, &account, run, resource, (0, position.batches), &gone).await?;
     }
-    if audit::is_audit(&slice.run) {
+    if audit::is_audit(&slice.parameters) {
         audit::count_gone(slice, &mut tx, &mut step, gone).await?;
     }
     step.position = serde_json::to_value(Position { after: Some(last), batches: position.batches + 1 })
@@ -98,14 +101,14 @@ pub async fn sweep_batch(slice: &mut Slice<'_>, index: usize) -> Result<(), Work
     Ok(())
 }
 
-async fn mark(slice: &mut Slice<'_>, index: usize) -> Result<(), WorkError> {
-    let mut step = slice.run.steps[index].clone();
-    let (account, run, resource) = (slice.settings.account.clone(), slice.run.id, step.resource);
+async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
+    let mut step = slice.step(index);
+    let (account, run, resource) = (slice.settings.account.clone(), slice.id, step.resource);
     let mut tx = slice.begin().await?;
     let (rows, gone) = records::count_gone(&mut tx, &account, run, resource).await?;
     let too_many = gone > GUARD_ROWS && gone * 100 > rows * GUARD_PERCENT;
     let mut deleted = 0;
-    if too_many && !slice.run.parameters.allow_deletions {
+    if too_many && !slice.parameters.allow_deletions {
         let what = format!(
             "{gone} of {rows} {} are gone from Teamleader, more than {GUARD_PERCENT} %: none was marked deleted. If that is right, \
              send a full request with \"allow_deletions\": true",

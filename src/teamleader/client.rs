@@ -9,6 +9,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, redirect};
 use secrecy::ExposeSecret;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::debug;
 use uuid::Uuid;
@@ -71,6 +72,7 @@ pub struct Client {
     base: String,
     auth: Auth,
     limiter: Limiter,
+    in_flight: Arc<Semaphore>,
     epoch: Epoch,
     requests: Arc<AtomicI64>,
 }
@@ -88,8 +90,8 @@ struct Miss {
 }
 
 impl Client {
-    /// Speaks to the API at `base`.
-    pub fn new(base: &str, auth: Auth, limiter: Limiter) -> reqwest::Result<Self> {
+    /// Speaks to the API at `base`, with up to `concurrency` requests in flight.
+    pub fn new(base: &str, auth: Auth, limiter: Limiter, concurrency: usize) -> reqwest::Result<Self> {
         let http = reqwest::Client::builder()
             .user_agent(super::USER_AGENT)
             .redirect(redirect::Policy::none())
@@ -99,7 +101,8 @@ impl Client {
             .timeout(TOTAL_TIMEOUT)
             .build()?;
         let base = base.trim_end_matches('/').to_owned();
-        Ok(Self { http, base, auth, limiter, epoch: Epoch(0), requests: Arc::default() })
+        let in_flight = Arc::new(Semaphore::new(concurrency));
+        Ok(Self { http, base, auth, limiter, in_flight, epoch: Epoch(0), requests: Arc::default() })
     }
 
     /// The same client for a slice: refreshes of the token are fenced by its epoch, and its requests are counted anew.
@@ -212,6 +215,8 @@ impl Client {
         body: &Value,
         rejected: &mut Option<Generation>,
     ) -> Result<Answer, TryError> {
+        // Never closed. Given back before the wait for another try.
+        let _place = self.in_flight.acquire().await;
         // The permit first: a token fetched before a long wait for the budget could expire in it.
         let permit = self.limiter.acquire().await;
         let access = match self.auth.access_token(self.epoch, *rejected).await {

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Postgres, Row};
 use teamleader_simulator::{Simulator, TruthRecord};
 use uuid::Uuid;
 
-use super::waiting::until;
+use super::waiting::{DEADLINE, until};
 use super::{RESOURCES, from_make};
 
 /// A database that the test made.
@@ -46,7 +46,7 @@ impl Database {
         })
         .await;
         admin.close().await;
-        let pool = PgPoolOptions::new().max_connections(3).connect_lazy(&url).unwrap();
+        let pool = PgPoolOptions::new().max_connections(3).acquire_timeout(5 * DEADLINE).connect_lazy(&url).unwrap();
         Self { url, pool, name }
     }
 
