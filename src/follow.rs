@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use chrono::Utc;
 use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use lapin::Connection;
@@ -196,9 +197,14 @@ impl Progress {
             bar.set_length(report.resources.len() as u64);
             bar.set_position(done as u64);
         }
+        let forecast = report.forecast.map(|forecast| {
+            let minutes = (forecast.done_at - Utc::now()).num_seconds().max(0).unsigned_abs().div_ceil(60);
+            format!(", {} of about {} requests, about {minutes} min to go", report.api_requests, forecast.api_requests)
+        });
         self.say(&format!(
-            "{done} of {} resources done, {listed} records listed, {detailed} details",
-            report.resources.len()
+            "{done} of {} resources done, {listed} records listed, {detailed} details{}",
+            report.resources.len(),
+            forecast.unwrap_or_default()
         ));
     }
 

@@ -23,16 +23,16 @@ use crate::dead_letters::DeadLetters;
 use crate::delivery::delivered;
 use crate::fault::{self, Point};
 use crate::ids::{Epoch, RunId};
-use crate::message::{BadRequest, Request};
+use crate::message::{BadRequest, Forecast, Request};
 use crate::relay::{Relay, RelayError};
 use crate::retry;
-use crate::store::journal::{self, Claim, HandBack};
+use crate::store::journal::{self, Claim, Cursor, HandBack};
 use crate::store::lease;
 use crate::store::pool::{self, StoreError};
 use crate::store::run::{self, Run};
 use crate::store::tokens::Tokens;
 use crate::sync::engine::{Engine, Outcome};
-use crate::sync::plan;
+use crate::sync::{forecast, plan};
 use crate::teamleader::auth::TokenStore;
 use crate::telemetry;
 
@@ -283,7 +283,9 @@ impl Worker {
         fault::reached(Point::LeaseTaken);
         match self.claim(message, id, &request, epoch).await {
             Ok(Claim::Fresh(run)) => {
-                info!(run = %id, mode = request.parameters.mode.as_str(), resources = run.steps.len(), "Began a run");
+                let Forecast { api_requests, done_at } = forecast::of(&run, &self.engine.client);
+                let (mode, resources) = (request.parameters.mode.as_str(), run.steps.len());
+                info!(run = %id, mode, resources, expected_requests = api_requests, %done_at, "Began a run");
                 self.forgive(id, self.work(consumer, message, run, epoch, stop).await).await
             }
             Ok(Claim::Resumed(run)) => {
@@ -318,11 +320,9 @@ impl Worker {
 
     async fn claim(&self, message: &Message, id: RunId, request: &Request, epoch: Epoch) -> Result<Claim, StoreError> {
         let delivered = delivered(message, id, &request.parameters);
-        let settings = &self.engine.settings;
-        journal::claim(&self.pool, self.names.account(), epoch, &delivered, |cursors, now| {
-            plan::plan(&request.parameters, settings, cursors, now)
-        })
-        .await
+        let Engine { settings, client, .. } = &self.engine;
+        let plan = |cursors: &[Cursor], now| plan::plan(&request.parameters, settings, cursors, now);
+        journal::claim(&self.pool, self.names.account(), epoch, &delivered, plan, |run| forecast::of(run, client)).await
     }
 
     /// Takes the claim back where the slice ended for nothing that the request is to blame for: were a lost connection or a full disk

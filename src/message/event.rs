@@ -128,6 +128,15 @@ pub struct Audited {
     pub wrong: i64,
 }
 
+/// What a run is expected to take. It is corrected as the run learns what the account holds and what has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// Requests to the API in all, those made included.
+    pub api_requests: i64,
+    /// When they will be made at the API's budget.
+    pub done_at: DateTime<Utc>,
+}
+
 /// The `data` of a `sync` event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
@@ -147,6 +156,9 @@ pub struct RunReport {
     pub api_requests: i64,
     /// By resource.
     pub resources: BTreeMap<String, ResourceReport>,
+    /// Of a run that goes on: what it is still expected to take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
     /// Why the run as a whole failed.
     pub error: Option<String>,
 }
@@ -163,6 +175,7 @@ impl RunReport {
             finished_at: Some(Utc::now()),
             api_requests: 0,
             resources: BTreeMap::new(),
+            forecast: None,
             error: Some(reason.to_owned()),
         }
     }

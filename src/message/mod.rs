@@ -5,7 +5,7 @@ mod request;
 
 use uuid::Uuid;
 
-pub use event::{Audited, EVENT_CONTENT_TYPE, Event, ResourceReport, RunReport, RunStatus};
+pub use event::{Audited, EVENT_CONTENT_TYPE, Event, Forecast, ResourceReport, RunReport, RunStatus};
 pub use request::{BadRequest, MAX_REQUEST_BYTES, Mode, Parameters, Request, SyncRequest, from_object};
 
 use crate::ids::Account;

@@ -82,19 +82,30 @@ pub(super) async fn finish_in(
     report.finished_at = row.finished_at;
     // An audit says nothing of how fresh the copy is.
     let synced = run.parameters.mode != Mode::Audit;
-    let completed = |full: bool| -> Vec<String> {
-        let done = |step: &&Step| step.status == Some("completed") && synced;
-        let wanted = run.steps.iter().filter(done).filter(|step| !full || step.since.is_none() && step.verified);
-        wanted.map(|step| step.resource.name.to_owned()).collect()
-    };
+    // What it took, for the forecasts of those to come.
+    let done: Vec<&Step> = run.steps.iter().filter(|step| step.status == Some("completed") && synced).collect();
+    let names: Vec<String> = done.iter().map(|step| step.resource.name.to_owned()).collect();
+    let complete = done.iter().filter(|step| step.since.is_none() && step.verified);
+    let read_completely: Vec<String> = complete.map(|step| step.resource.name.to_owned()).collect();
+    let pages: Vec<i64> = done.iter().map(|step| step.counts.pages).collect();
+    let details: Vec<i64> = done.iter().map(|step| step.counts.detailed).collect();
+    let incremental: Vec<bool> = done.iter().map(|step| step.since.is_some()).collect();
     sqlx::query!(
-        "insert into teamleader2db.cursor as c (account, resource, last_success_at, last_full_at)
-         select $1, resource, now(), case when resource = any($3) then now() end from unnest($2::text[]) as done (resource)
+        "insert into teamleader2db.cursor as c (account, resource, last_success_at, last_full_at, complete_pages, incremental_pages, incremental_details)
+         select $1, resource, now(), case when resource = any($3) then now() end,
+             case when not incremental then pages end, case when incremental then pages end, case when incremental then details end
+         from unnest($2::text[], $4::bigint[], $5::bigint[], $6::boolean[]) as done (resource, pages, details, incremental)
          on conflict (account, resource) do update set
-             last_success_at = excluded.last_success_at, last_full_at = coalesce(excluded.last_full_at, c.last_full_at)",
+             last_success_at = excluded.last_success_at, last_full_at = coalesce(excluded.last_full_at, c.last_full_at),
+             complete_pages = coalesce(excluded.complete_pages, c.complete_pages),
+             incremental_pages = coalesce(excluded.incremental_pages, c.incremental_pages),
+             incremental_details = coalesce(excluded.incremental_details, c.incremental_details)",
         account.as_str(),
-        &completed(false),
-        &completed(true),
+        &names,
+        &read_completely,
+        &pages,
+        &details,
+        &incremental,
     )
     .execute(&mut *tx)
     .await?;

@@ -10,7 +10,7 @@ use super::run::{Delivered, Run, Step};
 use super::{ending, lease, report, run};
 use crate::fault::{self, Point};
 use crate::ids::{Account, Epoch, RunId};
-use crate::message::{Event, Parameters, RunReport, RunStatus};
+use crate::message::{Event, Forecast, Parameters, RunReport, RunStatus};
 
 /// Claims without progress after which a run is given up: it crashes whoever works on it.
 pub const MAX_ATTEMPTS: i32 = 5;
@@ -43,16 +43,23 @@ pub struct Cursor {
     pub watermark: Option<DateTime<Utc>>,
     /// When a pass over all of it last succeeded.
     pub last_full_at: Option<DateTime<Utc>>,
+    /// List requests of the last complete pass.
+    pub complete_pages: Option<i64>,
+    /// The same of the last incremental pass.
+    pub incremental_pages: Option<i64>,
+    /// Details that the run of the last incremental pass fetched.
+    pub incremental_details: Option<i64>,
 }
 
 /// Claims the run of a delivery, in one transaction. `plan` makes the steps of a run that begins, from the
-/// cursors and the database's clock.
+/// cursors and the database's clock; `forecast` says what it will take.
 pub async fn claim(
     pool: &PgPool,
     account: &Account,
     epoch: Epoch,
     delivered: &Delivered<'_>,
     plan: impl FnOnce(&[Cursor], DateTime<Utc>) -> Vec<Step>,
+    forecast: impl FnOnce(&Run) -> Forecast,
 ) -> Result<Claim, StoreError> {
     let mut tx = lease::begin(pool, account, epoch).await?;
     let id = delivered.id;
@@ -66,7 +73,7 @@ pub async fn claim(
     .await?;
     let request = json!(delivered.parameters);
     let Some(known) = known else {
-        let run = begin_run(&mut tx, account, delivered, &request, plan).await?;
+        let run = begin_run(&mut tx, account, delivered, &request, plan, forecast).await?;
         fault::reached(Point::ClaimWritten);
         tx.commit().await?;
         fault::reached(Point::ClaimCommitted);
@@ -126,6 +133,7 @@ async fn begin_run(
     delivered: &Delivered<'_>,
     request: &Value,
     plan: impl FnOnce(&[Cursor], DateTime<Utc>) -> Vec<Step>,
+    forecast: impl FnOnce(&Run) -> Forecast,
 ) -> Result<Run, StoreError> {
     let replies = json!([delivered.reply]);
     let started_at = sqlx::query_scalar!(
@@ -141,7 +149,8 @@ async fn begin_run(
     .await?;
     let cursors = sqlx::query_as!(
         Cursor,
-        "select resource, watermark, last_full_at from teamleader2db.cursor where account = $1",
+        "select resource, watermark, last_full_at, complete_pages, incremental_pages, incremental_details
+         from teamleader2db.cursor where account = $1",
         account.as_str()
     )
     .fetch_all(&mut *tx)
@@ -149,14 +158,18 @@ async fn begin_run(
     let steps = plan(&cursors, started_at);
     let resources: Vec<String> = steps.iter().map(|step| step.resource.name.to_owned()).collect();
     let since: Vec<Option<DateTime<Utc>>> = steps.iter().map(|step| step.since).collect();
+    let (pages, details): (Vec<_>, Vec<_>) = steps.iter().map(|step| (step.usual.pages, step.usual.details)).unzip();
     sqlx::query!(
-        "insert into teamleader2db.sync_step (account, run_id, resource, ordinal, phase, since)
-         select $1, $2, resource, ordinal, 'list', since
-         from unnest($3::text[], $4::timestamptz[]) with ordinality as planned (resource, since, ordinal)",
+        "insert into teamleader2db.sync_step (account, run_id, resource, ordinal, phase, since, usual_pages, usual_details)
+         select $1, $2, resource, ordinal, 'list', since, pages, details
+         from unnest($3::text[], $4::timestamptz[], $5::bigint[], $6::bigint[]) with ordinality
+                  as planned (resource, since, pages, details, ordinal)",
         account.as_str(),
         delivered.id.0,
         &resources,
         &since as &[Option<DateTime<Utc>>],
+        &pages as &[Option<i64>],
+        &details as &[Option<i64>],
     )
     .execute(&mut *tx)
     .await?;
@@ -169,7 +182,8 @@ async fn begin_run(
         started_at,
         steps,
     };
-    let report = report::of_run(account, &run, RunStatus::Running, None);
+    let mut report = report::of_run(account, &run, RunStatus::Running, None);
+    report.forecast = Some(forecast(&run));
     outbox::put(
         tx,
         account,
@@ -193,7 +207,7 @@ pub async fn checkpoint(
         "update teamleader2db.sync_step
          set phase = $4, status = $5, position = $6, listed = $7, created = $8, updated = $9, unchanged = $10, deleted = $11,
              detailed = $12, matches = $13, verified = $14, replaced = $15, clock = $16, error = $17, drift = $18, aged = $19,
-             missing = $20, stale = $21, wrong = $22
+             missing = $20, stale = $21, wrong = $22, pages = $23
          where account = $1 and run_id = $2 and resource = $3",
         account.as_str(),
         run.0,
@@ -217,6 +231,7 @@ pub async fn checkpoint(
         counts.audited.missing,
         counts.audited.stale,
         counts.audited.wrong,
+        counts.pages,
     )
     .execute(&mut **tx)
     .await?;

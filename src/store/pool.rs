@@ -20,8 +20,8 @@ static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     migrator
 });
 
-/// Connections of one process: a slice, the relay, the token and the HTTP endpoints use one each at most.
-const MAX_CONNECTIONS: u32 = 8;
+/// Connections of one process: four lists that are read at a time, the relay, the token, upkeep and the HTTP endpoints.
+const MAX_CONNECTIONS: u32 = 12;
 
 /// How long to wait for a free connection, or a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -22,7 +22,7 @@ pub struct Merged {
     pub unchanged: i64,
 }
 
-/// Merges a page of list items. A row changes only where the hash differs and the content is not older.
+/// Merges list items. A row changes only where the hash differs and the content is not older.
 ///
 /// `parent_resource`: of the parents of those that have one, as [`Record::parent`] tells. `touch`: the source says that each of these records changed, and its list item
 /// cannot show it: equal ones are marked, so that their detail is stale.
@@ -34,8 +34,7 @@ pub async fn merge_page(
     parent_resource: Option<&str>,
     touch: bool,
 ) -> Result<Merged, StoreError> {
-    // A page that shifted while it was made can tell a record twice; the last one counts.
-    let by_id: HashMap<Uuid, &Record> = records.iter().map(|record| (record.id, record)).collect();
+    let by_id = newest(records);
     let (ids, parents): (Vec<Uuid>, Vec<Option<Uuid>>) =
         by_id.values().map(|record| (record.id, record.parent)).unzip();
     let known: HashMap<Uuid, (Vec<u8>, bool)> = sqlx::query!(
@@ -71,6 +70,18 @@ pub async fn merge_page(
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let created = count(differing.iter().filter(|record| !known.contains_key(&record.id)).count());
     Ok(Merged { created, updated: written - created, unchanged: count(by_id.len()) - written })
+}
+
+/// The records by id. Pages that overlap, or shifted while they were made, can tell one twice: the newer counts, or the last.
+pub fn newest(records: &[Record]) -> HashMap<Uuid, &Record> {
+    let mut by_id: HashMap<Uuid, &Record> = HashMap::with_capacity(records.len());
+    for record in records {
+        let kept = by_id.entry(record.id).or_insert(record);
+        if record.updated_at >= kept.updated_at {
+            *kept = record;
+        }
+    }
+    by_id
 }
 
 /// Records as the arrays that one statement takes.

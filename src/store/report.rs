@@ -26,6 +26,7 @@ pub fn of_run(account: &Account, run: &Run, status: RunStatus, error: Option<Str
             .iter()
             .map(|step| (step.resource.name.to_owned(), of_step(step, run.parameters.mode)))
             .collect(),
+        forecast: None,
         error,
     }
 }

@@ -111,6 +111,17 @@ pub struct Step {
     pub error: Option<String>,
     /// How the API's answers differed from what is documented, in words.
     pub drift: BTreeSet<String>,
+    /// What such steps usually take.
+    pub usual: Usual,
+}
+
+/// What the last step of the same resource and kind (complete or incremental) took, for forecasts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usual {
+    /// List requests of a pass.
+    pub pages: Option<i64>,
+    /// Details, of an incremental step.
+    pub details: Option<i64>,
 }
 
 /// How many differences from the documents are told of a resource.
@@ -119,6 +130,8 @@ const MAX_DRIFT: usize = 50;
 /// The counts of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// List requests of the first pass.
+    pub pages: i64,
     /// Distinct records that the list told.
     pub listed: i64,
     /// Rows that were not there before.
@@ -164,6 +177,7 @@ impl Step {
             clock: None,
             error: None,
             drift: BTreeSet::new(),
+            usual: Usual::default(),
         }
     }
 
@@ -196,7 +210,7 @@ impl Step {
 pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> Result<Vec<Step>, StoreError> {
     let rows = sqlx::query!(
         "select resource, phase, status, since, position, listed, created, updated, unchanged, deleted, detailed, matches,
-             verified, replaced, clock, error, drift, aged, missing, stale, wrong
+             verified, replaced, clock, error, drift, aged, missing, stale, wrong, pages, usual_pages, usual_details
          from teamleader2db.sync_step where account = $1 and run_id = $2 order by ordinal",
         account.as_str(),
         id.0
@@ -217,6 +231,7 @@ pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> 
                     .as_deref()
                     .and_then(|text| ["completed", "skipped", "failed"].into_iter().find(|s| *s == text)),
                 counts: Counts {
+                    pages: row.pages,
                     listed: row.listed,
                     created: row.created,
                     updated: row.updated,
@@ -232,6 +247,7 @@ pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> 
                 clock: row.clock,
                 error: row.error,
                 drift: from_json(row.drift)?,
+                usual: Usual { pages: row.usual_pages, details: row.usual_details },
             })
         })
         .collect()

@@ -73,11 +73,13 @@ pub async fn compare_items(
     parent_resource: Option<&str>,
 ) -> Result<Merged, WorkError> {
     let (account, resource) = (&slice.settings.account, step.resource);
-    let found = comparison::items(tx, account, resource, items).await?;
+    // Pages overlap: each record is compared, and counted, once.
+    let items: Vec<Record> = records::newest(items).into_values().cloned().collect();
+    let found = comparison::items(tx, account, resource, &items).await?;
     let mut merged = Merged::default();
     if slice.parameters.repair {
         comparison::distrust(tx, account, resource, &found.wrong).await?;
-        merged = records::merge_page(tx, account, resource, items, parent_resource, false).await?;
+        merged = records::merge_page(tx, account, resource, &items, parent_resource, false).await?;
     } else {
         merged.unchanged = i64::try_from(items.len()).unwrap_or(i64::MAX);
     }
@@ -195,6 +197,7 @@ pub async fn read_sampled_page(slice: &Slice<'_>, index: usize, sample: i64) -> 
     let merged = compare_items(slice, &mut tx, &mut step, &page.records, sampling.part.parent_resource()).await?;
     let compared = i64::try_from(page.records.len()).unwrap_or(0);
     sampling.compared += compared;
+    step.counts.pages += i64::from(number.is_some());
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     let pages = sampling.pages.get_or_insert_with(|| {
         let pages = |records: i64| (records + PAGE_SIZE as i64 - 1) / PAGE_SIZE as i64;

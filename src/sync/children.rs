@@ -62,6 +62,7 @@ pub async fn read_batch(
     let mut pages_read = first_page;
     for matches in &batch.matches {
         Reading::add_matches(&mut step, pages_read, *matches);
+        step.counts.pages += 1;
         pages_read += 1;
     }
     reading.waiting.extend(batch.waiting);
@@ -104,7 +105,7 @@ async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut Reading) -> Resu
     let start = Position::start(resource, step.since, 0);
     let (number, since) = start.requests(step.since).next().unwrap_or((1, None));
     let enough = CancellationToken::new();
-    let mut answers = pin!(slice.ahead(parents, &enough, |part: Part| {
+    let mut answers = pin!(slice.ahead(parents, slice.settings.concurrency, &enough, |part: Part| {
         let (client, body) = (slice.client.clone(), resource.list_body(number, since.as_deref(), &part.body));
         async move { (part, client.list(resource, &body).await) }
     }));

@@ -164,7 +164,7 @@ async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place], failures_in_a_r
         let client = slice.client.clone();
         async move { (place, client.info(resource, place.id).await) }
     };
-    let mut answers = pin!(slice.ahead(places.iter().copied(), &enough, ask));
+    let mut answers = pin!(slice.ahead(places.iter().copied(), slice.settings.concurrency, &enough, ask));
     let mut fetched = Fetched { failures_in_a_row, ..Fetched::default() };
     let begun = Instant::now();
     while let Some((place, answer)) = answers.next().await {

@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OnceCell, mpsc};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::slice::{Settings, Slice, WorkError};
+use super::slice::{LISTS_AT_ONCE, Settings, Slice, WorkError};
 use super::{details, list, sweep};
 use crate::catalog::Scope;
 use crate::ids::Epoch;
@@ -87,12 +87,19 @@ impl Engine {
             Ok(Accepted::Stored) => {}
             Ok(Accepted::OtherAccount) => return hand_back(&slice),
             Err(WorkError::Api(ApiError::NotAuthorized)) => return hand_back(&slice),
-            Err(error) if slice.is_down(&error).await => return wait(&slice, &error).await,
+            Err(error) if slice.is_down(&error).await => {
+                return match wait(&slice, &error) {
+                    Going::GivesUp(why) => finish(&slice, Some(why)).await,
+                    Going::Ends(outcome) => outcome,
+                    Going::On => hand_back(&slice),
+                };
+            }
             Err(error) => return refuse(&slice, error).await,
         }
         let mut working = FuturesUnordered::new();
         let mut busy = HashSet::new();
         let mut tell = tokio::time::interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
+        tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // However short the slice: each does something, or a run would be handed round for ever.
         let mut begun = false;
         loop {
@@ -105,9 +112,13 @@ impl Engine {
             }
             tokio::select! {
                 worked = working.next() => match worked {
+                    Some((index, Going::On)) => _ = busy.remove(&index),
                     // What the others are in the midst of is rolled back.
-                    Some((_, Some(outcome))) => return outcome,
-                    Some((index, None)) => _ = busy.remove(&index),
+                    Some((_, Going::Ends(outcome))) => return outcome,
+                    Some((_, Going::GivesUp(why))) => {
+                        drop(working);
+                        return finish(&slice, Some(why)).await;
+                    }
                     None if slice.run().steps.iter().all(|step| step.phase == Phase::Done) => return finish(&slice, None).await,
                     None => return hand_back(&slice),
                 },
@@ -143,8 +154,18 @@ async fn refuse(slice: &Slice<'_>, error: WorkError) -> Outcome {
     }
 }
 
-/// Works on a step until its phase or the slice is over, or for a batch. An outcome ends the slice.
-async fn work_on(slice: &Slice<'_>, index: usize) -> (usize, Option<Outcome>) {
+/// What the work on a step means for the slice.
+enum Going {
+    /// It goes on with another step.
+    On,
+    /// It ends.
+    Ends(Outcome),
+    /// The run is finished as failed, once nobody works on it.
+    GivesUp(String),
+}
+
+/// Works on a step until its phase or the slice is over, or for a batch.
+async fn work_on(slice: &Slice<'_>, index: usize) -> (usize, Going) {
     let worked = match slice.step(index).phase {
         Phase::List => list::read(slice, index).await,
         Phase::Sweep => sweep::sweep_batch(slice, index).await,
@@ -152,13 +173,10 @@ async fn work_on(slice: &Slice<'_>, index: usize) -> (usize, Option<Outcome>) {
         Phase::Done => Ok(()),
     };
     match worked {
-        Ok(()) => (index, None),
+        Ok(()) => (index, Going::On),
         Err(error) => (index, handle(slice, index, error).await),
     }
 }
-
-/// Lists that are read at a time: where an answer takes 0.4 s, one after the other would leave a quarter of the API's budget.
-const LISTS_AT_ONCE: usize = 4;
 
 /// A step to begin beside those that are worked on.
 ///
@@ -179,14 +197,13 @@ fn next_step(steps: &[Step], busy: &HashSet<usize>) -> Option<usize> {
         Phase::Aged => return waiting.min_by_key(|index| steps[*index].counts.aged),
         Phase::Sweep | Phase::Detail | Phase::Done => return waiting.next(),
     }
-    let index = waiting.next().filter(|_| busy.len() < LISTS_AT_ONCE)?;
-    let needs_others = !matches!(steps[index].resource.scope, Scope::Account | Scope::Type(_));
-    let alone = steps[..index].iter().all(|step| step.phase != Phase::List);
-    (alone || !needs_others).then_some(index)
+    let needs_others = |index: usize| !matches!(steps[index].resource.scope, Scope::Account | Scope::Type(_));
+    let others_are_listed = |index: usize| steps[..index].iter().all(|step| step.phase != Phase::List);
+    waiting.find(|index| !needs_others(*index) || others_are_listed(*index)).filter(|_| busy.len() < LISTS_AT_ONCE)
 }
 
-/// Decides what an error means for the step and the run. `None`: the run goes on with the next step.
-async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> Option<Outcome> {
+/// Decides what an error means for the step and the run.
+async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> Going {
     let mut step = slice.step(index);
     let resource = step.resource.name;
     // Part of a list is no reason to skip the rest of it.
@@ -194,15 +211,15 @@ async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> Option<Out
     let status = match &error {
         WorkError::Store(refused) if refused.is_bad_value() => "failed",
         WorkError::Store(_) | WorkError::Api(ApiError::Store(_)) => {
-            return Some(Outcome::Stopped(into_store_error(error)));
+            return Going::Ends(Outcome::Stopped(into_store_error(error)));
         }
-        WorkError::Api(ApiError::NotAuthorized) => return Some(hand_back(slice)),
+        WorkError::Api(ApiError::NotAuthorized) => return Going::Ends(hand_back(slice)),
         WorkError::Api(ApiError::Failed { failure: Failure::Forbidden, .. }) if untouched => "skipped",
         WorkError::Inapplicable(_) => "skipped",
         WorkError::Api(ApiError::Failed { .. }) | WorkError::Down(_) | WorkError::Unusable(_) => "failed",
     };
     if slice.is_down(&error).await {
-        return Some(wait(slice, &error).await);
+        return wait(slice, &error);
     }
     warn!(run = %slice.id, resource, %error, "Resource {resource}: {status}");
     step.end(status, Some(error.to_string()));
@@ -210,19 +227,19 @@ async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> Option<Out
         Ok(tx) => slice.commit(tx, index, step).await,
         Err(error) => Err(error),
     };
-    written.err().map(Outcome::Stopped)
+    written.err().map_or(Going::On, |error| Going::Ends(Outcome::Stopped(error)))
 }
 
 /// The API is down: waits in a delay queue, or gives up after many waits in a row.
-async fn wait(slice: &Slice<'_>, error: &WorkError) -> Outcome {
+fn wait(slice: &Slice<'_>, error: &WorkError) -> Going {
     let waits = slice.run().waits;
     if waits >= retry::MAX_WAITS {
         let why = format!("the API could not be reached for hours, last: {error}");
-        return finish(slice, Some(why)).await;
+        return Going::GivesUp(why);
     }
     let seconds = retry::delay_step(waits);
     warn!(run = %slice.id, seconds, %error, "The API is down: the request waits {seconds} s in a delay queue");
-    Outcome::Wait { seconds, requests: slice.client.take_request_count() }
+    Going::Ends(Outcome::Wait { seconds, requests: slice.client.take_request_count() })
 }
 
 async fn finish(slice: &Slice<'_>, error: Option<String>) -> Outcome {

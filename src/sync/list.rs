@@ -15,7 +15,7 @@ use super::children;
 use super::pager::{Next, PassEnd, Position, Verdict};
 use super::parts;
 use super::reading::{self, Reading};
-use super::slice::{Slice, WorkError};
+use super::slice::{LISTS_AT_ONCE, Slice, WorkError};
 use crate::catalog::{Detail, Resource, Scope};
 use crate::retry::Failure;
 use crate::store::run::{Phase, Step};
@@ -82,7 +82,9 @@ async fn read_ahead(
             async move { client.list(resource, &body).await }
         };
         let enough = CancellationToken::new();
-        let mut answers = pin!(slice.ahead(at.requests(since), &enough, ask));
+        // Its share: the other lists have theirs.
+        let at_once = slice.settings.concurrency.div_ceil(LISTS_AT_ONCE);
+        let mut answers = pin!(slice.ahead(at.requests(since), at_once, &enough, ask));
         while let Some(answer) = answers.next().await {
             let read = answer.map_err(WorkError::from).and_then(|page| {
                 reading::check_includes(resource, &page)?;
@@ -173,7 +175,11 @@ async fn skip_failed(
         }
         _ => false,
     };
-    if !concerns_the_part || slice.is_down(&error).await || !reading.fail(&mut step, &error) {
+    if slice.is_down(&error).await {
+        // Said, so that nobody asks again: it may be up by then, and the list failed for nothing.
+        return Err(WorkError::Down(error.to_string()));
+    }
+    if !concerns_the_part || !reading.fail(&mut step, &error) {
         return Err(error);
     }
     let pages_read = reading.at.pages_read;
@@ -205,6 +211,9 @@ async fn merge(
     let part = reading.part.clone().unwrap_or_default();
     let (pass, first_page) = (reading.at.pass, reading.at.pages_read);
     let (mut told, mut after): (Vec<Record>, Option<Next>) = (Vec::new(), None);
+    if pass == 1 {
+        step.counts.pages += i64::try_from(pages.len()).unwrap_or(i64::MAX);
+    }
     for Read { mut page, next } in pages {
         if step.clock.is_none() {
             step.clock = Some(page.clock.ok_or_else(|| {

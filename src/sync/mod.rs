@@ -4,6 +4,7 @@ pub mod audit;
 pub mod children;
 pub mod details;
 pub mod engine;
+pub mod forecast;
 pub mod list;
 pub mod pager;
 pub mod parts;

@@ -155,6 +155,11 @@ impl Position {
         pages.map(move |page| (page, since.clone()))
     }
 
+    /// What the list said to hold, on the first page of the pass.
+    pub fn matches(&self) -> Option<i64> {
+        self.matches
+    }
+
     /// What to do after this page. The error says how the page breaks the order that was asked for.
     pub fn after(mut self, page: &Page) -> Result<Next, String> {
         self.pages_read += 1;

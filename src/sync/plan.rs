@@ -6,7 +6,7 @@ use super::slice::Settings;
 use crate::catalog::{RESOURCES, Resource};
 use crate::message::{Mode, Parameters};
 use crate::store::journal::Cursor;
-use crate::store::run::Step;
+use crate::store::run::{Step, Usual};
 
 /// The steps of a run that begins at `now` (the database's clock), in the catalog's order.
 pub fn plan(parameters: &Parameters, settings: &Settings, cursors: &[Cursor], now: DateTime<Utc>) -> Vec<Step> {
@@ -17,7 +17,14 @@ pub fn plan(parameters: &Parameters, settings: &Settings, cursors: &[Cursor], no
     let step = |resource: &'static Resource| {
         let cursor = cursors.iter().find(|cursor| cursor.resource == resource.name);
         let since = cursor.filter(|_| parameters.mode == Mode::Incremental);
-        Step::new(resource, since.and_then(|cursor| since_when(resource, cursor, settings, now)))
+        let mut step = Step::new(resource, since.and_then(|cursor| since_when(resource, cursor, settings, now)));
+        if let Some(cursor) = cursor {
+            step.usual = match step.since {
+                None => Usual { pages: cursor.complete_pages, details: None },
+                Some(_) => Usual { pages: cursor.incremental_pages, details: cursor.incremental_details },
+            };
+        }
+        step
     };
     RESOURCES.iter().filter(wanted).map(step).collect()
 }
@@ -65,6 +72,9 @@ mod tests {
             resource: name.to_owned(),
             watermark: watermark.then_some(now),
             last_full_at: full.then_some(now),
+            complete_pages: None,
+            incremental_pages: None,
+            incremental_details: None,
         };
         let cursors = [
             cursor("contacts", true, true),

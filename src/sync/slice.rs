@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::forecast;
 use crate::catalog::{ProjectApi, Resource};
 use crate::fault::{self, Point};
 use crate::ids::{Account, Epoch, RunId};
@@ -29,6 +30,9 @@ pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// A batch of answers ends early after this long: what a crash costs to fetch again. At 200 requests a minute 100 take half a minute.
 pub const BATCH_LASTS: Duration = Duration::from_secs(5);
+
+/// Lists that are read at a time: where an answer takes 0.4 s, one after the other would leave a quarter of the API's budget.
+pub const LISTS_AT_ONCE: usize = 4;
 
 /// What the engine is set to.
 #[derive(Clone, Debug)]
@@ -74,6 +78,18 @@ pub struct Slice<'a> {
     pub project_api: OnceCell<Option<ProjectApi>>,
 }
 
+/// Requests that a transaction is about to count: other steps' too, so they are not to be lost with it.
+struct ReturnUnlessCommitted<'a> {
+    client: &'a Client,
+    requests: i64,
+}
+
+impl Drop for ReturnUnlessCommitted<'_> {
+    fn drop(&mut self) {
+        self.client.return_request_count(self.requests);
+    }
+}
+
 /// Why a piece of work was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
@@ -106,13 +122,14 @@ impl Slice<'_> {
         self.stop.is_cancelled() || Instant::now() >= self.deadline
     }
 
-    /// Asks for `items`, several at a time, and gives the answers in their order. But for the first, it begins none once there are
+    /// Asks for `items`, up to `at_once` at a time, and gives the answers in their order. But for the first, it begins none once there are
     /// `enough` or the slice is over; those begun go on, and end with the stream.
     ///
     /// Each is a task of its own, which goes on while nobody waits for it: in a token's lock it would hold up all others.
     pub fn ahead<'s, I, A>(
         &'s self,
         items: impl IntoIterator<Item = I, IntoIter: 's>,
+        at_once: usize,
         enough: &'s CancellationToken,
         mut ask: impl FnMut(I) -> A + 's,
     ) -> impl Stream<Item = A::Output> + 's
@@ -123,7 +140,7 @@ impl Slice<'_> {
         let begins = move |_: &I| std::mem::take(&mut first) || !enough.is_cancelled() && !self.is_over();
         let begun = stream::iter(items.into_iter().take_while(begins))
             .map(move |item| AbortOnDropHandle::new(tokio::spawn(ask(item))));
-        begun.buffered(self.settings.concurrency).map(|answer| {
+        begun.buffered(at_once).map(|answer| {
             // Only a panic ends it without an answer: what aborts it is that nobody waits for it.
             answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
         })
@@ -155,7 +172,9 @@ impl Slice<'_> {
 
     /// The run as people are told of it.
     pub fn report(&self) -> RunReport {
-        report::of_run(&self.settings.account, &self.run(), RunStatus::Running, None)
+        let run = self.run();
+        let forecast = Some(forecast::of(&run, &self.client));
+        RunReport { forecast, ..report::of_run(&self.settings.account, &run, RunStatus::Running, None) }
     }
 
     /// Which projects the account uses; `None` where the API does not say, and each is asked.
@@ -176,9 +195,11 @@ impl Slice<'_> {
         step: Step,
     ) -> Result<(), StoreError> {
         let requests = self.client.take_request_count();
+        let counted = ReturnUnlessCommitted { client: &self.client, requests };
         journal::checkpoint(&mut tx, &self.settings.account, self.id, &step, requests).await?;
         fault::reached(Point::PageWritten);
         tx.commit().await?;
+        std::mem::forget(counted);
         fault::reached(Point::PageCommitted);
         let mut run = self.run();
         run.api_requests += requests;

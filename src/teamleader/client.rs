@@ -115,6 +115,16 @@ impl Client {
         self.requests.swap(0, Ordering::Relaxed)
     }
 
+    /// Counts requests again that were taken for a commit that did not come about.
+    pub fn return_request_count(&self, requests: i64) {
+        self.requests.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// How long it will take to send so many requests, if nobody else sends any.
+    pub fn time_for(&self, requests: i64) -> Duration {
+        self.limiter.time_for(requests)
+    }
+
     /// One page of a list.
     pub async fn list(&self, resource: &Resource, body: &Value) -> Result<Page, ApiError> {
         let read = |answer: &Answer| {
@@ -171,7 +181,8 @@ impl Client {
         body: &Value,
         read: impl Fn(&Answer) -> Result<T, String>,
     ) -> Result<T, ApiError> {
-        let mut delays = retry::API.begin();
+        // They begin with the first failure: what was waited before, for the budget, is no reason to give up.
+        let mut delays: Option<retry::Delays> = None;
         let mut rejected: Option<Generation> = None;
         let (mut limited, mut unauthorized) = (0, 0);
         loop {
@@ -188,7 +199,7 @@ impl Client {
                 Err(TryError::Auth(AuthError::Unavailable(reason))) => Miss { failure: Failure::Network, reason },
             };
             let delay = match miss.failure.verdict() {
-                Verdict::Backoff => delays.next_delay(),
+                Verdict::Backoff => delays.get_or_insert_with(|| retry::API.begin()).next_delay(),
                 Verdict::After(_) => {
                     limited += 1;
                     // The limiter holds every request until the reset.

@@ -120,6 +120,15 @@ impl Limiter {
         }
     }
 
+    /// How long it will take to send so many requests, if nobody else sends any.
+    pub fn time_for(&self, requests: i64) -> Duration {
+        let mut state = self.lock();
+        state.forget_the_old(Instant::now());
+        let allowed = state.allowed(self.0.reserve);
+        let later = requests.max(0).unsigned_abs().saturating_sub(u64::from(allowed.saturating_sub(state.used())));
+        WINDOW.mul_f64(later as f64 / f64::from(allowed))
+    }
+
     /// Requests that may still be sent now, as the API last told.
     pub fn remaining(&self) -> u32 {
         self.lock().remaining
@@ -174,14 +183,22 @@ impl State {
         if !self.observed && self.in_flight > 0 {
             return Err(None);
         }
-        let allowed = self.limit.saturating_sub(reserve).max(1);
-        let used = self.in_flight + u32::try_from(self.answered.len()).unwrap_or(u32::MAX) + self.others;
-        if used < allowed {
+        if self.used() < self.allowed(reserve) {
             self.in_flight += 1;
             return Ok(());
         }
         let own_leaves = self.answered.front().map(|request| request.at + WINDOW);
         Err([own_leaves, self.others_leave_at].into_iter().flatten().min())
+    }
+
+    /// Requests that any window may hold.
+    fn allowed(&self, reserve: u32) -> u32 {
+        self.limit.saturating_sub(reserve).max(1)
+    }
+
+    /// Requests that the window holds.
+    fn used(&self) -> u32 {
+        self.in_flight + u32::try_from(self.answered.len()).unwrap_or(u32::MAX) + self.others
     }
 
     fn forget_the_old(&mut self, now: Instant) {
@@ -303,6 +320,17 @@ mod tests {
         tokio::time::advance(WINDOW).await;
         let all: Vec<Permit> = futures_util::future::join_all((0..200).map(|_| limiter.acquire())).await;
         assert_eq!(all.len(), 200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_for_requests_is_told_from_the_window() {
+        let limiter = Limiter::new(50);
+        assert_eq!(limiter.time_for(150), Duration::ZERO);
+        assert_eq!(limiter.time_for(150 + 300), 2 * WINDOW);
+        for sent in 0..75u32 {
+            limiter.acquire().await.answered(seen(199 - sent, 60));
+        }
+        assert_eq!(limiter.time_for(150), WINDOW / 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -86,3 +86,31 @@ async fn refetch_finds_what_nothing_else_can_show() {
         .await;
     assert_eq!(changed, 3, "changed_at moves only where content differs");
 }
+
+#[tokio::test]
+async fn a_run_says_before_it_begins_how_many_requests_it_will_take() {
+    let stage = Stage::of(1_000).await;
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    // Requests as the event `started` foretells them, and as they are made.
+    let foretold = async |body| {
+        let event = stage.complete(body).await;
+        let mut started = stage.events_of_kind("sync.started");
+        started.retain(|begun| begun.subject() == event.subject());
+        assert_eq!(event.body["data"].get("forecast"), None, "what is over needs none");
+        let forecast = &started[0].body["data"]["forecast"];
+        let at: chrono::DateTime<chrono::Utc> = forecast["done_at"].as_str().unwrap().parse().unwrap();
+        assert!(at > chrono::Utc::now() - chrono::Duration::minutes(2), "{forecast}");
+        (forecast["api_requests"].as_i64().unwrap(), event.body["data"]["api_requests"].as_i64().unwrap())
+    };
+    // An unchanged account takes what it took, but for the details and the question which projects it uses.
+    let (expected, made) = foretold(json!({ "mode": "full" })).await;
+    assert!((expected - made).abs() <= 2, "{expected} were expected, {made} made");
+    // As much changes as changed before.
+    stage.simulator.update("contacts", 120);
+    stage.complete(json!({ "resources": ["contacts"] })).await;
+    stage.simulator.advance_clock(std::time::Duration::from_secs(3600));
+    stage.simulator.update("contacts", 120);
+    let (expected, made) = foretold(json!({ "resources": ["contacts"] })).await;
+    assert!(made > 120 && (expected - made).abs() * 10 <= made, "{expected} were expected, {made} made");
+}

@@ -226,9 +226,12 @@ impl Database {
              full join (select id, content::jsonb, case when $4 then content::jsonb::text else id::text end as key
                         from unnest($2::uuid[], $3::text[]) as u (id, content)) t on t.key = r.key
              where r.content is distinct from t.content";
-        let rows =
-            sqlx::query(sql).bind(resource).bind(&ids).bind(&contents).bind(nameless).fetch_all(&self.pool).await;
-        rows.unwrap().iter().map(|row| Difference { id: row.get(0), row: row.get(1), truth: row.get(2) }).collect()
+        // A machine that is busy enough resets connections.
+        let rows = until("the rows are compared", async || {
+            let query = sqlx::query(sql).bind(resource).bind(&ids).bind(&contents).bind(nameless);
+            query.fetch_all(&self.pool).await.ok()
+        });
+        rows.await.iter().map(|row| Difference { id: row.get(0), row: row.get(1), truth: row.get(2) }).collect()
     }
 }
 

@@ -1,0 +1,138 @@
+//! How many requests a run is still to make, and how long they take at the budget: from what its steps have learned so far, and what such steps usually take.
+
+use chrono::Utc;
+
+use super::audit;
+use super::reading::Reading;
+use crate::catalog::{PAGE_SIZE, Paging};
+use crate::message::{Forecast, Parameters};
+use crate::store::run::{Phase, Run, Step};
+use crate::teamleader::client::Client;
+
+/// What the run is expected to take from now on, and with what it has taken.
+pub fn of(run: &Run, client: &Client) -> Forecast {
+    let to_come = requests_to_come(&run.steps, &run.parameters);
+    Forecast { api_requests: run.api_requests + to_come, done_at: Utc::now() + client.time_for(to_come) }
+}
+
+/// The requests that these steps are still to make, as far as it can be told: no retries, and no records that the passes do not tell.
+pub fn requests_to_come(steps: &[Step], asked: &Parameters) -> i64 {
+    steps.iter().map(|step| pages_to_come(step, asked) + details_to_come(step, asked)).sum()
+}
+
+/// List requests. A list says with its first page how much it holds; before that, and where it is read in parts, it will be as usual.
+fn pages_to_come(step: &Step, asked: &Parameters) -> i64 {
+    if step.phase != Phase::List {
+        return 0;
+    }
+    if let Some(sample) = audit::sample(asked) {
+        return (pages(sample) - step.counts.pages).max(1);
+    }
+    let is_one_list = step.resource.stands_alone();
+    let read = Reading::of(step).ok().flatten();
+    let one_list = read.as_ref().filter(|_| is_one_list);
+    let told = one_list.and_then(|reading| reading.at.matches()).map(pages);
+    let first_pass = one_list.filter(|reading| reading.at.pass > 1).map(|_| step.counts.pages);
+    let of_a_pass = told.or(first_pass).or(step.usual.pages).unwrap_or(1).max(1);
+    let twice = audit::marks_deletions(asked) && step.resource.paging != Paging::Seek && is_one_list && of_a_pass > 1;
+    let in_all = if twice { 2 * of_a_pass } else { of_a_pass };
+    (in_all - read.map_or(0, |reading| i64::from(reading.at.pages_read))).max(1)
+}
+
+/// Requests for details: of what has changed so far, and of as many of the records to come.
+fn details_to_come(step: &Step, asked: &Parameters) -> i64 {
+    if !step.resource.has_details() || matches!(step.phase, Phase::Aged | Phase::Done) {
+        return 0;
+    }
+    let counts = &step.counts;
+    let is_sampled = audit::sample(asked).is_some();
+    let wanted = if audit::is_audit(asked) || asked.refetch { counts.listed } else { counts.created + counts.updated };
+    let all = match step.phase {
+        Phase::List if !is_sampled => {
+            let holds = Reading::of(step).ok().flatten().and_then(|reading| reading.at.matches()).unwrap_or(0);
+            match counts.listed {
+                0 => step.usual.details.unwrap_or(0),
+                listed => wanted + wanted * (holds - listed).max(0) / listed,
+            }
+        }
+        _ => wanted,
+    };
+    (all - counts.detailed).max(0)
+}
+
+fn pages(records: i64) -> i64 {
+    records.max(0).unsigned_abs().div_ceil(PAGE_SIZE as u64).try_into().unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog;
+    use crate::message::Mode;
+    use crate::store::run::Usual;
+    use crate::sync::pager::{Next, Position};
+    use crate::teamleader::answer::{Page, Record};
+    use uuid::Uuid;
+
+    fn asked(mode: Mode) -> Parameters {
+        Parameters { mode, ..Parameters::default() }
+    }
+
+    fn step(resource: &str) -> Step {
+        Step::new(catalog::find(resource).expect("known"), None)
+    }
+
+    fn record(n: u128) -> Record {
+        Record {
+            id: Uuid::from_u128(n),
+            updated_at: None,
+            updated_at_text: Some("2026-01-01T00:00:00+00:00".to_owned()),
+            json: String::new(),
+            hash: [0; 16],
+            lacking: Vec::new(),
+            odd: Vec::new(),
+            parent: None,
+        }
+    }
+
+    /// A first page was read, of a list that says to hold so many.
+    fn begun(resource: &str, holds: i64) -> Step {
+        let mut step = step(resource);
+        let mut reading = Reading::start(step.resource, None, [Default::default()].into());
+        let records = (1..=PAGE_SIZE as u128).map(|n| Record { updated_at: Some(Utc::now()), ..record(n) }).collect();
+        let full = Page { records, matches: Some(holds), ..Page::default() };
+        let Ok(Next::Page(at)) = Position::start(step.resource, None, 0).after(&full) else { panic!("it goes on") };
+        reading.at = at;
+        reading.keep(&mut step).expect("a position");
+        let told = full.records.len() as i64;
+        (step.counts.listed, step.counts.created, step.counts.pages) = (told, told, 1);
+        step
+    }
+
+    #[test]
+    fn before_anything_is_known_a_list_is_a_page_and_later_what_it_usually_is() {
+        let mut unknown = step("contacts");
+        assert_eq!(requests_to_come(&[unknown.clone()], &asked(Mode::Full)), 1);
+        unknown.usual = Usual { pages: Some(70), details: Some(12) };
+        assert_eq!(requests_to_come(&[unknown], &asked(Mode::Full)), 82);
+    }
+
+    #[test]
+    fn the_first_page_tells_how_many_follow_and_how_many_details() {
+        // 1,000 contacts are 10 pages, all of them new.
+        assert_eq!(requests_to_come(&[begun("contacts", 1_000)], &asked(Mode::Full)), 9 + 1_000);
+        // Events have no details, and a full sync reads them twice.
+        assert_eq!(requests_to_come(&[begun("events", 1_000)], &asked(Mode::Full)), 19);
+        assert_eq!(requests_to_come(&[begun("events", 1_000)], &asked(Mode::Incremental)), 9);
+    }
+
+    #[test]
+    fn after_the_lists_the_details_remain() {
+        let mut listed = begun("contacts", 1_000);
+        listed.enter(Phase::Detail);
+        (listed.counts.created, listed.counts.updated, listed.counts.detailed) = (30, 20, 15);
+        assert_eq!(requests_to_come(&[listed.clone()], &asked(Mode::Incremental)), 35);
+        listed.end("completed", None);
+        assert_eq!(requests_to_come(&[listed], &asked(Mode::Incremental)), 0);
+    }
+}
