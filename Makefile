@@ -97,8 +97,8 @@ drift: install ## sync SEEDS (30) large accounts, or a PARTth of each, that chan
 economy: install ## print how many requests syncs of 10,000 contacts and companies take
 	ECONOMY_OF=10000 $(MAKE) test ARGS="--test integration -- --nocapture certificate::a_sync"
 
-bench: install ## run the benchmarks
-	dev/servers run cargo bench --workspace --locked $(ARGS)
+bench: install ## run the benchmarks, ARGS="budget" one of them
+	dev/servers run cargo bench --locked --bench product -- $(ARGS)
 
 server: install ## run the worker with debug logs; settings from the environment and .env
 	@dev/worker
