@@ -89,9 +89,8 @@ impl Engine {
             Err(WorkError::Api(ApiError::NotAuthorized)) => return hand_back(&slice),
             Err(error) if slice.is_down(&error).await => {
                 return match wait(&slice, &error) {
-                    Going::GivesUp(why) => finish(&slice, Some(why)).await,
-                    Going::Ends(outcome) => outcome,
-                    Going::On => hand_back(&slice),
+                    Ok(outcome) => outcome,
+                    Err(why) => finish(&slice, Some(why)).await,
                 };
             }
             Err(error) => return refuse(&slice, error).await,
@@ -219,7 +218,7 @@ async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> Going {
         WorkError::Api(ApiError::Failed { .. }) | WorkError::Down(_) | WorkError::Unusable(_) => "failed",
     };
     if slice.is_down(&error).await {
-        return wait(slice, &error);
+        return wait(slice, &error).map_or_else(Going::GivesUp, Going::Ends);
     }
     warn!(run = %slice.id, resource, %error, "Resource {resource}: {status}");
     step.end(status, Some(error.to_string()));
@@ -231,15 +230,15 @@ async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> Going {
 }
 
 /// The API is down: waits in a delay queue, or gives up after many waits in a row.
-fn wait(slice: &Slice<'_>, error: &WorkError) -> Going {
+fn wait(slice: &Slice<'_>, error: &WorkError) -> Result<Outcome, String> {
     let waits = slice.run().waits;
     if waits >= retry::MAX_WAITS {
         let why = format!("the API could not be reached for hours, last: {error}");
-        return Going::GivesUp(why);
+        return Err(why);
     }
     let seconds = retry::delay_step(waits);
     warn!(run = %slice.id, seconds, %error, "The API is down: the request waits {seconds} s in a delay queue");
-    Going::Ends(Outcome::Wait { seconds, requests: slice.client.take_request_count() })
+    Ok(Outcome::Wait { seconds, requests: slice.client.take_request_count() })
 }
 
 async fn finish(slice: &Slice<'_>, error: Option<String>) -> Outcome {
@@ -277,5 +276,53 @@ fn into_store_error(error: WorkError) -> StoreError {
         WorkError::Store(error) => error,
         WorkError::Api(ApiError::Store(TokenStoreError::Fenced)) => StoreError::Fenced,
         other => StoreError::Tokens(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog;
+
+    fn steps(phases: &[(&str, Phase)]) -> Vec<Step> {
+        let step = |(name, phase): &(&str, Phase)| {
+            let mut step = Step::new(catalog::find(name).expect("known"), None);
+            step.enter(*phase);
+            step
+        };
+        phases.iter().map(step).collect()
+    }
+
+    fn next(phases: &[(&str, Phase)], busy: &[usize]) -> Option<usize> {
+        next_step(&steps(phases), &busy.iter().copied().collect())
+    }
+
+    #[test]
+    fn lists_are_read_beside_each_other_but_for_those_whose_parts_others_tell() {
+        use Phase::{Detail, List};
+        let begun = [("companies", List), ("contacts", List), ("businessTypes", List), ("invoices", List)];
+        assert_eq!(next(&begun, &[]), Some(0));
+        assert_eq!(next(&begun, &[0, 1]), Some(3), "the countries are not known yet, and nobody waits for that");
+        let known = [("companies", Detail), ("contacts", Detail), ("businessTypes", List), ("invoices", List)];
+        assert_eq!(next(&known, &[3]), Some(2));
+        let many = [("companies", List), ("contacts", List), ("users", List), ("teams", List), ("events", List)];
+        assert_eq!(next(&many, &[0, 1, 2, 3]), None, "no more than four");
+    }
+
+    #[test]
+    fn deletions_wait_for_all_lists_and_details_for_all_deletions() {
+        use Phase::{Detail, Done, List, Sweep};
+        assert_eq!(next(&[("companies", Sweep), ("contacts", List)], &[1]), None);
+        assert_eq!(next(&[("companies", Detail), ("contacts", Sweep), ("users", Sweep)], &[]), Some(1));
+        assert_eq!(next(&[("companies", Detail), ("contacts", Done), ("users", Sweep)], &[2]), None, "one alone");
+        assert_eq!(next(&[("companies", Detail), ("contacts", Done)], &[]), Some(0));
+        assert_eq!(next(&[("companies", Done), ("contacts", Done)], &[]), None);
+    }
+
+    #[test]
+    fn old_details_are_fetched_in_turns() {
+        let mut aged = steps(&[("invoices", Phase::Aged), ("quotations", Phase::Aged)]);
+        aged[0].counts.aged = 100;
+        assert_eq!(next_step(&aged, &HashSet::new()), Some(1));
     }
 }
