@@ -23,7 +23,8 @@ pub fn show(report: &RunReport) -> String {
             found.stale,
             found.wrong,
             resource.created,
-            resource.updated.max(resource.detailed),
+            // A row that was created has its detail merged as well.
+            resource.updated.max(resource.detailed - resource.created),
             resource.deleted,
         ];
         let row = [name.clone(), resource.status.clone()].into_iter().chain(numbers.map(|number| number.to_string()));
@@ -42,4 +43,27 @@ pub fn show(report: &RunReport) -> String {
 pub fn needs_repair(report: &RunReport) -> bool {
     let audited = report.resources.values().filter_map(|resource| resource.audited);
     audited.into_iter().any(|found| found.missing + found.wrong > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::message::{Audited, ResourceReport};
+
+    #[test]
+    fn a_row_that_was_created_is_not_counted_as_updated() {
+        let account = "acme".parse().expect("valid");
+        let audited = Some(Audited { missing: 3, stale: 0, wrong: 2 });
+        let mended = ResourceReport { created: 3, updated: 2, detailed: 5, audited, ..ResourceReport::default() };
+        let resources = BTreeMap::from([("contacts".to_owned(), mended)]);
+        let report = RunReport { resources, ..RunReport::refused(&account, Uuid::nil(), "") };
+        let shown = show(&report);
+        let numbers: Vec<&str> = shown.lines().nth(1).expect("a row").split_whitespace().skip(1).collect();
+        assert_eq!(numbers, ["0", "3", "0", "2", "3", "2", "0"]);
+        assert!(needs_repair(&report));
+    }
 }
