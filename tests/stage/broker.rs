@@ -177,14 +177,21 @@ impl Broker {
     /// Takes all messages of a queue away, as they come, once there is the queue. What it gives fills up.
     pub async fn take_all(&self, queue: &str) -> Arc<Mutex<Vec<Delivery>>> {
         until(&format!("there is the queue {queue}"), async || self.ready(queue).await).await;
-        let channel = self.connection.create_channel().await.unwrap();
-        let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
-        let mut stream = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await.unwrap();
+        // RabbitMQ may fail to consume from a quorum queue that is just being made, and closes the connection then.
+        let (connection, channel, mut stream) = until(&format!("{queue} can be consumed from"), async || {
+            let connection = connect(&self.url).await;
+            let channel = connection.create_channel().await.ok()?;
+            let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
+            let consumed = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+            let stream = consumed.await.ok()?;
+            Some((connection, channel, stream))
+        })
+        .await;
         let taken = Arc::<Mutex<Vec<Delivery>>>::default();
         let filled = Arc::clone(&taken);
         tokio::spawn(async move {
-            // The channel lives as long as somebody listens.
-            let _channel = channel;
+            // They live as long as somebody listens.
+            let (_connection, _channel) = (connection, channel);
             while let Some(Ok(delivery)) = stream.next().await {
                 filled.lock().unwrap().push(delivery);
             }
