@@ -154,6 +154,11 @@ pub enum AskAgain {
 /// The largest page that the API gives.
 pub const PAGE_SIZE: usize = 100;
 
+/// How many pages so many records are.
+pub fn pages(records: i64) -> i64 {
+    records.max(0).unsigned_abs().div_ceil(PAGE_SIZE as u64).try_into().unwrap_or(i64::MAX)
+}
+
 /// The resource of that name.
 pub fn find(name: &str) -> Option<&'static Resource> {
     RESOURCES.iter().find(|r| r.name == name)

@@ -357,3 +357,23 @@ pub async fn move_watermark(
     .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog;
+    use crate::teamleader::answer;
+
+    #[test]
+    fn of_a_record_that_pages_tell_twice_the_newer_counts_whatever_their_order() {
+        let record = |second: u32| {
+            let id = Uuid::from_u128(1);
+            let body = format!(r#"{{"data":{{"id":"{id}","updated_at":"2026-01-01T00:00:0{second}+00:00"}}}}"#);
+            answer::parse_info(catalog::find("contacts").expect("known"), body.as_bytes()).expect("valid").0
+        };
+        let (older, newer) = (record(1), record(2));
+        for told in [[older.clone(), newer.clone()], [newer.clone(), older]] {
+            assert_eq!(newest(&told).into_values().collect::<Vec<_>>(), [&newer]);
+        }
+    }
+}

@@ -30,55 +30,42 @@ impl Retention {
         if let Some(after) = self.erase_deleted_after {
             while erase(pool, account, after).await? {}
         }
-        while delete_runs(pool, account, self.keep).await? {}
-        while delete_events(pool, account, self.keep).await? {}
-        while delete_versions(pool, account, self.keep).await? {}
+        while delete_some(pool, account, self.keep).await? {}
         Ok(())
     }
 }
 
-/// Deletes some runs; false if none was left. Their pages are many rows.
-async fn delete_runs(pool: &PgPool, account: &Account, keep: Duration) -> Result<bool, StoreError> {
-    let deleted = sqlx::query!(
+/// Deletes some runs, events that were sent and versions of records; false if none was left.
+async fn delete_some(pool: &PgPool, account: &Account, keep: Duration) -> Result<bool, StoreError> {
+    // Fewer of them: their pages, which go with them, are many rows.
+    let runs = sqlx::query!(
         "delete from teamleader2db.sync_run where account = $1 and id in (
              select id from teamleader2db.sync_run
              where account = $1 and finished_at < now() - make_interval(secs => $2) limit 100)",
         account.as_str(),
         keep.as_secs_f64()
-    )
-    .execute(pool)
-    .await?;
-    Ok(deleted.rows_affected() > 0)
-}
-
-/// Deletes some events that were sent; false if none was left.
-async fn delete_events(pool: &PgPool, account: &Account, keep: Duration) -> Result<bool, StoreError> {
-    let deleted = sqlx::query!(
+    );
+    let events = sqlx::query!(
         "delete from teamleader2db.event_outbox where ctid = any(array(
              select ctid from teamleader2db.event_outbox
              where account = $1 and sent_at < now() - make_interval(secs => $2) limit $3))",
         account.as_str(),
         keep.as_secs_f64(),
         DELETED_AT_ONCE
-    )
-    .execute(pool)
-    .await?;
-    Ok(deleted.rows_affected() > 0)
-}
-
-/// Deletes some versions of records; false if none was left.
-async fn delete_versions(pool: &PgPool, account: &Account, keep: Duration) -> Result<bool, StoreError> {
-    let deleted = sqlx::query!(
+    );
+    let versions = sqlx::query!(
         "delete from teamleader.record_history where ctid = any(array(
              select ctid from teamleader.record_history
              where account = $1 and valid_to < now() - make_interval(secs => $2) limit $3))",
         account.as_str(),
         keep.as_secs_f64(),
         DELETED_AT_ONCE
-    )
-    .execute(pool)
-    .await?;
-    Ok(deleted.rows_affected() > 0)
+    );
+    let mut deleted = 0;
+    for query in [runs, events, versions] {
+        deleted += query.execute(pool).await?.rows_affected();
+    }
+    Ok(deleted > 0)
 }
 
 /// Erases the content of some rows that are deleted for longer than `after`, and all their versions; false if none was left. A row

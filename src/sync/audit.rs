@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::parts::{self, Part};
 use super::slice::{Slice, WorkError};
-use crate::catalog::{AskAgain, PAGE_SIZE, Resource};
+use crate::catalog::{self, AskAgain, Resource};
 use crate::message::{Mode, Parameters};
 use crate::store::comparison::{self, Compared};
 use crate::store::details;
@@ -200,9 +200,8 @@ pub async fn read_sampled_page(slice: &Slice<'_>, index: usize, sample: i64) -> 
     step.counts.pages += i64::from(number.is_some());
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     let pages = sampling.pages.get_or_insert_with(|| {
-        let pages = |records: i64| (records + PAGE_SIZE as i64 - 1) / PAGE_SIZE as i64;
-        let wanted = pages((sample - sampling.compared).max(0));
-        let last = pages(page.matches.unwrap_or(compared));
+        let wanted = catalog::pages((sample - sampling.compared).max(0));
+        let last = catalog::pages(page.matches.unwrap_or(compared));
         pages_of_sample(wanted, last, |number| random(slice, resource, number).as_u128())
     });
     if pages.is_empty() || sampling.compared >= sample {

@@ -4,7 +4,7 @@ use chrono::Utc;
 
 use super::audit;
 use super::reading::Reading;
-use crate::catalog::{PAGE_SIZE, Paging};
+use crate::catalog::{Paging, pages};
 use crate::message::{Forecast, Parameters};
 use crate::store::run::{Phase, Run, Step};
 use crate::teamleader::client::Client;
@@ -17,11 +17,15 @@ pub fn of(run: &Run, client: &Client) -> Forecast {
 
 /// The requests that these steps are still to make, as far as it can be told: no retries, and no records that the passes do not tell.
 pub fn requests_to_come(steps: &[Step], asked: &Parameters) -> i64 {
-    steps.iter().map(|step| pages_to_come(step, asked) + details_to_come(step, asked)).sum()
+    let to_come = |step: &Step| {
+        let read = Reading::of(step).ok().flatten();
+        pages_to_come(step, asked, read.as_ref()) + details_to_come(step, asked, read.as_ref())
+    };
+    steps.iter().filter(|step| step.phase != Phase::Done).map(to_come).sum()
 }
 
 /// List requests. A list says with its first page how much it holds; before that, and where it is read in parts, it will be as usual.
-fn pages_to_come(step: &Step, asked: &Parameters) -> i64 {
+fn pages_to_come(step: &Step, asked: &Parameters, read: Option<&Reading>) -> i64 {
     if step.phase != Phase::List {
         return 0;
     }
@@ -29,8 +33,7 @@ fn pages_to_come(step: &Step, asked: &Parameters) -> i64 {
         return (pages(sample) - step.counts.pages).max(1);
     }
     let is_one_list = step.resource.stands_alone();
-    let read = Reading::of(step).ok().flatten();
-    let one_list = read.as_ref().filter(|_| is_one_list);
+    let one_list = read.filter(|_| is_one_list);
     let told = one_list.and_then(|reading| reading.at.matches()).map(pages);
     let first_pass = one_list.filter(|reading| reading.at.pass > 1).map(|_| step.counts.pages);
     let of_a_pass = told.or(first_pass).or(step.usual.pages).unwrap_or(1).max(1);
@@ -40,8 +43,8 @@ fn pages_to_come(step: &Step, asked: &Parameters) -> i64 {
 }
 
 /// Requests for details: of what has changed so far, and of as many of the records to come.
-fn details_to_come(step: &Step, asked: &Parameters) -> i64 {
-    if !step.resource.has_details() || matches!(step.phase, Phase::Aged | Phase::Done) {
+fn details_to_come(step: &Step, asked: &Parameters, read: Option<&Reading>) -> i64 {
+    if !step.resource.has_details() || step.phase == Phase::Aged {
         return 0;
     }
     let counts = &step.counts;
@@ -49,7 +52,7 @@ fn details_to_come(step: &Step, asked: &Parameters) -> i64 {
     let wanted = if audit::is_audit(asked) || asked.refetch { counts.listed } else { counts.created + counts.updated };
     let all = match step.phase {
         Phase::List if !is_sampled => {
-            let holds = Reading::of(step).ok().flatten().and_then(|reading| reading.at.matches()).unwrap_or(0);
+            let holds = read.and_then(|reading| reading.at.matches()).unwrap_or(0);
             match counts.listed {
                 0 => step.usual.details.unwrap_or(0),
                 listed => wanted + wanted * (holds - listed).max(0) / listed,
@@ -60,14 +63,10 @@ fn details_to_come(step: &Step, asked: &Parameters) -> i64 {
     (all - counts.detailed).max(0)
 }
 
-fn pages(records: i64) -> i64 {
-    records.max(0).unsigned_abs().div_ceil(PAGE_SIZE as u64).try_into().unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog;
+    use crate::catalog::{self, PAGE_SIZE};
     use crate::message::Mode;
     use crate::store::run::Usual;
     use crate::sync::pager::{Next, Position};

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::catalog::{PAGE_SIZE, Paging, Resource};
+use crate::catalog::{self, PAGE_SIZE, Paging, Resource};
 use crate::teamleader::answer::{Page, Record};
 
 /// A tie is read at most this often before the pass goes on without proof.
@@ -147,7 +147,7 @@ impl Position {
             Way::Seek(seek) => (seek.page..=seek.page, seek.since.clone()),
             Way::Offset(offset) => {
                 // As many as the list said to have, once it has.
-                let told = self.matches.map(|matches| matches.max(0).unsigned_abs().div_ceil(PAGE_SIZE as u64));
+                let told = self.matches.map(catalog::pages);
                 let last = told.map_or(offset.page, |told| u32::try_from(told).unwrap_or(u32::MAX));
                 (offset.page..=last.max(offset.page), asked.map(as_text))
             }

@@ -305,6 +305,20 @@ fn an_offset_list_is_read_once_and_for_a_full_sync_twice_unless_one_page_holds_i
 }
 
 #[test]
+fn the_pages_that_a_list_said_to_have_may_be_asked_for_at_once() {
+    let asked = |resource: &str, list: List| -> Vec<u32> {
+        let first = start(resource, None);
+        assert_eq!(first.requests(None).count(), 1, "the first page tells");
+        let paging = catalog::find(resource).expect("a resource").paging;
+        let Ok(Next::Page(next)) = first.after(&list.serve(paging, 1, None)) else { panic!("it goes on") };
+        next.requests(None).map(|(page, _)| page).collect()
+    };
+    assert_eq!(asked("users", List::of(0..501)), [2, 3, 4, 5, 6]);
+    assert_eq!(asked("users", List { told_too_many: -500, ..List::of(0..501) }), [2]);
+    assert_eq!(asked("contacts", List::of(0..501)), [1], "where to seek on is told by the page before");
+}
+
+#[test]
 fn a_pass_that_skipped_or_repeated_a_record_is_outvoted() {
     // A deletion that an addition hides at once is noticed by a full sync only: its passes must agree.
     let replace = |list: &mut List, index| (list.delete(index), list.add(249)).0;
