@@ -9,13 +9,13 @@ use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, redirect};
 use secrecy::ExposeSecret;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::debug;
 use uuid::Uuid;
 
 use super::answer::{self, Page, Record};
 use super::auth::{Auth, AuthError, TokenStoreError};
+use super::in_flight::InFlight;
 use super::oauth::{self, Authorizer};
 use super::rate_limit::{Limiter, Observation};
 use crate::catalog::{ProjectApi, Resource};
@@ -72,7 +72,7 @@ pub struct Client {
     base: String,
     auth: Auth,
     limiter: Limiter,
-    in_flight: Arc<Semaphore>,
+    in_flight: Arc<InFlight>,
     epoch: Epoch,
     requests: Arc<AtomicI64>,
 }
@@ -90,8 +90,8 @@ struct Miss {
 }
 
 impl Client {
-    /// Speaks to the API at `base`, with up to `concurrency` requests in flight.
-    pub fn new(base: &str, auth: Auth, limiter: Limiter, concurrency: usize) -> reqwest::Result<Self> {
+    /// Speaks to the API at `base`, with at most `most` requests in flight.
+    pub fn new(base: &str, auth: Auth, limiter: Limiter, most: usize) -> reqwest::Result<Self> {
         let http = reqwest::Client::builder()
             .user_agent(super::USER_AGENT)
             .redirect(redirect::Policy::none())
@@ -101,7 +101,7 @@ impl Client {
             .timeout(TOTAL_TIMEOUT)
             .build()?;
         let base = base.trim_end_matches('/').to_owned();
-        let in_flight = Arc::new(Semaphore::new(concurrency));
+        let in_flight = Arc::new(InFlight::new(most));
         Ok(Self { http, base, auth, limiter, in_flight, epoch: Epoch(0), requests: Arc::default() })
     }
 
@@ -118,6 +118,11 @@ impl Client {
     /// Counts requests again that were taken for a commit that did not come about.
     pub fn return_request_count(&self, requests: i64) {
         self.requests.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// How many requests may ever be in flight.
+    pub fn most_in_flight(&self) -> usize {
+        self.in_flight.most()
     }
 
     /// How long it will take to send so many requests, if nobody else sends any.
@@ -226,8 +231,8 @@ impl Client {
         body: &Value,
         rejected: &mut Option<Generation>,
     ) -> Result<Answer, TryError> {
-        // Never closed. Given back before the wait for another try.
-        let _place = self.in_flight.acquire().await;
+        // Given back before the wait for another try.
+        let _place = self.in_flight.place().await;
         // The permit first: a token fetched before a long wait for the budget could expire in it.
         let permit = self.limiter.acquire().await;
         let access = match self.auth.access_token(self.epoch, *rejected).await {
@@ -270,6 +275,7 @@ impl Client {
             Err(error) => return Err(missed(&error)),
         };
         let Some(failure) = failure_of(status, seen) else {
+            self.in_flight.answered_in(begun.elapsed(), self.limiter.allowed());
             return Ok(Answer { body, clock });
         };
         let title = answer::error_titles(&body);

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod auth;
 pub mod client;
+pub mod in_flight;
 pub mod oauth;
 pub mod rate_limit;
 

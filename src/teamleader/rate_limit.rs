@@ -129,6 +129,11 @@ impl Limiter {
         WINDOW.mul_f64(later as f64 / f64::from(allowed))
     }
 
+    /// Requests that any window of 60 s may hold.
+    pub fn allowed(&self) -> u32 {
+        self.lock().allowed(self.0.reserve)
+    }
+
     /// Requests that may still be sent now, as the API last told.
     pub fn remaining(&self) -> u32 {
         self.lock().remaining
