@@ -63,7 +63,8 @@ pub async fn items(
              coalesce(r.deleted_at is null and r.content || (p.content::jsonb - case when r.detail_at is null then '{}' else $6::text[] end)
                  = r.content, false) as "holds!"
          from unnest($3::uuid[], $4::text[], $5::bytea[]) as p (id, content, hash)
-         left join teamleader.record r on r.resource = $1 and r.account = $2 and r.id = p.id"#,
+         left join lateral (
+             select * from teamleader.record where resource = $1 and account = $2 and id = p.id limit 1) as r on true"#,
         resource.name,
         account.as_str(),
         &columns.ids,
@@ -91,7 +92,9 @@ pub async fn details(
              r.detail_at is null or r.detail_at < r.listed_at or r.detail_hash is distinct from p.hash as "older!",
              r.content || p.content::jsonb = r.content as "holds!"
          from unnest($3::uuid[], $4::text[], $5::bytea[]) as p (id, content, hash)
-         join teamleader.record r on r.resource = $1 and r.account = $2 and r.id = p.id and r.deleted_at is null"#,
+         cross join lateral (
+             select * from teamleader.record
+             where resource = $1 and account = $2 and id = p.id and deleted_at is null limit 1) as r"#,
         resource.name,
         account.as_str(),
         &columns.ids,

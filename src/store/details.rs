@@ -116,16 +116,22 @@ pub async fn merge_details(
 ) -> Result<i64, StoreError> {
     let columns = Columns::of(details.iter());
     let merged = sqlx::query!(
-        "update teamleader.record r set
-             content = r.content || d.content,
-             source_updated_at = coalesce(d.updated_at, r.source_updated_at),
+        // Nothing is inserted, since each row is there: a conflict is looked up by key. Planned as a join before PostgreSQL has counted
+        // what a first sync wrote, an update reads all rows each time.
+        "insert into teamleader.record as r (resource, account, id, content, source_updated_at, list_hash, detail_hash)
+         select $1, $2, d.id, d.content::jsonb, d.updated_at, known.list_hash, d.hash
+         from unnest($4::uuid[], $5::text[], $6::timestamptz[], $7::bytea[]) as d (id, content, updated_at, hash)
+         cross join lateral (
+             select list_hash from teamleader.record where resource = $1 and account = $2 and id = d.id limit 1) as known
+         on conflict (resource, account, id) do update set
+             content = r.content || excluded.content,
+             source_updated_at = coalesce(excluded.source_updated_at, r.source_updated_at),
              detail_at = $3,
-             detail_hash = d.hash,
-             changed_at = case when r.content || d.content = r.content then r.changed_at else clock_timestamp() end
-         from (select id, content::jsonb as content, updated_at, hash
-               from unnest($4::uuid[], $5::text[], $6::timestamptz[], $7::bytea[]) as u (id, content, updated_at, hash)) as d
-         where r.resource = $1 and r.account = $2 and r.id = d.id and r.listed_at <= $3
-           and (r.source_updated_at is null or d.updated_at is null or d.updated_at >= r.source_updated_at)",
+             detail_hash = excluded.detail_hash,
+             changed_at = case when r.content || excluded.content = r.content then r.changed_at else clock_timestamp() end
+         where r.listed_at <= $3
+           and (r.source_updated_at is null or excluded.source_updated_at is null
+                or excluded.source_updated_at >= r.source_updated_at)",
         resource.name,
         account.as_str(),
         asked_at,

@@ -7,6 +7,7 @@ pub mod details;
 pub mod ending;
 pub mod journal;
 pub mod lease;
+pub mod load;
 pub mod outbox;
 pub mod parents;
 pub mod pool;

@@ -1,6 +1,7 @@
 //! The rows: merged set-wise, one statement a batch, and only where they differ.
 
 use std::collections::HashMap;
+use std::ops::AddAssign;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
@@ -22,15 +23,23 @@ pub struct Merged {
     pub unchanged: i64,
 }
 
+impl AddAssign for Merged {
+    fn add_assign(&mut self, other: Self) {
+        self.created += other.created;
+        self.updated += other.updated;
+        self.unchanged += other.unchanged;
+    }
+}
+
 /// Merges list items. A row changes only where the hash differs and the content is not older.
 ///
 /// `parent_resource`: of the parents of those that have one, as [`Record::parent`] tells. `touch`: the source says that each of these records changed, and its list item
 /// cannot show it: equal ones are marked, so that their detail is stale.
-pub async fn merge_page(
+pub async fn merge_page<'a>(
     tx: &mut PgConnection,
     account: &Account,
     resource: &Resource,
-    records: &[Record],
+    records: impl IntoIterator<Item = &'a Record>,
     parent_resource: Option<&str>,
     touch: bool,
 ) -> Result<Merged, StoreError> {
@@ -38,10 +47,12 @@ pub async fn merge_page(
     let (ids, parents): (Vec<Uuid>, Vec<Option<Uuid>>) =
         by_id.values().map(|record| (record.id, record.parent)).unzip();
     let known: HashMap<Uuid, (Vec<u8>, bool)> = sqlx::query!(
+        // Row by row, by key: planned as a join before PostgreSQL has counted what a first sync wrote, it reads all rows each time.
         r#"select r.id, r.list_hash,
              r.deleted_at is not null or (p.parent_id is not null and r.parent_id is distinct from p.parent_id) as "differs!"
          from unnest($3::uuid[], $4::uuid[]) as p (id, parent_id)
-         join teamleader.record r on r.resource = $1 and r.account = $2 and r.id = p.id"#,
+         cross join lateral (
+             select * from teamleader.record where resource = $1 and account = $2 and id = p.id limit 1) as r"#,
         resource.name,
         account.as_str(),
         &ids,
@@ -73,8 +84,8 @@ pub async fn merge_page(
 }
 
 /// The records by id. Pages that overlap, or shifted while they were made, can tell one twice: the newer counts, or the last.
-pub fn newest(records: &[Record]) -> HashMap<Uuid, &Record> {
-    let mut by_id: HashMap<Uuid, &Record> = HashMap::with_capacity(records.len());
+pub fn newest<'a>(records: impl IntoIterator<Item = &'a Record>) -> HashMap<Uuid, &'a Record> {
+    let mut by_id: HashMap<Uuid, &Record> = HashMap::new();
     for record in records {
         let kept = by_id.entry(record.id).or_insert(record);
         if record.updated_at >= kept.updated_at {
@@ -257,20 +268,13 @@ pub async fn unseen(
     Ok(ids)
 }
 
-/// How many rows are not deleted, and how many of them the sweep confirmed to be gone.
+/// How many rows the sweep confirmed to be gone.
 pub async fn count_gone(
     tx: &mut PgConnection,
     account: &Account,
     run: RunId,
     resource: &Resource,
-) -> Result<(i64, i64), StoreError> {
-    let rows = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from teamleader.record where resource = $1 and account = $2 and deleted_at is null"#,
-        resource.name,
-        account.as_str(),
-    )
-    .fetch_one(&mut *tx)
-    .await?;
+) -> Result<i64, StoreError> {
     let gone = sqlx::query_scalar!(
         r#"select count(*) as "count!" from (
              select unnest(ids) from teamleader2db.sync_page
@@ -282,9 +286,21 @@ pub async fn count_gone(
         run.0,
         resource.name,
     )
-    .fetch_one(&mut *tx)
+    .fetch_one(tx)
     .await?;
-    Ok((rows, gone))
+    Ok(gone)
+}
+
+/// How many rows are not deleted.
+pub async fn count_rows(tx: &mut PgConnection, account: &Account, resource: &Resource) -> Result<i64, StoreError> {
+    let rows = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from teamleader.record where resource = $1 and account = $2 and deleted_at is null"#,
+        resource.name,
+        account.as_str(),
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(rows)
 }
 
 /// Marks what the sweep confirmed to be gone, and with it its children. What was gone from one part of a list and told by another has

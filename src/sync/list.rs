@@ -1,11 +1,14 @@
 //! The list pass: pages are read ahead, and stored with their checkpoint and counts in one transaction.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures_util::StreamExt;
+use futures_util::future::try_join;
+use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use uuid::Uuid;
@@ -18,6 +21,8 @@ use super::reading::{self, Reading};
 use super::slice::{LISTS_AT_ONCE, Slice, WorkError};
 use crate::catalog::{Detail, Resource, Scope};
 use crate::retry::Failure;
+use crate::store::load::Loader;
+use crate::store::pool::StoreError;
 use crate::store::run::{Phase, Step};
 use crate::store::{parents, records};
 use crate::teamleader::answer::{self, Page, Record};
@@ -28,7 +33,11 @@ use crate::telemetry;
 const PAGES_AHEAD: usize = 4;
 
 /// How many bytes of records are stored in one transaction, if so many are there.
-const STORED_AT_ONCE: usize = 2 * 1024 * 1024;
+const STORED_AT_ONCE: usize = 4 * 1024 * 1024;
+
+/// Fewer bytes than these wait for more, for so long: a transaction has a price.
+const STORED_BY_ITSELF: usize = 1024 * 1024;
+const STORED_WITHIN: Duration = Duration::from_millis(100);
 
 /// A page, and what to do after it.
 struct Read {
@@ -81,10 +90,9 @@ async fn read_ahead(
             let (client, body) = (slice.client.clone(), resource.list_body(number, since.as_deref(), part));
             async move { client.list(resource, &body).await }
         };
-        let enough = CancellationToken::new();
         // Its share: the other lists have theirs.
-        let at_once = slice.settings.concurrency.div_ceil(LISTS_AT_ONCE);
-        let mut answers = pin!(slice.ahead(at.requests(since), at_once, &enough, ask));
+        let at_once = slice.client.most_in_flight().div_ceil(LISTS_AT_ONCE);
+        let mut answers = pin!(slice.ahead(stream::iter(at.requests(since)), at_once, ask));
         while let Some(answer) = answers.next().await {
             let read = answer.map_err(WorkError::from).and_then(|page| {
                 reading::check_includes(resource, &page)?;
@@ -111,7 +119,8 @@ async fn read_ahead(
     }
 }
 
-/// Stores the pages of one pass as they come, as many at once as are there. An error of reading is dealt with after what came before it.
+/// Stores the pages of one pass, several at once if they come fast: the next ones are gathered meanwhile. An error of reading is dealt with
+/// after what came before it.
 async fn store(
     slice: &Slice<'_>,
     index: usize,
@@ -119,30 +128,78 @@ async fn store(
     mut reading: Reading,
     mut receiver: mpsc::Receiver<Result<Read, WorkError>>,
 ) -> Result<(), WorkError> {
-    while let Some(first) = receiver.recv().await {
-        let (mut pages, mut bytes, mut next) = (Vec::new(), 0, Some(first));
-        let failed = loop {
-            match next {
-                Some(Ok(read)) => {
-                    bytes += read.page.records.iter().map(|record| record.json.len()).sum::<usize>();
-                    pages.push(read);
-                }
-                Some(Err(error)) => break Some(error),
-                None => break None,
-            }
-            next = if bytes < STORED_AT_ONCE { receiver.try_recv().ok() } else { None };
-        };
+    let mut loader = loader(slice, &step).await?;
+    let nothing_before = CancellationToken::new();
+    nothing_before.cancel();
+    let (mut pages, mut failed) = gather(&mut receiver, &nothing_before).await;
+    loop {
         if !pages.is_empty() {
-            (step, reading) = match merge(slice, index, step, reading, pages).await? {
+            let stored = CancellationToken::new();
+            let gathering = async { Ok(gather(&mut receiver, &stored).await) };
+            let merging = async {
+                let _stored = stored.clone().drop_guard();
+                merge(slice, index, step, reading, pages, &mut loader).await
+            };
+            let (merged, gathered) = match failed {
+                None => try_join(merging, gathering).await?,
+                Some(_) => (merging.await?, Default::default()),
+            };
+            (step, reading) = match merged {
                 Some(going_on) => going_on,
                 None => return Ok(()),
             };
+            if failed.is_none() {
+                (pages, failed) = gathered;
+                continue;
+            }
         }
-        if let Some(error) = failed {
-            return skip(slice, index, step, reading, error).await;
-        }
+        return match failed {
+            Some(error) => skip(slice, index, step, reading, error).await,
+            None => Ok(()),
+        };
     }
-    Ok(())
+}
+
+/// Waits for a page, and takes those that come while what was before them is being `stored`, or with it. None comes at the end, or after an
+/// error.
+async fn gather(
+    receiver: &mut mpsc::Receiver<Result<Read, WorkError>>,
+    stored: &CancellationToken,
+) -> (Vec<Read>, Option<WorkError>) {
+    let (mut pages, mut bytes, mut next) = (Vec::new(), 0, receiver.recv().await);
+    let ends_at = Instant::now() + STORED_WITHIN;
+    loop {
+        match next {
+            Some(Ok(read)) => {
+                bytes += read.page.records.iter().map(|record| record.json.len()).sum::<usize>();
+                pages.push(read);
+            }
+            Some(Err(error)) => return (pages, Some(error)),
+            None => return (pages, None),
+        }
+        if bytes >= STORED_AT_ONCE {
+            return (pages, None);
+        }
+        let is_time = async {
+            stored.cancelled().await;
+            if bytes < STORED_BY_ITSELF {
+                sleep_until(ends_at).await;
+            }
+        };
+        next = tokio::select! {
+            biased;
+            next = receiver.recv() => next,
+            () = is_time => return (pages, None),
+        };
+    }
+}
+
+/// What merges the pages. In a complete pass most records are equal to their rows, which are then known beforehand.
+async fn loader(slice: &Slice<'_>, step: &Step) -> Result<Loader, StoreError> {
+    match step.since.is_none() && step.resource.stands_alone() && !audit::is_audit(&slice.parameters) {
+        true => Loader::for_complete_list(slice.pool, &slice.settings.account, step.resource).await,
+        false => Ok(Loader::default()),
+    }
 }
 
 /// A list that cannot be read.
@@ -206,6 +263,7 @@ async fn merge(
     mut step: Step,
     mut reading: Reading,
     pages: Vec<Read>,
+    loader: &mut Loader,
 ) -> Result<Option<(Step, Reading)>, WorkError> {
     let (resource, account) = (step.resource, slice.settings.account.clone());
     let part = reading.part.clone().unwrap_or_default();
@@ -235,10 +293,12 @@ async fn merge(
     let ids: Vec<Uuid> = told.iter().map(|record| record.id).collect();
 
     let mut tx = slice.begin().await?;
-    let merged = match audit::is_audit(&slice.parameters) {
-        true => audit::compare_items(slice, &mut tx, &mut step, &told, part.parent_resource()).await?,
-        false => records::merge_page(&mut tx, &account, resource, &told, part.parent_resource(), touch).await?,
-    };
+    let merged;
+    if audit::is_audit(&slice.parameters) {
+        merged = audit::compare_items(slice, &mut tx, &mut step, &told, part.parent_resource()).await?;
+    } else {
+        (tx, merged) = loader.merge(tx, &account, resource, &told, part.parent_resource(), touch).await?;
+    }
     records::keep_ids(&mut tx, &account, slice.id, resource, (pass, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     let going_on = match after {

@@ -72,7 +72,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
             async move { (id, client.info(resource, id).await) }
         };
         // The batch is asked for to its end, also when the slice is over.
-        let mut answers = stream::iter(batch.iter().copied()).map(ask).buffered(slice.settings.concurrency);
+        let mut answers = stream::iter(batch.iter().copied()).map(ask).buffered(slice.client.most_in_flight());
         while let Some((id, answer)) = answers.next().await {
             match answer {
                 Ok(_) => _ = alive.insert(id),
@@ -105,7 +105,8 @@ async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.step(index);
     let (account, run, resource) = (slice.settings.account.clone(), slice.id, step.resource);
     let mut tx = slice.begin().await?;
-    let (rows, gone) = records::count_gone(&mut tx, &account, run, resource).await?;
+    let gone = records::count_gone(&mut tx, &account, run, resource).await?;
+    let rows = if gone > GUARD_ROWS { records::count_rows(&mut tx, &account, resource).await? } else { gone };
     let too_many = gone > GUARD_ROWS && gone * 100 > rows * GUARD_PERCENT;
     let mut deleted = 0;
     if too_many && !slice.parameters.allow_deletions {
