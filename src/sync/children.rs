@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -105,7 +105,8 @@ async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut Reading) -> Resu
     let start = Position::start(resource, step.since, 0);
     let (number, since) = start.requests(step.since).next().unwrap_or((1, None));
     let enough = CancellationToken::new();
-    let mut answers = pin!(slice.ahead(parents, slice.settings.concurrency, &enough, |part: Part| {
+    let wanted = stream::iter(parents.into_iter().take_while(|_| !enough.is_cancelled()));
+    let mut answers = pin!(slice.ahead(wanted, slice.client.most_in_flight(), |part: Part| {
         let (client, body) = (slice.client.clone(), resource.list_body(number, since.as_deref(), &part.body));
         async move { (part, client.list(resource, &body).await) }
     }));

@@ -3,10 +3,11 @@
 use std::pin::pin;
 
 use chrono::{DateTime, Utc};
-use futures_util::StreamExt;
+use futures_util::future::join;
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
@@ -22,8 +23,15 @@ use crate::teamleader::answer::{self, Record};
 use crate::teamleader::client::ApiError;
 use crate::telemetry;
 
-/// Rows a batch: what is fetched between two checkpoints.
-const BATCH: i64 = 100;
+/// Rows that are chosen at once.
+const CHOSEN: i64 = 100;
+
+/// Rows a batch: what is merged between two checkpoints. With what is told meanwhile, and on its way, it is what a crash costs to fetch
+/// again.
+const BATCH: i64 = 50;
+
+/// Answers that come while a batch is merged.
+const ANSWERS_AHEAD: usize = 16;
 
 /// Details that are only fetched for their age, a run, of all its resources.
 const MAX_AGED: i64 = 2_000;
@@ -43,9 +51,25 @@ struct Position {
     handled: i64,
 }
 
+/// A row to ask for.
+struct Wish {
+    /// The database's clock before it was chosen: a change of the row after this makes its detail stale again.
+    asked_at: DateTime<Utc>,
+    place: Place,
+}
+
+/// What came of asking for one row.
+struct Told {
+    asked_at: DateTime<Utc>,
+    place: Place,
+    answer: Result<(Record, i64), ApiError>,
+}
+
 /// What a batch brought.
 #[derive(Default)]
 struct Fetched {
+    /// Before its first row was chosen.
+    asked_at: Option<DateTime<Utc>>,
     records: Vec<Record>,
     gone: Vec<Uuid>,
     bytes: usize,
@@ -58,29 +82,125 @@ struct Fetched {
     broken_off: Option<WorkError>,
 }
 
-/// Fetches and merges one batch of details: in phase `detail` of those that are missing or stale, in phase `aged` of those that are
-/// merely old. When none is left, ends the phase.
-pub async fn fetch_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
-    let mut step = slice.step(index);
-    let resource = step.resource;
-    if !wants_details(&slice.parameters, resource) {
-        return end(slice, index, step, false).await;
-    }
-    let mut position: Position = serde_json::from_value(step.position.clone()).unwrap_or_default();
-    // Before the rows are chosen: a change of one after this makes its detail stale again.
-    let asked_at = records::clock(slice.pool).await?;
-    let places = choose(slice, &step, &position, asked_at).await?;
+/// Fetches and merges details: in phase `detail` of those that are missing or stale, in phase `aged` of those that are merely old.
+/// Returns when the slice is over, or a batch of merely old ones is merged. When none is left, ends the phase.
+pub async fn fetch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
+    let step = slice.step(index);
+    let position: Position = serde_json::from_value(step.position.clone()).unwrap_or_default();
     let gives_up = position.failures_in_a_row >= MAX_FAILURES_IN_A_ROW;
-    if places.is_empty() || gives_up {
+    if gives_up || !wants_details(&slice.parameters, step.resource) {
         return end(slice, index, step, gives_up).await;
     }
-    let fetched = fetch(slice, &step, &places, position.failures_in_a_row).await;
-    if let (0, Some(error)) = (fetched.handled, fetched.broken_off.as_ref().map(ToString::to_string)) {
-        debug!(resource = resource.name, error, "No detail could be fetched");
-        // Nothing to commit: a checkpoint would say that there was progress.
-        return fetched.broken_off.map_or(Ok(()), Err);
+    let (wants, wanted) = mpsc::channel(CHOSEN as usize);
+    let (tells, told) = mpsc::channel(ANSWERS_AHEAD);
+    let mut ahead =
+        pin!(join(choose_ahead(slice, &step, position.clone(), wants), ask_ahead(slice, step.resource, wanted, tells)));
+    let mut stored = pin!(store(slice, index, step.clone(), position, told));
+    tokio::select! {
+        stored = &mut stored => stored,
+        _ = &mut ahead => stored.await,
     }
+}
 
+/// Chooses rows, the next ones when there is room. Ends at the first error, which it sends as well.
+async fn choose_ahead(
+    slice: &Slice<'_>,
+    step: &Step,
+    mut position: Position,
+    wants: mpsc::Sender<Result<Wish, WorkError>>,
+) {
+    loop {
+        let (asked_at, places) = match choose(slice, step, &position).await {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                _ = wants.send(Err(error)).await;
+                return;
+            }
+        };
+        position.after = places.last().copied();
+        position.handled += i64::try_from(places.len()).unwrap_or(i64::MAX);
+        for place in places {
+            if wants.send(Ok(Wish { asked_at, place })).await.is_err() {
+                return;
+            }
+        }
+        // Those that are merely old take turns with other resources'.
+        if position.after.is_none() || step.phase == Phase::Aged {
+            return;
+        }
+    }
+}
+
+/// Asks for the details, several at a time, until the slice is over.
+async fn ask_ahead(
+    slice: &Slice<'_>,
+    resource: &'static Resource,
+    wanted: mpsc::Receiver<Result<Wish, WorkError>>,
+    tells: mpsc::Sender<Result<Told, WorkError>>,
+) {
+    let wanted = stream::unfold(wanted, async |mut wanted| wanted.recv().await.map(|wish| (wish, wanted)));
+    let ask = |wish: Result<Wish, WorkError>| {
+        let client = slice.client.clone();
+        async move {
+            let Wish { asked_at, place } = wish?;
+            Ok(Told { asked_at, place, answer: client.info(resource, place.id).await })
+        }
+    };
+    let mut answers = pin!(slice.ahead(wanted, slice.client.most_in_flight(), ask));
+    while let Some(told) = answers.next().await {
+        // Nobody takes it: storing has failed, and says so.
+        if tells.send(told).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Merges the details as they come, a batch in a transaction. Ends the phase if none comes.
+async fn store(
+    slice: &Slice<'_>,
+    index: usize,
+    mut step: Step,
+    mut position: Position,
+    mut receiver: mpsc::Receiver<Result<Told, WorkError>>,
+) -> Result<(), WorkError> {
+    let mut none_came = true;
+    while let Some(first) = receiver.recv().await {
+        none_came = false;
+        let mut fetched = Fetched { failures_in_a_row: position.failures_in_a_row, ..Fetched::default() };
+        let ends_at = Instant::now() + BATCH_LASTS;
+        let mut next = Some(first);
+        while let Some(told) = next {
+            fetched.take(slice, step.resource, told).await;
+            let waits = !fetched.is_complete();
+            next = if waits { timeout_at(ends_at, receiver.recv()).await.ok().flatten() } else { None };
+        }
+        let (broken_off, failures_in_a_row) = (fetched.broken_off.take(), fetched.failures_in_a_row);
+        if let (0, Some(error)) = (fetched.handled, &broken_off) {
+            debug!(resource = step.resource.name, %error, "No detail could be fetched");
+            // Nothing to commit: a checkpoint would say that there was progress.
+        } else {
+            (step, position) = merge(slice, index, step, position, fetched).await?;
+        }
+        if let Some(error) = broken_off {
+            return Err(error);
+        }
+        if failures_in_a_row >= MAX_FAILURES_IN_A_ROW {
+            return Ok(());
+        }
+    }
+    if none_came { end(slice, index, step, false).await } else { Ok(()) }
+}
+
+/// Merges a batch, and keeps how far that is.
+async fn merge(
+    slice: &Slice<'_>,
+    index: usize,
+    mut step: Step,
+    mut position: Position,
+    fetched: Fetched,
+) -> Result<(Step, Position), WorkError> {
+    let (resource, account) = (step.resource, &slice.settings.account);
+    let asked_at = fetched.asked_at.unwrap_or(DateTime::<Utc>::MIN_UTC);
     position.failures_in_a_row = fetched.failures_in_a_row;
     position.after = fetched.last.or(position.after);
     position.handled += fetched.handled;
@@ -103,16 +223,16 @@ pub async fn fetch_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
         false => {
             if step.phase == Phase::Aged {
                 // Else those that are gone would be asked for before all others in each run, until a full one marks them.
-                details::keep_asked(&mut tx, &slice.settings.account, resource, &fetched.gone, asked_at).await?;
+                details::keep_asked(&mut tx, account, resource, &fetched.gone, asked_at).await?;
             }
-            details::merge_details(&mut tx, &slice.settings.account, resource, &fetched.records, asked_at).await?
+            details::merge_details(&mut tx, account, resource, &fetched.records, asked_at).await?
         }
     };
     step.counts.detailed += merged;
     step.counts.replaced += fetched.replaced;
-    slice.commit(tx, index, step).await?;
+    slice.commit(tx, index, step.clone()).await?;
     telemetry::records(resource.name, "detailed", merged);
-    fetched.broken_off.map_or(Ok(()), Err)
+    Ok((step, position))
 }
 
 /// Whether `.info` is asked at all. Where it adds next to nothing, a request has to name the resource, and to say `refetch`.
@@ -127,90 +247,85 @@ fn wants_details(asked: &Parameters, resource: &Resource) -> bool {
     }
 }
 
-async fn choose(
-    slice: &Slice<'_>,
-    step: &Step,
-    position: &Position,
-    now: DateTime<Utc>,
-) -> Result<Vec<Place>, WorkError> {
+/// The next rows to ask for, and the database's clock before they were chosen.
+async fn choose(slice: &Slice<'_>, step: &Step, position: &Position) -> Result<(DateTime<Utc>, Vec<Place>), WorkError> {
     let (account, resource) = (&slice.settings.account, step.resource);
+    let now = records::clock(slice.pool).await?;
     if audit::is_audit(&slice.parameters) {
         let after = position.after.map(|place| place.id);
         let ids = match audit::sample(&slice.parameters) {
-            None => records::ids(slice.pool, account, resource.name, after, BATCH).await?,
+            None => records::ids(slice.pool, account, resource.name, after, CHOSEN).await?,
             Some(sample) => {
-                let left = BATCH.min(sample - position.handled).max(0);
+                let left = CHOSEN.min(sample - position.handled).max(0);
                 audit::sampled_rows(slice, resource, after, left).await?
             }
         };
-        return Ok(ids.into_iter().map(|id| Place { at: now, id }).collect());
+        return Ok((now, ids.into_iter().map(|id| Place { at: now, id }).collect()));
     }
     if step.phase == Phase::Aged {
         let age = chrono::Duration::from_std(slice.settings.detail_max_age).unwrap_or(chrono::Duration::MAX);
         let fetched: i64 = slice.run().steps.iter().map(|step| step.counts.aged).sum();
-        let limit = BATCH.min(MAX_AGED - fetched).max(0);
+        let limit = CHOSEN.min(MAX_AGED - fetched).max(0);
         let before = now.checked_sub_signed(age).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        return Ok(details::aged_details(slice.pool, account, resource, before, position.after, limit).await?);
+        return Ok((now, details::aged_details(slice.pool, account, resource, before, position.after, limit).await?));
     }
     let wanted = if slice.parameters.refetch { Wanted::OlderThan(slice.run().started_at) } else { Wanted::Stale };
-    Ok(details::wanting_detail(slice.pool, account, resource, wanted, position.after, BATCH).await?)
+    Ok((now, details::wanting_detail(slice.pool, account, resource, wanted, position.after, CHOSEN).await?))
 }
 
-/// Asks for the details in order, several at a time.
-async fn fetch(slice: &Slice<'_>, step: &Step, places: &[Place], failures_in_a_row: u32) -> Fetched {
-    let resource = step.resource;
-    let enough = CancellationToken::new();
-    let ask = |place: Place| {
-        let client = slice.client.clone();
-        async move { (place, client.info(resource, place.id).await) }
-    };
-    let mut answers = pin!(slice.ahead(places.iter().copied(), slice.settings.concurrency, &enough, ask));
-    let mut fetched = Fetched { failures_in_a_row, ..Fetched::default() };
-    let begun = Instant::now();
-    while let Some((place, answer)) = answers.next().await {
+impl Fetched {
+    /// Takes in what came of asking for one row.
+    async fn take(&mut self, slice: &Slice<'_>, resource: &Resource, told: Result<Told, WorkError>) {
+        let Told { asked_at, place, answer } = match told {
+            Ok(told) => told,
+            Err(error) => {
+                self.broken_off = Some(error);
+                return;
+            }
+        };
+        self.asked_at.get_or_insert(asked_at);
         match answer {
             Ok((record, replaced)) if record.id == place.id => {
-                fetched.bytes += record.json.len();
-                fetched.records.push(record);
-                fetched.replaced += replaced;
-                fetched.failures_in_a_row = 0;
+                self.bytes += record.json.len();
+                self.records.push(record);
+                self.replaced += replaced;
+                self.failures_in_a_row = 0;
             }
             Ok((record, _)) => {
                 let what = format!("{}: asked for {} it gave {}", resource.info_endpoint(), place.id, record.id);
-                fetched.fail(WorkError::Unusable(what));
+                self.fail(WorkError::Unusable(what));
             }
             // Gone since it was listed. The next full run finds that out by its own evidence.
-            Err(ApiError::Failed { failure: Failure::NotFound, .. }) => fetched.gone.push(place.id),
+            Err(ApiError::Failed { failure: Failure::NotFound, .. }) => self.gone.push(place.id),
             Err(error @ (ApiError::NotAuthorized | ApiError::Store(_))) => {
-                fetched.broken_off = Some(error.into());
-                return fetched;
+                self.broken_off = Some(error.into());
+                return;
             }
             Err(error) => {
                 let error = WorkError::from(error);
                 if slice.is_down(&error).await {
-                    fetched.broken_off = Some(WorkError::Down(error.to_string()));
-                    return fetched;
+                    self.broken_off = Some(WorkError::Down(error.to_string()));
+                    return;
                 }
                 warn!(run = %slice.id, resource = resource.name, id = %place.id, %error, "A detail could not be fetched");
-                fetched.fail(error);
+                self.fail(error);
             }
         }
-        fetched.last = Some(place);
-        fetched.handled += 1;
-        if fetched.failures_in_a_row >= MAX_FAILURES_IN_A_ROW {
-            break;
-        }
-        if fetched.bytes >= BATCH_BYTES || begun.elapsed() >= BATCH_LASTS {
-            enough.cancel();
-        }
+        self.last = Some(place);
+        self.handled += 1;
     }
-    fetched
-}
 
-impl Fetched {
     fn fail(&mut self, error: WorkError) {
         self.failures_in_a_row += 1;
         self.first_failure.get_or_insert(error);
+    }
+
+    /// Whether it is to be merged now.
+    fn is_complete(&self) -> bool {
+        self.handled >= BATCH
+            || self.bytes >= BATCH_BYTES
+            || self.failures_in_a_row >= MAX_FAILURES_IN_A_ROW
+            || self.broken_off.is_some()
     }
 }
 

@@ -168,7 +168,7 @@ async fn work_on(slice: &Slice<'_>, index: usize) -> (usize, Going) {
     let worked = match slice.step(index).phase {
         Phase::List => list::read(slice, index).await,
         Phase::Sweep => sweep::sweep_batch(slice, index).await,
-        Phase::Detail | Phase::Aged => details::fetch_batch(slice, index).await,
+        Phase::Detail | Phase::Aged => details::fetch(slice, index).await,
         Phase::Done => Ok(()),
     };
     match worked {

@@ -4,8 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures_util::Stream;
-use futures_util::stream::{self, StreamExt};
+use futures_util::{Stream, StreamExt};
 use sqlx::PgPool;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -122,24 +121,23 @@ impl Slice<'_> {
         self.stop.is_cancelled() || Instant::now() >= self.deadline
     }
 
-    /// Asks for `items`, up to `at_once` at a time, and gives the answers in their order. But for the first, it begins none once there are
-    /// `enough` or the slice is over; those begun go on, and end with the stream.
+    /// Asks for `items`, up to `at_once` at a time, and gives the answers in their order. But for the first, it begins none once the slice
+    /// is over; those begun go on, and end with the stream.
     ///
     /// Each is a task of its own, which goes on while nobody waits for it: in a token's lock it would hold up all others.
     pub fn ahead<'s, I, A>(
         &'s self,
-        items: impl IntoIterator<Item = I, IntoIter: 's>,
+        items: impl Stream<Item = I> + 's,
         at_once: usize,
-        enough: &'s CancellationToken,
         mut ask: impl FnMut(I) -> A + 's,
     ) -> impl Stream<Item = A::Output> + 's
     where
+        I: 's,
         A: Future<Output: Send> + Send + 'static,
     {
         let mut first = true;
-        let begins = move |_: &I| std::mem::take(&mut first) || !enough.is_cancelled() && !self.is_over();
-        let begun = stream::iter(items.into_iter().take_while(begins))
-            .map(move |item| AbortOnDropHandle::new(tokio::spawn(ask(item))));
+        let begins = move |_: &I| std::future::ready(std::mem::take(&mut first) || !self.is_over());
+        let begun = items.take_while(begins).map(move |item| AbortOnDropHandle::new(tokio::spawn(ask(item))));
         begun.buffered(at_once).map(|answer| {
             // Only a panic ends it without an answer: what aborts it is that nobody waits for it.
             answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))

@@ -18,6 +18,7 @@ async fn a_sync_longer_than_the_brokers_ack_timeout_never_meets_it() {
     broker.control(&["eval", timeout]).await;
     let mut stage = Stage::of(300).await.at_broker(&broker.url).await;
     let usual = stage.set("SYNC_SLICE", "1s");
+    stage.set("SYNC_CONCURRENCY", "8");
     stage.slow_down("contacts.info", 400);
     let mut worker = stage.worker().await;
     let long = stage.request(json!({ "mode": "full" })).await;

@@ -11,7 +11,7 @@ use crate::stage::{DETAILED, Event, Stage, free_port, until};
 const BATCH: u64 = 100;
 
 /// Requests in flight: what a crash can cost of lists.
-const IN_FLIGHT: u64 = 8;
+const IN_FLIGHT: u64 = 16;
 
 /// How a worker tells that it lost its connection, or gave it up.
 const INTERRUPTED: &str = "Consuming was interrupted";

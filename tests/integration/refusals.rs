@@ -142,6 +142,7 @@ async fn what_the_broker_gives_up_is_told_and_buried_but_no_run_that_ended_is_ta
 async fn what_the_broker_gives_up_in_the_midst_of_a_sync_is_told_and_ends_no_slice() {
     let mut stage = Stage::of(300).await;
     stage.set("SYNC_SLICE", "2s");
+    stage.set("SYNC_CONCURRENCY", "8");
     stage.slow_down("contacts.info", 700);
     let (active, standby) = (stage.worker().await, stage.worker().await);
     let id = stage.request(json!({ "mode": "full" })).await;

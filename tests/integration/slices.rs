@@ -10,6 +10,7 @@ use crate::stage::{Stage, until};
 async fn a_long_run_is_worked_on_in_slices_and_lets_a_short_one_pass() {
     let mut stage = Stage::of(200).await;
     stage.set("SYNC_SLICE", "1s");
+    stage.set("SYNC_CONCURRENCY", "8");
     let _worker = stage.worker().await;
     stage.slow_down("contacts.info", 150);
     let (queue, replies) = stage.broker.reply_queue().await;

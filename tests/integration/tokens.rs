@@ -43,7 +43,8 @@ async fn an_access_token_that_expires_in_mid_run_is_refreshed_once() {
 #[tokio::test]
 async fn a_token_is_refreshed_ahead_of_its_end() {
     let counts = [("contacts", 400), ("users", 5)].map(|(resource, count)| (resource.to_owned(), count)).into();
-    let stage = Stage::with(Config { counts, access_token_ttl: Duration::from_secs(6), ..Config::default() }).await;
+    let mut stage = Stage::with(Config { counts, access_token_ttl: Duration::from_secs(6), ..Config::default() }).await;
+    stage.set("SYNC_CONCURRENCY", "8");
     // The answer comes late, so the token ends earlier than the worker would think, and the run takes longer than the token lives.
     stage.simulator.inject(Fault::new(FaultKind::SlowBody { milliseconds: 300 }).at("oauth2/access_token"));
     stage.slow_down("contacts.info", 150);
