@@ -15,6 +15,8 @@ mod doctor;
 pub mod fault;
 mod findings;
 mod follow;
+#[cfg(feature = "benchmarks")]
+pub mod hot;
 mod http;
 mod ids;
 mod message;

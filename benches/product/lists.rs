@@ -9,18 +9,20 @@ use sqlx::postgres::{PgConnection, PgPoolCopyExt};
 use teamleader_simulator::{Config, Simulator};
 
 use crate::stage::{Database, Stage, until};
-use crate::{Rows, Size, median};
+use crate::timing::{Seconds, await_end_of, median, seconds_of};
+use crate::{Rows, Size};
 
 /// The columns that a first sync writes.
 const COPIED: &str = "teamleader.contacts (resource, account, id, content, source_updated_at, list_hash)";
 
 /// The seconds of one round.
 struct Round {
-    first: f64,
-    copy: f64,
-    pages: f64,
-    unchanged: f64,
-    hashes: f64,
+    first: Seconds,
+    copy: Seconds,
+    pages: Seconds,
+    unchanged: Seconds,
+    hashes: Seconds,
+    one_percent: Seconds,
 }
 
 /// Several rounds, each with an account and a database of its own; medians.
@@ -34,6 +36,7 @@ pub async fn measure(size: Size) -> Rows {
     let (first, copy, pages) = (of(|round| round.first), of(|round| round.copy), of(|round| round.pages));
     let (unchanged, hashes) = (of(|round| round.unchanged), of(|round| round.hashes));
     let copied = median(measured.iter().map(|round| round.copy / round.first).collect());
+    let (one_percent, changed) = (of(|round| round.one_percent), records / 100);
     let passes = median(measured.iter().map(|round| round.unchanged / (round.hashes + round.pages)).collect());
     vec![
         format!(
@@ -41,6 +44,10 @@ pub async fn measure(size: Size) -> Rows {
         ),
         format!(
             "| full pass, nothing changed, {records} contacts | {unchanged:.2} s | ids and hashes {hashes:.2} s, the pages {pages:.2} s | {passes:.2} times as long, no row written |"
+        ),
+        format!(
+            "| full pass, {changed} of {records} contacts changed, lists only | {one_percent:.2} s | the same | {:.2} times as long |",
+            median(measured.iter().map(|round| round.one_percent / (round.hashes + round.pages)).collect())
         ),
     ]
 }
@@ -53,11 +60,8 @@ async fn round(seed: u64, records: usize) -> Round {
 
     let worker = stage.worker().await;
     let begun = Instant::now();
-    stage.request(json!({ "mode": "full", "resources": ["contacts"] })).await;
-    let listed = "select count(*) from teamleader2db.sync_step where phase <> 'list'";
-    while stage.database.value::<i64>(listed).await == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let id = stage.request(json!({ "mode": "full", "resources": ["contacts"] })).await;
+    await_end_of(&stage.database, id, "list").await;
     let first = begun.elapsed().as_secs_f64();
     drop(worker.keeping_log());
     assert_eq!(stage.database.rows("contacts").await, records as i64);
@@ -79,7 +83,13 @@ async fn round(seed: u64, records: usize) -> Round {
     let unchanged = begun.elapsed().as_secs_f64();
     assert_eq!(event.count("contacts", "unchanged"), records as i64);
     assert_eq!(written(&stage.database).await, before, "an unchanged account writes no row");
-    Round { first, copy, pages, unchanged, hashes }
+    stage.simulator.advance_clock(Duration::from_secs(3600));
+    assert_eq!(stage.simulator.update("contacts", records / 100).len(), records / 100);
+    let begun = Instant::now();
+    let id = stage.request(json!({ "mode": "full", "resources": ["contacts"] })).await;
+    await_end_of(&stage.database, id, "list").await;
+    let one_percent = begun.elapsed().as_secs_f64();
+    Round { first, copy, pages, unchanged, hashes, one_percent }
 }
 
 /// Every page, as the worker asks for them, read and thrown away.
@@ -99,7 +109,7 @@ async fn read_and_throw_away(simulator: &Simulator) {
 }
 
 /// The rows of the stage, copied into the same tables of another database by one connection.
-async fn copy(stage: &mut Stage) -> f64 {
+async fn copy(stage: &mut Stage) -> Seconds {
     let columns = COPIED.split_once(' ').unwrap().1.trim_matches(['(', ')']);
     let out = format!("copy (select {columns} from teamleader.contacts) to stdout");
     let rows: Vec<_> = stage.database.pool.copy_out_raw(&out).await.unwrap().try_collect().await.unwrap();
@@ -122,7 +132,7 @@ async fn copy(stage: &mut Stage) -> f64 {
 }
 
 /// The ids and hashes that a pass compares with, by one statement.
-async fn hashes(database: &Database) -> f64 {
+async fn hashes(database: &Database) -> Seconds {
     seconds_of(async {
         let rows: Vec<(uuid::Uuid, Vec<u8>)> =
             sqlx::query_as("select id, list_hash from teamleader.contacts").fetch_all(&database.pool).await.unwrap();
@@ -137,10 +147,4 @@ async fn written(database: &Database) -> i64 {
     database.execute("select pg_stat_force_next_flush()").await;
     let sql = "select sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint from pg_stat_user_tables where schemaname = 'teamleader'";
     database.value(sql).await
-}
-
-async fn seconds_of(work: impl Future<Output = ()>) -> f64 {
-    let begun = Instant::now();
-    work.await;
-    begun.elapsed().as_secs_f64()
 }

@@ -9,7 +9,13 @@
 mod stage;
 
 mod budget;
+mod details;
 mod lists;
+mod memory;
+mod start;
+mod timing;
+
+use crate::stage::Database;
 
 /// How much is measured.
 #[derive(Clone, Copy)]
@@ -21,21 +27,25 @@ pub struct Size {
 /// What a scenario found: lines of a Markdown table.
 pub type Rows = Vec<String>;
 
-/// The value in the middle.
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 #[tokio::main]
 async fn main() {
     // `cargo bench` passes `--bench`.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let size = Size { quick: std::env::var("BENCH_QUICK").is_ok_and(|value| value == "1") };
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    describe().await;
     println!("| what | the product | its limit | |\n| --- | --- | --- | --- |");
+    if is_wanted("start") {
+        tell(start::measure(size).await);
+    }
     if is_wanted("lists") {
         tell(lists::measure(size).await);
+    }
+    if is_wanted("details") {
+        tell(details::measure(size).await);
+    }
+    if is_wanted("memory") {
+        tell(memory::measure(size).await);
     }
     if is_wanted("budget") {
         tell(budget::measure(size).await);
@@ -44,4 +54,21 @@ async fn main() {
 
 fn tell(rows: Rows) {
     rows.iter().for_each(|row| println!("{row}"));
+}
+
+/// The machine and the servers. PostgreSQL waits for the disk from now on, as it does by default and as the tests' does not.
+async fn describe() {
+    let database = Database::create().await;
+    database.execute("alter system set fsync = on").await;
+    database.execute("select pg_reload_conf()").await;
+    let version: String = database.value("select split_part(version(), ' on ', 1)").await;
+    let settings: String = database
+        .value("select string_agg(name || ' = ' || current_setting(name), ', ' order by name) from pg_settings
+            where name in ('fsync', 'full_page_writes', 'shared_buffers', 'synchronous_commit', 'max_wal_size', 'wal_level')")
+        .await;
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let cores = std::thread::available_parallelism().unwrap();
+    println!("{}, {cores} cores; {version}: {settings}\n", model.trim_start_matches([' ', '\t', ':']));
+    Database::drop(&stage::from_make("DATABASE_URL"), database.name()).await;
 }

@@ -84,6 +84,11 @@ impl Worker {
         self
     }
 
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The status and the text that a GET gives. Redirects are followed, as a browser does.
     pub async fn get(&self, path: &str) -> (u16, String) {
         let answer = self.http.get(format!("{}{path}", self.url)).send().await.unwrap();

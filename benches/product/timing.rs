@@ -1,0 +1,31 @@
+//! What the scenarios share.
+
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::stage::Database;
+
+/// A time in seconds.
+pub type Seconds = f64;
+
+/// The value in the middle.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// How long something takes.
+pub async fn seconds_of(work: impl Future<Output = ()>) -> Seconds {
+    let begun = Instant::now();
+    work.await;
+    begun.elapsed().as_secs_f64()
+}
+
+/// Waits until the only step of a run has left a phase. However long that takes.
+pub async fn await_end_of(database: &Database, run: Uuid, phase: &str) {
+    let left = "select count(*) from teamleader2db.sync_step where run_id = $1 and phase <> $2";
+    while sqlx::query_scalar::<_, i64>(left).bind(run).bind(phase).fetch_one(&database.pool).await.unwrap() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
