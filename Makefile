@@ -27,9 +27,10 @@ SEED ?=
 REFRESHES ?= 2000
 CASES ?= 10000
 PART ?= 1
+QUICK ?= 0
 
 # SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000.
-.PHONY: help install demo test faults soak fuzz drift economy check format format-check lint prepare prepare-check resources docs coverage bench server sync dockertest clean
+.PHONY: help install demo test faults soak fuzz drift economy check format format-check lint prepare prepare-check resources docs coverage bench bench-functions server sync dockertest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,8 +98,11 @@ drift: install ## sync SEEDS (30) large accounts, or a PARTth of each, that chan
 economy: install ## print how many requests syncs of 10,000 contacts and companies take
 	ECONOMY_OF=10000 $(MAKE) test ARGS="--test integration -- --nocapture certificate::a_sync"
 
-bench: install ## run the benchmarks, ARGS="budget" one of them
-	dev/servers run cargo bench --locked --bench product -- $(ARGS)
+bench: install ## measure the worker beside its limits, ARGS="budget" one scenario (start lists details memory budget); QUICK=1 small
+	BENCH_QUICK=$(QUICK) dev/servers run cargo bench --locked --bench product -- $(ARGS)
+
+bench-functions: ## measure the hot functions by themselves
+	cargo bench --locked --features benchmarks --bench functions -- $(ARGS)
 
 server: install ## run the worker with debug logs; settings from the environment and .env
 	@dev/worker

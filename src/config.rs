@@ -17,7 +17,7 @@
 //! | `AMQP_DECLARE` | `create` | `check`: never declare, only check |
 //! | `MIGRATE_ON_START` | `true` | `false`: refuse to start on an old schema |
 //! | `SYNC_SLICE` | `30s` | how long one delivery is worked on |
-//! | `SYNC_CONCURRENCY` | `auto` | API requests in flight |
+//! | `SYNC_CONCURRENCY` | `auto` | API requests in flight; a number caps them |
 //! | `RATE_RESERVE` | `0` | requests of each minute left to others |
 //! | `SYNC_LOOKBACK` | `5m` | how far watermarks stay behind the API's clock |
 //! | `DETAIL_MAX_AGE` | `7d` | when details that no list vouches for are fetched again |
@@ -168,7 +168,7 @@ pub struct SyncArgs {
     /// How long one delivery is worked on before it is handed back to the queue
     #[arg(long, env = "SYNC_SLICE", default_value = "30s", value_parser = parse_slice, value_name = "TIME")]
     pub sync_slice: Duration,
-    /// API requests in flight: auto, or a number
+    /// API requests in flight: auto, as many as the budget needs at the latency of answers; a number caps them
     #[arg(long, env = "SYNC_CONCURRENCY", default_value = "auto", value_parser = parse_concurrency, value_name = "NUMBER")]
     pub sync_concurrency: usize,
     /// Requests of each minute that are left to other users of the integration

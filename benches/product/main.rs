@@ -1,6 +1,6 @@
 //! The product beside its limits, in the same run on the same servers: `make bench`.
 //!
-//! Names as arguments choose scenarios: `make bench ARGS=budget`. BENCH_QUICK=1 makes all of them small.
+//! Names as arguments choose scenarios: `make bench ARGS=budget`. `make bench QUICK=1` makes all of them small.
 
 // As in tests: what fails here fails the measurement.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
