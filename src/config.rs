@@ -210,7 +210,7 @@ enum Switch {
 /// The word of `TEAMLEADER_RESOURCES` for all that do not take a call for each parent record.
 const ALL: &str = "all";
 
-/// The bound of `SYNC_CONCURRENCY=auto`: enough for the API's 200 requests a minute where an answer takes almost 5 s.
+/// The bound of `SYNC_CONCURRENCY=auto`: enough for the API's 200 requests a minute where an answer takes almost 5 s; from 2.3 s on there are so many.
 const AUTO_CONCURRENCY: usize = 16;
 
 /// Shorter than RabbitMQ's 30 minutes for an acknowledgement, with room for the page in hand.

@@ -33,6 +33,8 @@ async fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let size = Size { quick: std::env::var("BENCH_QUICK").is_ok_and(|value| value == "1") };
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    // PostgreSQL waits for the disk, as it does by default, and as the private one does not.
+    set_fsync("set fsync = on").await;
     describe().await;
     println!("| what | the product | its limit | |\n| --- | --- | --- | --- |");
     if is_wanted("start") {
@@ -50,17 +52,16 @@ async fn main() {
     if is_wanted("budget") {
         tell(budget::measure(size).await);
     }
+    set_fsync("reset fsync").await;
 }
 
 fn tell(rows: Rows) {
     rows.iter().for_each(|row| println!("{row}"));
 }
 
-/// The machine and the servers. PostgreSQL waits for the disk from now on, as it does by default and as the tests' does not.
+/// Tells the machine and the servers.
 async fn describe() {
     let database = Database::create().await;
-    database.execute("alter system set fsync = on").await;
-    database.execute("select pg_reload_conf()").await;
     let version: String = database.value("select split_part(version(), ' on ', 1)").await;
     let settings: String = database
         .value("select string_agg(name || ' = ' || current_setting(name), ', ' order by name) from pg_settings
@@ -70,5 +71,12 @@ async fn describe() {
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let cores = std::thread::available_parallelism().unwrap();
     println!("{}, {cores} cores; {version}: {settings}\n", model.trim_start_matches([' ', '\t', ':']));
+    Database::drop(&stage::from_make("DATABASE_URL"), database.name()).await;
+}
+
+async fn set_fsync(how: &'static str) {
+    let database = Database::create().await;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("alter system {how}"))).execute(&database.pool).await.unwrap();
+    database.execute("select pg_reload_conf()").await;
     Database::drop(&stage::from_make("DATABASE_URL"), database.name()).await;
 }

@@ -1,11 +1,12 @@
-//! Lists merged fast: what is equal is known without asking row by row, and what is new goes in by `COPY`, PostgreSQL's fastest way, which
-//! takes no row that is there already.
+//! Lists merged fast: what is equal is known without asking row by row, and what is new is not asked for.
+//!
+//! Not by `COPY`, which would load faster: a worker that is paused in its midst would hold the lease's row, and no timeout of PostgreSQL
+//! ends a `COPY` that waits for its client.
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
-use sqlx::{Executor, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::pool::StoreError;
@@ -14,31 +15,12 @@ use crate::catalog::Resource;
 use crate::ids::Account;
 use crate::teamleader::answer::Record;
 
-/// The columns in the order in which [`write_row`] writes them; the others have their defaults.
-const COPY: &str = "copy teamleader.record
-    (resource, account, id, content, source_updated_at, list_hash, parent_resource, parent_id) from stdin (format binary)";
-
-/// How COPY's binary format begins: its signature, no flags, no extension. See "COPY" in PostgreSQL's manual, "Binary Format".
-const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-
-/// How it ends.
-const TRAILER: &[u8] = &(-1_i16).to_be_bytes();
-
-/// The version of jsonb's binary form, which precedes the JSON text.
-const JSONB: u8 = 1;
-
-/// PostgreSQL counts time from 2000-01-01, in microseconds; this is that moment in Unix time.
-const EPOCH: i64 = 946_684_800_000_000;
-
 /// Of how many rows ids and hashes are read at once: 32 bytes each. Of larger tables they are looked up as records come.
-const KNOWN_ROWS: usize = 100_000;
-
-/// The server reads what it was sent while more is on its way.
-const CHUNK: usize = 64 * 1024;
+const KNOWN_ROWS: i64 = 100_000;
 
 /// Merges batches of a list that follow each other.
 ///
-/// As long as all records of a batch are new, those of the next are presumed to be, and loaded without a look at what is there.
+/// As long as all records of a batch are new, those of the next are presumed to be, and inserted without a look at what is there.
 #[derive(Debug, Default)]
 pub struct Loader {
     /// Ids and hashes of rows that were there when the pass or the slice began, by id.
@@ -51,33 +33,31 @@ impl Loader {
     /// For a list that tells all records of the account: reads the ids and hashes of its rows, unless they are too many.
     pub async fn for_complete_list(pool: &PgPool, account: &Account, resource: &Resource) -> Result<Self, StoreError> {
         let rows = sqlx::query!(
-            "select id, list_hash from teamleader.record where resource = $1 and account = $2 and deleted_at is null",
+            "select id, list_hash from teamleader.record where resource = $1 and account = $2 and deleted_at is null
+               and not exists (select from teamleader.record where resource = $1 and account = $2 offset $3 limit 1)",
             resource.name,
             account.as_str(),
+            KNOWN_ROWS,
         );
-        let mut rows = rows.fetch(pool);
-        let mut known = Vec::new();
+        let (mut rows, mut known) = (rows.fetch(pool), Vec::new());
         while let Some(row) = rows.try_next().await? {
-            if known.len() == KNOWN_ROWS {
-                return Ok(Self::default());
-            }
-            // One that is to be written anew has none.
+            // One that is to be written anew has no hash.
             known.extend(row.list_hash.try_into().ok().map(|hash| (row.id, hash)));
         }
         known.sort_unstable();
         Ok(Self { known, last: None })
     }
 
-    /// Merges list items as [`records::merge_page`] does, which says what the arguments are. The transaction comes back.
+    /// Merges list items as [`records::merge_page`] does, which says what the arguments are.
     pub async fn merge(
         &mut self,
-        mut tx: Transaction<'static, Postgres>,
+        tx: &mut PgConnection,
         account: &Account,
         resource: &Resource,
         items: &[Record],
         parent_resource: Option<&str>,
         touch: bool,
-    ) -> Result<(Transaction<'static, Postgres>, Merged), StoreError> {
+    ) -> Result<Merged, StoreError> {
         let told = records::newest(items);
         let last = self.last.take();
         let (mut new, mut others, mut equal) = (Vec::new(), Vec::new(), 0);
@@ -93,21 +73,20 @@ impl Loader {
         }
         let mut merged = Merged { unchanged: count(equal), ..Merged::default() };
         if !new.is_empty() {
-            let loaded;
-            (tx, loaded) = load(tx, rows(account, resource, &new, parent_resource)).await?;
-            if loaded {
-                merged.created = count(new.len());
-            } else {
-                others.append(&mut new);
-            }
+            merged.created = records::insert_new(tx, account, resource, &new, parent_resource).await?;
+        }
+        if merged.created < count(new.len()) {
+            // Some were there: a look at all of them tells which. Those that have just been inserted are equal by now.
+            merged.unchanged -= merged.created;
+            others.append(&mut new);
         }
         if !others.is_empty() {
-            merged += records::merge_page(&mut tx, account, resource, others, parent_resource, touch).await?;
+            merged += records::merge_page(tx, account, resource, others, parent_resource, touch).await?;
         }
         let repeated = last.map_or(0, |last| told.keys().filter(|id| last.contains_key(*id)).count());
         let all_new = merged.created > 0 && merged.created == count(told.len() - repeated);
         self.last = all_new.then(|| told.into_values().map(|record| (record.id, record.hash)).collect());
-        Ok((tx, merged))
+        Ok(merged)
     }
 
     /// Whether the row of the record is known to be equal. A record with a parent may have moved.
@@ -121,98 +100,9 @@ fn count(records: usize) -> i64 {
     i64::try_from(records).unwrap_or(i64::MAX)
 }
 
-/// Loads rows, or none of them if one is there already: `false`.
-///
-/// In a task of its own, which no caller can cancel: sqlx 0.9.0 does not count the answers that a `COPY` still has to get, and whoever
-/// uses the connection next would take them for its own.
-async fn load(
-    mut tx: Transaction<'static, Postgres>,
-    rows: Vec<u8>,
-) -> Result<(Transaction<'static, Postgres>, bool), StoreError> {
-    let loading = tokio::spawn(async move {
-        tx.execute("savepoint load").await?;
-        let loaded = match copy(&mut tx, &rows).await {
-            Ok(()) => true,
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => false,
-            Err(error) => return Err(error),
-        };
-        tx.execute(if loaded { "release load" } else { "rollback to load" }).await?;
-        Ok((tx, loaded))
-    });
-    // Only the end of the runtime ends the task early.
-    Ok(loading.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))?)
-}
-
-async fn copy(connection: &mut PgConnection, rows: &[u8]) -> sqlx::Result<()> {
-    let mut copy = connection.copy_in_raw(COPY).await?;
-    for chunk in rows.chunks(CHUNK) {
-        if let Err(error) = copy.send(chunk).await {
-            // The connection broke; that is the error to tell.
-            _ = copy.abort("").await;
-            return Err(error);
-        }
-    }
-    copy.finish().await?;
-    Ok(())
-}
-
-/// The rows in COPY's binary format.
-fn rows(account: &Account, resource: &Resource, records: &[&Record], parent_resource: Option<&str>) -> Vec<u8> {
-    let bytes: usize = records.iter().map(|record| record.json.len() + 200).sum();
-    let mut out = Vec::with_capacity(bytes);
-    out.extend_from_slice(HEADER);
-    for record in records {
-        write_row(&mut out, account, resource, record, parent_resource);
-    }
-    out.extend_from_slice(TRAILER);
-    out
-}
-
-fn write_row(
-    out: &mut Vec<u8>,
-    account: &Account,
-    resource: &Resource,
-    record: &Record,
-    parent_resource: Option<&str>,
-) {
-    const COLUMNS: i16 = 8;
-    let updated_at = record.updated_at.map(microseconds);
-    out.extend_from_slice(&COLUMNS.to_be_bytes());
-    put(out, Some(resource.name.as_bytes()));
-    put(out, Some(account.as_str().as_bytes()));
-    put(out, Some(record.id.as_bytes()));
-    put_length(out, 1 + record.json.len());
-    out.push(JSONB);
-    out.extend_from_slice(record.json.as_bytes());
-    put(out, updated_at.as_ref().map(|at| &at[..]));
-    put(out, Some(&record.hash));
-    put(out, record.parent.and(parent_resource).map(str::as_bytes));
-    put(out, record.parent.as_ref().map(|id| &id.as_bytes()[..]));
-}
-
-/// A value with its length before it; null has the length -1.
-fn put(out: &mut Vec<u8>, value: Option<&[u8]>) {
-    match value {
-        Some(value) => {
-            put_length(out, value.len());
-            out.extend_from_slice(value);
-        }
-        None => out.extend_from_slice(&(-1_i32).to_be_bytes()),
-    }
-}
-
-fn put_length(out: &mut Vec<u8>, length: usize) {
-    // No answer of the API is so long that this could matter.
-    out.extend_from_slice(&i32::try_from(length).unwrap_or(i32::MAX).to_be_bytes());
-}
-
-fn microseconds(at: DateTime<Utc>) -> [u8; 8] {
-    (at.timestamp_micros() - EPOCH).to_be_bytes()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::task::Poll;
+    use sqlx::Executor;
 
     use super::*;
     use crate::store::pool;
@@ -247,9 +137,9 @@ mod tests {
 
         /// Merges a batch, and commits it.
         async fn merge(&self, loader: &mut Loader, items: &[Record]) -> Merged {
-            let tx = pool::begin(&self.pool).await.expect("begun");
-            let (tx, merged) =
-                loader.merge(tx, &account(), contacts(), items, Some("companies"), false).await.expect("merged");
+            let mut tx = pool::begin(&self.pool).await.expect("begun");
+            let merged =
+                loader.merge(&mut tx, &account(), contacts(), items, Some("companies"), false).await.expect("merged");
             tx.commit().await.expect("committed");
             merged
         }
@@ -284,12 +174,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rows_that_are_loaded_are_as_rows_that_are_merged() {
+    async fn rows_that_are_inserted_are_as_rows_that_are_merged() {
         let (loaded, merged) = (Scratch::create(2).await, Scratch::create(2).await);
         let batches = [[contact(1, 1), contact(2, 2)], [contact(3, 3), contact(4, 4)]];
         let mut loader = Loader::default();
         for batch in &batches {
             assert_eq!(loaded.merge(&mut loader, batch).await, created(2));
+            assert!(loader.last.is_some(), "the next are presumed to be new");
             // One that knows of no batch before presumes nothing.
             assert_eq!(merged.merge(&mut Loader::default(), batch).await, created(2));
         }
@@ -341,48 +232,13 @@ mod tests {
             .expect("marked");
         let mut loader = Loader::for_complete_list(&scratch.pool, &account(), contacts()).await.expect("read");
         assert_eq!(loader.known.len(), 2, "one is marked deleted");
+        // A look at the row would now tell that it differs.
+        let behind = "update teamleader.record set list_hash = '' where id = $1";
+        sqlx::query(behind).bind(all[0].id).execute(&scratch.pool).await.expect("written");
         let told = [contact(1, 1), contact(3, 4), contact(5, 5), contact(7, 7)];
         assert_eq!(scratch.merge(&mut loader, &told).await, Merged { created: 1, updated: 2, unchanged: 1 });
         let living = "select count(*) from teamleader.record where deleted_at is null";
         assert_eq!(sqlx::query_scalar(living).fetch_one(&scratch.pool).await.ok(), Some(4_i64));
-        scratch.drop().await;
-    }
-
-    /// Lets a future go on until it was polled so often, and drops it. Whether it was ready by then.
-    async fn polled(times: u32, future: impl Future) -> bool {
-        let mut future = Box::pin(future);
-        let mut polls = 0;
-        std::future::poll_fn(|context| {
-            polls += 1;
-            match future.as_mut().poll(context) {
-                Poll::Ready(_) => Poll::Ready(true),
-                Poll::Pending if polls == times => Poll::Ready(false),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await
-    }
-
-    #[tokio::test]
-    async fn a_load_that_is_dropped_at_any_of_its_awaits_leaves_a_connection_that_works() {
-        // One connection: the next statement goes over the one that was loaded through.
-        let scratch = Scratch::create(1).await;
-        for times in 1.. {
-            let mut loader = Loader { last: Some(HashMap::new()), ..Loader::default() };
-            let tx = pool::begin(&scratch.pool).await.expect("begun");
-            let items = [contact(1, 1)];
-            let done = polled(times, loader.merge(tx, &account(), contacts(), &items, None, false)).await;
-            let answer: i64 = sqlx::query_scalar("select 41 + $1::bigint")
-                .bind(1_i64)
-                .fetch_one(&scratch.pool)
-                .await
-                .expect("it works");
-            assert_eq!(answer, 42, "dropped after {times} polls");
-            assert_eq!(scratch.rows().await.len(), 0, "what was not committed is not there");
-            if done {
-                break;
-            }
-        }
         scratch.drop().await;
     }
 }

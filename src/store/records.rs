@@ -165,6 +165,39 @@ async fn upsert(
     Ok(i64::try_from(written).unwrap_or(i64::MAX))
 }
 
+/// Inserts list items. Those whose row is there already are left. Returns how many were inserted.
+pub async fn insert_new(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    records: &[&Record],
+    parent_resource: Option<&str>,
+) -> Result<i64, StoreError> {
+    let columns = Columns::of(records.iter().copied());
+    let inserted = sqlx::query!(
+        "insert into teamleader.record
+             (resource, account, id, content, source_updated_at, list_hash, first_seen_at, changed_at, listed_at,
+              parent_resource, parent_id)
+         select $1, $2, id, content::jsonb, updated_at, hash, at, at, at, case when parent_id is not null then $7 end, parent_id
+         from unnest($3::uuid[], $4::text[], $5::timestamptz[], $6::bytea[], $8::uuid[])
+                  as page (id, content, updated_at, hash, parent_id),
+              (select clock_timestamp() as at) as clock
+         on conflict do nothing",
+        resource.name,
+        account.as_str(),
+        &columns.ids,
+        &columns.contents as &[&str],
+        &columns.updated as &[Option<DateTime<Utc>>],
+        &columns.hashes as &[&[u8]],
+        parent_resource,
+        &columns.parents as &[Option<Uuid>],
+    )
+    .execute(tx)
+    .await?
+    .rows_affected();
+    Ok(i64::try_from(inserted).unwrap_or(i64::MAX))
+}
+
 /// Keeps the ids that a page told, for the end of the pass. `pass` 0 is for ids that a sweep confirmed to be gone.
 pub async fn keep_ids(
     tx: &mut PgConnection,

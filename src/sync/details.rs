@@ -83,7 +83,7 @@ struct Fetched {
 }
 
 /// Fetches and merges details: in phase `detail` of those that are missing or stale, in phase `aged` of those that are merely old.
-/// Returns when the slice is over, or a batch of merely old ones is merged. When none is left, ends the phase.
+/// Returns when the slice is over, or, of merely old ones, when those chosen at once are merged. When none is left, ends the phase.
 pub async fn fetch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let step = slice.step(index);
     let position: Position = serde_json::from_value(step.position.clone()).unwrap_or_default();
@@ -171,8 +171,15 @@ async fn store(
         let mut next = Some(first);
         while let Some(told) = next {
             fetched.take(slice, step.resource, told).await;
-            let waits = !fetched.is_complete();
-            next = if waits { timeout_at(ends_at, receiver.recv()).await.ok().flatten() } else { None };
+            if fetched.is_complete() {
+                break;
+            }
+            next = tokio::select! {
+                biased;
+                told = timeout_at(ends_at, receiver.recv()) => told.ok().flatten(),
+                // Whoever stops is not waited for.
+                () = slice.stop.cancelled() => None,
+            };
         }
         let (broken_off, failures_in_a_row) = (fetched.broken_off.take(), fetched.failures_in_a_row);
         if let (0, Some(error)) = (fetched.handled, &broken_off) {

@@ -33,7 +33,7 @@ use crate::telemetry;
 const PAGES_AHEAD: usize = 4;
 
 /// How many bytes of records are stored in one transaction, if so many are there.
-const STORED_AT_ONCE: usize = 4 * 1024 * 1024;
+const STORED_AT_ONCE: usize = 2 * 1024 * 1024;
 
 /// Fewer bytes than these wait for more, for so long: a transaction has a price.
 const STORED_BY_ITSELF: usize = 1024 * 1024;
@@ -137,8 +137,9 @@ async fn store(
             let stored = CancellationToken::new();
             let gathering = async { Ok(gather(&mut receiver, &stored).await) };
             let merging = async {
-                let _stored = stored.clone().drop_guard();
-                merge(slice, index, step, reading, pages, &mut loader).await
+                let merged = merge(slice, index, step, reading, pages, &mut loader).await;
+                stored.cancel();
+                merged
             };
             let (merged, gathered) = match failed {
                 None => try_join(merging, gathering).await?,
@@ -196,7 +197,7 @@ async fn gather(
 
 /// What merges the pages. In a complete pass most records are equal to their rows, which are then known beforehand.
 async fn loader(slice: &Slice<'_>, step: &Step) -> Result<Loader, StoreError> {
-    match step.since.is_none() && step.resource.stands_alone() && !audit::is_audit(&slice.parameters) {
+    match step.since.is_none() && step.resource.scope == Scope::Account && !audit::is_audit(&slice.parameters) {
         true => Loader::for_complete_list(slice.pool, &slice.settings.account, step.resource).await,
         false => Ok(Loader::default()),
     }
@@ -293,12 +294,10 @@ async fn merge(
     let ids: Vec<Uuid> = told.iter().map(|record| record.id).collect();
 
     let mut tx = slice.begin().await?;
-    let merged;
-    if audit::is_audit(&slice.parameters) {
-        merged = audit::compare_items(slice, &mut tx, &mut step, &told, part.parent_resource()).await?;
-    } else {
-        (tx, merged) = loader.merge(tx, &account, resource, &told, part.parent_resource(), touch).await?;
-    }
+    let merged = match audit::is_audit(&slice.parameters) {
+        true => audit::compare_items(slice, &mut tx, &mut step, &told, part.parent_resource()).await?,
+        false => loader.merge(&mut tx, &account, resource, &told, part.parent_resource(), touch).await?,
+    };
     records::keep_ids(&mut tx, &account, slice.id, resource, (pass, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     let going_on = match after {
