@@ -76,6 +76,8 @@ pub struct WorkerConfig {
     pub api_token: Option<SecretString>,
     /// Requests of each minute left to others.
     pub rate_reserve: u32,
+    /// The bound of requests in flight.
+    pub most_in_flight: usize,
     /// How runs are worked on.
     pub settings: Settings,
     /// Whether each changed version of a record is kept.
@@ -126,7 +128,7 @@ impl Application {
         let oauth = OAuth::new(integration.clone())?;
         let auth = Auth::new(Arc::new(tokens.clone()), oauth.clone());
         let limiter = Limiter::new(config.rate_reserve);
-        let client = Client::new(&integration.api_uri, auth, limiter, settings.concurrency)?;
+        let client = Client::new(&integration.api_uri, auth, limiter, config.most_in_flight)?;
         let relay = Relay::new(pool.clone(), publisher.clone(), names.clone());
         let consuming = Arc::new(AtomicBool::new(false));
         let dead_letters = DeadLetters {

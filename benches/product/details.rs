@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::stage::Stage;
 use crate::timing::{Seconds, await_end_of, median, seconds_of};
-use crate::{Rows, Size};
+use crate::{Rows, Size, timing};
 
 /// Requests in flight: as many as the worker has at most by itself.
 const IN_FLIGHT: usize = 16;
@@ -25,11 +25,8 @@ struct Round {
 
 /// Several rounds, each with an account and a database of its own; medians.
 pub async fn measure(size: Size) -> Rows {
-    let (records, rounds) = if size.quick { (4_000, 1) } else { (20_000, 5) };
-    let mut measured = Vec::new();
-    for seed in 1..=rounds {
-        measured.push(round(seed, records).await);
-    }
+    let (records, count) = if size.quick { (4_000, 1) } else { (20_000, 5) };
+    let measured = timing::rounds(count, async |seed| round(seed, records).await).await;
     let of = |seconds: fn(&Round) -> f64| median(measured.iter().map(seconds).collect());
     let (details, thrown_away) = (of(|round| round.details), of(|round| round.thrown_away));
     let times = of(|round| round.details / round.thrown_away);

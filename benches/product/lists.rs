@@ -10,7 +10,7 @@ use teamleader_simulator::{Config, Simulator};
 
 use crate::stage::{Database, Stage, until};
 use crate::timing::{Seconds, await_end_of, median, seconds_of};
-use crate::{Rows, Size};
+use crate::{Rows, Size, timing};
 
 /// The columns that a first sync writes.
 const COPIED: &str = "teamleader.contacts (resource, account, id, content, source_updated_at, list_hash)";
@@ -27,11 +27,8 @@ struct Round {
 
 /// Several rounds, each with an account and a database of its own; medians.
 pub async fn measure(size: Size) -> Rows {
-    let (records, rounds) = if size.quick { (20_000, 1) } else { (100_000, 5) };
-    let mut measured = Vec::new();
-    for seed in 1..=rounds {
-        measured.push(round(seed, records).await);
-    }
+    let (records, count) = if size.quick { (20_000, 1) } else { (100_000, 5) };
+    let measured = timing::rounds(count, async |seed| round(seed, records).await).await;
     let of = |seconds: fn(&Round) -> f64| median(measured.iter().map(seconds).collect());
     let (first, copy, pages) = (of(|round| round.first), of(|round| round.copy), of(|round| round.pages));
     let (unchanged, hashes) = (of(|round| round.unchanged), of(|round| round.hashes));

@@ -15,6 +15,15 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// Plays rounds one after the other, each with a seed of its own.
+pub async fn rounds<R>(count: u64, round: impl AsyncFn(u64) -> R) -> Vec<R> {
+    let mut measured = Vec::new();
+    for seed in 1..=count {
+        measured.push(round(seed).await);
+    }
+    measured
+}
+
 /// How long something takes.
 pub async fn seconds_of(work: impl Future<Output = ()>) -> Seconds {
     let begun = Instant::now();

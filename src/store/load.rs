@@ -10,7 +10,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::pool::StoreError;
-use super::records::{self, Merged};
+use super::records::{self, Merged, count};
 use crate::catalog::Resource;
 use crate::ids::Account;
 use crate::teamleader::answer::Record;
@@ -60,9 +60,10 @@ impl Loader {
     ) -> Result<Merged, StoreError> {
         let told = records::newest(items);
         let last = self.last.take();
-        let (mut new, mut others, mut equal) = (Vec::new(), Vec::new(), 0);
+        let (mut new, mut others, mut equal, mut repeated) = (Vec::new(), Vec::new(), 0, 0);
         for record in told.values().copied() {
             let in_last = last.as_ref().map(|last| last.get(&record.id));
+            repeated += usize::from(in_last.flatten().is_some());
             if self.knows(record) || in_last.flatten() == Some(&record.hash) {
                 equal += 1;
             } else if in_last == Some(None) {
@@ -73,7 +74,7 @@ impl Loader {
         }
         let mut merged = Merged { unchanged: count(equal), ..Merged::default() };
         if !new.is_empty() {
-            merged.created = records::insert_new(tx, account, resource, &new, parent_resource).await?;
+            merged.created = records::upsert(tx, account, resource, &new, parent_resource, false).await?;
         }
         if merged.created < count(new.len()) {
             // Some were there: a look at all of them tells which. Those that have just been inserted are equal by now.
@@ -83,7 +84,6 @@ impl Loader {
         if !others.is_empty() {
             merged += records::merge_page(tx, account, resource, others, parent_resource, touch).await?;
         }
-        let repeated = last.map_or(0, |last| told.keys().filter(|id| last.contains_key(*id)).count());
         let all_new = merged.created > 0 && merged.created == count(told.len() - repeated);
         self.last = all_new.then(|| told.into_values().map(|record| (record.id, record.hash)).collect());
         Ok(merged)
@@ -96,16 +96,12 @@ impl Loader {
     }
 }
 
-fn count(records: usize) -> i64 {
-    i64::try_from(records).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use sqlx::Executor;
 
     use super::*;
-    use crate::store::pool;
+    use crate::store::{details, pool};
     use crate::teamleader::answer;
 
     const ACCOUNT: &str = "acme";
@@ -239,6 +235,34 @@ mod tests {
         assert_eq!(scratch.merge(&mut loader, &told).await, Merged { created: 1, updated: 2, unchanged: 1 });
         let living = "select count(*) from teamleader.record where deleted_at is null";
         assert_eq!(sqlx::query_scalar(living).fetch_one(&scratch.pool).await.ok(), Some(4_i64));
+        scratch.drop().await;
+    }
+
+    /// Rows of contacts that the transaction has read so far.
+    async fn read(tx: &mut PgConnection) -> i64 {
+        let sql = "select coalesce(idx_tup_fetch, 0) + seq_tup_read from pg_stat_xact_user_tables where relid = 'teamleader.contacts'::regclass";
+        sqlx::query_scalar(sql).fetch_one(tx).await.expect("PostgreSQL answers")
+    }
+
+    #[tokio::test]
+    async fn a_table_that_was_just_filled_is_not_read_through_for_each_batch() {
+        let scratch = Scratch::create(2).await;
+        // As it is until PostgreSQL has counted the rows.
+        scratch.pool.execute("alter table teamleader.contacts set (autovacuum_enabled = off)").await.expect("altered");
+        let all: Vec<Record> = (0..2_000).map(|n| contact(2 * n + 1, 1)).collect();
+        scratch.merge(&mut Loader::default(), &all).await;
+        let changed: Vec<Record> = (0..10).map(|n| contact(2 * n + 1, 2)).collect();
+        let mut tx = pool::begin(&scratch.pool).await.expect("begun");
+        let merged =
+            Loader::default().merge(&mut tx, &account(), contacts(), &changed, None, false).await.expect("merged");
+        assert_eq!(merged, Merged { updated: 10, ..Merged::default() });
+        let by_items = read(&mut tx).await;
+        assert!(by_items < 100, "{by_items} rows read for 10 list items");
+        let asked_at = records::clock(&scratch.pool).await.expect("a clock");
+        assert_eq!(details::merge_details(&mut tx, &account(), contacts(), &changed, asked_at).await.ok(), Some(10));
+        let by_details = read(&mut tx).await - by_items;
+        assert!(by_details < 100, "{by_details} rows read for 10 details");
+        tx.rollback().await.expect("rolled back");
         scratch.drop().await;
     }
 }

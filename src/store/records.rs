@@ -66,7 +66,7 @@ pub async fn merge_page<'a>(
     let equal = |record: &Record| known.get(&record.id).is_some_and(|(hash, differs)| !differs && hash == &record.hash);
     let (same, differing): (Vec<&Record>, Vec<&Record>) = by_id.values().partition(|record| equal(record));
     let written =
-        if differing.is_empty() { 0 } else { upsert(tx, account, resource, &differing, parent_resource).await? };
+        if differing.is_empty() { 0 } else { upsert(tx, account, resource, &differing, parent_resource, true).await? };
     if touch && !same.is_empty() {
         let same: Vec<Uuid> = same.iter().map(|record| record.id).collect();
         sqlx::query!(
@@ -78,7 +78,6 @@ pub async fn merge_page<'a>(
         .execute(tx)
         .await?;
     }
-    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let created = count(differing.iter().filter(|record| !known.contains_key(&record.id)).count());
     Ok(Merged { created, updated: written - created, unchanged: count(by_id.len()) - written })
 }
@@ -119,13 +118,14 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Writes list items over what is there; the fields that only the detail has stay. Returns the rows written.
-async fn upsert(
+/// Writes list items, and with `overwrite` over what is there; the fields that only the detail has stay. Returns the rows written.
+pub(super) async fn upsert(
     tx: &mut PgConnection,
     account: &Account,
     resource: &Resource,
     records: &[&Record],
     parent_resource: Option<&str>,
+    overwrite: bool,
 ) -> Result<i64, StoreError> {
     let columns = Columns::of(records.iter().copied());
     let written = sqlx::query!(
@@ -146,7 +146,7 @@ async fn upsert(
              changed_at = case when r.deleted_at is null and r.content || excluded.content = r.content
                  then r.changed_at else excluded.changed_at end,
              deleted_at = null
-         where (r.list_hash <> excluded.list_hash or r.deleted_at is not null
+         where $9 and (r.list_hash <> excluded.list_hash or r.deleted_at is not null
                 or (excluded.parent_id is not null and r.parent_id is distinct from excluded.parent_id))
            and (r.source_updated_at is null or excluded.source_updated_at is null
                 or excluded.source_updated_at >= r.source_updated_at)",
@@ -158,6 +158,7 @@ async fn upsert(
         &columns.hashes as &[&[u8]],
         parent_resource,
         &columns.parents as &[Option<Uuid>],
+        overwrite,
     )
     .execute(tx)
     .await?
@@ -165,37 +166,9 @@ async fn upsert(
     Ok(i64::try_from(written).unwrap_or(i64::MAX))
 }
 
-/// Inserts list items. Those whose row is there already are left. Returns how many were inserted.
-pub async fn insert_new(
-    tx: &mut PgConnection,
-    account: &Account,
-    resource: &Resource,
-    records: &[&Record],
-    parent_resource: Option<&str>,
-) -> Result<i64, StoreError> {
-    let columns = Columns::of(records.iter().copied());
-    let inserted = sqlx::query!(
-        "insert into teamleader.record
-             (resource, account, id, content, source_updated_at, list_hash, first_seen_at, changed_at, listed_at,
-              parent_resource, parent_id)
-         select $1, $2, id, content::jsonb, updated_at, hash, at, at, at, case when parent_id is not null then $7 end, parent_id
-         from unnest($3::uuid[], $4::text[], $5::timestamptz[], $6::bytea[], $8::uuid[])
-                  as page (id, content, updated_at, hash, parent_id),
-              (select clock_timestamp() as at) as clock
-         on conflict do nothing",
-        resource.name,
-        account.as_str(),
-        &columns.ids,
-        &columns.contents as &[&str],
-        &columns.updated as &[Option<DateTime<Utc>>],
-        &columns.hashes as &[&[u8]],
-        parent_resource,
-        &columns.parents as &[Option<Uuid>],
-    )
-    .execute(tx)
-    .await?
-    .rows_affected();
-    Ok(i64::try_from(inserted).unwrap_or(i64::MAX))
+/// A number of records, as counts have it.
+pub(super) fn count(records: usize) -> i64 {
+    i64::try_from(records).unwrap_or(i64::MAX)
 }
 
 /// Keeps the ids that a page told, for the end of the pass. `pass` 0 is for ids that a sweep confirmed to be gone.

@@ -45,6 +45,13 @@ struct Read {
     next: Next,
 }
 
+/// Pages to be stored together, and the error that ended the reading after them.
+#[derive(Default)]
+struct Gathered {
+    pages: Vec<Read>,
+    failed: Option<WorkError>,
+}
+
 /// Reads the list of the step and merges it, until its phase or the slice is over.
 pub async fn read(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut begun = false;
@@ -129,60 +136,54 @@ async fn store(
     mut receiver: mpsc::Receiver<Result<Read, WorkError>>,
 ) -> Result<(), WorkError> {
     let mut loader = loader(slice, &step).await?;
-    let nothing_before = CancellationToken::new();
-    nothing_before.cancel();
-    let (mut pages, mut failed) = gather(&mut receiver, &nothing_before).await;
-    loop {
+    let mut next = gather(&mut receiver, None).await;
+    while let Some(Gathered { pages, failed }) = next {
+        next = None;
         if !pages.is_empty() {
             let stored = CancellationToken::new();
-            let gathering = async { Ok(gather(&mut receiver, &stored).await) };
             let merging = async {
                 let merged = merge(slice, index, step, reading, pages, &mut loader).await;
                 stored.cancel();
                 merged
             };
-            let (merged, gathered) = match failed {
-                None => try_join(merging, gathering).await?,
-                Some(_) => (merging.await?, Default::default()),
-            };
-            (step, reading) = match merged {
-                Some(going_on) => going_on,
+            let gathering = async { Ok(gather(&mut receiver, Some(&stored)).await) };
+            let (merged, following) = try_join(merging, gathering).await?;
+            match merged {
+                Some(going_on) => (step, reading) = going_on,
                 None => return Ok(()),
-            };
-            if failed.is_none() {
-                (pages, failed) = gathered;
-                continue;
             }
+            next = following;
         }
-        return match failed {
-            Some(error) => skip(slice, index, step, reading, error).await,
-            None => Ok(()),
-        };
+        if let Some(error) = failed {
+            return skip(slice, index, step, reading, error).await;
+        }
     }
+    Ok(())
 }
 
-/// Waits for a page, and takes those that come while what was before them is being `stored`, or with it. None comes at the end, or after an
-/// error.
+/// Waits for a page, and takes those that come while what was before them is being `stored`, or with it. `None` at the end.
 async fn gather(
     receiver: &mut mpsc::Receiver<Result<Read, WorkError>>,
-    stored: &CancellationToken,
-) -> (Vec<Read>, Option<WorkError>) {
-    let (mut pages, mut bytes, mut next) = (Vec::new(), 0, receiver.recv().await);
+    stored: Option<&CancellationToken>,
+) -> Option<Gathered> {
+    let (mut gathered, mut bytes, mut next) = (Gathered::default(), 0, Some(receiver.recv().await?));
     let ends_at = Instant::now() + STORED_WITHIN;
-    loop {
-        match next {
-            Some(Ok(read)) => {
+    while let Some(read) = next {
+        match read {
+            Ok(read) => {
                 bytes += read.page.records.iter().map(|record| record.json.len()).sum::<usize>();
-                pages.push(read);
+                gathered.pages.push(read);
             }
-            Some(Err(error)) => return (pages, Some(error)),
-            None => return (pages, None),
+            // Nothing comes after it.
+            Err(error) => gathered.failed = Some(error),
         }
         if bytes >= STORED_AT_ONCE {
-            return (pages, None);
+            break;
         }
         let is_time = async {
-            stored.cancelled().await;
+            if let Some(stored) = stored {
+                stored.cancelled().await;
+            }
             if bytes < STORED_BY_ITSELF {
                 sleep_until(ends_at).await;
             }
@@ -190,9 +191,10 @@ async fn gather(
         next = tokio::select! {
             biased;
             next = receiver.recv() => next,
-            () = is_time => return (pages, None),
+            () = is_time => None,
         };
     }
+    Some(gathered)
 }
 
 /// What merges the pages. In a complete pass most records are equal to their rows, which are then known beforehand.

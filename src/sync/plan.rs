@@ -62,7 +62,6 @@ mod tests {
             account: "acme".parse().expect("valid"),
             resources: standing_alone().filter(|r| r.name != "calls").collect(),
             slice: DAY,
-            concurrency: 1,
             lookback: DAY,
             detail_max_age: DAY,
             incremental_window: Some(60 * DAY),

@@ -42,8 +42,6 @@ pub struct Settings {
     pub resources: Vec<&'static Resource>,
     /// How long one slice works.
     pub slice: Duration,
-    /// Requests in flight.
-    pub concurrency: usize,
     /// How far the watermark stays behind the API's clock.
     pub lookback: Duration,
     /// Details that no list vouches for are fetched again when older.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use teamleader_simulator::{Fault, FaultKind};
+use teamleader_simulator::{Config, Fault, FaultKind};
 
 use crate::stage::Stage;
 
@@ -52,4 +52,26 @@ async fn a_budget_that_another_program_spends_in_mid_run_costs_only_what_is_in_f
     let counters = stage.simulator.counters();
     // Nobody could know: those in flight, and those that begin before the first of them is answered.
     assert!(counters.rate_limited <= 4, "{counters:?}");
+}
+
+#[tokio::test]
+async fn slow_answers_want_more_requests_in_flight_up_to_what_is_set() {
+    let most_in_flight = async |setting: &str| {
+        let counts = ["contacts", "companies", "invoices", "users"].map(|name| (name.to_owned(), 40)).into();
+        let mut stage = Stage::with(Config { counts, ..Config::default() }).await;
+        stage.set("SYNC_CONCURRENCY", setting);
+        ["contacts.info", "companies.info"].iter().for_each(|endpoint| stage.slow_down(endpoint, 300));
+        ["contacts.list", "companies.list", "invoices.list", "users.list"]
+            .iter()
+            .for_each(|endpoint| stage.slow_down(endpoint, 100));
+        let _worker = stage.worker().await;
+        stage.complete(json!({ "mode": "full" })).await;
+        stage.assert_copy_is_equal().await;
+        stage.simulator.counters().max_concurrent
+    };
+    // The simulator's budget is large, so more of them would use more of it.
+    let auto = most_in_flight("auto").await;
+    assert!(auto > 8 && auto <= 16, "{auto}");
+    // Lists, details and all else together.
+    assert_eq!(most_in_flight("2").await, 2);
 }
