@@ -206,6 +206,8 @@ async fn a_request_whose_run_has_begun_does_not_expire() {
     let mut stage = Stage::of(120).await;
     stage.slow_down("contacts.info", 100);
     let mut first = stage.worker().await;
+    // What expires so soon is delivered only to one that waits for it.
+    until("it consumes", async || first.log().contains("Waiting for requests").then_some(())).await;
     let id = Uuid::new_v4();
     let (queue, replies) = stage.broker.reply_queue().await;
     let reply_to = BasicProperties::default().with_reply_to(queue.as_str().into());
