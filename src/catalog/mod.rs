@@ -229,6 +229,10 @@ impl Resource {
     /// that of all of it. The error shows nothing of it.
     pub fn row_id(&self, record: &str, id: Option<&str>) -> Result<Uuid, String> {
         let Key::Fields(pointers) = self.key else {
+            // Nearly all are plain.
+            if let Some(id) = id.and_then(|id| serde_json::from_str::<&str>(id).ok()?.parse().ok()) {
+                return Ok(id);
+            }
             let id: Value = id.and_then(|id| serde_json::from_str(id).ok()).unwrap_or_default();
             return self.made_id(&[&id]).ok_or_else(|| "a record without an id that is a UUID".to_owned());
         };

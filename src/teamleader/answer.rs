@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use memchr::memchr;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
@@ -53,7 +53,7 @@ pub struct Page {
 #[derive(Deserialize)]
 struct ListEnvelope<'a> {
     #[serde(borrow)]
-    data: Vec<&'a RawValue>,
+    data: Vec<Members<'a>>,
     #[serde(default)]
     meta: Option<Meta>,
 }
@@ -67,7 +67,7 @@ struct Meta {
 #[derive(Deserialize)]
 struct InfoEnvelope<'a> {
     #[serde(borrow)]
-    data: &'a RawValue,
+    data: Members<'a>,
 }
 
 /// The fields of a record, none of them read yet.
@@ -90,7 +90,7 @@ pub fn parse_list(resource: &Resource, body: &[u8]) -> Result<Page, String> {
     let envelope: ListEnvelope<'_> = serde_json::from_str(&text).map_err(|error| describe(&error))?;
     let shape = &Shapes::of(resource).list;
     let records =
-        envelope.data.into_iter().map(|raw| parse_record(resource, shape, raw.get())).collect::<Result<Vec<_>, _>>()?;
+        envelope.data.iter().map(|members| record(resource, shape, &text, members)).collect::<Result<_, _>>()?;
     Ok(Page { records, matches: envelope.meta.and_then(|meta| meta.matches), clock: None, replaced })
 }
 
@@ -99,11 +99,11 @@ pub fn parse_info(resource: &Resource, body: &[u8]) -> Result<(Record, i64), Str
     let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
     let (text, replaced) = storable(text);
     let shape = &Shapes::of(resource).info;
-    let record = match serde_json::from_str::<InfoEnvelope<'_>>(&text) {
-        Ok(envelope) => parse_record(resource, shape, envelope.data.get())?,
-        Err(error) if error.is_data() => parse_record(resource, shape, text.trim())?,
-        Err(error) => return Err(describe(&error)),
+    let members = match serde_json::from_str::<InfoEnvelope<'_>>(&text) {
+        Err(error) if error.is_data() => serde_json::from_str(&text),
+        envelope => envelope.map(|envelope| envelope.data),
     };
+    let record = record(resource, shape, &text, &members.map_err(|error| describe(&error))?)?;
     Ok((record, replaced))
 }
 
@@ -174,6 +174,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
+impl Serialize for Members<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
 /// A field's name: borrowed where it has no escapes, which a bare `Cow` never is.
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -190,13 +196,27 @@ impl Members<'_> {
         *at = place + 1;
         Some(self.0[place].1.get())
     }
+
+    /// The JSON of the object, which stands in `text`: from its brace before the first field to that after the last.
+    fn json<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let place = |part: &str| (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
+        let ((Cow::Borrowed(first), _), (_, last)) = (self.0.first()?, self.0.last()?) else { return None };
+        // White space and the name's quote are all that may stand between.
+        let begin = text.get(..place(first)?)?.rfind('{')?;
+        let end = place(last.get())? + last.get().len();
+        text.get(begin..=end + text.get(end..)?.find('}')?)
+    }
 }
 
-fn parse_record(resource: &Resource, shape: &'static Shape, json: &str) -> Result<Record, String> {
-    if is_too_deep(json) {
+fn record(resource: &Resource, shape: &'static Shape, text: &str, members: &Members<'_>) -> Result<Record, String> {
+    let json = match members.json(text) {
+        Some(json) => Cow::Borrowed(json),
+        // Its first field's name is written with escapes.
+        None => Cow::Owned(serde_json::to_string(members).map_err(|error| describe(&error))?),
+    };
+    if is_too_deep(&json) {
         return Err(format!("a record is nested deeper than {MAX_NESTING} levels"));
     }
-    let members: Members<'_> = serde_json::from_str(json).map_err(|error| format!("a record: {}", describe(&error)))?;
     let updated_at_text: Option<String> = match members.get("updated_at", &mut 0) {
         None => None,
         Some(raw) => serde_json::from_str(raw).map_err(|_| "a record's updated_at is not a text".to_owned())?,
@@ -217,8 +237,9 @@ fn parse_record(resource: &Resource, shape: &'static Shape, json: &str) -> Resul
             odd.push(format!("{} is {}, not {}", field.name, found.as_str(), documented.as_str()));
         }
     }
-    let id = resource.row_id(json, members.get("id", &mut 0))?;
-    Ok(Record { id, updated_at, updated_at_text, json: json.to_owned(), hash: hash(json), lacking, odd, parent: None })
+    let id = resource.row_id(&json, members.get("id", &mut 0))?;
+    let hash = hash(&json);
+    Ok(Record { id, updated_at, updated_at_text, json: json.into_owned(), hash, lacking, odd, parent: None })
 }
 
 /// Whether objects and arrays nest deeper than [`MAX_NESTING`]. Means nothing where the text is no JSON.
@@ -352,6 +373,24 @@ mod tests {
         assert_eq!(page.records[0].id, id);
         assert!(page.records[0].json.contains("1.50"), "numbers stay as they were written");
         assert_eq!(page.records[0].updated_at.map(|t| t.timestamp()), Some(1_454_690_673));
+    }
+
+    #[test]
+    fn records_are_told_apart_however_the_page_is_written() {
+        let id = Uuid::new_v4();
+        let told = [
+            format!(r#"{{"id":"{id}"}}"#),
+            format!("{{ \t\"id\"\n: \"{id}\" , \"a{{\":\"}}]\\\"\"\r\n}}"),
+            format!(r#"{{"{{":{{"}}":[{{}}]}},"id":"{id}","last":{{}}}}"#),
+            format!(r#"{{"\u007b":1,"b\"":"}}","id":"{id}"}}"#),
+        ];
+        let page = format!("{{\n\"meta\": {{\"matches\": 4}}, \"data\" : [\n{}\n] }}", told.join(" ,\n "));
+        let page = parse_list(contacts(), page.as_bytes()).expect("valid");
+        let texts: Vec<&str> = page.records.iter().map(|record| &*record.json).collect();
+        assert_eq!(texts[..3], told[..3], "as they are written");
+        // But for one whose first field's name has escapes: written anew.
+        assert_eq!(texts[3], format!(r#"{{"{{":1,"b\"":"}}","id":"{id}"}}"#));
+        assert_eq!(page.matches, Some(4));
     }
 
     #[test]

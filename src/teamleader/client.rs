@@ -319,7 +319,8 @@ fn failure_of(status: StatusCode, seen: Option<Observation>) -> Option<Failure> 
 
 /// Reads the body, or `None` when it is longer than [`MAX_BODY`].
 async fn read_body(response: &mut reqwest::Response) -> reqwest::Result<Option<Vec<u8>>> {
-    let mut body = Vec::new();
+    let announced = response.content_length().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
+    let mut body = Vec::with_capacity(announced.min(MAX_BODY));
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > MAX_BODY {
             return Ok(None);
