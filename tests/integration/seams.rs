@@ -16,7 +16,7 @@ const BATCH: u64 = 100;
 /// Starts a worker that dies or freezes when it comes to a point for the n-th time.
 pub async fn doomed(stage: &mut Stage, fate: &str, point: Point, time: u32) -> Worker {
     let earlier = stage.set("FAULT_POINT", &format!("{fate} {} {time}", fault::name(point)));
-    let worker = stage.worker().await;
+    let worker = stage.mortal_worker().await;
     stage.restore("FAULT_POINT", earlier);
     worker
 }
@@ -109,7 +109,7 @@ macro_rules! crashes_in_handing_back {
         async fn $name() {
             let mut stage = Stage::of(CONTACTS).await;
             stage.set("SYNC_SLICE", "1s");
-            stage.slow_down("contacts.info", 150);
+            stage.slow_down("contacts.info", 400);
             let event = crash_in_a_run(&mut stage, Point::$point, 1).await;
             assert!(stage.database.run_slice(event.subject().parse().unwrap()).await >= 1);
         }
@@ -195,4 +195,29 @@ async fn a_crash_before_the_dead_letter_of_a_run_that_is_given_up() {
     let told = stage.final_events(id);
     assert!(told.iter().all(|event| event.kind() == "sync.failed" && event.id() == told[0].id()), "{told:?}");
     stage.broker.await_ready(&stage.broker.requests_queue(), 0).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_frozen_while_it_copies_rows_does_not_keep_the_lease() {
+    let mut stage = Stage::of(CONTACTS).await;
+    // Each page is stored by itself.
+    stage.slow_down("contacts.list", 250);
+    let url = format!("{}?heartbeat=2", stage.broker.url);
+    stage.set("AMQP_URL", &url);
+    // On the second page: of what comes first it is not known that it is new.
+    let first = doomed(&mut stage, "freeze", Point::RowsSent, 1).await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+    until("it is frozen", async || first.log().contains("A fault point is reached").then_some(())).await;
+    let second = stage.worker().await;
+
+    // PostgreSQL itself waits for it for ever.
+    until("its transaction is ended", async || second.log().contains("Ending what an older worker left").then_some(()))
+        .await;
+    stage.completed(id).await;
+    stage.assert_copy_is_equal().await;
+    let rows = stage.database.versions().await;
+    first.thaw();
+    until("the first one notices", async || first.log().contains("Consuming was interrupted").then_some(())).await;
+    assert_eq!(stage.database.versions().await, rows);
+    assert_eq!(stage.final_events(id).len(), 1);
 }

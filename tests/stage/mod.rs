@@ -163,6 +163,11 @@ impl Stage {
         Worker::start(&self.worker_settings(), self.log()).await
     }
 
+    /// Starts a worker that may die as soon as it begins, and waits until its HTTP server answers or it is dead.
+    pub async fn mortal_worker(&self) -> Worker {
+        Worker::start_mortal(&self.worker_settings(), self.log()).await
+    }
+
     /// Starts a worker with another address for its HTTP server; it may as well refuse to start.
     pub fn worker_that_listens_at(&self, address: &str) -> Worker {
         let mut settings = self.worker_settings();
@@ -220,10 +225,14 @@ impl Stage {
         until(&format!("the request {id} has its event {kind}"), find).await
     }
 
-    /// The final events of a request that have come so far to the events exchange.
+    /// The final events of a request that have come so far to the events exchange, each once: two workers may both send what is in the
+    /// outbox.
     pub fn final_events(&self, id: Uuid) -> Vec<Event> {
         let id = id.to_string();
-        self.broker.events_that(|event| event.is_final() && event.subject() == id)
+        let mut events = self.broker.events_that(|event| event.is_final() && event.subject() == id);
+        events.sort_by(|one, other| one.id().cmp(other.id()));
+        events.dedup_by(|one, other| one.id() == other.id());
+        events
     }
 
     /// Publishes a request, waits for its end, and asserts that it is `completed`.

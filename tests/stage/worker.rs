@@ -57,11 +57,20 @@ pub async fn run(settings: &Settings, arguments: &[&str]) -> Ended {
 impl Worker {
     /// Starts a worker, and waits until its HTTP server answers.
     pub async fn start(settings: &Settings, log: PathBuf) -> Self {
+        let mut worker = Self::start_mortal(settings, log).await;
+        assert!(worker.ended().is_none(), "the worker ended at once");
+        worker
+    }
+
+    /// Starts a worker, and waits until its HTTP server answers, or it has ended.
+    pub async fn start_mortal(settings: &Settings, log: PathBuf) -> Self {
         let mut worker = Self::spawn(settings, log);
         let live = format!("{}/health/live", worker.url);
         let http = worker.http.clone();
         until("the worker answers", async || {
-            assert!(worker.ended().is_none(), "the worker ended at once");
+            if worker.ended().is_some() {
+                return Some(());
+            }
             http.get(&live).send().await.ok()?.status().is_success().then_some(())
         })
         .await;
