@@ -14,6 +14,8 @@ pub enum Point {
     ClaimWritten,
     /// The claim is committed; no work was done.
     ClaimCommitted,
+    /// New rows are sent to PostgreSQL by `COPY`, which has not ended.
+    RowsSent,
     /// Rows and checkpoint are written, not committed.
     PageWritten,
     /// Rows and checkpoint are committed.
@@ -135,8 +137,9 @@ mod armed {
         tracing::warn!(point = fault.point, freezes = fault.freezes, "A fault point is reached");
         if fault.freezes {
             let process = std::process::id().to_string();
-            // The signal arrives before `kill` has ended, or a moment later: until then nothing more is done here.
             std::process::Command::new("kill").args(["-STOP", &process]).status().expect("kill is there");
+            // The signal may arrive at this thread a moment later.
+            std::thread::sleep(std::time::Duration::from_secs(1));
         } else {
             std::process::abort();
         }

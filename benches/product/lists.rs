@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnection, PgPoolCopyExt};
 use teamleader_simulator::{Config, Simulator};
 
 use crate::stage::{Database, Stage, until};
-use crate::timing::{Seconds, await_end_of, median, seconds_of};
+use crate::timing::{Seconds, await_end_of, await_end_of_run, median, seconds_of};
 use crate::{Rows, Size, timing};
 
 /// The columns that a first sync writes.
@@ -76,8 +76,10 @@ async fn round(seed: u64, records: usize) -> Round {
     .await;
     let before = written(&stage.database).await;
     let begun = Instant::now();
-    let event = stage.complete(json!({ "mode": "full", "resources": ["contacts"] })).await;
+    let id = stage.request(json!({ "mode": "full", "resources": ["contacts"] })).await;
+    await_end_of_run(&stage.database, id).await;
     let unchanged = begun.elapsed().as_secs_f64();
+    let event = stage.completed(id).await;
     assert_eq!(event.count("contacts", "unchanged"), records as i64);
     assert_eq!(written(&stage.database).await, before, "an unchanged account writes no row");
     stage.simulator.advance_clock(Duration::from_secs(3600));

@@ -33,8 +33,18 @@ pub async fn seconds_of(work: impl Future<Output = ()>) -> Seconds {
 
 /// Waits until the only step of a run has left a phase. However long that takes.
 pub async fn await_end_of(database: &Database, run: Uuid, phase: &str) {
-    let left = "select count(*) from teamleader2db.sync_step where run_id = $1 and phase <> $2";
-    while sqlx::query_scalar::<_, i64>(left).bind(run).bind(phase).fetch_one(&database.pool).await.unwrap() == 0 {
+    let left = "select count(*) > 0 from teamleader2db.sync_step where run_id = $1 and phase <> $2";
+    until(async || sqlx::query_scalar(left).bind(run).bind(phase).fetch_one(&database.pool).await.unwrap()).await;
+}
+
+/// Waits until a run is finished.
+pub async fn await_end_of_run(database: &Database, run: Uuid) {
+    let finished = "select count(*) > 0 from teamleader2db.sync_run where id = $1 and status <> 'running'";
+    until(async || sqlx::query_scalar(finished).bind(run).fetch_one(&database.pool).await.unwrap()).await;
+}
+
+async fn until(condition: impl AsyncFn() -> bool) {
+    while !condition().await {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -48,10 +48,12 @@ pub(super) async fn finish_in(
     run: &mut Run,
     error: Option<String>,
 ) -> Result<RunReport, StoreError> {
+    let mut unfinished = 0;
     for step in run.steps.iter_mut().filter(|step| step.status.is_none()) {
         step.end("failed", Some(error.clone().unwrap_or_else(|| UNFINISHED.to_owned())));
+        unfinished += 1;
     }
-    sqlx::query!(
+    let ended = sqlx::query!(
         "update teamleader2db.sync_step set phase = 'done', status = 'failed', position = null, error = $3
          where account = $1 and run_id = $2 and status is null",
         account.as_str(),
@@ -60,6 +62,9 @@ pub(super) async fn finish_in(
     )
     .execute(&mut *tx)
     .await?;
+    if ended.rows_affected() != unfinished {
+        return Err(StoreError::Lost);
+    }
     let failed = run.steps.iter().filter(|step| step.status == Some("failed")).count();
     let status = match failed {
         _ if error.is_some() => RunStatus::Failed,

@@ -195,6 +195,8 @@ async fn begin_run(
 }
 
 /// Writes how far a step has come, in the transaction of the rows that it has merged. The run has made progress.
+///
+/// [`StoreError::Lost`], where the step is not as it was written the last time.
 pub async fn checkpoint(
     tx: &mut Transaction<'_, Postgres>,
     account: &Account,
@@ -203,12 +205,12 @@ pub async fn checkpoint(
     api_requests: i64,
 ) -> Result<(), StoreError> {
     let counts = &step.counts;
-    sqlx::query!(
+    let written = sqlx::query!(
         "update teamleader2db.sync_step
          set phase = $4, status = $5, position = $6, listed = $7, created = $8, updated = $9, unchanged = $10, deleted = $11,
              detailed = $12, matches = $13, verified = $14, replaced = $15, clock = $16, error = $17, drift = $18, aged = $19,
-             missing = $20, stale = $21, wrong = $22, pages = $23
-         where account = $1 and run_id = $2 and resource = $3",
+             missing = $20, stale = $21, wrong = $22, pages = $23, checkpoint = $24
+         where account = $1 and run_id = $2 and resource = $3 and checkpoint = $24 - 1",
         account.as_str(),
         run.0,
         step.resource.name,
@@ -232,9 +234,13 @@ pub async fn checkpoint(
         counts.audited.stale,
         counts.audited.wrong,
         counts.pages,
+        step.checkpoint,
     )
     .execute(&mut **tx)
     .await?;
+    if written.rows_affected() == 0 {
+        return Err(StoreError::Lost);
+    }
     sqlx::query!(
         "update teamleader2db.sync_run set attempts = 0, waits = 0, api_requests = api_requests + $3 where account = $1 and id = $2",
         account.as_str(),

@@ -1,14 +1,35 @@
 //! The lease: only the slice with the newest epoch writes.
 
-use sqlx::{PgPool, Postgres, Transaction};
+use std::convert::Infallible;
+use std::time::Duration;
+
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use tokio::time::sleep;
+use tracing::warn;
 
 use super::pool::{self, StoreError};
 use crate::ids::{Account, Epoch};
 
+/// Transactions of an older epoch that are under way are waited for so long. The server ends by itself those that idle for 10 s.
+const WAITS_FOR_OLDER: Duration = Duration::from_secs(12);
+
 /// Takes the next epoch of an account: whoever held an older one can write no more.
 ///
-/// Waits for transactions of the older one that are under way; the server ends those that idle for 10 s.
+/// Waits for transactions of the older one that are under way, but not for ever: a process that is paused while it sends rows by `COPY`
+/// keeps the lease's row locked, and no timeout of PostgreSQL ends that. What is still under way after [`WAITS_FOR_OLDER`] is ended, which
+/// PostgreSQL allows to the same role, and rolled back.
 pub async fn take(pool: &PgPool, account: &Account, holder: &str) -> Result<Epoch, StoreError> {
+    let mut tx = pool::begin(pool).await?;
+    let session = sqlx::query_scalar!(r#"select pg_backend_pid() as "pid!""#).fetch_one(&mut *tx).await?;
+    let epoch = tokio::select! {
+        epoch = next_epoch(&mut tx, account, holder) => epoch?,
+        never = end_older(pool, session) => match never {},
+    };
+    tx.commit().await?;
+    Ok(epoch)
+}
+
+async fn next_epoch(tx: &mut PgConnection, account: &Account, holder: &str) -> sqlx::Result<Epoch> {
     let epoch = sqlx::query_scalar!(
         "insert into teamleader2db.lease as l (account, epoch, holder) values ($1, 1, $2)
          on conflict (account) do update set epoch = l.epoch + 1, holder = excluded.holder, taken_at = now()
@@ -16,9 +37,31 @@ pub async fn take(pool: &PgPool, account: &Account, holder: &str) -> Result<Epoc
         account.as_str(),
         holder,
     )
-    .fetch_one(pool)
+    .fetch_one(tx)
     .await?;
     Ok(Epoch(epoch))
+}
+
+/// After a while ends the sessions for which `session` waits, and whichever it then waits for.
+async fn end_older(pool: &PgPool, session: i32) -> Infallible {
+    sleep(WAITS_FOR_OLDER).await;
+    loop {
+        if let Err(error) = end_those_before(pool, session).await {
+            warn!(%error, "Cannot end a transaction that holds the account's lease");
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn end_those_before(pool: &PgPool, session: i32) -> sqlx::Result<()> {
+    let older = sqlx::query_scalar!(r#"select pg_blocking_pids($1) as "pids!""#, session).fetch_one(pool).await?;
+    if !older.is_empty() {
+        warn!(sessions = ?older, "Ending what an older worker left: it holds the account's lease, and does not end by itself");
+        sqlx::query!("select from unnest($1::integer[]) as pid where pg_terminate_backend(pid)", &older)
+            .execute(pool)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Fences whoever works for the account, without taking the lease.
@@ -30,12 +73,7 @@ pub async fn raise(tx: &mut Transaction<'_, Postgres>, account: &Account) -> Res
 }
 
 /// Whether another process took the lease in the last seconds: it may be in the midst of a slice.
-pub async fn is_anothers(
-    pool: &PgPool,
-    account: &Account,
-    holder: &str,
-    within: std::time::Duration,
-) -> Result<bool, StoreError> {
+pub async fn is_anothers(pool: &PgPool, account: &Account, holder: &str, within: Duration) -> Result<bool, StoreError> {
     let found = sqlx::query_scalar!(
         r#"select exists (
              select from teamleader2db.lease
@@ -56,15 +94,39 @@ pub async fn begin(
     epoch: Epoch,
 ) -> Result<Transaction<'static, Postgres>, StoreError> {
     let mut tx = pool::begin(pool).await?;
-    check(&mut tx, account, epoch).await?;
+    hold(&mut tx, account, epoch, true).await?;
     Ok(tx)
 }
 
-/// Holds the lease's row against newer epochs until the transaction ends. A plain select would not fence.
-pub async fn check(tx: &mut Transaction<'_, Postgres>, account: &Account, epoch: Epoch) -> Result<(), StoreError> {
-    let newest =
-        sqlx::query_scalar!("select epoch from teamleader2db.lease where account = $1 for share", account.as_str())
-            .fetch_optional(&mut **tx)
-            .await?;
-    if newest == Some(epoch.0) { Ok(()) } else { Err(StoreError::Fenced) }
+/// Begins a transaction as [`begin`] does, whose commit does not wait for the disk.
+///
+/// For what a crash of PostgreSQL may take back: rows that are merged, with their checkpoint. It is then done again, since each checkpoint
+/// is only written over the one before. Whoever commits later and waits for the disk, waits for this as well: the end of a run, a slice
+/// that is handed back.
+pub async fn begin_batch(
+    pool: &PgPool,
+    account: &Account,
+    epoch: Epoch,
+) -> Result<Transaction<'static, Postgres>, StoreError> {
+    let mut tx = pool::begin(pool).await?;
+    hold(&mut tx, account, epoch, false).await?;
+    Ok(tx)
+}
+
+/// Holds the lease's row against newer epochs until the transaction ends: a plain select would not fence. `durable`: the commit waits for the disk.
+async fn hold(
+    tx: &mut Transaction<'_, Postgres>,
+    account: &Account,
+    epoch: Epoch,
+    durable: bool,
+) -> Result<(), StoreError> {
+    let newest = sqlx::query!(
+        "select epoch, case when not $2 then set_config('synchronous_commit', 'off', true) end as setting
+         from teamleader2db.lease where account = $1 for share",
+        account.as_str(),
+        durable,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    if newest.is_some_and(|newest| newest.epoch == epoch.0) { Ok(()) } else { Err(StoreError::Fenced) }
 }

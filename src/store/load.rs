@@ -1,67 +1,114 @@
-//! Lists merged fast: what is equal is known without asking row by row, and what is new is not asked for.
-//!
-//! Not by `COPY`, which would load faster: a worker that is paused in its midst would hold the lease's row, and no timeout of PostgreSQL
-//! ends a `COPY` that waits for its client.
+//! Lists merged fast: what is equal is known without asking row by row, and what is new goes in by `COPY`, PostgreSQL's fastest way, which
+//! takes no row that is there already.
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Executor, PgConnection, PgPool, Postgres, Transaction};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::pool::StoreError;
 use super::records::{self, Merged, count};
-use crate::catalog::Resource;
+use crate::catalog::{PAGE_SIZE, Resource};
+use crate::fault::{self, Point};
 use crate::ids::Account;
 use crate::teamleader::answer::Record;
+
+/// The columns in the order in which [`write_row`] writes them; the others have their defaults.
+const COPY: &str = "copy teamleader.record
+    (resource, account, id, content, source_updated_at, list_hash, parent_resource, parent_id) from stdin (format binary)";
+
+/// How COPY's binary format begins: its signature, no flags, no extension. See "COPY" in PostgreSQL's manual, "Binary Format".
+const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+/// How it ends.
+const TRAILER: &[u8] = &(-1_i16).to_be_bytes();
+
+/// The version of jsonb's binary form, which precedes the JSON text.
+const JSONB: u8 = 1;
+
+/// PostgreSQL counts time from 2000-01-01, in microseconds; this is that moment in Unix time.
+const EPOCH: i64 = 946_684_800_000_000;
+
+/// So many bytes are sent at a time: the server reads them while the next are written.
+const CHUNK: usize = 64 * 1024;
+
+/// Chunks that are written and not yet sent.
+const CHUNKS_AHEAD: usize = 4;
 
 /// Of how many rows ids and hashes are read at once: 32 bytes each. Of larger tables they are looked up as records come.
 const KNOWN_ROWS: i64 = 100_000;
 
 /// Merges batches of a list that follow each other.
 ///
-/// As long as all records of a batch are new, those of the next are presumed to be, and inserted without a look at what is there.
+/// As long as all records of a batch are new, those of the next are presumed to be, and loaded without a look at what is there.
 #[derive(Debug, Default)]
 pub struct Loader {
-    /// Ids and hashes of rows that were there when the pass or the slice began, by id.
-    known: Vec<(Uuid, [u8; 16])>,
-    /// Ids and hashes of the last batch, if all of it was new. Lists repeat the last records of a page on the next.
+    /// Rows that were there when the pass or the slice began, by id.
+    known: Vec<Known>,
+    /// How many of them the list has not told yet; none if they are not known.
+    untold: Option<usize>,
+    /// Ids and hashes of the last records, if all of the last batch was new, or there was no row before it. Lists repeat the last records of
+    /// a page on the next.
     last: Option<HashMap<Uuid, [u8; 16]>>,
+}
+
+/// What is known of a row.
+#[derive(Debug)]
+struct Known {
+    id: Uuid,
+    /// None where the row is to be written anew whatever it is told.
+    hash: Option<[u8; 16]>,
+    told: bool,
 }
 
 impl Loader {
     /// For a list that tells all records of the account: reads the ids and hashes of its rows, unless they are too many.
     pub async fn for_complete_list(pool: &PgPool, account: &Account, resource: &Resource) -> Result<Self, StoreError> {
-        let rows = sqlx::query!(
-            "select id, list_hash from teamleader.record where resource = $1 and account = $2 and deleted_at is null
-               and not exists (select from teamleader.record where resource = $1 and account = $2 offset $3 limit 1)",
+        let too_many = sqlx::query_scalar!(
+            r#"select exists (select from teamleader.record where resource = $1 and account = $2 offset $3) as "exists!""#,
             resource.name,
             account.as_str(),
             KNOWN_ROWS,
         );
+        if too_many.fetch_one(pool).await? {
+            return Ok(Self::default());
+        }
+        let rows = sqlx::query!(
+            "select id, list_hash from teamleader.record where resource = $1 and account = $2 and deleted_at is null",
+            resource.name,
+            account.as_str(),
+        );
         let (mut rows, mut known) = (rows.fetch(pool), Vec::new());
         while let Some(row) = rows.try_next().await? {
-            // One that is to be written anew has no hash.
-            known.extend(row.list_hash.try_into().ok().map(|hash| (row.id, hash)));
+            known.push(Known { id: row.id, hash: row.list_hash.try_into().ok(), told: false });
         }
-        known.sort_unstable();
-        Ok(Self { known, last: None })
+        known.sort_unstable_by_key(|row| row.id);
+        let last = known.is_empty().then(HashMap::new);
+        Ok(Self { untold: Some(known.len()), known, last })
     }
 
-    /// Merges list items as [`records::merge_page`] does, which says what the arguments are.
+    /// Whether the list has told all rows that were there, so that none can be gone. False as well where they are not known.
+    pub fn has_told_all(&self) -> bool {
+        self.untold == Some(0)
+    }
+
+    /// Merges list items as [`records::merge_page`] does, which says what the arguments are. The transaction comes back.
     pub async fn merge(
         &mut self,
-        tx: &mut PgConnection,
+        mut tx: Transaction<'static, Postgres>,
         account: &Account,
         resource: &Resource,
         items: &[Record],
         parent_resource: Option<&str>,
         touch: bool,
-    ) -> Result<Merged, StoreError> {
+    ) -> Result<(Transaction<'static, Postgres>, Merged), StoreError> {
         let told = records::newest(items);
         let last = self.last.take();
         let (mut new, mut others, mut equal, mut repeated) = (Vec::new(), Vec::new(), 0, 0);
-        for record in told.values().copied() {
+        for &record in &told {
             let in_last = last.as_ref().map(|last| last.get(&record.id));
             repeated += usize::from(in_last.flatten().is_some());
             if self.knows(record) || in_last.flatten() == Some(&record.hash) {
@@ -74,31 +121,153 @@ impl Loader {
         }
         let mut merged = Merged { unchanged: count(equal), ..Merged::default() };
         if !new.is_empty() {
-            merged.created = records::upsert(tx, account, resource, &new, parent_resource, false).await?;
-        }
-        if merged.created < count(new.len()) {
-            // Some were there: a look at all of them tells which. Those that have just been inserted are equal by now.
-            merged.unchanged -= merged.created;
-            others.append(&mut new);
+            let loaded;
+            (tx, loaded) = load(tx, account, resource, &new, parent_resource).await?;
+            if loaded {
+                merged.created = count(new.len());
+            } else {
+                others.append(&mut new);
+            }
         }
         if !others.is_empty() {
-            merged += records::merge_page(tx, account, resource, others, parent_resource, touch).await?;
+            merged += records::merge_page(&mut tx, account, resource, others, parent_resource, touch).await?;
         }
         let all_new = merged.created > 0 && merged.created == count(told.len() - repeated);
-        self.last = all_new.then(|| told.into_values().map(|record| (record.id, record.hash)).collect());
-        Ok(merged)
+        let tail = &told[told.len().saturating_sub(PAGE_SIZE)..];
+        self.last = all_new.then(|| tail.iter().map(|record| (record.id, record.hash)).collect());
+        Ok((tx, merged))
     }
 
-    /// Whether the row of the record is known to be equal. A record with a parent may have moved.
-    fn knows(&self, record: &Record) -> bool {
-        let place = self.known.binary_search_by_key(&record.id, |(id, _)| *id);
-        record.parent.is_none() && place.is_ok_and(|place| self.known[place].1 == record.hash)
+    /// Notes that the record is told, and says whether its row is known to be equal. A record with a parent may have moved.
+    fn knows(&mut self, record: &Record) -> bool {
+        let Ok(place) = self.known.binary_search_by_key(&record.id, |row| row.id) else { return false };
+        let row = &mut self.known[place];
+        if let (Some(untold), false) = (&mut self.untold, row.told) {
+            *untold -= 1;
+            row.told = true;
+        }
+        record.parent.is_none() && row.hash == Some(record.hash)
     }
+}
+
+/// What a `COPY` is told.
+enum Told {
+    /// To send these bytes.
+    Chunk(Vec<u8>),
+    /// That these were all.
+    End,
+}
+
+/// Loads rows, or none of them if one is there already: `false`.
+///
+/// The connection is in a task of its own, which no caller can cancel: sqlx 0.9.0 does not count the answers that a `COPY` still has to
+/// get, and whoever uses the connection next would take them for its own. A caller that is dropped ends the `COPY` without an effect.
+///
+/// No timeout of PostgreSQL ends a `COPY` that waits for its client. If this process is paused meanwhile, [`lease::take`] does.
+///
+/// [`lease::take`]: super::lease::take
+async fn load(
+    mut tx: Transaction<'static, Postgres>,
+    account: &Account,
+    resource: &Resource,
+    records: &[&Record],
+    parent_resource: Option<&str>,
+) -> Result<(Transaction<'static, Postgres>, bool), StoreError> {
+    let (teller, told) = mpsc::channel(CHUNKS_AHEAD);
+    let loading = tokio::spawn(async move {
+        tx.execute("savepoint load").await?;
+        let loaded = match copy(&mut tx, told).await {
+            Ok(()) => true,
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => false,
+            Err(error) => return Err(error),
+        };
+        tx.execute(if loaded { "release load" } else { "rollback to load" }).await?;
+        Ok((tx, loaded))
+    });
+    // Where nobody listens any more, the task has ended and says why.
+    _ = tell(teller, account, resource, records, parent_resource).await;
+    // Only the end of the runtime ends the task early.
+    Ok(loading.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))?)
+}
+
+async fn copy(connection: &mut PgConnection, mut told: mpsc::Receiver<Told>) -> sqlx::Result<()> {
+    let mut copy = connection.copy_in_raw(COPY).await?;
+    let mut ended = false;
+    while let Some(Told::Chunk(chunk)) = told.recv().await.inspect(|told| ended = matches!(told, Told::End)) {
+        copy.send(chunk).await?;
+    }
+    fault::reached(Point::RowsSent);
+    // Also where the caller was dropped: of all ways to end a `COPY`, sqlx reads the answer of this one whatever it is.
+    copy.finish().await?;
+    if ended { Ok(()) } else { Err(sqlx::Error::WorkerCrashed) }
+}
+
+/// Writes the rows in COPY's binary format.
+async fn tell(
+    teller: mpsc::Sender<Told>,
+    account: &Account,
+    resource: &Resource,
+    records: &[&Record],
+    parent_resource: Option<&str>,
+) -> Result<(), mpsc::error::SendError<Told>> {
+    let mut chunk = HEADER.to_vec();
+    for record in records {
+        write_row(&mut chunk, account, resource, record, parent_resource);
+        if chunk.len() >= CHUNK {
+            let next = Vec::with_capacity(chunk.capacity());
+            teller.send(Told::Chunk(std::mem::replace(&mut chunk, next))).await?;
+        }
+    }
+    chunk.extend_from_slice(TRAILER);
+    teller.send(Told::Chunk(chunk)).await?;
+    teller.send(Told::End).await
+}
+
+fn write_row(
+    out: &mut Vec<u8>,
+    account: &Account,
+    resource: &Resource,
+    record: &Record,
+    parent_resource: Option<&str>,
+) {
+    const COLUMNS: i16 = 8;
+    let updated_at = record.updated_at.map(microseconds);
+    out.extend_from_slice(&COLUMNS.to_be_bytes());
+    put(out, Some(resource.name.as_bytes()));
+    put(out, Some(account.as_str().as_bytes()));
+    put(out, Some(record.id.as_bytes()));
+    put_length(out, 1 + record.json.len());
+    out.push(JSONB);
+    out.extend_from_slice(record.json.as_bytes());
+    put(out, updated_at.as_ref().map(|at| &at[..]));
+    put(out, Some(&record.hash));
+    put(out, record.parent.and(parent_resource).map(str::as_bytes));
+    put(out, record.parent.as_ref().map(|id| &id.as_bytes()[..]));
+}
+
+/// A value with its length before it; null has the length -1.
+fn put(out: &mut Vec<u8>, value: Option<&[u8]>) {
+    match value {
+        Some(value) => {
+            put_length(out, value.len());
+            out.extend_from_slice(value);
+        }
+        None => out.extend_from_slice(&(-1_i32).to_be_bytes()),
+    }
+}
+
+fn put_length(out: &mut Vec<u8>, length: usize) {
+    // No answer of the API is so long that this could matter.
+    out.extend_from_slice(&i32::try_from(length).unwrap_or(i32::MAX).to_be_bytes());
+}
+
+fn microseconds(at: DateTime<Utc>) -> [u8; 8] {
+    (at.timestamp_micros() - EPOCH).to_be_bytes()
 }
 
 #[cfg(test)]
 mod tests {
-    use sqlx::Executor;
+    use std::task::Poll;
 
     use super::*;
     use crate::store::{details, pool};
@@ -133,9 +302,9 @@ mod tests {
 
         /// Merges a batch, and commits it.
         async fn merge(&self, loader: &mut Loader, items: &[Record]) -> Merged {
-            let mut tx = pool::begin(&self.pool).await.expect("begun");
-            let merged =
-                loader.merge(&mut tx, &account(), contacts(), items, Some("companies"), false).await.expect("merged");
+            let tx = pool::begin(&self.pool).await.expect("begun");
+            let (tx, merged) =
+                loader.merge(tx, &account(), contacts(), items, Some("companies"), false).await.expect("merged");
             tx.commit().await.expect("committed");
             merged
         }
@@ -170,7 +339,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rows_that_are_inserted_are_as_rows_that_are_merged() {
+    async fn rows_that_are_loaded_are_as_rows_that_are_merged() {
         let (loaded, merged) = (Scratch::create(2).await, Scratch::create(2).await);
         let batches = [[contact(1, 1), contact(2, 2)], [contact(3, 3), contact(4, 4)]];
         let mut loader = Loader::default();
@@ -232,7 +401,11 @@ mod tests {
         let behind = "update teamleader.record set list_hash = '' where id = $1";
         sqlx::query(behind).bind(all[0].id).execute(&scratch.pool).await.expect("written");
         let told = [contact(1, 1), contact(3, 4), contact(5, 5), contact(7, 7)];
-        assert_eq!(scratch.merge(&mut loader, &told).await, Merged { created: 1, updated: 2, unchanged: 1 });
+        assert_eq!(scratch.merge(&mut loader, &told[1..]).await, Merged { created: 1, updated: 2, unchanged: 0 });
+        assert!(!loader.has_told_all(), "one was there that is not told yet");
+        assert_eq!(scratch.merge(&mut loader, &told[..2]).await, Merged { unchanged: 2, ..Merged::default() });
+        assert!(loader.has_told_all());
+        assert!(!Loader::default().has_told_all(), "one that knows no rows cannot say");
         let living = "select count(*) from teamleader.record where deleted_at is null";
         assert_eq!(sqlx::query_scalar(living).fetch_one(&scratch.pool).await.ok(), Some(4_i64));
         scratch.drop().await;
@@ -252,9 +425,9 @@ mod tests {
         let all: Vec<Record> = (0..2_000).map(|n| contact(2 * n + 1, 1)).collect();
         scratch.merge(&mut Loader::default(), &all).await;
         let changed: Vec<Record> = (0..10).map(|n| contact(2 * n + 1, 2)).collect();
-        let mut tx = pool::begin(&scratch.pool).await.expect("begun");
-        let merged =
-            Loader::default().merge(&mut tx, &account(), contacts(), &changed, None, false).await.expect("merged");
+        let tx = pool::begin(&scratch.pool).await.expect("begun");
+        let (mut tx, merged) =
+            Loader::default().merge(tx, &account(), contacts(), &changed, None, false).await.expect("merged");
         assert_eq!(merged, Merged { updated: 10, ..Merged::default() });
         let by_items = read(&mut tx).await;
         assert!(by_items < 100, "{by_items} rows read for 10 list items");
@@ -263,6 +436,44 @@ mod tests {
         let by_details = read(&mut tx).await - by_items;
         assert!(by_details < 100, "{by_details} rows read for 10 details");
         tx.rollback().await.expect("rolled back");
+        scratch.drop().await;
+    }
+
+    /// Lets a future go on until it was polled so often, and drops it. Whether it was ready by then.
+    async fn polled(times: u32, future: impl Future) -> bool {
+        let mut future = Box::pin(future);
+        let mut polls = 0;
+        std::future::poll_fn(|context| {
+            polls += 1;
+            match future.as_mut().poll(context) {
+                Poll::Ready(_) => Poll::Ready(true),
+                Poll::Pending if polls == times => Poll::Ready(false),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_load_that_is_dropped_at_any_of_its_awaits_leaves_a_connection_that_works() {
+        // One connection: the next statement goes over the one that was loaded through.
+        let scratch = Scratch::create(1).await;
+        for times in 1.. {
+            let mut loader = Loader { last: Some(HashMap::new()), ..Loader::default() };
+            let tx = pool::begin(&scratch.pool).await.expect("begun");
+            let items = [contact(1, 1)];
+            let done = polled(times, loader.merge(tx, &account(), contacts(), &items, None, false)).await;
+            let answer: i64 = sqlx::query_scalar("select 41 + $1::bigint")
+                .bind(1_i64)
+                .fetch_one(&scratch.pool)
+                .await
+                .expect("it works");
+            assert_eq!(answer, 42, "dropped after {times} polls");
+            assert_eq!(scratch.rows().await.len(), 0, "what was not committed is not there");
+            if done {
+                break;
+            }
+        }
         scratch.drop().await;
     }
 }

@@ -36,6 +36,11 @@ pub enum StoreError {
     /// A newer slice holds the lease: stop, and write nothing more.
     #[error("another worker has taken over (a newer epoch holds the lease)")]
     Fenced,
+    /// What was committed is not there any more: go on from what is.
+    #[error(
+        "PostgreSQL lost what it had committed: it crashed, or a replica took its place. The run goes on from what is there"
+    )]
+    Lost,
     /// The schema is older than this program.
     #[error("the database's schema is not up to date: run `teamleader2db migrate`, or set MIGRATE_ON_START=true")]
     OldSchema,
@@ -146,7 +151,7 @@ impl StoreError {
     /// has taken over. Waiting may help.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Fenced | Self::NoAnswer(_) | Self::Tokens(_) => true,
+            Self::Fenced | Self::Lost | Self::NoAnswer(_) | Self::Tokens(_) => true,
             Self::Database(error)
             | Self::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => passes(error),
             Self::OldSchema | Self::Migration(_) | Self::Corrupt(_) | Self::Sealed(_) => false,

@@ -43,9 +43,8 @@ pub async fn merge_page<'a>(
     parent_resource: Option<&str>,
     touch: bool,
 ) -> Result<Merged, StoreError> {
-    let by_id = newest(records);
-    let (ids, parents): (Vec<Uuid>, Vec<Option<Uuid>>) =
-        by_id.values().map(|record| (record.id, record.parent)).unzip();
+    let told = newest(records);
+    let (ids, parents): (Vec<Uuid>, Vec<Option<Uuid>>) = told.iter().map(|record| (record.id, record.parent)).unzip();
     let known: HashMap<Uuid, (Vec<u8>, bool)> = sqlx::query!(
         // Row by row, by key: planned as a join before PostgreSQL has counted what a first sync wrote, it reads all rows each time.
         r#"select r.id, r.list_hash,
@@ -64,9 +63,9 @@ pub async fn merge_page<'a>(
     .map(|row| (row.id, (row.list_hash, row.differs)))
     .collect();
     let equal = |record: &Record| known.get(&record.id).is_some_and(|(hash, differs)| !differs && hash == &record.hash);
-    let (same, differing): (Vec<&Record>, Vec<&Record>) = by_id.values().partition(|record| equal(record));
+    let (same, differing): (Vec<&Record>, Vec<&Record>) = told.iter().partition(|record| equal(record));
     let written =
-        if differing.is_empty() { 0 } else { upsert(tx, account, resource, &differing, parent_resource, true).await? };
+        if differing.is_empty() { 0 } else { upsert(tx, account, resource, &differing, parent_resource).await? };
     if touch && !same.is_empty() {
         let same: Vec<Uuid> = same.iter().map(|record| record.id).collect();
         sqlx::query!(
@@ -79,19 +78,22 @@ pub async fn merge_page<'a>(
         .await?;
     }
     let created = count(differing.iter().filter(|record| !known.contains_key(&record.id)).count());
-    Ok(Merged { created, updated: written - created, unchanged: count(by_id.len()) - written })
+    Ok(Merged { created, updated: written - created, unchanged: count(told.len()) - written })
 }
 
-/// The records by id. Pages that overlap, or shifted while they were made, can tell one twice: the newer counts, or the last.
-pub fn newest<'a>(records: impl IntoIterator<Item = &'a Record>) -> HashMap<Uuid, &'a Record> {
-    let mut by_id: HashMap<Uuid, &Record> = HashMap::new();
+/// The records, each once, in their order. Pages that overlap, or shifted while they were made, can tell one twice: the newer counts, or
+/// the last.
+pub fn newest<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<&'a Record> {
+    let (mut newest, mut places): (Vec<&Record>, HashMap<Uuid, usize>) = (Vec::new(), HashMap::new());
     for record in records {
-        let kept = by_id.entry(record.id).or_insert(record);
-        if record.updated_at >= kept.updated_at {
-            *kept = record;
+        let place = *places.entry(record.id).or_insert(newest.len());
+        match newest.get_mut(place) {
+            None => newest.push(record),
+            Some(kept) if record.updated_at >= kept.updated_at => *kept = record,
+            Some(_) => {}
         }
     }
-    by_id
+    newest
 }
 
 /// Records as the arrays that one statement takes.
@@ -118,14 +120,13 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Writes list items, and with `overwrite` over what is there; the fields that only the detail has stay. Returns the rows written.
-pub(super) async fn upsert(
+/// Writes list items over what is there; the fields that only the detail has stay. Returns the rows written.
+async fn upsert(
     tx: &mut PgConnection,
     account: &Account,
     resource: &Resource,
     records: &[&Record],
     parent_resource: Option<&str>,
-    overwrite: bool,
 ) -> Result<i64, StoreError> {
     let columns = Columns::of(records.iter().copied());
     let written = sqlx::query!(
@@ -146,7 +147,7 @@ pub(super) async fn upsert(
              changed_at = case when r.deleted_at is null and r.content || excluded.content = r.content
                  then r.changed_at else excluded.changed_at end,
              deleted_at = null
-         where $9 and (r.list_hash <> excluded.list_hash or r.deleted_at is not null
+         where (r.list_hash <> excluded.list_hash or r.deleted_at is not null
                 or (excluded.parent_id is not null and r.parent_id is distinct from excluded.parent_id))
            and (r.source_updated_at is null or excluded.source_updated_at is null
                 or excluded.source_updated_at >= r.source_updated_at)",
@@ -158,7 +159,6 @@ pub(super) async fn upsert(
         &columns.hashes as &[&[u8]],
         parent_resource,
         &columns.parents as &[Option<Uuid>],
-        overwrite,
     )
     .execute(tx)
     .await?
@@ -395,7 +395,7 @@ mod tests {
         };
         let (older, newer) = (record(1), record(2));
         for told in [[older.clone(), newer.clone()], [newer.clone(), older]] {
-            assert_eq!(newest(&told).into_values().collect::<Vec<_>>(), [&newer]);
+            assert_eq!(newest(&told), [&newer]);
         }
     }
 }

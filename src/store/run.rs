@@ -91,6 +91,8 @@ impl Phase {
 pub struct Step {
     /// The resource.
     pub resource: &'static Resource,
+    /// How often it was written.
+    pub checkpoint: i32,
     /// What it is doing.
     pub phase: Phase,
     /// The `updated_since` of an incremental pass; `None`: a complete pass.
@@ -167,6 +169,7 @@ impl Step {
     pub fn new(resource: &'static Resource, since: Option<DateTime<Utc>>) -> Self {
         Self {
             resource,
+            checkpoint: 0,
             phase: Phase::List,
             since,
             position: Value::Null,
@@ -209,7 +212,7 @@ impl Step {
 /// The steps of a run, in order.
 pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> Result<Vec<Step>, StoreError> {
     let rows = sqlx::query!(
-        "select resource, phase, status, since, position, listed, created, updated, unchanged, deleted, detailed, matches,
+        "select resource, checkpoint, phase, status, since, position, listed, created, updated, unchanged, deleted, detailed, matches,
              verified, replaced, clock, error, drift, aged, missing, stale, wrong, pages, usual_pages, usual_details
          from teamleader2db.sync_step where account = $1 and run_id = $2 order by ordinal",
         account.as_str(),
@@ -223,6 +226,7 @@ pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> 
                 .ok_or_else(|| StoreError::Corrupt(format!("a step of the unknown resource {:?}", row.resource)))?;
             Ok(Step {
                 resource,
+                checkpoint: row.checkpoint,
                 phase: Phase::parse(&row.phase)?,
                 since: row.since,
                 position: row.position.unwrap_or_default(),

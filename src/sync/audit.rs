@@ -74,7 +74,7 @@ pub async fn compare_items(
 ) -> Result<Merged, WorkError> {
     let (account, resource) = (&slice.settings.account, step.resource);
     // Pages overlap: each record is compared, and counted, once.
-    let items: Vec<Record> = records::newest(items).into_values().cloned().collect();
+    let items: Vec<Record> = records::newest(items).into_iter().cloned().collect();
     let found = comparison::items(tx, account, resource, &items).await?;
     let mut merged = Merged::default();
     if slice.parameters.repair {

@@ -33,7 +33,7 @@ use crate::telemetry;
 const PAGES_AHEAD: usize = 4;
 
 /// How many bytes of records are stored in one transaction, if so many are there.
-const STORED_AT_ONCE: usize = 2 * 1024 * 1024;
+const STORED_AT_ONCE: usize = 3 * 1024 * 1024;
 
 /// Fewer bytes than these wait for more, for so long: a transaction has a price.
 const STORED_BY_ITSELF: usize = 1024 * 1024;
@@ -296,15 +296,21 @@ async fn merge(
     let ids: Vec<Uuid> = told.iter().map(|record| record.id).collect();
 
     let mut tx = slice.begin().await?;
-    let merged = match audit::is_audit(&slice.parameters) {
-        true => audit::compare_items(slice, &mut tx, &mut step, &told, part.parent_resource()).await?,
-        false => loader.merge(&mut tx, &account, resource, &told, part.parent_resource(), touch).await?,
-    };
+    let merged;
+    if audit::is_audit(&slice.parameters) {
+        merged = audit::compare_items(slice, &mut tx, &mut step, &told, part.parent_resource()).await?;
+    } else {
+        (tx, merged) = loader.merge(tx, &account, resource, &told, part.parent_resource(), touch).await?;
+    }
     records::keep_ids(&mut tx, &account, slice.id, resource, (pass, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     let going_on = match after {
         Some(Next::PassEnd(end)) => {
             end_pass(slice, &mut tx, &mut step, reading, end).await?;
+            if step.phase == Phase::Sweep && loader.has_told_all() {
+                // Nothing to ask for, and nothing gone.
+                step.enter(Phase::Detail);
+            }
             None
         }
         Some(Next::Page(at)) => {

@@ -180,7 +180,7 @@ impl Slice<'_> {
 
     /// Begins a transaction that only the newest slice can commit.
     pub async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, StoreError> {
-        lease::begin(self.pool, &self.settings.account, self.epoch).await
+        lease::begin_batch(self.pool, &self.settings.account, self.epoch).await
     }
 
     /// Puts the step as it now is, its rows and the count of requests into one commit, and only then into the run.
@@ -190,6 +190,7 @@ impl Slice<'_> {
         index: usize,
         step: Step,
     ) -> Result<(), StoreError> {
+        let step = Step { checkpoint: self.step(index).checkpoint + 1, ..step };
         let requests = self.client.take_request_count();
         let counted = ReturnUnlessCommitted { client: &self.client, requests };
         journal::checkpoint(&mut tx, &self.settings.account, self.id, &step, requests).await?;
