@@ -30,7 +30,7 @@ PART ?= 1
 QUICK ?= 0
 
 # SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000.
-.PHONY: help install demo test faults soak fuzz drift economy check format format-check lint prepare prepare-check resources docs coverage bench bench-functions server sync dockertest clean
+.PHONY: help install demo test test-integrations faults soak fuzz drift economy check format format-check lint prepare prepare-check resources docs coverage bench bench-functions server sync dockertest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ test: install ## run all tests, with a private PostgreSQL and RabbitMQ
 in-servers-test:
 	cargo build --workspace --locked --features fault-points
 	cargo test --workspace --locked --features fault-points $(ARGS)
+
+test-integrations: ## run the HTTP API against schemathesis, and the dashboard in Chromium, both of which it installs
+	@dev/install integrations
+	tests/integrations/run $(ARGS)
 
 faults: install ## play the seeds 1 to SEEDS of the fault suite, or SEED alone; see tests/faults
 	cargo build --workspace --locked --features fault-points

@@ -16,7 +16,7 @@ use crate::amqp::parking::TokenQueue;
 use crate::amqp::publisher::Publisher;
 use crate::amqp::topology::{Declare, Names};
 use crate::dead_letters::DeadLetters;
-use crate::http::{self, HttpState};
+use crate::http::{self, Guard, HttpState};
 use crate::ids::Account;
 use crate::relay::Relay;
 use crate::store::cipher::Cipher;
@@ -148,10 +148,12 @@ impl Application {
             tokens: tokens.clone(),
             publisher: publisher.clone(),
             relay: relay.clone(),
-            engine: Engine { settings, pool: pool.clone(), client, tokens: tokens.clone() },
+            engine: Engine { settings, pool: pool.clone(), client: client.clone(), tokens: tokens.clone() },
             holder: holder(),
             consuming: consuming.clone(),
         };
+        let guard = Guard::new(config.api_token, &integration.redirect_uri)
+            .map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
         let http = HttpState {
             pool: pool.clone(),
             tokens,
@@ -160,7 +162,9 @@ impl Application {
             names,
             metrics: metrics.clone(),
             consuming,
-            api_token: config.api_token,
+            guard,
+            client,
+            memory: Arc::default(),
         };
         let listener = tokio::net::TcpListener::bind(config.listen)
             .await
@@ -179,8 +183,16 @@ impl Application {
         // The outbox and HTTP outlive the worker: its last events are sent, and health tells that it is ending.
         let late = CancellationToken::new();
         parts.spawn(self.relay.run(late.child_token()));
+        let kept = Kept {
+            pool: self.pool.clone(),
+            account: self.account,
+            metrics: self.metrics,
+            retention: self.retention,
+            client: client.clone(),
+            memory: self.http.memory.clone(),
+        };
         parts.spawn(http::serve(self.listener, self.http, late.child_token()));
-        parts.spawn(upkeep(self.pool.clone(), self.account, self.metrics, self.retention, late.child_token()));
+        parts.spawn(upkeep(kept, late.child_token()));
         parts.close();
 
         let mut terminate = signal(SignalKind::terminate())?;
@@ -241,13 +253,18 @@ async fn once_there<T>(ask: impl AsyncFn() -> Result<T, StoreError>) -> Result<T
     }
 }
 
-async fn upkeep(
+/// What is looked after every few seconds.
+struct Kept {
     pool: PgPool,
     account: Account,
     metrics: Option<PrometheusHandle>,
     retention: Retention,
-    stop: CancellationToken,
-) {
+    client: Client,
+    memory: Arc<http::Memory>,
+}
+
+async fn upkeep(kept: Kept, stop: CancellationToken) {
+    let Kept { pool, account, metrics, retention, client, memory } = kept;
     let mut last: Option<tokio::time::Instant> = None;
     let mut counted: Option<tokio::time::Instant> = None;
     let is_due = |last: Option<tokio::time::Instant>, every| last.is_none_or(|at| at.elapsed() >= every);
@@ -255,6 +272,7 @@ async fn upkeep(
         if let Some(metrics) = &metrics {
             metrics.run_upkeep();
         }
+        memory.note_budget(client.budget());
         if is_due(counted, COUNT_STALE_EVERY) {
             counted = Some(tokio::time::Instant::now());
             // The database that is away is told of by whoever needs it.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::state::HttpState;
 use crate::store::outbox;
@@ -14,14 +15,43 @@ use crate::store::outbox;
 /// A database that does not answer within this is not ready.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Whether the process answers.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Live {
+    /// `ok`.
+    status: &'static str,
+}
+
+/// Whether it can work.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ready {
+    /// `ok`, `degraded` or `unavailable`.
+    status: &'static str,
+    /// Whether PostgreSQL answers.
+    database: bool,
+    /// Whether the account is authorized; null: not known.
+    authorized: Option<bool>,
+    /// Whether this process consumes requests, or stands by to.
+    consuming: bool,
+    /// Events that the broker has not confirmed yet.
+    outbox_pending: Option<i64>,
+    /// What is wrong, and how to mend it.
+    problems: Vec<String>,
+}
+
 /// The process answers.
-pub(super) async fn live() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, description = "It answers", body = Live)))]
+pub(super) async fn live() -> Json<Live> {
+    Json(Live { status: "ok" })
 }
 
 /// 200 `ok`: consuming, or standing by. 200 `degraded`: a person has to authorize; the callback must be able to reach this process, so
 /// it stays in its Service. 503 `unavailable`: the database or the broker is gone. `problems` says what and how to mend it.
-pub(super) async fn ready(State(state): State<HttpState>) -> (StatusCode, Json<Value>) {
+#[utoipa::path(get, path = "/health/ready", tag = "health", responses(
+    (status = 200, description = "Consuming or standing by; or `degraded`, and a person has to authorize", body = Ready),
+    (status = 503, description = "The database or the broker is gone", body = Ready),
+))]
+pub(super) async fn ready(State(state): State<HttpState>) -> (StatusCode, Json<Ready>) {
     let mut problems = Vec::new();
     let looked = tokio::time::timeout(PATIENCE, async {
         let authorization = state.tokens.authorization().await?;
@@ -56,13 +86,5 @@ pub(super) async fn ready(State(state): State<HttpState>) -> (StatusCode, Json<V
         (true, Some(false)) => (StatusCode::OK, "degraded"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
-    let body = json!({
-        "status": status,
-        "database": database,
-        "authorized": authorized,
-        "consuming": consuming,
-        "outbox_pending": pending,
-        "problems": problems,
-    });
-    (code, Json(body))
+    (code, Json(Ready { status, database, authorized, consuming, outbox_pending: pending, problems }))
 }

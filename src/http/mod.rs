@@ -1,5 +1,8 @@
-//! HTTP: the OAuth callback, requests for a sync, health and metrics.
+//! HTTP: the OAuth callback, requests for a sync, the dashboard, health and metrics.
 
+mod dashboard;
+mod docs;
+mod guard;
 mod health;
 mod oauth;
 mod problem;
@@ -7,5 +10,7 @@ mod router;
 mod state;
 mod sync;
 
+pub use dashboard::Memory;
+pub use guard::Guard;
 pub use router::serve;
 pub use state::HttpState;

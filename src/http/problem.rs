@@ -2,11 +2,25 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
 use tracing::error;
+use utoipa::ToSchema;
 
 use crate::amqp::link::AmqpError;
 use crate::store::pool::StoreError;
+
+/// An error, as RFC 9457 has it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ProblemDetails {
+    /// `about:blank`: the status says what kind it is.
+    r#type: &'static str,
+    /// The status in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong, and how to mend it.
+    detail: String,
+}
 
 /// What went wrong, for the caller.
 #[derive(Debug)]
@@ -38,12 +52,12 @@ impl From<AmqpError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("error"),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        });
+        let body = ProblemDetails {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("error"),
+            status: self.status.as_u16(),
+            detail: self.detail,
+        };
         let mut response = (self.status, axum::Json(body)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response

@@ -1,24 +1,27 @@
 //! The routes, who may call them, and the server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
-use secrecy::ExposeSecret;
-use serde_json::json;
-use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::docs::{self, Description};
+use super::guard::{keep_out_other_sites, require_token};
 use super::problem::Problem;
 use super::state::HttpState;
-use super::{health, oauth, sync};
+use super::{dashboard, health, oauth, sync};
 use crate::message::MAX_REQUEST_BYTES;
 
 /// An answer takes at most this long; the callback asks Teamleader twice.
@@ -33,36 +36,39 @@ pub async fn serve(listener: TcpListener, state: HttpState, stop: CancellationTo
 }
 
 fn router(state: HttpState) -> Router {
-    let guarded = Router::new()
-        .route("/", get(index))
-        .route("/sync/teamleader", post(sync::request).get(sync::status))
-        .route("/sync/runs/{id}", get(sync::run))
-        .route_layer(middleware::from_fn_with_state(state.clone(), require_token));
-    let open = Router::new()
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .route("/metrics", get(metrics))
-        .route("/sync/authorize", get(oauth::authorize))
-        .route("/sync/oauth", get(oauth::callback));
-    guarded
+    let (guarded, described) =
+        OpenApiRouter::new().routes(routes!(sync::request, sync::status)).routes(routes!(sync::run)).split_for_parts();
+    let (open, mut description) = OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics))
+        .routes(routes!(oauth::authorize))
+        .routes(routes!(oauth::callback))
+        .split_for_parts();
+    description.merge(described);
+    let description = Arc::new(description);
+    docs::FILES
+        .iter()
+        .fold(guarded, |router, file| router.route(file, get(docs::swagger_ui)))
+        .route("/openapi.json", get(move || docs::openapi(description.clone())))
+        .merge(dashboard::routes())
+        .route_layer(middleware::from_fn_with_state(state.clone(), require_token))
+        .merge(dashboard::login_routes())
+        .route_layer(middleware::from_fn_with_state(state.clone(), keep_out_other_sites))
         .merge(open)
-        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing here; / lists what there is") })
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing here; / shows what there is") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not one of this path's")
+        })
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .layer(middleware::from_fn(bound_time))
         .with_state(state)
 }
 
-async fn index() -> Json<serde_json::Value> {
-    Json(json!({
-        "name": "teamleader2db",
-        "version": env!("CARGO_PKG_VERSION"),
-        "endpoints": [
-            "GET /", "GET /sync/authorize", "GET /sync/oauth", "POST /sync/teamleader", "GET /sync/teamleader",
-            "GET /sync/runs/{id}", "GET /health/live", "GET /health/ready", "GET /metrics",
-        ],
-    }))
-}
-
+/// Metrics in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "health", responses(
+    (status = 200, description = "Metrics in Prometheus' text format", body = String, content_type = "text/plain"),
+))]
 async fn metrics(State(state): State<HttpState>) -> Response {
     let text = state.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
@@ -73,18 +79,4 @@ async fn bound_time(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => Problem::new(StatusCode::GATEWAY_TIMEOUT, "it took too long").into_response(),
     }
-}
-
-async fn require_token(State(state): State<HttpState>, request: Request, next: Next) -> Response {
-    let Some(expected) = &state.api_token else {
-        return next.run(request).await;
-    };
-    let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = sent.and_then(|value| value.strip_prefix("Bearer "));
-    if token.is_some_and(|token| token.as_bytes().ct_eq(expected.expose_secret().as_bytes()).into()) {
-        return next.run(request).await;
-    }
-    let problem =
-        Problem::new(StatusCode::UNAUTHORIZED, "send the header `Authorization: Bearer …` with HTTP_API_TOKEN");
-    ([(header::WWW_AUTHENTICATE, "Bearer")], problem).into_response()
 }

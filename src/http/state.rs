@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use secrecy::SecretString;
 use sqlx::PgPool;
 
+use super::dashboard::Memory;
+use super::guard::Guard;
 use crate::amqp::publisher::Publisher;
 use crate::amqp::topology::Names;
 use crate::store::tokens::Tokens;
+use crate::teamleader::client::Client;
 use crate::teamleader::oauth::OAuth;
 
 /// What the handlers share.
@@ -29,6 +31,10 @@ pub struct HttpState {
     pub metrics: Option<PrometheusHandle>,
     /// Whether this process consumes.
     pub consuming: Arc<AtomicBool>,
-    /// The token that callers send; `None`: only loopback reaches this server.
-    pub api_token: Option<SecretString>,
+    /// Who may call.
+    pub guard: Guard,
+    /// The API, for forecasts and the budget.
+    pub client: Client,
+    /// What the dashboard remembers.
+    pub memory: Arc<Memory>,
 }

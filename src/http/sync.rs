@@ -2,67 +2,161 @@
 
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use super::problem::Problem;
+use super::problem::{Problem, ProblemDetails};
 use super::state::HttpState;
+use crate::catalog::RESOURCES;
 use crate::ids::RunId;
-use crate::message::{Mode, SyncRequest, from_object};
-use crate::store::report;
+use crate::message::{MAX_REQUEST_BYTES, Mode, Request, SyncRequest, from_object};
+use crate::store::report::{self, RunStatusRow, TableStatus};
 
 /// How many runs the status lists.
 const RUNS: i64 = 20;
 
-/// The body of `POST /sync/teamleader`.
-#[derive(Debug, Default, Deserialize)]
+/// What to sync.
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-struct Body {
+pub(super) struct Body {
+    /// A complete pass with deletion detection, instead of what changed.
     full_sync: bool,
+    /// The resources; without it, all that the worker is set to.
+    #[schema(min_items = 1, value_type = Option<Vec<ResourceName>>)]
+    resources: Option<Vec<String>>,
 }
 
-/// Publishes a request: 202 with its id. An empty body asks for an incremental sync.
-pub(super) async fn request(State(state): State<HttpState>, body: Bytes) -> Result<(StatusCode, Json<Value>), Problem> {
-    let body: Body = if body.is_empty() {
-        Body::default()
-    } else {
-        from_object(&body).map_err(|error| {
-            Problem::new(
-                StatusCode::BAD_REQUEST,
-                format!("{error}; the body is {{\"full_sync\": true}} or {{\"full_sync\": false}}"),
-            )
-        })?
+/// A resource that the worker knows, for the description.
+struct ResourceName;
+
+impl PartialSchema for ResourceName {
+    fn schema() -> RefOr<Schema> {
+        let names = RESOURCES.iter().map(|resource| resource.name);
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).into()
+    }
+}
+
+impl ToSchema for ResourceName {}
+
+/// A request that is in the queue.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Accepted {
+    /// Its id: `/sync/runs/{id}` shows the run once a worker has begun it.
+    request_id: Uuid,
+}
+
+/// The account, its tables and its newest runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Status {
+    /// The account.
+    account: String,
+    /// Whether a worker may run.
+    authorized: bool,
+    /// Who authorized.
+    authorized_by: Option<String>,
+    /// Why it is not authorized.
+    reason: Option<String>,
+    /// Each resource's table.
+    resources: Vec<TableStatus>,
+    /// The newest runs, the newest first.
+    runs: Vec<RunStatusRow>,
+}
+
+/// Asks for a sync: a message goes into the account's queue. An empty body asks for an incremental sync of everything.
+#[utoipa::path(post, path = "/sync/teamleader", tag = "sync", security(("token" = [])), request_body = Option<Body>, responses(
+    (status = 202, description = "The request is in the queue", body = Accepted),
+    (status = 400, description = "The body is not as it should be", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 401, description = "The token is missing or wrong", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 403, description = "A page of another site asks", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 413, description = "The body is too long", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "RabbitMQ cannot be used", body = ProblemDetails, content_type = "application/problem+json"),
+))]
+pub(super) async fn request(
+    State(state): State<HttpState>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Accepted>), Problem> {
+    let body = body.map_err(|error| {
+        let bound = format!("{}: at most {MAX_REQUEST_BYTES} bytes are taken", error.body_text());
+        Problem::new(error.status(), bound)
+    })?;
+    let refuse = |error: String| {
+        let shape = "the body is {\"full_sync\": true} or {\"full_sync\": false}, and \"resources\" may name some: [\"contacts\"]";
+        Problem::new(StatusCode::BAD_REQUEST, format!("{error}; {shape}"))
     };
-    let id = Uuid::new_v4();
+    let body: Body = match body.trim_ascii() {
+        b"" | b"null" => Body::default(),
+        body => from_object(body).map_err(|error| refuse(error.to_string()))?,
+    };
     let mode = if body.full_sync { Mode::Full } else { Mode::Incremental };
-    let request = SyncRequest { request_id: Some(id), mode, ..SyncRequest::default() };
-    crate::submit::publish(&state.publisher, &state.names, &request, id).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({ "request_id": id }))))
+    let id = ask(&state, mode, body.resources).await.map_err(|problem| match problem {
+        Refused::Invalid(reason) => refuse(reason),
+        Refused::Problem(problem) => problem,
+    })?;
+    Ok((StatusCode::ACCEPTED, Json(Accepted { request_id: id })))
+}
+
+/// Why a sync was not asked for.
+pub(super) enum Refused {
+    /// The worker would refuse it.
+    Invalid(String),
+    /// It cannot be sent.
+    Problem(Problem),
+}
+
+/// Publishes a request, and gives its id.
+pub(super) async fn ask(state: &HttpState, mode: Mode, resources: Option<Vec<String>>) -> Result<Uuid, Refused> {
+    let id = Uuid::new_v4();
+    let request = SyncRequest { request_id: Some(id), mode, resources, ..SyncRequest::default() };
+    // What the worker would refuse is refused here.
+    Request::parse(&crate::submit::body_of(&request), None).map_err(|bad| Refused::Invalid(bad.reason))?;
+    let published = crate::submit::publish(&state.publisher, &state.names, &request, id).await;
+    published.map_err(|error| Refused::Problem(error.into()))?;
+    Ok(id)
 }
 
 /// The tables and the newest runs.
-pub(super) async fn status(State(state): State<HttpState>) -> Result<Json<Value>, Problem> {
+#[utoipa::path(get, path = "/sync/teamleader", tag = "sync", security(("token" = [])), responses(
+    (status = 200, description = "The account as it is", body = Status),
+    (status = 401, description = "The token is missing or wrong", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "The database cannot be used", body = ProblemDetails, content_type = "application/problem+json"),
+))]
+pub(super) async fn status(State(state): State<HttpState>) -> Result<Json<Status>, Problem> {
     let account = state.names.account();
     let authorization = state.tokens.authorization().await?;
-    Ok(Json(json!({
-        "account": account,
-        "authorized": authorization.authorized,
-        "authorized_by": authorization.authorized_by,
-        "reason": authorization.reason,
-        "resources": report::tables(&state.pool, account).await?,
-        "runs": report::runs(&state.pool, account, None, RUNS).await?,
-    })))
+    Ok(Json(Status {
+        account: account.to_string(),
+        authorized: authorization.authorized,
+        authorized_by: authorization.authorized_by,
+        reason: authorization.reason,
+        resources: report::tables(&state.pool, account).await?,
+        runs: report::runs(&state.pool, account, None, RUNS).await?,
+    }))
 }
 
 /// One run.
-pub(super) async fn run(State(state): State<HttpState>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let id: Uuid = id.parse().map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "a run's id is a UUID"))?;
+#[utoipa::path(get, path = "/sync/runs/{id}", tag = "sync", security(("token" = [])),
+    params(("id" = Uuid, Path, description = "The request's id")),
+    responses(
+        (status = 200, description = "The run", body = RunStatusRow),
+        (status = 400, description = "The id is no UUID", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 401, description = "The token is missing or wrong", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, description = "No run has this id", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "The database cannot be used", body = ProblemDetails, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn run(
+    State(state): State<HttpState>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<RunStatusRow>, Problem> {
+    let id: Option<Uuid> = id.ok().and_then(|Path(id)| id.parse().ok());
+    let id = id.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "a run's id is a UUID"))?;
     let mut runs = report::runs(&state.pool, state.names.account(), Some(RunId(id)), 1).await?;
     match runs.pop() {
-        Some(run) => Ok(Json(json!(run))),
+        Some(run) => Ok(Json(run)),
         None => Err(Problem::new(
             StatusCode::NOT_FOUND,
             "no run has this id; a request that still waits in the queue has none yet",

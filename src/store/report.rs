@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgPool;
+use utoipa::ToSchema;
 
 use super::pool::StoreError;
 use super::run::{Run, Step};
@@ -49,7 +50,7 @@ fn of_step(step: &Step, mode: Mode) -> ResourceReport {
 }
 
 /// A resource's table and how fresh it is.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct TableStatus {
     /// The resource.
     pub resource: String,
@@ -125,7 +126,7 @@ pub async fn last_successes(pool: &PgPool, account: &Account) -> Result<Vec<(Str
 }
 
 /// A run as people ask for it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct RunStatusRow {
     /// The request's id.
     pub request_id: uuid::Uuid,

@@ -130,6 +130,11 @@ impl Client {
         self.limiter.time_for(requests)
     }
 
+    /// How many requests the last 60 s hold, and how many they may.
+    pub fn budget(&self) -> (u32, u32) {
+        (self.limiter.used(), self.limiter.allowed())
+    }
+
     /// One page of a list.
     pub async fn list(&self, resource: &Resource, body: &Value) -> Result<Page, ApiError> {
         let read = |answer: &Answer| {

@@ -134,6 +134,13 @@ impl Limiter {
         self.lock().allowed(self.0.reserve)
     }
 
+    /// Requests that the last 60 s hold, of this process and of others.
+    pub fn used(&self) -> u32 {
+        let mut state = self.lock();
+        state.forget_the_old(Instant::now());
+        state.used()
+    }
+
     /// Requests that may still be sent now, as the API last told.
     pub fn remaining(&self) -> u32 {
         self.lock().remaining

@@ -116,6 +116,82 @@ async fn guarded_routes_want_the_token() {
     assert_eq!(worker.get("/nothing").await.0, 404);
 }
 
+/// The hidden field of the dashboard's forms.
+fn form_token(page: &str) -> &str {
+    let (_, rest) = page.split_once("name=\"form_token\" value=\"").expect("a form");
+    rest.split_once('"').expect("a value").0
+}
+
+#[tokio::test]
+async fn the_dashboard_takes_forms_of_its_own_login_only() {
+    let mut stage = Stage::small().await;
+    stage.set("HTTP_API_TOKEN", TOKEN);
+    let worker = stage.worker().await;
+    // Which says where it is sent to, and does not go there.
+    let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let request = |method: Method, path: &str| http.request(method, format!("{}{path}", worker.url));
+    let get = async |cookie: &str| {
+        let request = request(Method::GET, "/dashboard").header("accept", "text/html").header("cookie", cookie);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(get("").await.0, 303, "whoever is not logged in is asked to");
+    let log_in = async |token: &str| {
+        let answer = request(Method::POST, "/dashboard/login").form(&[("token", token)]).send().await.unwrap();
+        let cookie = answer.headers().get("set-cookie").map(|value| value.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), cookie)
+    };
+    assert_eq!(log_in("another").await, (401, None));
+    let (status, cookie) = log_in(TOKEN).await;
+    let cookie = cookie.expect("a cookie");
+    assert!(cookie.contains("HttpOnly; SameSite=Strict"), "{cookie}");
+    assert_eq!(status, 303);
+    let cookie = cookie.split(';').next().unwrap();
+    let (status, page) = get(cookie).await;
+    assert_eq!(status, 200);
+    assert!(!page.contains(TOKEN), "the token is not shown");
+
+    let ask = async |cookie: &str, token: &str, origin: Option<&str>| {
+        let request = request(Method::POST, "/dashboard/sync").header("cookie", cookie);
+        let request = origin.into_iter().fold(request, |request, origin| request.header("origin", origin));
+        let answer = request.form(&[("form_token", token), ("mode", "incremental")]).send().await.unwrap();
+        let to = answer.headers().get("location").map(|to| to.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), to)
+    };
+    let token = form_token(&page);
+    let other = cookie.replace('.', "9.");
+    for (what, cookie, token, origin, status) in [
+        ("no login", "", token, None, 401),
+        ("a login that nobody signed", &*other, token, None, 401),
+        ("no token of a form", cookie, "", None, 403),
+        ("another token", cookie, &token.replace(&token[..1], "x"), None, 403),
+        ("a page of another site", cookie, token, Some("https://example.com"), 403),
+    ] {
+        assert_eq!(ask(cookie, token, origin).await, (status, None), "{what}");
+    }
+    let asked = until("a sync can be asked for", async || ask(cookie, token, None).await.1).await;
+    let id = asked.strip_prefix("/dashboard?asked=").expect("the dashboard").parse().unwrap();
+    stage.completed(id).await;
+    assert_eq!(request(Method::POST, "/sync/teamleader").send().await.unwrap().status().as_u16(), 401);
+}
+
+#[tokio::test]
+async fn without_a_token_pages_of_other_sites_are_kept_out() {
+    let stage = Stage::small().await;
+    let worker = stage.worker().await;
+    let status = async |method: Method, headers: &[(&str, &str)]| {
+        let request = worker.request(method, "/sync/teamleader");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(status(Method::POST, &[("origin", "https://example.com"), ("content-type", "text/plain")]).await, 403);
+    assert_eq!(status(Method::POST, &[("sec-fetch-site", "cross-site")]).await, 403);
+    assert_eq!(status(Method::GET, &[("host", "rebound.example.com:8080")]).await, 403);
+    assert_eq!(status(Method::GET, &[("host", "localhost:8080")]).await, 200);
+    let (status, problem) = json_of(worker.request(Method::DELETE, "/sync/teamleader")).await;
+    assert_eq!((status, &problem["title"]), (405, &json!("Method Not Allowed")));
+}
+
 #[tokio::test]
 async fn beyond_loopback_the_worker_wants_a_token_to_start() {
     let mut stage = Stage::small().await;

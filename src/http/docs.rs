@@ -1,0 +1,65 @@
+//! What the API looks like, for programs (`/openapi.json`) and for people (Swagger UI at `/`, which the binary carries).
+
+use std::sync::{Arc, LazyLock};
+
+use axum::Json;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_swagger_ui::Config;
+
+use super::problem::Problem;
+
+/// The files of Swagger UI that its page loads.
+pub(super) const FILES: [&str; 8] = [
+    "/",
+    "/index.css",
+    "/swagger-ui.css",
+    "/swagger-ui-bundle.js",
+    "/swagger-ui-standalone-preset.js",
+    "/swagger-initializer.js",
+    "/favicon-16x16.png",
+    "/favicon-32x32.png",
+];
+
+/// The description that the routes are added to.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "teamleader2db",
+        description = "Asks for syncs of a Teamleader Focus account, shows how they go, and authorizes the account.",
+    ),
+    modifiers(&Token),
+)]
+pub(super) struct Description;
+
+/// The token that callers send.
+struct Token;
+
+impl Modify for Token {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("HTTP_API_TOKEN")).build();
+        openapi.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The description as JSON.
+pub(super) async fn openapi(description: Arc<utoipa::openapi::OpenApi>) -> Json<utoipa::openapi::OpenApi> {
+    Json((*description).clone())
+}
+
+/// A file of Swagger UI.
+pub(super) async fn swagger_ui(uri: Uri) -> Response {
+    static CONFIG: LazyLock<Arc<Config<'static>>> =
+        LazyLock::new(|| Arc::new(Config::from("/openapi.json").use_base_layout().try_it_out_enabled(true)));
+    let file = utoipa_swagger_ui::serve(uri.path().trim_start_matches('/'), CONFIG.clone());
+    let Ok(Some(file)) = file else {
+        return Problem::new(StatusCode::NOT_FOUND, "Swagger UI has no such file").into_response();
+    };
+    let mut response = ([(header::CONTENT_TYPE, file.content_type)], file.bytes.into_owned()).into_response();
+    if file.gzpipped {
+        response.headers_mut().insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
+    }
+    response
+}

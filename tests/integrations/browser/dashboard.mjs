@@ -1,0 +1,132 @@
+// The dashboard in a real Chromium: log in, connect through the simulator's OAuth, ask for a sync, watch it finish.
+//
+//   WORKER, TOKEN   the worker's address, and its HTTP_API_TOKEN
+//   SHOTS           where screenshots go
+//   CHROMIUM        the browser
+
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { chromium } from "playwright-core";
+
+const { WORKER: worker, TOKEN: token, SHOTS: shots, CHROMIUM: executablePath } = process.env;
+const DESKTOP = { width: 1280, height: 900 };
+const PHONE = { width: 390, height: 844 };
+
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+const context = await browser.newContext({ viewport: DESKTOP });
+const page = await context.newPage();
+const complaints = [];
+page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+page.on("pageerror", (error) => complaints.push(String(error)));
+
+/** Pictures of the page as it is, at both widths, light and dark. */
+async function shoot(name) {
+  for (const [width, viewport] of Object.entries({ desktop: DESKTOP, phone: PHONE })) {
+    await page.setViewportSize(viewport);
+    for (const colorScheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme });
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      assert.ok(overflow <= 0, `${name} is ${overflow} pixels too wide on a ${width}`);
+      await page.screenshot({ path: `${shots}/${name}-${width}-${colorScheme}.png`, fullPage: true });
+      await page.screenshot({ path: `${shots}/${name}-${width}-${colorScheme}-top.png` });
+    }
+  }
+  await page.setViewportSize(DESKTOP);
+}
+
+async function step(name, work) {
+  await work();
+  console.log(`ok ${name}`);
+}
+
+try {
+  await step("a browser that is not logged in is sent to log in", async () => {
+    await page.goto(`${worker}/dashboard`);
+    assert.equal(new URL(page.url()).pathname, "/dashboard/login");
+  });
+  await step("a wrong token is refused", async () => {
+    await page.getByLabel("Token").fill("another");
+    const answered = page.waitForResponse((answer) => answer.request().method() === "POST");
+    await page.getByRole("button", { name: "Log in" }).click();
+    assert.equal((await answered).status(), 401);
+    await page.getByText("That is not the token").waitFor();
+    // The browser says so itself of any 401.
+    complaints.length = 0;
+    await shoot("login");
+  });
+  await step("the token logs in, by a cookie that scripts cannot read", async () => {
+    await page.getByLabel("Token").fill(token);
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.getByRole("heading", { name: "Resources" }).waitFor();
+    const [cookie] = await context.cookies();
+    assert.ok(cookie.httpOnly && cookie.sameSite === "Strict", JSON.stringify(cookie));
+    assert.equal(await page.evaluate(() => document.cookie), "");
+    await page.getByText("Nothing was copied yet").waitFor();
+    await shoot("empty");
+  });
+  await step("the account is connected through Teamleader's login", async () => {
+    await page.getByRole("link", { name: "Connect to Teamleader" }).last().click();
+    await page.getByText("code accepted").waitFor();
+    await page.getByRole("link", { name: "To the dashboard" }).click();
+    await page.getByText("authorized", { exact: true }).waitFor();
+  });
+  await step("a sync is asked for and watched to its end, without loading the page again", async () => {
+    await page.getByRole("button", { name: "Sync everything" }).click();
+    await page.evaluate(() => (window.same = true));
+    await page.locator(".run .pill", { hasText: "completed" }).first().waitFor({ timeout: 120_000 });
+    assert.equal(await page.evaluate(() => window.same), true);
+    await page.locator("section", { has: page.getByRole("heading", { name: "Resources" }) }).locator("tr", { hasText: "contacts" }).waitFor();
+    await shoot("full");
+  });
+  await step("a run opens, stays open when the page is refreshed, and shows its resources", async () => {
+    await page.locator(".run summary").first().click();
+    await page.locator("h2").first().click();
+    await page.waitForResponse((answer) => answer.url().endsWith("/dashboard"));
+    await page.locator(".run[open] td", { hasText: "contacts" }).waitFor();
+    await shoot("run");
+  });
+  await step("it works without JavaScript", async () => {
+    const plain = await browser.newContext({ javaScriptEnabled: false, storageState: await context.storageState() });
+    const bare = await plain.newPage();
+    await bare.goto(`${worker}/dashboard`);
+    await bare.getByRole("button", { name: "Sync what changed" }).click();
+    await bare.getByRole("heading", { name: "Runs" }).waitFor();
+    await bare.locator(".run summary").first().click();
+    assert.ok(await bare.locator(".run[open] table").isVisible());
+    await plain.close();
+  });
+  await step("Swagger UI is there, without the network", async () => {
+    const foreign = [];
+    page.on("request", (request) => !request.url().startsWith(worker) && !request.url().startsWith("data:") && foreign.push(request.url()));
+    await page.goto(`${worker}/`);
+    await page.locator(".opblock-summary-path", { hasText: "/sync/teamleader" }).first().waitFor();
+    assert.deepEqual(foreign, []);
+  });
+  await step("a page of another site cannot send the form", async () => {
+    const page_of_another_site = `<form method="post" action="${worker}/dashboard/sync">
+      <input name="form_token" value="x"><button name="mode" value="full">Win</button></form>`;
+    const site = createServer((_, answer) => answer.setHeader("content-type", "text/html").end(page_of_another_site));
+    await new Promise((listening) => site.listen(0, "localhost", listening));
+    const forged = await context.newPage();
+    await forged.goto(`http://localhost:${site.address().port}/`);
+    await forged.getByRole("button", { name: "Win" }).click();
+    await forged.getByText("a page of another site may not do this").waitFor();
+    await forged.close();
+    site.close();
+    site.closeAllConnections();
+  });
+  await step("logging out ends it", async () => {
+    await page.goto(`${worker}/dashboard`);
+    await page.getByRole("button", { name: "Log out" }).click();
+    await page.getByLabel("Token").waitFor();
+    await page.goto(`${worker}/dashboard`);
+    assert.equal(new URL(page.url()).pathname, "/dashboard/login");
+  });
+  assert.deepEqual(complaints, [], "the browser complained");
+  console.log(`Chromium ${browser.version()}: all steps passed`);
+} catch (error) {
+  await page.screenshot({ path: `${shots}/failure.png`, fullPage: true });
+  throw error;
+} finally {
+  await browser.close();
+}
