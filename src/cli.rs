@@ -12,6 +12,7 @@ use crate::config::{AccountArgs, AmqpArgs, DatabaseArgs, HttpArgs, IntegrationAr
 use crate::doctor::{self, DoctorArgs};
 use crate::findings;
 use crate::follow::{self, Ended};
+use crate::healthcheck::{self, HealthcheckArgs};
 use crate::message::{Mode, RunStatus, SyncRequest};
 use crate::status;
 use crate::store::pool;
@@ -49,6 +50,8 @@ enum Command {
     Authorize(AuthorizeArgs),
     /// Check each dependency, and say how to mend what is wrong
     Doctor(DoctorArgs),
+    /// Ask the worker that listens at HTTP_LISTEN whether it lives: exit code 0 if so, else 1
+    Healthcheck(HealthcheckArgs),
 }
 
 #[derive(Args, Debug)]
@@ -228,6 +231,11 @@ impl Command {
                 let (well, findings) = doctor::examine(&args).await;
                 print(&findings);
                 Ok(if well { OK } else { FAILED })
+            }
+            Self::Healthcheck(args) => {
+                healthcheck::check(&args).await?;
+                print("alive");
+                Ok(OK)
             }
         }
     }

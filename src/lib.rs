@@ -15,6 +15,7 @@ mod doctor;
 pub mod fault;
 mod findings;
 mod follow;
+mod healthcheck;
 #[cfg(feature = "benchmarks")]
 pub mod hot;
 mod http;

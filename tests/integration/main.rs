@@ -17,6 +17,7 @@ mod deletions;
 mod drift;
 mod failures;
 mod fuzz;
+mod healthcheck;
 mod history;
 mod http;
 mod incremental;

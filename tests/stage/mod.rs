@@ -35,7 +35,7 @@ pub use own_broker::OwnBroker;
 pub use proxy::proxy;
 pub use recorder::Recorder;
 pub use waiting::{found_within, until};
-pub use worker::{Ended, Settings, Worker};
+pub use worker::{Ended, Settings, Worker, run};
 
 /// The resources that most tests sync; those of `whole_api` sync all.
 pub const RESOURCES: [&str; 8] =
