@@ -1,9 +1,11 @@
-# syntax=docker/dockerfile:1
+# The images, each built by `docker build --target NAME --tag … .`:
 #
-#   docker build --tag teamleader2db .                the worker
-#   docker build --target test --tag … .              an image that runs all tests (`make dockertest`)
+#   worker      the program; the default
+#   simulator   the simulated Teamleader of the demo
+#   test        all tests, and the servers that they run against (`make dockertest`)
 #
-# Dependencies are compiled in layers of their own, from a recipe that changes only with Cargo.toml and Cargo.lock.
+# Dependencies are compiled in layers of their own, from a recipe that changes only with Cargo.toml and Cargo.lock. The images of the two
+# programs hold nothing but what they need to run: no shell, no packages. Nothing here needs more than the BuildKit of Docker 20.10.
 
 FROM rust:1.95-bookworm AS chef
 RUN cargo install --locked cargo-chef
@@ -14,12 +16,6 @@ ENV SQLX_OFFLINE=true
 FROM chef AS plan
 COPY . .
 RUN cargo chef prepare --recipe-path recipe.json
-
-FROM chef AS build
-COPY --from=plan /src/recipe.json .
-RUN cargo chef cook --release --locked --package teamleader2db --bin teamleader2db --recipe-path recipe.json
-COPY . .
-RUN cargo build --release --locked --package teamleader2db --bin teamleader2db
 
 FROM chef AS test
 # The servers that the tests run against.
@@ -32,15 +28,35 @@ COPY . .
 RUN cargo build --workspace --locked --features fault-points && cargo test --workspace --locked --features fault-points --no-run
 CMD ["make", "test"]
 
-FROM debian:bookworm-slim AS worker
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates \
-    && rm -rf /var/lib/apt/lists/*
-COPY --from=build /src/target/release/teamleader2db /usr/local/bin/
-# A number, so that Kubernetes can see that it is not root.
+FROM chef AS build-simulator
+COPY --from=plan /src/recipe.json .
+RUN cargo chef cook --release --locked --package teamleader-simulator --bin teamleader-simulator --recipe-path recipe.json
+COPY . .
+RUN cargo build --release --locked --package teamleader-simulator --bin teamleader-simulator \
+    && dev/image-root target/release/teamleader-simulator /image
+
+FROM scratch AS simulator
+COPY --from=build-simulator /image /
+USER 10001:10001
+ENV SIMULATOR_LISTEN=0.0.0.0:8090
+EXPOSE 8090
+ENTRYPOINT ["teamleader-simulator"]
+
+FROM chef AS build-worker
+COPY --from=plan /src/recipe.json .
+RUN cargo chef cook --release --locked --package teamleader2db --bin teamleader2db --recipe-path recipe.json
+COPY . .
+RUN cargo build --release --locked --package teamleader2db --bin teamleader2db \
+    && dev/image-root target/release/teamleader2db /image
+
+FROM scratch AS worker
+COPY --from=build-worker /image /
+# A number, so that Kubernetes can see that it is not root. It writes no files: the root file system may be read-only.
 USER 10001:10001
 ENV LOG_FORMAT=json
 EXPOSE 8080
-# The worker drains on SIGTERM; give it longer than a page takes: `docker stop --time 60`.
+# Asks the worker at HTTP_LISTEN. The worker listens as soon as the database answers, which may be starting, too.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 CMD ["teamleader2db", "healthcheck"]
+# The worker ends in order on SIGTERM. It may need longer than the 10 s that Docker gives it: `docker stop --time 60`.
 ENTRYPOINT ["teamleader2db"]
 CMD ["worker"]
