@@ -5,7 +5,9 @@
 #   test        all tests, and the servers that they run against (`make dockertest`)
 #
 # Dependencies are compiled in layers of their own, from a recipe that changes only with Cargo.toml and Cargo.lock. The images of the two
-# programs hold nothing but what they need to run: no shell, no packages. Nothing here needs more than the BuildKit of Docker 20.10.
+# programs hold nothing but what they need to run: no shell, no packages. They are compiled from nothing but what they are made of, so that a
+# change of a test or a page builds nothing anew; what Cargo.toml names besides, the recipe leaves as empty files. Nothing here needs more than
+# the BuildKit of Docker 20.10.
 
 FROM rust:1.95-bookworm AS chef
 RUN cargo install --locked cargo-chef
@@ -31,7 +33,9 @@ CMD ["make", "test"]
 FROM chef AS build-simulator
 COPY --from=plan /src/recipe.json .
 RUN cargo chef cook --release --locked --package teamleader-simulator --bin teamleader-simulator --recipe-path recipe.json
-COPY . .
+COPY Cargo.toml Cargo.lock ./
+COPY simulator simulator
+COPY dev/image-root dev/
 RUN cargo build --release --locked --package teamleader-simulator --bin teamleader-simulator \
     && dev/image-root target/release/teamleader-simulator /image
 
@@ -45,7 +49,12 @@ ENTRYPOINT ["teamleader-simulator"]
 FROM chef AS build-worker
 COPY --from=plan /src/recipe.json .
 RUN cargo chef cook --release --locked --package teamleader2db --bin teamleader2db --recipe-path recipe.json
-COPY . .
+COPY Cargo.toml Cargo.lock ./
+COPY .sqlx .sqlx
+COPY migrations migrations
+COPY simulator simulator
+COPY src src
+COPY dev/image-root dev/
 RUN cargo build --release --locked --package teamleader2db --bin teamleader2db \
     && dev/image-root target/release/teamleader2db /image
 
