@@ -30,7 +30,7 @@ PART ?= 1
 QUICK ?= 0
 
 # SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000.
-.PHONY: help install demo test test-integrations faults soak fuzz drift economy check format format-check lint prepare prepare-check resources docs coverage bench bench-functions server sync dockertest clean
+.PHONY: help install demo test test-integrations faults soak fuzz drift economy check format format-check lint prepare prepare-check resources docs coverage bench bench-functions server sync deploy-check dockertest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,7 +72,7 @@ format-check:
 
 lint: ## clippy, warnings being errors; shellcheck, if it is there
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
-	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck dev/* .ci/run; fi
+	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck dev/* .ci/run deploy/compose/setup tests/deploy/check tests/docker/stand-ins tests/docker/try tests/docker/*/entrypoint; fi
 
 prepare: install ## write .sqlx anew, after a query or a migration has changed
 	@dev/prepare
@@ -113,6 +113,9 @@ server: install ## run the worker with debug logs; settings from the environment
 
 sync: install ## ask for a sync and follow it; starts a worker if none runs
 	@dev/worker --sync $(ARGS)
+
+deploy-check: ## check Dockerfile, docker-compose.yml, and what is in deploy/, without the machines they are for
+	tests/deploy/check
 
 dockertest: ## run the tests in a container
 	docker build --target test --tag teamleader2db-test .
