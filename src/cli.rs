@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use secrecy::SecretString;
 use uuid::Uuid;
 
 use crate::app::{Application, WorkerConfig};
 use crate::authorize;
-use crate::config::{AccountArgs, AmqpArgs, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs, SyncArgs};
+use crate::config::{AccountArgs, AmqpArgs, ConfigError, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs, SyncArgs};
 use crate::doctor::{self, DoctorArgs};
 use crate::findings;
 use crate::follow::{self, Ended};
@@ -52,6 +53,11 @@ enum Command {
     Doctor(DoctorArgs),
     /// Ask the worker that listens at HTTP_LISTEN whether it lives: exit code 0 if so, else 1
     Healthcheck(HealthcheckArgs),
+    /// Print what makes a shell complete commands and settings
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -188,10 +194,7 @@ impl Cli {
         runtime.shutdown_timeout(std::time::Duration::from_millis(500));
         match code {
             Ok(code) => ExitCode::from(code),
-            Err(error) => {
-                let usage = error.is::<crate::config::ConfigError>();
-                complain(&error, if usage { USAGE } else { FAILED })
-            }
+            Err(error) => complain(&error, if error.is::<ConfigError>() { USAGE } else { FAILED }),
         }
     }
 }
@@ -235,6 +238,10 @@ impl Command {
             Self::Healthcheck(args) => {
                 healthcheck::check(&args).await?;
                 print("alive");
+            Self::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "teamleader2db", &mut script);
+                print(&String::from_utf8_lossy(&script));
                 Ok(OK)
             }
         }
@@ -242,7 +249,7 @@ impl Command {
 }
 
 impl WorkerArgs {
-    fn config(self) -> Result<WorkerConfig, crate::config::ConfigError> {
+    fn config(self) -> Result<WorkerConfig, ConfigError> {
         let (listen, api_token) = self.http.listen()?;
         let sync = self.sync;
         Ok(WorkerConfig {

@@ -70,6 +70,27 @@ async fn status_tells_each_table() {
 }
 
 #[tokio::test]
+async fn completions_are_what_the_shells_understand() {
+    let stage = Stage::small().await;
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ended = stage.run(&["completions", shell]).await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+        for word in ["authorize", "allow-deletions", "wait"] {
+            assert!(ended.out.contains(word), "{shell} is told of {word}: {}", ended.out);
+        }
+        if shell == "bash" {
+            let script = format!(
+                "{}\nCOMP_WORDS=(teamleader2db ev); COMP_CWORD=1; _teamleader2db teamleader2db ev teamleader2db; echo ${{COMPREPLY[@]}}",
+                ended.out
+            );
+            let completed = std::process::Command::new("bash").arg("-c").arg(script).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&completed.stdout).trim(), "events", "{completed:?}");
+        }
+    }
+    assert_eq!(stage.run(&["completions", "cmd"]).await.code, 2);
+}
+
+#[tokio::test]
 async fn doctor_says_what_is_wrong_and_how_to_mend_it() {
     let mut stage = Stage::small().await;
     stage.set("TEAMLEADER_REDIRECT_URI", "http://127.0.0.1:1/sync/oauth");
