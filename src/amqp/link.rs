@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionProperties};
+use lapin::{Connection, ConnectionProperties, ErrorKind};
 use secrecy::{ExposeSecret, SecretString};
 
 /// Heartbeats, unless the URL says otherwise: a peer that is gone is noticed after about two of them.
@@ -55,6 +55,30 @@ pub enum AmqpError {
     /// The connection or the consumer ended.
     #[error("RabbitMQ ended the delivery of messages")]
     Ended,
+}
+
+/// Why the broker does not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// 403: the login, or a permission.
+    Access,
+    /// 404: there is no such queue or exchange.
+    Missing,
+    /// 530: there is no such vhost, or the user has no permissions in it.
+    Vhost,
+    /// Anything else, such as 406: other settings.
+    Other,
+}
+
+/// Why the broker refused, if it is the broker's refusal.
+pub fn refusal(error: &lapin::Error) -> Option<Refusal> {
+    let ErrorKind::ProtocolError(error) = error.kind() else { return None };
+    Some(match error.get_id() {
+        403 => Refusal::Access,
+        404 => Refusal::Missing,
+        530 => Refusal::Vhost,
+        _ => Refusal::Other,
+    })
 }
 
 /// Opens a connection that does not recover by itself: after a recovery lapin's stream neither ends nor errs, and an

@@ -4,7 +4,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ExchangeKind};
 
-use super::link::{self, AmqpError, REPLY_TIMEOUT};
+use super::link::{self, AmqpError, REPLY_TIMEOUT, Refusal};
 use crate::ids::Account;
 use crate::retry::DELAY_STEPS;
 
@@ -163,17 +163,21 @@ fn explain(error: AmqpError, kind: &str, name: &str, how: Declare) -> AmqpError 
     let AmqpError::Broker(error) = error else {
         return error;
     };
-    if !error.is_amqp_soft_error() {
+    let Some(refusal) = link::refusal(&error).filter(|_| error.is_amqp_soft_error()) else {
         return AmqpError::Broker(error);
-    }
-    let mend = match how {
-        Declare::Create => format!(
-            "If it was declared with other settings: stop the workers, empty it (move its messages with a shovel), delete the \
-             {kind}, and start again. If the user may not declare it: grant configure, or set AMQP_DECLARE=check"
+    };
+    let mend = match (refusal, how) {
+        (Refusal::Access, Declare::Create) => format!(
+            "The user may not declare it: grant configure on {name}, or let another user declare everything and set AMQP_DECLARE=check"
         ),
-        Declare::Check => {
+        (Refusal::Access, Declare::Check) => format!("The user may not use it: grant read and write on {name}"),
+        (Refusal::Missing, _) => {
             format!("AMQP_DECLARE=check only checks: declare the {kind} first, or set AMQP_DECLARE=create once")
         }
+        (Refusal::Vhost | Refusal::Other, _) => format!(
+            "It was declared with other settings: stop the workers, empty it (move its messages with a shovel), delete the {kind}, \
+             and start again"
+        ),
     };
     AmqpError::Topology { what: format!("the {kind} {name}"), why: error.to_string(), mend }
 }
