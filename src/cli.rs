@@ -7,10 +7,12 @@ use clap_complete::Shell;
 use secrecy::SecretString;
 use uuid::Uuid;
 
+use crate::amqp::link::AmqpError;
 use crate::app::{Application, WorkerConfig};
 use crate::authorize;
 use crate::config::{AccountArgs, AmqpArgs, ConfigError, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs, SyncArgs};
 use crate::doctor::{self, DoctorArgs};
+use crate::events;
 use crate::findings;
 use crate::follow::{self, Ended};
 use crate::healthcheck::{self, HealthcheckArgs};
@@ -43,6 +45,8 @@ enum Command {
     Migrate(DatabaseArgs),
     /// Publish a sync request
     Request(RequestArgs),
+    /// Print each event of the account as it comes, until Ctrl-C
+    Events(EventsArgs),
     /// Compare the rows with the API, all or a random sample, and report what is missing, stale or wrong
     Audit(AuditArgs),
     /// Show each resource's rows, last success, watermark, stale details and deletions
@@ -135,6 +139,17 @@ struct SenderArgs {
 }
 
 #[derive(Args, Debug)]
+struct EventsArgs {
+    /// Each event as it came, a line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    account: AccountArgs,
+    #[command(flatten)]
+    amqp: AmqpArgs,
+}
+
+#[derive(Args, Debug)]
 struct StatusArgs {
     /// JSON instead of a table
     #[arg(long)]
@@ -194,9 +209,14 @@ impl Cli {
         runtime.shutdown_timeout(std::time::Duration::from_millis(500));
         match code {
             Ok(code) => ExitCode::from(code),
-            Err(error) => complain(&error, if error.is::<ConfigError>() { USAGE } else { FAILED }),
+            Err(error) => complain(&error, if is_usage(&error) { USAGE } else { FAILED }),
         }
     }
+}
+
+/// Whether the settings are at fault, and not what they lead to.
+fn is_usage(error: &anyhow::Error) -> bool {
+    error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(AmqpError::Url))
 }
 
 fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
@@ -224,6 +244,11 @@ impl Command {
             }
             Self::Request(args) => args.run().await,
             Self::Audit(args) => args.run().await,
+            Self::Events(args) => {
+                let (url, names) = (args.amqp.url()?, args.amqp.names(&args.account.account)?);
+                events::print(&url, &names, args.amqp.amqp_declare, args.json, &mut std::io::stdout()).await?;
+                Ok(OK)
+            }
             Self::Status(args) => {
                 let pool = pool::connect(&args.database.url()?)?;
                 print(&status::show(&pool, &args.account.account, args.json).await?);

@@ -3,12 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use chrono::Utc;
-use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
-use lapin::Connection;
-use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,13 +11,14 @@ use sqlx::PgPool;
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::amqp::link::{self, AmqpError, REPLY_TIMEOUT};
+use crate::amqp::link::AmqpError;
+use crate::amqp::listener::Listener;
 use crate::amqp::publisher::Publisher;
 use crate::amqp::topology::{Declare, Names};
 use crate::message::{Event, RunReport, RunStatus, SyncRequest};
-use crate::retry;
 use crate::store::authorization;
 use crate::submit::{body_of, publish};
+use crate::{retry, wording};
 
 /// How often the account's authorization is looked at while waiting.
 const LOOK_AT_AUTHORIZATION: Duration = Duration::from_secs(5);
@@ -68,10 +64,7 @@ pub async fn send_and_wait(
     let mut first = true;
     loop {
         match follow(url, names, declare, database, request, id, &progress).await {
-            Ok(ended) => {
-                progress.clear();
-                return Ok(ended);
-            }
+            Ok(ended) => return Ok(ended),
             Err(error @ (AmqpError::Url | AmqpError::Topology { .. })) => return Err(error),
             Err(error) if first => return Err(error),
             Err(error) => {
@@ -93,17 +86,15 @@ async fn follow(
     id: Uuid,
     progress: &Progress,
 ) -> Result<Ended, AmqpError> {
-    let connection = link::connect(url, "teamleader2db request --wait").await?;
-    names.declare(&connection, declare).await?;
-    let mut events = listen(&connection, names).await?;
+    let mut events = Listener::open(url, names, declare, "teamleader2db request --wait").await?;
     let publisher = Publisher::new(url.clone(), "teamleader2db request");
     publish(&publisher, names, request, id).await?;
     publisher.close().await;
     let final_ids = Event::final_ids(names.account(), id, &body_of(request));
     progress.say(&format!("request {id} is in the queue {}", names.requests_queue()));
     loop {
-        let delivery = tokio::select! {
-            delivery = events.next() => delivery.ok_or(AmqpError::Ended)??,
+        let payload = tokio::select! {
+            payload = events.next() => payload?,
             () = tokio::time::sleep(LOOK_AT_AUTHORIZATION) => {
                 if is_authorized(database, names).await == Some(false) {
                     return Ok(Ended::NotAuthorized);
@@ -111,7 +102,6 @@ async fn follow(
                 continue;
             }
         };
-        let payload = String::from_utf8_lossy(&delivery.data).into_owned();
         let Ok(event) = serde_json::from_str::<EventEnvelope>(&payload) else {
             continue;
         };
@@ -144,26 +134,6 @@ async fn is_authorized(database: Option<&PgPool>, names: &Names) -> Option<bool>
     known.ok().map(|authorization| authorization.authorized)
 }
 
-/// Binds a queue of this connection's own to the account's events.
-async fn listen(connection: &Connection, names: &Names) -> Result<lapin::Consumer, AmqpError> {
-    let channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
-    let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
-    let queue = link::within(REPLY_TIMEOUT, channel.queue_declare("".into(), options, FieldTable::default())).await?;
-    for pattern in [format!("sync.{}.*", names.account()), format!("authorization.{}.required", names.account())] {
-        let bound = channel.queue_bind(
-            queue.name().clone(),
-            names.events_exchange().as_str().into(),
-            pattern.as_str().into(),
-            QueueBindOptions::default(),
-            FieldTable::default(),
-        );
-        link::within(REPLY_TIMEOUT, bound).await?;
-    }
-    let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
-    let consumed = channel.basic_consume(queue.name().clone(), "".into(), options, FieldTable::default());
-    link::within(REPLY_TIMEOUT, consumed).await
-}
-
 /// A bar on a terminal, plain lines elsewhere; always on standard error.
 struct Progress {
     bar: Option<ProgressBar>,
@@ -172,8 +142,9 @@ struct Progress {
 impl Progress {
     fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(0);
-            let style = ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {pos}/{len} resources  {msg}");
+            let bar = ProgressBar::no_length();
+            // Cut to the terminal's width.
+            let style = ProgressStyle::with_template("{elapsed_precise} [{bar:20}] {percent:>3} %  {wide_msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
@@ -190,25 +161,16 @@ impl Progress {
     }
 
     fn tell(&self, report: &RunReport) {
-        let done = report.resources.values().filter(|resource| resource.status != "running").count();
-        let (listed, detailed) =
-            report.resources.values().fold((0, 0), |(l, d), resource| (l + resource.listed, d + resource.detailed));
-        if let Some(bar) = &self.bar {
-            bar.set_length(report.resources.len() as u64);
-            bar.set_position(done as u64);
+        if let (Some(bar), Some(forecast)) = (&self.bar, report.forecast) {
+            bar.set_length(forecast.api_requests.unsigned_abs());
+            bar.set_position(report.api_requests.unsigned_abs());
         }
-        let forecast = report.forecast.map(|forecast| {
-            let minutes = (forecast.done_at - Utc::now()).num_seconds().max(0).unsigned_abs().div_ceil(60);
-            format!(", {} of about {} requests, about {minutes} min to go", report.api_requests, forecast.api_requests)
-        });
-        self.say(&format!(
-            "{done} of {} resources done, {listed} records listed, {detailed} details{}",
-            report.resources.len(),
-            forecast.unwrap_or_default()
-        ));
+        self.say(&wording::run(report));
     }
+}
 
-    fn clear(&self) {
+impl Drop for Progress {
+    fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

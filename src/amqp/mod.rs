@@ -2,6 +2,7 @@
 
 pub mod consumer;
 pub mod link;
+pub mod listener;
 pub mod parking;
 pub mod publisher;
 pub mod topology;

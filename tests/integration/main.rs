@@ -15,6 +15,7 @@ mod commands;
 mod crashes;
 mod deletions;
 mod drift;
+mod events;
 mod failures;
 mod fuzz;
 mod healthcheck;

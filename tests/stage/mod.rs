@@ -36,6 +36,7 @@ pub use proxy::proxy;
 pub use recorder::Recorder;
 pub use waiting::{found_within, until};
 pub use worker::{Ended, Settings, Worker, run};
+pub use worker::{Ended, Settings, Watcher, Worker};
 
 /// The resources that most tests sync; those of `whole_api` sync all.
 pub const RESOURCES: [&str; 8] =
@@ -192,6 +193,16 @@ impl Stage {
     /// Runs a command of the program to its end.
     pub async fn run(&self, arguments: &[&str]) -> Ended {
         worker::run(&self.settings, arguments).await
+    }
+
+    /// Runs a command until it has written a line to standard output, and then closes that.
+    pub async fn run_for_a_line(&self, arguments: &[&str]) -> Ended {
+        worker::run_for_a_line(&self.settings, arguments).await
+    }
+
+    /// Starts a command that goes on until it is told to end.
+    pub fn watch(&self, arguments: &[&str]) -> Watcher {
+        Watcher::start(&self.settings, arguments, &self.log())
     }
 
     /// Publishes a request with a new id, and gives the id.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::waiting::until;
@@ -52,6 +53,22 @@ pub async fn run(settings: &Settings, arguments: &[&str]) -> Ended {
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program writes UTF-8");
     Ended { code: output.status.code().expect("an exit code"), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// Runs a command until it has written a line to standard output, and then closes that.
+pub async fn run_for_a_line(settings: &Settings, arguments: &[&str]) -> Ended {
+    let mut command = program(settings);
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    tokio::task::spawn_blocking(move || {
+        let mut out = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut out).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let err = String::from_utf8(output.stderr).expect("the program writes UTF-8");
+        Ended { code: output.status.code().expect("an exit code"), out, err }
+    })
+    .await
+    .unwrap()
 }
 
 impl Worker {
@@ -156,6 +173,58 @@ impl Worker {
     /// All that it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+/// A command of the program that goes on until it is told to end. Killed when it goes out of scope.
+pub struct Watcher {
+    child: Child,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+impl Watcher {
+    /// Starts a command. What it writes goes to two files, named like `log`.
+    pub fn start(settings: &Settings, arguments: &[&str], log: &Path) -> Self {
+        let (out, err) = (log.with_extension("out"), log.with_extension("err"));
+        let mut command = program(settings);
+        command.args(arguments).stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
+        Self { child: command.spawn().unwrap(), out, err }
+    }
+
+    /// The whole lines that it has written to standard output.
+    pub fn lines(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(&self.out).unwrap();
+        text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
+    }
+
+    /// What it has written to standard error.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.err).unwrap()
+    }
+
+    /// Waits until it says this on standard error.
+    pub async fn says(&self, what: &str) {
+        until(&format!("it says {what:?}"), async || self.log().contains(what).then_some(())).await;
+    }
+
+    /// Sends a signal by its name, `TERM`, and waits for the end.
+    pub async fn end(&mut self, signal: &str) -> ExitStatus {
+        let kill = format!("kill -{signal} {}", self.child.id());
+        assert!(Command::new("sh").arg("-c").arg(kill).status().unwrap().success(), "it was gone before SIG{signal}");
+        until("it has ended", async || self.child.try_wait().unwrap()).await
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_file(&self.out);
+            let _ = std::fs::remove_file(&self.err);
+        }
     }
 }
 
