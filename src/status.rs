@@ -1,4 +1,4 @@
-//! `status`: a table, a resource a row.
+//! `status`: a table, a resource a row, and what is wrong.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use comfy_table::{CellAlignment, Table, presets};
@@ -6,13 +6,15 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use crate::ids::Account;
+use crate::store::authorization::{self, Authorization};
 use crate::store::pool::{self, StoreError};
-use crate::store::{authorization, report};
+use crate::store::report::{self, Shortfall, TableStatus};
 
 /// The tables of an account and whether it is authorized, for people or as JSON.
 pub async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<String, StoreError> {
     pool::check_schema(pool).await?;
     let tables = report::tables(pool, account).await?;
+    let shortfalls = report::shortfalls(pool, account).await?;
     let known = authorization::authorization(pool, account).await?;
     if as_json {
         let shown = json!({
@@ -20,33 +22,73 @@ pub async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<Str
             "authorized": known.authorized,
             "reason": known.reason,
             "resources": tables,
+            "shortfalls": shortfalls,
         });
         return Ok(shown.to_string());
     }
+    let problems = problems(&tables, &shortfalls);
+    Ok(format!("account {account}: {}\n{}{problems}", authorization_in_words(known), in_rows(tables, &shortfalls)))
+}
+
+fn in_rows(tables: Vec<TableStatus>, shortfalls: &[Shortfall]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_header(["resource", "rows", "last success", "watermark", "stale details", "deleted"]);
+    table.set_header(["resource", "rows", "last success", "watermark", "stale details", "deleted", "last sync"]);
     for column in [1, 4, 5] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     for row in tables {
+        let shortfall = shortfalls.iter().find(|shortfall| shortfall.resource == row.resource);
+        let last_sync = match (shortfall, row.last_success_at) {
+            (Some(shortfall), _) => &shortfall.status,
+            (None, Some(_)) => "completed",
+            (None, None) => "-",
+        };
         table.add_row([
-            row.resource,
-            row.rows.to_string(),
-            time(row.last_success_at),
-            time(row.watermark),
-            row.stale_details.to_string(),
-            row.deleted.to_string(),
+            row.resource.as_str(),
+            &row.rows.to_string(),
+            &time(row.last_success_at),
+            &time(row.watermark),
+            &row.stale_details.to_string(),
+            &row.deleted.to_string(),
+            last_sync,
         ]);
     }
-    let authorized = match (known.authorized, known.authorized_by, known.reason) {
+    table
+}
+
+fn authorization_in_words(known: Authorization) -> String {
+    match (known.authorized, known.authorized_by, known.reason) {
         (true, Some(by), _) => format!("authorized by {by}"),
         (true, None, _) => "authorized".to_owned(),
-        (false, _, reason) => format!("NOT authorized ({}): open /sync/authorize", reason.unwrap_or_default()),
-    };
-    Ok(format!("account {account}: {authorized}\n{table}"))
+        (false, _, reason) => format!(
+            "NOT authorized ({}): open the worker's /sync/authorize in a browser, or the link that `teamleader2db authorize` prints",
+            reason.unwrap_or_default()
+        ),
+    }
+}
+
+/// What is wrong and what to do about it, below the table: in its cells it would make the table wide.
+fn problems(tables: &[TableStatus], shortfalls: &[Shortfall]) -> String {
+    let failed: Vec<&Shortfall> = shortfalls.iter().filter(|shortfall| shortfall.status == "failed").collect();
+    let mut said = String::new();
+    for shortfall in &failed {
+        let error = shortfall.error.as_deref().unwrap_or("no reason is known").trim_end_matches('.');
+        said.push_str(&format!("\n{} failed at {}: {error}", shortfall.resource, time(Some(shortfall.at))));
+    }
+    if !failed.is_empty() {
+        let names: Vec<&str> = failed.iter().map(|shortfall| shortfall.resource.as_str()).collect();
+        said.push_str(&format!("\n  once that is mended: teamleader2db request {}", names.join(" ")));
+    }
+    let stale: i64 = tables.iter().map(|table| table.stale_details).sum();
+    if stale > 0 {
+        said.push_str(&format!(
+            "\n{stale} details are missing or stale: a sync fetches them, 200 a minute at most; if none runs: teamleader2db request"
+        ));
+    }
+    if said.is_empty() { said } else { format!("\n{said}") }
 }
 
 fn time(at: Option<DateTime<Utc>>) -> String {

@@ -92,6 +92,37 @@ pub async fn tables(pool: &PgPool, account: &Account) -> Result<Vec<TableStatus>
     Ok(tables)
 }
 
+/// How the last sync of a resource ended, if it did not complete.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shortfall {
+    /// The resource.
+    pub resource: String,
+    /// `failed` or `skipped`.
+    pub status: String,
+    /// When that run ended; where it has not yet, when it began.
+    pub at: DateTime<Utc>,
+    /// Why.
+    pub error: Option<String>,
+}
+
+/// The resources of an account whose last sync did not complete. Audits do not count.
+pub async fn shortfalls(pool: &PgPool, account: &Account) -> Result<Vec<Shortfall>, StoreError> {
+    let shortfalls = sqlx::query_as!(
+        Shortfall,
+        r#"select resource, status as "status!", at as "at!", error
+         from (select distinct on (s.resource) s.resource, s.status, s.error, coalesce(r.finished_at, r.started_at) as at
+               from teamleader2db.sync_step s
+               join teamleader2db.sync_run r on r.account = s.account and r.id = s.run_id
+               where s.account = $1 and s.status is not null and r.request ->> 'mode' <> 'audit'
+               order by s.resource, r.started_at desc) as last
+         where status <> 'completed'"#,
+        account.as_str(),
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(shortfalls)
+}
+
 /// How many rows of each resource that has details have none, or an old one.
 pub async fn stale_details(pool: &PgPool, account: &Account) -> Result<Vec<(String, i64)>, StoreError> {
     let rows = sqlx::query!(

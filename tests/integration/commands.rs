@@ -1,6 +1,7 @@
 //! The command line, for people and scripts.
 
 use serde_json::{Value, json};
+use teamleader_simulator::{Fault, FaultKind};
 use uuid::Uuid;
 
 use crate::stage::{ACCOUNT, RESOURCES, Stage};
@@ -67,6 +68,54 @@ async fn status_tells_each_table() {
         "{}",
         ended.out
     );
+}
+
+#[tokio::test]
+async fn status_tells_what_is_wrong_and_what_to_do() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    stage.simulator.inject(Fault::new(FaultKind::Forbidden).at("companies.info"));
+    stage.simulator.inject(Fault::new(FaultKind::Forbidden).at("events.list"));
+    let id = stage.request(json!({ "mode": "full" })).await;
+    assert_eq!(stage.final_event(id).await.kind(), "sync.partial");
+    let companies = stage.simulator.count("companies");
+
+    let ended = stage.run(&["status"]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let last_sync = |resource: &str| {
+        let row = ended.out.lines().find(|line| line.trim_start().starts_with(resource)).expect(resource);
+        row.split_whitespace().last().expect("a cell").to_owned()
+    };
+    assert_eq!(
+        ["companies", "contacts", "events", "deals"].map(last_sync),
+        ["failed", "completed", "skipped", "-"],
+        "{}",
+        ended.out
+    );
+    assert!(
+        ended.out.lines().all(|line| !line.contains("deals") || line.len() < 120),
+        "the table is no wider: {}",
+        ended.out
+    );
+    let (_, below) = ended.out.split_once("\n\n").expect("what is wrong stands below the table");
+    assert!(below.contains("companies failed at ") && below.contains("403"), "{below}");
+    assert!(below.contains("once that is mended: teamleader2db request companies\n"), "{below}");
+    assert!(below.contains(&format!("{companies} details are missing or stale")), "{below}");
+    let told: Value = serde_json::from_str(&stage.run(&["status", "--json"]).await.out).expect("JSON");
+    let told: Vec<(&str, &str)> = told["shortfalls"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|told| (told["resource"].as_str().unwrap(), told["status"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told, [("companies", "failed"), ("events", "skipped")]);
+
+    // An audit that fails says nothing of the copy, one that does not mends nothing.
+    stage.run(&["audit", "contacts"]).await;
+    stage.simulator.clear_faults();
+    stage.complete(json!({})).await;
+    let ended = stage.run(&["status"]).await;
+    assert!(!ended.out.contains("failed") && !ended.out.contains("\n\n"), "{}", ended.out);
 }
 
 #[tokio::test]
