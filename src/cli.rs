@@ -18,7 +18,7 @@ use crate::follow::{self, Ended};
 use crate::healthcheck::{self, HealthcheckArgs};
 use crate::message::{Mode, RunStatus, SyncRequest};
 use crate::status;
-use crate::store::pool;
+use crate::store::pool::{self, StoreError};
 use crate::store::retention::Retention;
 use crate::store::tokens::Tokens;
 use crate::submit;
@@ -216,7 +216,9 @@ impl Cli {
 
 /// Whether the settings are at fault, and not what they lead to.
 fn is_usage(error: &anyhow::Error) -> bool {
-    error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(AmqpError::Url))
+    error.is::<ConfigError>()
+        || matches!(error.downcast_ref(), Some(AmqpError::Url))
+        || matches!(error.downcast_ref(), Some(StoreError::Url(_)))
 }
 
 fn complain(error: &anyhow::Error, code: u8) -> ExitCode {

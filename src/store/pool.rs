@@ -23,6 +23,10 @@ static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
 /// Connections of one process: four lists that are read at a time, the relay, the token, upkeep and the HTTP endpoints.
 const MAX_CONNECTIONS: u32 = 12;
 
+/// What each session sets. A pooler may drop it, see docs/operations.md.
+pub const SESSION: [(&str, &str); 3] =
+    [("idle_in_transaction_session_timeout", "10s"), ("lock_timeout", "20s"), ("statement_timeout", "2min")];
+
 /// How long to wait for a free connection, or a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -33,6 +37,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
 /// Why the database did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The URL cannot be read. It may hold a password, so it is not shown.
+    #[error("DATABASE_URL is not a URL like postgres://user:password@host:5432/database: {0}")]
+    Url(sqlx::Error),
     /// A newer slice holds the lease: stop, and write nothing more.
     #[error("another worker has taken over (a newer epoch holds the lease)")]
     Fenced,
@@ -73,13 +80,11 @@ pub fn connect(url: &SecretString) -> Result<PgPool, StoreError> {
 ///
 /// Each session ends a transaction that idles for 10 s, so that a frozen process cannot hold the lease's row against the next.
 pub fn connect_keeping(url: &SecretString, history: bool) -> Result<PgPool, StoreError> {
-    let options: PgConnectOptions = url.expose_secret().parse()?;
-    let options = options.application_name("teamleader2db").options([
-        ("idle_in_transaction_session_timeout", "10s"),
-        ("lock_timeout", "20s"),
-        ("statement_timeout", "120s"),
-        ("teamleader2db.history", if history { "on" } else { "off" }),
-    ]);
+    let options: PgConnectOptions = url.expose_secret().parse().map_err(StoreError::Url)?;
+    let options = options
+        .application_name("teamleader2db")
+        .options(SESSION)
+        .options([("teamleader2db.history", if history { "on" } else { "off" })]);
     Ok(PgPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -125,14 +130,19 @@ pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
 pub async fn check_schema(pool: &PgPool) -> Result<(), StoreError> {
     let mut connection = pool.acquire().await?;
     let applied = connection.list_applied_migrations(MIGRATIONS_TABLE).await;
-    let Ok(applied) = applied else {
-        // The table is missing, or the connection: the next statement tells which.
-        sqlx::query("select 1").execute(pool).await?;
-        return Err(StoreError::OldSchema);
-    };
+    let applied = applied.map_err(|error| match error {
+        MigrateError::Execute(error) if is_missing(&error) => StoreError::OldSchema,
+        MigrateError::Execute(error) => StoreError::Database(error),
+        error => StoreError::Migration(error),
+    })?;
     let known: Vec<i64> = MIGRATOR.iter().map(|migration| migration.version).collect();
     let missing = known.iter().any(|version| !applied.iter().any(|done| done.version == *version));
     if missing { Err(StoreError::OldSchema) } else { Ok(()) }
+}
+
+/// Whether there is no such table.
+fn is_missing(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("42P01"))
 }
 
 impl StoreError {
@@ -154,7 +164,7 @@ impl StoreError {
             Self::Fenced | Self::Lost | Self::NoAnswer(_) | Self::Tokens(_) => true,
             Self::Database(error)
             | Self::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => passes(error),
-            Self::OldSchema | Self::Migration(_) | Self::Corrupt(_) | Self::Sealed(_) => false,
+            Self::Url(_) | Self::OldSchema | Self::Migration(_) | Self::Corrupt(_) | Self::Sealed(_) => false,
         }
     }
 }

@@ -14,6 +14,7 @@ mod certificate;
 mod commands;
 mod crashes;
 mod deletions;
+mod doctor;
 mod drift;
 mod events;
 mod failures;

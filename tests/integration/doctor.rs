@@ -1,0 +1,180 @@
+//! `doctor`: each finding says what is wrong and how to mend it.
+
+use axum::Router;
+use axum::http::header;
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
+use serde_json::json;
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use crate::stage::Stage;
+
+/// Another key than that of the stage.
+const OTHER_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+
+/// The first thing that is wrong, with its mend, in one line.
+async fn complaint(stage: &Stage) -> String {
+    let ended = stage.run(&["doctor"]).await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let lines: Vec<&str> = ended.out.lines().skip_while(|line| !line.starts_with("WRONG")).take(2).collect();
+    assert_eq!(lines.len(), 2, "each finding has a mend: {}", ended.out);
+    assert!(lines[1].starts_with("       "), "{}", ended.out);
+    lines.join(" ")
+}
+
+/// A worker has run once: all is there, and the account is authorized.
+async fn settled() -> Stage {
+    let mut stage = Stage::small().await;
+    stage.set("TEAMLEADER_REDIRECT_URI", "http://127.0.0.1:1/sync/oauth");
+    let mut worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    worker.terminate().await;
+    let ended = stage.run(&["doctor"]).await;
+    assert_eq!((ended.code, ended.out.contains("WRONG")), (0, false), "{ended:?}");
+    assert!(ended.out.contains("the API takes the stored access token"), "{}", ended.out);
+    stage
+}
+
+/// Asserts what the first complaint is about, and what it says is to be done.
+async fn assert_complains(stage: &Stage, about: &str, mend: &str) {
+    let complaint = complaint(stage).await;
+    assert!(complaint.contains(about) && complaint.contains(mend), "{about:?} and {mend:?}: {complaint}");
+}
+
+/// A URL of the stage's database for another user.
+fn url_as(stage: &Stage, user: &str) -> String {
+    let (scheme, rest) = stage.database.url.split_once("://").expect("a URL");
+    let address = rest.split_once('@').map_or(rest, |(_, address)| address);
+    format!("{scheme}://{user}@{address}")
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_reached() {
+    let mut stage = settled().await;
+    let server = stage.database.url.rsplit_once('/').expect("a URL").0.to_owned();
+    for (url, about, mend) in [
+        (format!("{server}/there_is_none"), "WRONG  PostgreSQL: no connection", "create database"),
+        (url_as(&stage, "nobody_at_all"), "nobody_at_all", "pg_hba.conf"),
+        ("postgres://nobody@127.0.0.1:9/nothing".to_owned(), "refused", "is the server up"),
+        ("mysql is what we have".to_owned(), "DATABASE_URL is not a URL", "mend DATABASE_URL"),
+    ] {
+        stage.set("DATABASE_URL", &url);
+        assert_complains(&stage, about, mend).await;
+    }
+    let ended = stage.run(&["status"]).await;
+    assert_eq!((ended.code, ended.err.contains("DATABASE_URL")), (2, true), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_role_without_the_rights_of_a_worker() {
+    let mut stage = settled().await;
+    let role = format!("t_{}", Uuid::new_v4().simple());
+    let pool = stage.database.pool.clone();
+    let run = async |sql: String| sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await.map(drop).unwrap();
+    run(format!("create role {role} login")).await;
+    let earlier = stage.set("DATABASE_URL", &url_as(&stage, &role));
+
+    assert_complains(&stage, "permission denied", "docs/operations.md").await;
+    run(format!(
+        "grant usage on schema teamleader, teamleader2db to {role}; grant select on teamleader2db.migration to {role}"
+    ))
+    .await;
+    let all = "grant select, insert, update on teamleader.record to";
+    assert_complains(&stage, "lacks select, insert, update on teamleader.record;", all).await;
+    run(format!(
+        "grant select, insert, update, delete on all tables in schema teamleader2db to {role};
+         grant select, insert, delete on teamleader.record_history to {role}; grant select on teamleader.record to {role}"
+    ))
+    .await;
+    let complaint = complaint(&stage).await;
+    assert!(
+        complaint
+            .ends_with(&format!("as the schemas' owner: grant insert, update on teamleader.record to \"{role}\";")),
+        "{complaint}"
+    );
+    run(format!("grant insert, update on teamleader.record to {role}")).await;
+    let ended = stage.run(&["doctor"]).await;
+    assert_eq!(ended.code, 0, "what it said was all: {ended:?}");
+
+    stage.restore("DATABASE_URL", earlier);
+    run(format!("drop owned by {role}; drop role {role}")).await;
+}
+
+#[tokio::test]
+async fn a_schema_that_is_missing_or_old() {
+    let mut stage = Stage::small().await;
+    stage.set("TEAMLEADER_REDIRECT_URI", "http://127.0.0.1:1/sync/oauth");
+    assert_complains(&stage, "schema is not up to date", "`teamleader2db migrate` does it, or").await;
+    let role = format!("t_{}", Uuid::new_v4().simple());
+    let pool = stage.database.pool.clone();
+    let run = async |sql: String| sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await.map(drop).unwrap();
+    run(format!("create role {role} login")).await;
+    let earlier = stage.set("DATABASE_URL", &url_as(&stage, &role));
+    assert_complains(&stage, "schema is not up to date", "as another user").await;
+    stage.restore("DATABASE_URL", earlier);
+    run(format!("drop role {role}")).await;
+
+    assert_eq!(stage.run(&["migrate"]).await.code, 0);
+    assert_complains(&stage, "not authorized: the account was never authorized", "/sync/authorize").await;
+    stage.database.execute("delete from teamleader2db.migration where version = 5").await;
+    assert_complains(&stage, "schema is not up to date", "migrate").await;
+}
+
+#[tokio::test]
+async fn a_broker_that_cannot_be_used() {
+    let mut stage = settled().await;
+    let good = stage.setting("AMQP_URL").to_owned();
+    let address = stage.broker.authority();
+    for (url, about, mend) in [
+        (format!("amqp://{}:wrong-password@{address}/%2f", stage.broker.user()), "ACCESS", "user and password"),
+        (good.replacen("/%2f", "/there-is-none", 1), "vhost", "mend the vhost"),
+        ("amqp://guest:guest@127.0.0.1:9/%2f".to_owned(), "WRONG  RabbitMQ", "is the broker up"),
+        ("a broker".to_owned(), "AMQP_URL is not a URL", "mend"),
+    ] {
+        stage.set("AMQP_URL", &url);
+        assert_complains(&stage, about, mend).await;
+        assert!(!complaint(&stage).await.contains("wrong-password"));
+    }
+    stage.set("AMQP_URL", &good);
+
+    // One of its queues was made by somebody else.
+    let connection = Connection::connect(&good, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let queue = stage.broker.delay_queue(60);
+    channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+    assert_complains(&stage, &queue, "`worker` declares what is missing").await;
+    let options = QueueDeclareOptions { durable: true, ..Default::default() };
+    channel.queue_declare(queue.as_str().into(), options, FieldTable::default()).await.unwrap();
+    assert_complains(
+        &stage,
+        &format!("the queue {queue} cannot be used as it stands"),
+        "delete the queue, and start again",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_teamleader_and_the_settings() {
+    let mut stage = settled().await;
+    let late = Router::new().fallback(async || ([(header::DATE, "Tue, 15 Jun 2021 09:51:03 GMT")], ""));
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let late_url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, late).await });
+    for (name, value, about, mend) in [
+        ("HTTP_LISTEN", "0.0.0.0:8080", "can be reached from other machines", "listen at 127.0.0.1"),
+        ("TOKEN_ENCRYPTION_KEY", "short", "TOKEN_ENCRYPTION_KEY", "head -c 32"),
+        ("TOKEN_ENCRYPTION_KEY", OTHER_KEY, "TOKEN_ENCRYPTION_KEY", "authorize again"),
+        ("TEAMLEADER_AUTH_URI", "http://127.0.0.1:9", "authorization server cannot be reached", "HTTPS_PROXY"),
+        ("TEAMLEADER_AUTH_URI", &late_url, "s ahead of that of the authorization server", "set-ntp"),
+    ] {
+        let usual = stage.set(name, value);
+        assert_complains(&stage, about, mend).await;
+        stage.restore(name, usual);
+    }
+    let refreshes = stage.simulator.counters().refreshes;
+    stage.simulator.expire_access_tokens();
+    assert_complains(&stage, "does not take the stored access token: users.me answered 401", "next sync").await;
+    assert_eq!(stage.simulator.counters().refreshes, refreshes, "it uses no token up");
+}
