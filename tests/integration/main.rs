@@ -20,6 +20,7 @@ mod events;
 mod failures;
 mod fuzz;
 mod healthcheck;
+mod grants;
 mod history;
 mod http;
 mod incremental;

@@ -1,5 +1,6 @@
 //! A broker of the test's own, whose settings it may change.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -27,6 +28,17 @@ impl OwnBroker {
     /// Runs `rabbitmqctl`, and gives what it says.
     pub async fn control(&self, arguments: &[&str]) -> String {
         self.servers(&[&["rabbitmqctl"], arguments].concat()).await
+    }
+
+    /// Imports definitions, as JSON.
+    pub async fn import(&self, definitions: &str) {
+        let mut command = self.command(&["rabbitmqctl", "import_definitions"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        // Closed at its end, which ends the command.
+        child.stdin.take().unwrap().write_all(definitions.as_bytes()).unwrap();
+        let status = tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
+        assert!(status.success(), "the definitions cannot be imported");
     }
 
     async fn servers(&self, arguments: &[&str]) -> String {
