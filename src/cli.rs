@@ -265,6 +265,8 @@ impl Command {
             Self::Healthcheck(args) => {
                 healthcheck::check(&args).await?;
                 print("alive");
+                Ok(OK)
+            }
             Self::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "teamleader2db", &mut script);

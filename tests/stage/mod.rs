@@ -35,8 +35,7 @@ pub use own_broker::OwnBroker;
 pub use proxy::proxy;
 pub use recorder::Recorder;
 pub use waiting::{found_within, until};
-pub use worker::{Ended, Settings, Worker, run};
-pub use worker::{Ended, Settings, Watcher, Worker};
+pub use worker::{Ended, Settings, Watcher, Worker, run};
 
 /// The resources that most tests sync; those of `whole_api` sync all.
 pub const RESOURCES: [&str; 8] =
