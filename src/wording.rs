@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::message::{ResourceReport, RunReport, RunStatus};
+use crate::message::{Audited, Mode, ResourceReport, RunReport, RunStatus};
 
 /// Of so many resources that are being worked on the numbers are told; of more a line would get too long.
 const RESOURCES_TOLD: usize = 3;
@@ -92,13 +92,22 @@ fn end(report: &RunReport) -> String {
     if let (Some(began), Some(ended)) = (report.started_at, report.finished_at) {
         said.push_str(&format!(" in {}", lasting((ended - began).num_seconds())));
     }
+    let found = |count: fn(Audited) -> i64| {
+        report.resources.values().filter_map(|resource| resource.audited).map(count).sum::<i64>()
+    };
+    let audit = [
+        ("missing", found(|found| found.missing)),
+        ("stale", found(|found| found.stale)),
+        ("wrong", found(|found| found.wrong)),
+    ];
     let counts = [
         ("created", sum(|resource| resource.created)),
         ("updated", sum(|resource| resource.updated)),
         ("deleted", sum(|resource| resource.deleted)),
         ("details", sum(|resource| resource.detailed)),
     ];
-    for (what, count) in counts {
+    let audit = if report.mode == Some(Mode::Audit) { &audit[..] } else { &[] };
+    for (what, count) in audit.iter().chain(&counts) {
         said.push_str(&format!(", {count} {what}"));
     }
     if report.resources.is_empty() {
@@ -154,7 +163,7 @@ mod tests {
 
     use super::*;
     use crate::ids::Account;
-    use crate::message::{Event, Forecast, Mode};
+    use crate::message::{Event, Forecast};
 
     fn account() -> Account {
         "acme".parse().expect("valid")
@@ -206,6 +215,20 @@ mod tests {
             line,
             "2026-11-22T15:31:41Z  partial         00000000-0000-0000-0000-000000000000  340 requests in 2 min, 20 created, 0 updated, \
              0 deleted, 0 details; deals: the list contradicts itself. Send a new request once that is mended"
+        );
+    }
+
+    #[test]
+    fn an_audit_tells_what_it_found() {
+        let audited = |missing, stale, wrong| ResourceReport {
+            audited: Some(Audited { missing, stale, wrong }),
+            ..resource("completed", 0, None)
+        };
+        let mut ended = report(RunStatus::Completed, [("contacts", audited(1, 2, 3)), ("deals", audited(4, 0, 0))]);
+        ended.mode = Some(Mode::Audit);
+        assert_eq!(
+            run(&ended),
+            "340 requests in 2 min, 5 missing, 2 stale, 3 wrong, 0 created, 0 updated, 0 deleted, 0 details"
         );
     }
 
