@@ -56,7 +56,7 @@ def wrong_with_names(objects):
                 yield f"{o['kind']}: nothing has the labels {wanted}"
         for pod in pods([o]):
             mounts = {
-                mount["mountPath"]: volume["secret"]["secretName"]
+                mount["mountPath"]: files_of(volume["secret"], secrets)
                 for container in pod["containers"]
                 for mount in container.get("volumeMounts", [])
                 for volume in pod["volumes"]
@@ -66,8 +66,14 @@ def wrong_with_names(objects):
                 for variable in container.get("env", []):
                     if variable["name"].endswith("_FILE"):
                         directory, _, key = variable["value"].rpartition("/")
-                        if key not in secrets.get(mounts.get(directory), ()):
+                        if key not in mounts.get(directory, ()):
                             yield f"{o['kind']}: {variable['name']} names a file that no Secret has: {variable['value']}"
+
+
+def files_of(volume, secrets):
+    """The names of the files that a volume of a Secret has."""
+    keys = secrets.get(volume["secretName"], ())
+    return {item["path"] for item in volume["items"] if item["key"] in keys} if "items" in volume else set(keys)
 
 
 def pods(objects):
