@@ -152,7 +152,7 @@ impl Application {
             holder: holder(),
             consuming: consuming.clone(),
         };
-        let guard = Guard::new(config.api_token, &integration.redirect_uri)
+        let guard = Guard::new(config.api_token, &account)
             .map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
         let http = HttpState {
             pool: pool.clone(),

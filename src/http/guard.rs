@@ -14,12 +14,10 @@ use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
 use super::state::HttpState;
+use crate::ids::Account;
 
 /// How long a login holds.
 const SESSION: Duration = Duration::from_secs(12 * 3600);
-
-/// The cookie of a login.
-const COOKIE: &str = "teamleader2db";
 
 /// Where a browser logs in.
 pub(super) const LOGIN: &str = "/dashboard/login";
@@ -30,23 +28,18 @@ pub struct Guard {
     token: Option<SecretString>,
     /// Signs logins and forms: made from the token, so that a login holds for every process of the account.
     key: hmac::Key,
-    /// The name under which browsers reach this server, from the redirect URI.
-    host: Option<String>,
-    /// Whether they do it by TLS.
-    is_secure: bool,
+    /// The name of the login's cookie. Browsers send it to every port of a host, so it tells which account's it is.
+    cookie: String,
 }
 
 impl Guard {
-    /// `token`: what callers send; none where only loopback reaches this server. `redirect_uri`: the address that browsers know.
-    pub fn new(token: Option<SecretString>, redirect_uri: &str) -> Result<Self, ring::error::Unspecified> {
+    /// `token`: what callers send; none where only loopback reaches this server.
+    pub fn new(token: Option<SecretString>, account: &Account) -> Result<Self, ring::error::Unspecified> {
         let key = match &token {
             Some(token) => hmac::Key::new(hmac::HMAC_SHA256, token.expose_secret().as_bytes()),
             None => hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?,
         };
-        let uri: Option<Uri> = redirect_uri.parse().ok();
-        let host = uri.as_ref().and_then(Uri::host).map(str::to_owned);
-        let is_secure = uri.is_some_and(|uri| uri.scheme_str() == Some("https"));
-        Ok(Self { token, key, host, is_secure })
+        Ok(Self { token, key, cookie: format!("teamleader2db-{account}") })
     }
 
     /// Whether this is the token that callers send.
@@ -59,27 +52,29 @@ impl Guard {
         self.token.is_some()
     }
 
-    /// The `Set-Cookie` of a new login.
-    pub(super) fn logged_in(&self) -> String {
+    /// The `Set-Cookie` of a new login, to a browser that sent these headers.
+    pub(super) fn logged_in(&self, headers: &HeaderMap) -> String {
         let ends_at = Utc::now().timestamp().saturating_add_unsigned(SESSION.as_secs());
-        self.cookie(&format!("{ends_at}.{}", self.sign(&format!("login {ends_at}"))), SESSION)
+        // What the browser says of its own page: there may be a proxy with TLS between.
+        let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
+        let secure = if origin.is_some_and(|origin| origin.starts_with(b"https:")) { "; Secure" } else { "" };
+        self.set_cookie(&format!("{ends_at}.{}", self.sign(&format!("login {ends_at}"))), SESSION) + secure
     }
 
     /// The `Set-Cookie` that ends a login.
     pub(super) fn logged_out(&self) -> String {
-        self.cookie("", Duration::ZERO)
+        self.set_cookie("", Duration::ZERO)
     }
 
-    fn cookie(&self, value: &str, lives: Duration) -> String {
-        let secure = if self.is_secure { "; Secure" } else { "" };
-        format!("{COOKIE}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict{secure}", lives.as_secs())
+    fn set_cookie(&self, value: &str, lives: Duration) -> String {
+        format!("{}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict", self.cookie, lives.as_secs())
     }
 
     /// The login that a request carries, if it holds.
     fn login<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
         let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let (_, login) = pairs.find(|(name, _)| *name == COOKIE)?;
+        let (_, login) = pairs.find(|(name, _)| *name == self.cookie)?;
         let (ends_at, signature) = login.split_once('.')?;
         let holds = ends_at.parse::<i64>().is_ok_and(|ends_at| Utc::now().timestamp() < ends_at);
         (holds && self.is_signed(&format!("login {ends_at}"), signature)).then_some(login)
@@ -115,10 +110,7 @@ impl Guard {
         let Some(host) = host_of(headers) else { return true };
         let name = host.trim_start_matches('[').trim_end_matches(']');
         let is_loopback = name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        self.token.is_some()
-            || is_loopback
-            || name.eq_ignore_ascii_case("localhost")
-            || self.host.as_deref() == Some(host.as_str())
+        self.token.is_some() || is_loopback || name.eq_ignore_ascii_case("localhost")
     }
 }
 
@@ -151,11 +143,13 @@ pub(super) async fn keep_out_other_sites(State(state): State<HttpState>, request
         return Problem::new(StatusCode::FORBIDDEN, "a page of another site may not do this").into_response();
     }
     if !state.guard.knows_host(request.headers()) {
-        let why =
-            "without HTTP_API_TOKEN this server answers to localhost, and to the host of TEAMLEADER_REDIRECT_URI, only";
+        let why = "without HTTP_API_TOKEN this server answers to localhost only: set it, to use another name";
         return Problem::new(StatusCode::FORBIDDEN, why).into_response();
     }
-    next.run(request).await
+    let mut response = next.run(request).await;
+    // Nor may it show what is here in a frame of its own.
+    response.headers_mut().insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    response
 }
 
 /// Lets through who sends the token or has logged in. Browsers are sent to log in.
@@ -176,7 +170,7 @@ mod tests {
     use super::*;
 
     fn guard(token: Option<&str>) -> Guard {
-        Guard::new(token.map(|token| token.to_owned().into()), "https://sync.example.eu/sync/oauth").expect("a key")
+        Guard::new(token.map(|token| token.to_owned().into()), &"acme".parse().expect("an account")).expect("a key")
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -193,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_login_holds_for_every_process_with_the_same_token_and_for_no_other() {
-        let set = guard(Some("secret")).logged_in();
+        let set = guard(Some("secret")).logged_in(&headers(&[("origin", "https://sync.example.eu")]));
         assert!(set.contains("HttpOnly; SameSite=Strict; Secure"), "{set}");
         assert!(guard(Some("secret")).is_authorized(&with_cookie(&set)));
         assert!(!guard(Some("another")).is_authorized(&with_cookie(&set)));
@@ -206,7 +200,7 @@ mod tests {
     #[test]
     fn a_form_belongs_to_its_login() {
         let guard = guard(Some("secret"));
-        let mine = with_cookie(&guard.logged_in());
+        let mine = with_cookie(&guard.logged_in(&HeaderMap::new()));
         let token = guard.form_token(&mine);
         assert!(guard.is_form_token(&mine, &token));
         assert!(!guard.is_form_token(&HeaderMap::new(), &token));
@@ -219,8 +213,7 @@ mod tests {
             ("127.0.0.1:8080", true),
             ("[::1]:8080", true),
             ("localhost", true),
-            ("sync.example.eu", true),
-            ("sync.example.eu:443", true),
+            ("sync.example.eu", false),
             ("evil.example", false),
             ("127.0.0.1.evil.example:8080", false),
         ] {

@@ -42,7 +42,7 @@ async fn next_epoch(tx: &mut PgConnection, account: &Account, holder: &str) -> s
     Ok(Epoch(epoch))
 }
 
-/// After a while ends the sessions for which `session` waits, and whichever it then waits for.
+/// After a while ends the sessions of the same role for which `session` waits, and whichever it then waits for.
 async fn end_older(pool: &PgPool, session: i32) -> Infallible {
     sleep(WAITS_FOR_OLDER).await;
     loop {
@@ -54,7 +54,14 @@ async fn end_older(pool: &PgPool, session: i32) -> Infallible {
 }
 
 async fn end_those_before(pool: &PgPool, session: i32) -> sqlx::Result<()> {
-    let older = sqlx::query_scalar!(r#"select pg_blocking_pids($1) as "pids!""#, session).fetch_one(pool).await?;
+    // Neither sessions that only wait before this one, nor those that are another's.
+    let older = sqlx::query_scalar!(
+        r#"select pid as "pid!" from pg_stat_activity
+           where pid = any(pg_blocking_pids($1)) and wait_event_type is distinct from 'Lock' and pg_has_role(usesysid, 'member')"#,
+        session,
+    )
+    .fetch_all(pool)
+    .await?;
     if !older.is_empty() {
         warn!(sessions = ?older, "Ending what an older worker left: it holds the account's lease, and does not end by itself");
         sqlx::query!("select from unnest($1::integer[]) as pid where pg_terminate_backend(pid)", &older)
@@ -111,6 +118,12 @@ pub async fn begin_batch(
     let mut tx = pool::begin(pool).await?;
     hold(&mut tx, account, epoch, false).await?;
     Ok(tx)
+}
+
+/// Lets the commit of a batch wait for the disk after all, and with it for all before it.
+pub async fn make_durable(tx: &mut Transaction<'_, Postgres>) -> Result<(), StoreError> {
+    sqlx::query!("set local synchronous_commit to default").execute(&mut **tx).await?;
+    Ok(())
 }
 
 /// Holds the lease's row against newer epochs until the transaction ends: a plain select would not fence. `durable`: the commit waits for the disk.

@@ -32,6 +32,9 @@ const JSONB: u8 = 1;
 /// PostgreSQL counts time from 2000-01-01, in microseconds; this is that moment in Unix time.
 const EPOCH: i64 = 946_684_800_000_000;
 
+/// The SQLSTATE of a statement that took longer than `statement_timeout`.
+const TIMED_OUT: &str = "57014";
+
 /// So many bytes are sent at a time: the server reads them while the next are written.
 const CHUNK: usize = 64 * 1024;
 
@@ -146,7 +149,11 @@ impl Loader {
             *untold -= 1;
             row.told = true;
         }
-        record.parent.is_none() && row.hash == Some(record.hash)
+        if row.hash != Some(record.hash) {
+            // It is written over now: whatever the list tells of it later is held against the row.
+            row.hash = None;
+        }
+        record.parent.is_none() && row.hash.is_some()
     }
 }
 
@@ -179,6 +186,10 @@ async fn load(
         let loaded = match copy(&mut tx, told).await {
             Ok(()) => true,
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => false,
+            // Time runs while PostgreSQL waits for the rows: it is the way to it that is slow, and not the rows that are bad.
+            Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == TIMED_OUT) => {
+                return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, error.to_string()).into());
+            }
             Err(error) => return Err(error),
         };
         tx.execute(if loaded { "release load" } else { "rollback to load" }).await?;

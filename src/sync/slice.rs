@@ -21,7 +21,7 @@ use crate::store::journal;
 use crate::store::lease;
 use crate::store::pool::StoreError;
 use crate::store::report;
-use crate::store::run::{Run, Step};
+use crate::store::run::{Phase, Run, Step};
 use crate::teamleader::client::{ApiError, Client};
 
 /// A batch of answers ends early once its records have so many bytes: what is kept in memory between two checkpoints.
@@ -191,6 +191,10 @@ impl Slice<'_> {
         step: Step,
     ) -> Result<(), StoreError> {
         let step = Step { checkpoint: self.step(index).checkpoint + 1, ..step };
+        if self.step(index).phase == Phase::List && step.phase != Phase::List {
+            // Other steps read its rows from now on: were they lost, those would not notice.
+            lease::make_durable(&mut tx).await?;
+        }
         let requests = self.client.take_request_count();
         let counted = ReturnUnlessCommitted { client: &self.client, requests };
         journal::checkpoint(&mut tx, &self.settings.account, self.id, &step, requests).await?;

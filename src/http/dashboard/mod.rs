@@ -120,7 +120,11 @@ async fn look(state: &HttpState) -> Result<Shown, StoreError> {
     for row in runs.iter().filter(|row| row.status == "running") {
         let parameters: Parameters = serde_json::from_value(row.request.clone()).unwrap_or_default();
         let mut connection = state.pool.acquire().await?;
-        let steps = run::load_steps(&mut connection, account, RunId(row.request_id)).await?;
+        let steps = match run::load_steps(&mut connection, account, RunId(row.request_id)).await {
+            // Of another version: the worker says so.
+            Err(StoreError::Corrupt(_)) => continue,
+            steps => steps?,
+        };
         let to_come = forecast::requests_to_come(&steps, &parameters);
         let forecast =
             Forecast { api_requests: row.api_requests + to_come, done_at: Utc::now() + state.client.time_for(to_come) };
@@ -185,7 +189,11 @@ async fn ask_to_log_in(State(state): State<HttpState>) -> Response {
     html(StatusCode::OK, page::login(&state, false))
 }
 
-async fn log_in(State(state): State<HttpState>, form: Result<Form<LoginForm>, FormRejection>) -> Response {
+async fn log_in(
+    State(state): State<HttpState>,
+    headers: HeaderMap,
+    form: Result<Form<LoginForm>, FormRejection>,
+) -> Response {
     use secrecy::ExposeSecret as _;
     let Form(form) = match form {
         Ok(form) => form,
@@ -195,7 +203,7 @@ async fn log_in(State(state): State<HttpState>, form: Result<Form<LoginForm>, Fo
         tracing::warn!("Somebody tried to log in to the dashboard with another token than HTTP_API_TOKEN");
         return html(StatusCode::UNAUTHORIZED, page::login(&state, true));
     }
-    ([(header::SET_COOKIE, state.guard.logged_in())], Redirect::to(DASHBOARD)).into_response()
+    ([(header::SET_COOKIE, state.guard.logged_in(&headers))], Redirect::to(DASHBOARD)).into_response()
 }
 
 async fn log_out(
