@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::error;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use crate::amqp::link::AmqpError;
 use crate::store::pool::StoreError;
@@ -20,6 +20,21 @@ pub(super) struct ProblemDetails {
     status: u16,
     /// What is wrong, and how to mend it.
     detail: String,
+}
+
+/// What every guarded route may answer, for the description.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described")]
+pub(super) enum Guarded {
+    /// The token is missing or wrong
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(ProblemDetails),
+    /// Without a token: not asked by the name of this machine. Or a page of another site asks
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(ProblemDetails),
+    /// The database or RabbitMQ cannot be used
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(ProblemDetails),
 }
 
 /// What went wrong, for the caller.

@@ -10,7 +10,7 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use super::problem::{Problem, ProblemDetails};
+use super::problem::{Guarded, Problem, ProblemDetails};
 use super::state::HttpState;
 use crate::catalog::RESOURCES;
 use crate::ids::RunId;
@@ -71,10 +71,8 @@ pub(super) struct Status {
 #[utoipa::path(post, path = "/sync/teamleader", tag = "sync", security(("token" = [])), request_body = Option<Body>, responses(
     (status = 202, description = "The request is in the queue", body = Accepted),
     (status = 400, description = "The body is not as it should be", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 401, description = "The token is missing or wrong", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 403, description = "A page of another site asks", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 413, description = "The body is too long", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 503, description = "RabbitMQ cannot be used", body = ProblemDetails, content_type = "application/problem+json"),
+    Guarded,
 ))]
 pub(super) async fn request(
     State(state): State<HttpState>,
@@ -122,8 +120,7 @@ pub(super) async fn ask(state: &HttpState, mode: Mode, resources: Option<Vec<Str
 /// The tables and the newest runs.
 #[utoipa::path(get, path = "/sync/teamleader", tag = "sync", security(("token" = [])), responses(
     (status = 200, description = "The account as it is", body = Status),
-    (status = 401, description = "The token is missing or wrong", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 503, description = "The database cannot be used", body = ProblemDetails, content_type = "application/problem+json"),
+    Guarded,
 ))]
 pub(super) async fn status(State(state): State<HttpState>) -> Result<Json<Status>, Problem> {
     let account = state.names.account();
@@ -144,9 +141,8 @@ pub(super) async fn status(State(state): State<HttpState>) -> Result<Json<Status
     responses(
         (status = 200, description = "The run", body = RunStatusRow),
         (status = 400, description = "The id is no UUID", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 401, description = "The token is missing or wrong", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, description = "No run has this id", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 503, description = "The database cannot be used", body = ProblemDetails, content_type = "application/problem+json"),
+        Guarded,
     ))]
 pub(super) async fn run(
     State(state): State<HttpState>,

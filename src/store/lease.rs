@@ -100,9 +100,7 @@ pub async fn begin(
     account: &Account,
     epoch: Epoch,
 ) -> Result<Transaction<'static, Postgres>, StoreError> {
-    let mut tx = pool::begin(pool).await?;
-    hold(&mut tx, account, epoch, true).await?;
-    Ok(tx)
+    begin_fenced(pool, account, epoch, true).await
 }
 
 /// Begins a transaction as [`begin`] does, whose commit does not wait for the disk.
@@ -115,31 +113,31 @@ pub async fn begin_batch(
     account: &Account,
     epoch: Epoch,
 ) -> Result<Transaction<'static, Postgres>, StoreError> {
-    let mut tx = pool::begin(pool).await?;
-    hold(&mut tx, account, epoch, false).await?;
-    Ok(tx)
+    begin_fenced(pool, account, epoch, false).await
 }
 
-/// Lets the commit of a batch wait for the disk after all, and with it for all before it.
-pub async fn make_durable(tx: &mut Transaction<'_, Postgres>) -> Result<(), StoreError> {
-    sqlx::query!("set local synchronous_commit to default").execute(&mut **tx).await?;
-    Ok(())
-}
-
-/// Holds the lease's row against newer epochs until the transaction ends: a plain select would not fence. `durable`: the commit waits for the disk.
-async fn hold(
-    tx: &mut Transaction<'_, Postgres>,
+/// Holds the lease's row against newer epochs until the transaction ends: a plain select would not fence. `durable`: the commit waits for the
+/// disk.
+async fn begin_fenced(
+    pool: &PgPool,
     account: &Account,
     epoch: Epoch,
     durable: bool,
-) -> Result<(), StoreError> {
+) -> Result<Transaction<'static, Postgres>, StoreError> {
+    let mut tx = pool::begin(pool).await?;
     let newest = sqlx::query!(
         "select epoch, case when not $2 then set_config('synchronous_commit', 'off', true) end as setting
          from teamleader2db.lease where account = $1 for share",
         account.as_str(),
         durable,
     )
-    .fetch_optional(&mut **tx)
+    .fetch_optional(&mut *tx)
     .await?;
-    if newest.is_some_and(|newest| newest.epoch == epoch.0) { Ok(()) } else { Err(StoreError::Fenced) }
+    if newest.is_some_and(|newest| newest.epoch == epoch.0) { Ok(tx) } else { Err(StoreError::Fenced) }
+}
+
+/// Lets the commit of a batch wait for the disk after all, and with it for all before it.
+pub async fn make_durable(tx: &mut Transaction<'_, Postgres>) -> Result<(), StoreError> {
+    sqlx::query!("set local synchronous_commit to default").execute(&mut **tx).await?;
+    Ok(())
 }

@@ -278,10 +278,8 @@ fn microseconds(at: DateTime<Utc>) -> [u8; 8] {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Poll;
-
     use super::*;
-    use crate::store::{details, pool};
+    use crate::store::{details, polled, pool};
     use crate::teamleader::answer;
 
     const ACCOUNT: &str = "acme";
@@ -450,21 +448,6 @@ mod tests {
         scratch.drop().await;
     }
 
-    /// Lets a future go on until it was polled so often, and drops it. Whether it was ready by then.
-    async fn polled(times: u32, future: impl Future) -> bool {
-        let mut future = Box::pin(future);
-        let mut polls = 0;
-        std::future::poll_fn(|context| {
-            polls += 1;
-            match future.as_mut().poll(context) {
-                Poll::Ready(_) => Poll::Ready(true),
-                Poll::Pending if polls == times => Poll::Ready(false),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await
-    }
-
     #[tokio::test]
     async fn a_load_that_is_dropped_at_any_of_its_awaits_leaves_a_connection_that_works() {
         // One connection: the next statement goes over the one that was loaded through.
@@ -485,6 +468,22 @@ mod tests {
                 break;
             }
         }
+        scratch.drop().await;
+    }
+
+    #[tokio::test]
+    async fn a_load_that_takes_too_long_says_nothing_against_its_rows() {
+        let scratch = Scratch::create(1).await;
+        let slow = "create function public.dawdle() returns trigger language plpgsql as $$ begin perform pg_sleep(60); return new; end $$;
+             create trigger dawdle before insert on teamleader.contacts for each row execute function public.dawdle()";
+        sqlx::raw_sql(slow).execute(&scratch.pool).await.expect("made");
+        let mut tx = pool::begin(&scratch.pool).await.expect("begun");
+        tx.execute("set local statement_timeout = '100ms'").await.expect("set");
+        let mut loader = Loader { last: Some(HashMap::new()), ..Loader::default() };
+        let merged = loader.merge(tx, &account(), contacts(), &[contact(1, 1)], None, false).await;
+        let error = merged.expect_err("it times out");
+        assert!(error.may_pass() && !error.is_bad_value(), "{error}");
+        assert_eq!(scratch.rows().await.len(), 0, "the connection works");
         scratch.drop().await;
     }
 }

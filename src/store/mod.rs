@@ -16,3 +16,21 @@ pub mod report;
 pub mod retention;
 pub mod run;
 pub mod tokens;
+
+/// Lets a future go on until it was polled so often, and drops it. Whether it was ready by then.
+#[cfg(test)]
+async fn polled(times: u32, future: impl Future) -> bool {
+    use std::task::Poll;
+
+    let mut future = Box::pin(future);
+    let mut polls = 0;
+    std::future::poll_fn(|context| {
+        polls += 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(_) => Poll::Ready(true),
+            Poll::Pending if polls == times => Poll::Ready(false),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}

@@ -182,29 +182,13 @@ fn passes(error: &sqlx::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Poll;
-
     use super::*;
+    use crate::store::polled;
 
     /// The transaction in which the next statement runs: a new one each time, unless the connection is inside one already.
     async fn transaction(pool: &PgPool) -> String {
         let sql = "select pg_current_xact_id()::text";
         sqlx::query_scalar(sql).fetch_one(pool).await.expect("PostgreSQL answers")
-    }
-
-    /// Lets a future go on until it was polled so often, and drops it. Whether it was ready by then.
-    async fn polled(times: u32, future: impl Future) -> bool {
-        let mut future = Box::pin(future);
-        let mut polls = 0;
-        std::future::poll_fn(|context| {
-            polls += 1;
-            match future.as_mut().poll(context) {
-                Poll::Ready(_) => Poll::Ready(true),
-                Poll::Pending if polls == times => Poll::Ready(false),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await
     }
 
     #[tokio::test]

@@ -190,8 +190,12 @@ impl Slice<'_> {
         index: usize,
         step: Step,
     ) -> Result<(), StoreError> {
-        let step = Step { checkpoint: self.step(index).checkpoint + 1, ..step };
-        if self.step(index).phase == Phase::List && step.phase != Phase::List {
+        let (checkpoint, phase) = {
+            let committed = &self.run().steps[index];
+            (committed.checkpoint, committed.phase)
+        };
+        let step = Step { checkpoint: checkpoint + 1, ..step };
+        if phase == Phase::List && step.phase != Phase::List {
             // Other steps read its rows from now on: were they lost, those would not notice.
             lease::make_durable(&mut tx).await?;
         }

@@ -105,6 +105,28 @@ async fn what_the_database_loses_is_read_again() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_list_waits_for_the_disk_and_what_comes_before_it_need_not() {
+    let stage = Stage::of(250).await;
+    stage.slow_down("contacts.list", 100);
+    let _worker = stage.worker().await;
+    sqlx::raw_sql(
+        "create table public.commits (ends_list boolean, setting text);
+         create function public.note_commit() returns trigger language plpgsql as $$ begin
+             insert into public.commits
+             values (old.phase = 'list' and new.phase <> 'list', current_setting('synchronous_commit'));
+             return null;
+         end $$;
+         create trigger note_commit after update on teamleader2db.sync_step for each row execute function public.note_commit()",
+    )
+    .execute(&stage.database.pool)
+    .await
+    .unwrap();
+    stage.complete(json!({ "mode": "full" })).await;
+    let settings = "select array_agg(distinct format('%s %s', ends_list, setting) order by format('%s %s', ends_list, setting)) from public.commits";
+    assert_eq!(stage.database.value::<Vec<String>>(settings).await, ["f off", "t on"]);
+}
+
+#[tokio::test]
 async fn a_second_worker_stands_by_and_takes_over() {
     let stage = slow_stage().await;
     let mut first = stage.worker().await;

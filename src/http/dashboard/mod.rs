@@ -135,6 +135,7 @@ async fn look(state: &HttpState) -> Result<Shown, StoreError> {
         consuming: state.consuming.load(std::sync::atomic::Ordering::Relaxed),
         unsent: outbox::count_pending(&state.pool, account).await?,
         tables: state.memory.tables(state).await?,
+        shortfalls: report::shortfalls(&state.pool, account).await?,
         budget: state.memory.budget.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         running,
         runs,

@@ -10,7 +10,7 @@ use crate::http::state::HttpState;
 use crate::message::{Forecast, Mode};
 use crate::store::authorization::Authorization;
 use crate::store::pool::StoreError;
-use crate::store::report::{RunStatusRow, TableStatus};
+use crate::store::report::{RunStatusRow, Shortfall, TableStatus};
 
 /// What the dashboard shows.
 pub(super) struct Shown {
@@ -20,6 +20,8 @@ pub(super) struct Shown {
     /// Events that the broker has not confirmed.
     pub(super) unsent: i64,
     pub(super) tables: Vec<TableStatus>,
+    /// Resources whose last sync did not complete.
+    pub(super) shortfalls: Vec<Shortfall>,
     pub(super) budget: Budget,
     pub(super) running: Vec<Running>,
     pub(super) runs: Vec<RunStatusRow>,
@@ -198,20 +200,14 @@ fn findings(shown: &Shown) -> Vec<Finding> {
             mend: html! { "They stay in the outbox, and are sent as soon as RabbitMQ takes them." },
         });
     }
-    // Of each resource, what its newest finished run said.
-    let mut known = std::collections::BTreeSet::new();
-    for run in shown.runs.iter().filter(|run| run.finished_at.is_some()) {
-        for (resource, step) in run.resources.as_object().into_iter().flatten() {
-            let is_newest = known.insert(resource.clone());
-            // What the account does not have is nothing to mend.
-            let is_to_mend = is_newest && step["status"] != "skipped";
-            if let Some(error) = step["error"].as_str().filter(|_| is_to_mend) {
-                findings.push(Finding {
-                    what: format!("{resource}: {}", step["status"].as_str().unwrap_or("failed")),
-                    mend: html! { (error) },
-                });
-            }
-        }
+    // What the account does not have is nothing to mend.
+    for shortfall in shown.shortfalls.iter().filter(|shortfall| shortfall.status == "failed") {
+        findings.push(Finding {
+            what: format!("{} failed.", shortfall.resource),
+            mend: html! {
+                (ago(shortfall.at)) ": " (shortfall.error.as_deref().unwrap_or("no reason is known"))
+            },
+        });
     }
     findings
 }
