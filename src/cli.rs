@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::amqp::link::AmqpError;
 use crate::app::{Application, WorkerConfig};
 use crate::authorize;
+use crate::compat::{Compat, CompatError};
 use crate::config::{AccountArgs, AmqpArgs, ConfigError, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs, SyncArgs};
 use crate::doctor::{self, DoctorArgs};
 use crate::events;
@@ -57,6 +58,9 @@ enum Command {
     Doctor(DoctorArgs),
     /// Ask the worker that listens at HTTP_LISTEN whether it lives: exit code 0 if so, else 1
     Healthcheck(HealthcheckArgs),
+    /// Move from the Python service that this program replaces
+    #[command(subcommand)]
+    Compat(Compat),
     /// Print what makes a shell complete commands and settings
     Completions {
         /// The shell
@@ -219,6 +223,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
     error.is::<ConfigError>()
         || matches!(error.downcast_ref(), Some(AmqpError::Url))
         || matches!(error.downcast_ref(), Some(StoreError::Url(_)))
+        || matches!(error.downcast_ref(), Some(CompatError::Config(_) | CompatError::Store(StoreError::Url(_))))
 }
 
 fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
@@ -266,6 +271,11 @@ impl Command {
                 healthcheck::check(&args).await?;
                 print("alive");
                 Ok(OK)
+            }
+            Self::Compat(compat) => {
+                let outcome = compat.run().await?;
+                print(&outcome.text);
+                Ok(if outcome.is_open { PARTIAL } else { OK })
             }
             Self::Completions { shell } => {
                 let mut script = Vec::new();

@@ -25,6 +25,7 @@
 //! | `HISTORY` | `off` | `on`: each changed version of a record is kept |
 //! | `RETENTION` | `90d` | runs, sent events and history older than it go |
 //! | `ERASE_DELETED_AFTER` | `never` | content of rows that are deleted for so long is erased |
+//! | `COMPAT_DATABASE_URL` | that of `DATABASE_URL` | of `compat`: the database of the Python service |
 //! | `LOG_FORMAT` | `pretty` | `json` for machines |
 //! | `RUST_LOG` | `info` | |
 //!
@@ -80,6 +81,17 @@ pub struct DatabaseArgs {
     /// A file that holds it
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
     database_url_file: Option<PathBuf>,
+}
+
+/// The database of the Python service that this program replaces.
+#[derive(Args, Debug)]
+pub struct CompatArgs {
+    /// The Python service's database, if it is another one than this program's
+    #[arg(long, env = "COMPAT_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    compat_database_url: Option<SecretString>,
+    /// A file that holds it
+    #[arg(long, env = "COMPAT_DATABASE_URL_FILE", value_name = "FILE")]
+    compat_database_url_file: Option<PathBuf>,
 }
 
 /// RabbitMQ.
@@ -262,6 +274,16 @@ impl DatabaseArgs {
     /// `DATABASE_URL`, where the command can do without.
     pub fn url_if_set(&self) -> Result<Option<SecretString>, ConfigError> {
         secret("DATABASE_URL", self.database_url.as_ref(), self.database_url_file.as_deref())
+    }
+}
+
+impl CompatArgs {
+    /// The variable's name.
+    pub const NAME: &str = "COMPAT_DATABASE_URL";
+
+    /// The URL, if it is another database.
+    pub fn url(&self) -> Result<Option<SecretString>, ConfigError> {
+        secret(Self::NAME, self.compat_database_url.as_ref(), self.compat_database_url_file.as_deref())
     }
 }
 

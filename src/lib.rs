@@ -8,6 +8,7 @@ mod app;
 mod authorize;
 mod catalog;
 pub mod cli;
+mod compat;
 mod config;
 mod dead_letters;
 mod delivery;

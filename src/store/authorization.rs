@@ -40,6 +40,7 @@ const NEVER_AUTHORIZED: &str = "the account was never authorized";
 /// What a transaction that changes an authorization has to know of it.
 struct TokenRow {
     is_new: bool,
+    is_authorized: bool,
     generation: Generation,
     has_refresh_token: bool,
     teamleader_account: Option<Uuid>,
@@ -147,13 +148,26 @@ impl Tokens {
 
     /// Stores a refresh token given by hand as the next generation; the worker trades it for a pair when it needs one.
     pub async fn authorize_with_refresh_token(&self, refresh: &SecretString) -> Result<(), StoreError> {
+        self.give(refresh, |_| true).await.map(drop)
+    }
+
+    /// Stores a refresh token that another program leaves to this one, unless the account is authorized: its own may be the newer one.
+    /// Whether it was stored.
+    pub async fn take_over(&self, refresh: &SecretString) -> Result<bool, StoreError> {
+        self.give(refresh, |row| !row.is_authorized).await
+    }
+
+    async fn give(&self, refresh: &SecretString, may: impl Fn(&TokenRow) -> bool) -> Result<bool, StoreError> {
         let mut tx = pool::begin(&self.pool).await?;
         // A slice that is under way would use it before it is known whose it is. The lease first, as everybody locks.
         lease::raise(&mut tx, &self.account).await?;
         let row = self.lock_row(&mut tx).await?;
+        if !may(&row) {
+            return Ok(false);
+        }
         self.put_refresh_token(&mut tx, row.generation, refresh).await?;
         tx.commit().await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Whether it still has to be found out whose token this is: one that was given by hand.
@@ -214,7 +228,7 @@ impl Tokens {
         .execute(&mut *tx)
         .await?;
         let row = sqlx::query!(
-            r#"select generation, refresh_token is not null as "has_refresh_token!", teamleader_account
+            r#"select generation, state, refresh_token is not null as "has_refresh_token!", teamleader_account
              from teamleader2db.oauth_token where account = $1 for update"#,
             self.account.as_str()
         )
@@ -222,6 +236,7 @@ impl Tokens {
         .await?;
         Ok(TokenRow {
             is_new: inserted.rows_affected() == 1,
+            is_authorized: is_authorized(&row.state),
             generation: Generation(row.generation),
             has_refresh_token: row.has_refresh_token,
             teamleader_account: row.teamleader_account,
@@ -251,6 +266,11 @@ impl Tokens {
     }
 }
 
+/// Whether a worker may run in this state.
+fn is_authorized(state: &str) -> bool {
+    state != "reauthorization_required"
+}
+
 /// What people may know of an account's authorization.
 pub async fn authorization(pool: &PgPool, account: &Account) -> Result<Authorization, StoreError> {
     let row = sqlx::query!(
@@ -267,7 +287,7 @@ pub async fn authorization(pool: &PgPool, account: &Account) -> Result<Authoriza
             teamleader_account: None,
         },
         |row| Authorization {
-            authorized: row.state != "reauthorization_required",
+            authorized: is_authorized(&row.state),
             reason: row.reason,
             authorized_by: row.authorized_by,
             teamleader_account: row.teamleader_account,

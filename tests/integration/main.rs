@@ -12,6 +12,7 @@ mod blueprint;
 mod broker_limits;
 mod certificate;
 mod commands;
+mod compat;
 mod crashes;
 mod deletions;
 mod doctor;

@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 pub use broker::{ACCOUNT, Broker, Event};
 pub use cable::{Cable, Stalled};
-pub use database::Database;
+pub use database::{Database, storable};
 pub use garble::{Garbler, any_json};
 pub use garbling_proxy::GarblingProxy;
 pub use own_broker::OwnBroker;
