@@ -53,6 +53,15 @@ impl Failure {
             Self::Forbidden | Self::NotFound | Self::Rejected => Verdict::Never,
         }
     }
+
+    /// What a person can do about it, where there is something: to be put after the reason.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Forbidden => " (does the integration lack a scope, or whoever authorized it a right?)",
+            Self::Network | Self::Timeout | Self::Server | Self::Malformed => "",
+            Self::RateLimited(_) | Self::Unauthorized | Self::NotFound | Self::Rejected => "",
+        }
+    }
 }
 
 /// Exponential delays with jitter, and the time after which to give up.

@@ -78,7 +78,7 @@ pub enum CompatError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The Python service's database.
-    #[error("the Python service's database: {0}")]
+    #[error("the Python service's database: {}", pool::in_words(.0))]
     Old(sqlx::Error),
     /// Something else has the name of a view.
     #[error(
@@ -110,8 +110,10 @@ pub enum CompatError {
     Authorized(String),
     /// It is stored here, and still there as well.
     #[error(
-        "the token is stored here, but could not be cleared there ({1}): do it before the Python service can start again: \
-         update {0} set code = '', auth_token = '', refresh_token = ''"
+        "the token is stored here, but could not be cleared there ({why}): do it before the Python service can start again: \
+         update {table} set code = '', auth_token = '', refresh_token = ''",
+        why = pool::in_words(.1),
+        table = .0
     )]
     NotCleared(String, sqlx::Error),
 }

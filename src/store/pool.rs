@@ -67,7 +67,7 @@ pub enum StoreError {
     #[error("the token store: {0}")]
     Tokens(String),
     /// PostgreSQL, or the way to it.
-    #[error("PostgreSQL: {0}")]
+    #[error("PostgreSQL: {}", in_words(.0))]
     Database(#[from] sqlx::Error),
 }
 
@@ -166,6 +166,15 @@ impl StoreError {
             | Self::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => passes(error),
             Self::Url(_) | Self::OldSchema | Self::Migration(_) | Self::Corrupt(_) | Self::Sealed(_) => false,
         }
+    }
+}
+
+/// What PostgreSQL says, and the code that its manual explains. Not its detail, which may hold a whole row; nor, as sqlx has it, the line of
+/// PostgreSQL's own source.
+pub fn in_words(error: &sqlx::Error) -> String {
+    match error.as_database_error() {
+        Some(told) => format!("{} (SQLSTATE {})", told.message(), told.code().unwrap_or_default()),
+        None => error.to_string(),
     }
 }
 

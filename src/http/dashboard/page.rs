@@ -91,7 +91,7 @@ pub(super) fn dashboard(state: &HttpState, shown: &Shown, form_token: &str, aske
         }
         section {
             h2 { "Resources" }
-            (resources(&shown.tables))
+            (resources(&shown.tables, &shown.shortfalls))
         }
     };
     let pill = match (shown.authorization.authorized, shown.consuming) {
@@ -205,7 +205,8 @@ fn findings(shown: &Shown) -> Vec<Finding> {
         findings.push(Finding {
             what: format!("{} failed.", shortfall.resource),
             mend: html! {
-                (ago(shortfall.at)) ": " (shortfall.error.as_deref().unwrap_or("no reason is known"))
+                (ago(shortfall.at)) ": " (shortfall.error.as_deref().unwrap_or("no reason is known").trim_end_matches('.'))
+                ". Once that is mended, sync again."
             },
         });
     }
@@ -224,7 +225,7 @@ fn progress(running: &Running) -> Markup {
     }
 }
 
-fn resources(tables: &[TableStatus]) -> Markup {
+fn resources(tables: &[TableStatus], shortfalls: &[Shortfall]) -> Markup {
     let is_synced = |table: &&TableStatus| table.rows + table.deleted > 0 || table.last_success_at.is_some();
     let (synced, others): (Vec<_>, Vec<_>) = tables.iter().partition(is_synced);
     html! {
@@ -237,7 +238,11 @@ fn resources(tables: &[TableStatus]) -> Markup {
                 tbody { @for table in &synced { tr {
                     td { (table.resource) }
                     td .number { (thousands(table.rows)) }
-                    td .line { @match table.last_success_at { Some(at) => (ago(at)), None => span .quiet { "never" } } }
+                    td .line { @match table.last_success_at { Some(at) => (ago(at)), None => span .quiet { "never" } }
+                        @for shortfall in shortfalls.iter().filter(|shortfall| shortfall.resource == table.resource) {
+                            " " span title=(shortfall.error.as_deref().unwrap_or_default()) { (pill(&shortfall.status, &shortfall.status)) }
+                        }
+                    }
                     td .number .warn[table.stale_details > 0] { (thousands(table.stale_details)) }
                     td .number .extra { (thousands(table.deleted)) }
                     td .extra { @match table.watermark { Some(at) => (time(at)), None => span .quiet { "–" } } }

@@ -1,14 +1,17 @@
 // The dashboard in a real Chromium: log in, connect through the simulator's OAuth, ask for a sync, watch it finish.
 //
 //   WORKER, TOKEN   the worker's address, and its HTTP_API_TOKEN
+//   SIMULATOR       the simulated Teamleader's
+//   ADMIN, DATABASE a URL of PostgreSQL, and the worker's database, which is made to be away
 //   SHOTS           where screenshots go
 //   CHROMIUM        the browser
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { createServer } from "node:http";
 import { chromium } from "playwright-core";
 
-const { WORKER: worker, TOKEN: token, SHOTS: shots, CHROMIUM: executablePath } = process.env;
+const { WORKER: worker, TOKEN: token, SIMULATOR: simulator, ADMIN: admin, DATABASE: database, SHOTS: shots, CHROMIUM: executablePath } = process.env;
 const DESKTOP = { width: 1280, height: 900 };
 const PHONE = { width: 390, height: 844 };
 
@@ -33,6 +36,15 @@ async function shoot(name) {
   }
   await page.setViewportSize(DESKTOP);
 }
+
+/** Whether the worker's database can be used. */
+function setDatabase(isThere) {
+  const cut = `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${database}'`;
+  const statements = [`alter database ${database} allow_connections ${isThere}`, ...(isThere ? [] : [cut])];
+  execFileSync("psql", ["--no-psqlrc", "--quiet", "--output=/dev/null", `--dbname=${admin}`, ...statements.map((sql) => `--command=${sql}`)]);
+}
+
+const simulate = (path, body) => fetch(`${simulator}/_simulator/${path}`, { method: body ? "POST" : "DELETE", body: body && JSON.stringify(body) });
 
 async function step(name, work) {
   await work();
@@ -84,6 +96,36 @@ try {
     await page.waitForResponse((answer) => answer.url().endsWith("/dashboard"));
     await page.locator(".run[open] td", { hasText: "contacts" }).waitFor();
     await shoot("run");
+  });
+  await step("a run that is under way tells how far it is, and when it will be done", async () => {
+    await simulate("faults", { kind: "latency", milliseconds: 250, endpoint: "contacts.info" });
+    await simulate("changes", { resource: "contacts", kind: "update", count: 400 });
+    await page.getByRole("button", { name: "Sync what changed" }).click();
+    await page.locator("progress").first().waitFor();
+    await page.waitForFunction(() => document.querySelector("progress")?.value > 20);
+    await shoot("running");
+    await simulate("faults");
+    await page.locator("progress").waitFor({ state: "detached" });
+  });
+  await step("what failed is told, with what to do", async () => {
+    await simulate("faults", { kind: "forbidden", endpoint: "companies.info" });
+    await simulate("faults", { kind: "forbidden", endpoint: "events.list" });
+    await simulate("changes", { resource: "companies", kind: "update", count: 3 });
+    await page.getByRole("button", { name: "Sync everything" }).click();
+    await page.locator(".run .pill", { hasText: "partial" }).first().waitFor({ timeout: 120_000 });
+    await page.getByText("does the integration lack a scope").first().waitFor();
+    await shoot("partial");
+    await simulate("faults");
+  });
+  await step("without its database it says so, and comes back by itself", async () => {
+    setDatabase(false);
+    await page.goto(`${worker}/dashboard`);
+    await page.getByText("database", { exact: false }).first().waitFor();
+    await shoot("broken");
+    setDatabase(true);
+    await page.getByRole("heading", { name: "Resources" }).waitFor({ timeout: 60_000 });
+    // The browser says so itself of any 503.
+    complaints.length = 0;
   });
   await step("it works without JavaScript", async () => {
     const plain = await browser.newContext({ javaScriptEnabled: false, storageState: await context.storageState() });
