@@ -48,7 +48,7 @@ const RATE_LIMITED_WITHOUT_RESET: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ApiError {
     /// The API failed or refused.
-    #[error("{endpoint}: {reason}{}", .failure.advice())]
+    #[error("{endpoint}: {}{}", .reason.trim_end_matches('.'), .failure.advice())]
     Failed {
         /// The endpoint.
         endpoint: String,
