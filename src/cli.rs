@@ -17,12 +17,13 @@ use crate::events;
 use crate::findings;
 use crate::follow::{self, Ended};
 use crate::healthcheck::{self, HealthcheckArgs};
+use crate::ids::TraceParent;
 use crate::message::{Mode, RunStatus, SyncRequest};
 use crate::status;
 use crate::store::pool::{self, StoreError};
 use crate::store::retention::Retention;
 use crate::store::tokens::Tokens;
-use crate::submit;
+use crate::submit::{self, Order};
 use crate::sync::slice::Settings;
 use crate::teamleader::oauth::OAuth;
 use crate::telemetry::{self, LogFormat};
@@ -134,6 +135,9 @@ struct AuditArgs {
 /// What publishing a request takes.
 #[derive(Args, Debug)]
 struct SenderArgs {
+    /// The place in a trace (W3C Trace Context) that the request's events and log lines are to have
+    #[arg(long, env = "TRACEPARENT", value_name = "TRACEPARENT")]
+    traceparent: Option<TraceParent>,
     #[command(flatten)]
     account: AccountArgs,
     #[command(flatten)]
@@ -320,25 +324,25 @@ impl WorkerArgs {
 
 impl RequestArgs {
     async fn run(self) -> anyhow::Result<u8> {
-        let id = self.request_id.unwrap_or_else(Uuid::new_v4);
         let request = SyncRequest {
-            request_id: Some(id),
+            request_id: self.request_id,
             resources: (!self.resources.is_empty()).then_some(self.resources),
             mode: if self.full { Mode::Full } else { Mode::Incremental },
             refetch: self.refetch,
             allow_deletions: self.allow_deletions,
             ..SyncRequest::default()
         };
-        if let Some(refused) = refused(&request)? {
+        let order = Order::new(request, self.sender.traceparent.clone());
+        if let Some(refused) = refused(&order) {
             return Ok(refused);
         }
         if !self.wait {
             let (amqp, account) = (&self.sender.amqp, &self.sender.account.account);
-            submit::send(&amqp.url()?, &amqp.names(account)?, amqp.amqp_declare, &request, id).await?;
-            print(&id.to_string());
+            submit::send(&amqp.url()?, &amqp.names(account)?, amqp.amqp_declare, &order).await?;
+            print(&order.id.to_string());
             return Ok(OK);
         }
-        match self.sender.send_and_wait(&request, id).await? {
+        match self.sender.send_and_wait(&order).await? {
             Ended::Event { payload, status, .. } => {
                 print(&payload);
                 Ok(exit_code(status))
@@ -350,9 +354,7 @@ impl RequestArgs {
 
 impl AuditArgs {
     async fn run(self) -> anyhow::Result<u8> {
-        let id = Uuid::new_v4();
         let request = SyncRequest {
-            request_id: Some(id),
             resources: (!self.resources.is_empty()).then_some(self.resources),
             mode: Mode::Audit,
             repair: self.repair,
@@ -360,10 +362,11 @@ impl AuditArgs {
             allow_deletions: self.allow_deletions,
             ..SyncRequest::default()
         };
-        if let Some(refused) = refused(&request)? {
+        let order = Order::new(request, self.sender.traceparent.clone());
+        if let Some(refused) = refused(&order) {
             return Ok(refused);
         }
-        match self.sender.send_and_wait(&request, id).await? {
+        match self.sender.send_and_wait(&order).await? {
             Ended::Event { payload, status, report } => {
                 print(&if self.json { payload } else { findings::show(&report) });
                 let left = !self.repair && findings::needs_repair(&report);
@@ -375,20 +378,18 @@ impl AuditArgs {
 }
 
 impl SenderArgs {
-    async fn send_and_wait(&self, request: &SyncRequest, id: Uuid) -> anyhow::Result<Ended> {
+    async fn send_and_wait(&self, order: &Order) -> anyhow::Result<Ended> {
         let (url, names) = (self.amqp.url()?, self.amqp.names(&self.account.account)?);
         let pool = self.database.url_if_set()?.map(|url| pool::connect(&url)).transpose()?;
-        Ok(follow::send_and_wait(&url, &names, self.amqp.amqp_declare, pool.as_ref(), request, id).await?)
+        Ok(follow::send_and_wait(&url, &names, self.amqp.amqp_declare, pool.as_ref(), order).await?)
     }
 }
 
 /// What the worker would refuse is refused here, before it is published.
-fn refused(request: &SyncRequest) -> anyhow::Result<Option<u8>> {
-    let Err(bad) = crate::message::Request::parse(&serde_json::to_vec(request)?, None) else {
-        return Ok(None);
-    };
+fn refused(order: &Order) -> Option<u8> {
+    let bad = crate::message::Request::parse(&order.body(), None).err()?;
     complain(&anyhow::anyhow!("{bad}"), USAGE);
-    Ok(Some(USAGE))
+    Some(USAGE)
 }
 
 fn exit_code(status: RunStatus) -> u8 {

@@ -26,6 +26,7 @@
 //! | `RETENTION` | `90d` | runs, sent events and history older than it go |
 //! | `ERASE_DELETED_AFTER` | `never` | content of rows that are deleted for so long is erased |
 //! | `COMPAT_DATABASE_URL` | that of `DATABASE_URL` | of `compat`: the database of the Python service |
+//! | `TRACEPARENT` | none | of `request` and `audit`: the request's place in a trace |
 //! | `LOG_FORMAT` | `pretty` | `json` for machines |
 //! | `RUST_LOG` | `info` | |
 //!

@@ -53,7 +53,8 @@ impl DeadLetters {
 
     /// The same for one who wants to join a run that goes on: nobody else hears of it, since it is not the run's end.
     pub async fn turn_away(&self, message: &Message, id: RunId, reason: &str) -> Result<(), RelayError> {
-        let sender = format!("{:?}", reply_of(message));
+        let sender = reply_of(message);
+        let sender = format!("{:?}", (sender.reply_to, sender.correlation_id));
         let seed = message::id_of_message(self.names.account(), sender.as_bytes());
         self.tell_and_bury(message, (id.0, seed), reason, "crowded", false).await
     }

@@ -12,7 +12,7 @@ pub fn reply_of(message: &Message) -> Reply {
     let reply_to = message.reply_to().filter(|queue| !queue.contains('\0')).map(str::to_owned);
     // By one byte: there may be 255.
     let correlation_id = message.correlation_id().map(|id| id.replace('\0', "?"));
-    Reply { reply_to, correlation_id }
+    Reply { reply_to, correlation_id, traceparent: message.traceparent() }
 }
 
 /// A delivery of the request with this id.

@@ -15,9 +15,9 @@ use crate::amqp::link::AmqpError;
 use crate::amqp::listener::Listener;
 use crate::amqp::publisher::Publisher;
 use crate::amqp::topology::{Declare, Names};
-use crate::message::{Event, RunReport, RunStatus, SyncRequest};
+use crate::message::{Event, RunReport, RunStatus};
 use crate::store::authorization;
-use crate::submit::{body_of, publish};
+use crate::submit::{Order, publish};
 use crate::{retry, wording};
 
 /// How often the account's authorization is looked at while waiting.
@@ -56,14 +56,13 @@ pub async fn send_and_wait(
     names: &Names,
     declare: Declare,
     database: Option<&PgPool>,
-    request: &SyncRequest,
-    id: Uuid,
+    order: &Order,
 ) -> Result<Ended, AmqpError> {
     let progress = Progress::new();
     let mut delays = retry::RECONNECT.begin();
     let mut first = true;
     loop {
-        match follow(url, names, declare, database, request, id, &progress).await {
+        match follow(url, names, declare, database, order, &progress).await {
             Ok(ended) => return Ok(ended),
             Err(error @ (AmqpError::Url | AmqpError::Topology { .. })) => return Err(error),
             Err(error) if first => return Err(error),
@@ -82,15 +81,15 @@ async fn follow(
     names: &Names,
     declare: Declare,
     database: Option<&PgPool>,
-    request: &SyncRequest,
-    id: Uuid,
+    order: &Order,
     progress: &Progress,
 ) -> Result<Ended, AmqpError> {
     let mut events = Listener::open(url, names, declare, "teamleader2db request --wait").await?;
     let publisher = Publisher::new(url.clone(), "teamleader2db request");
-    publish(&publisher, names, request, id).await?;
+    publish(&publisher, names, order).await?;
     publisher.close().await;
-    let final_ids = Event::final_ids(names.account(), id, &body_of(request));
+    let id = order.id;
+    let final_ids = Event::final_ids(names.account(), id, &order.body());
     progress.say(&format!("request {id} is in the queue {}", names.requests_queue()));
     loop {
         let payload = tokio::select! {

@@ -72,9 +72,89 @@ pub struct Epoch(pub i64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub i64);
 
+/// A place in a trace: the header `traceparent` of W3C Trace Context, such as `00-<32 digits of hex>-<16>-01`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TraceParent(String);
+
+impl TraceParent {
+    /// The header's value.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for TraceParent {
+    type Err = String;
+
+    /// Of a later version, which may have more fields, what version 00 has is checked.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fields: Vec<&str> = text.splitn(5, '-').collect();
+        let is_hex = |field: &&str| field.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let fits = match fields[..] {
+            [version, trace, parent, flags, ref more @ ..] => {
+                [version, trace, parent, flags].iter().all(is_hex)
+                    && [version, trace, parent, flags].map(str::len) == [2, 32, 16, 2]
+                    && version != "ff"
+                    && (version != "00" || more.is_empty())
+                    && [trace, parent].iter().all(|id| id.bytes().any(|b| b != b'0'))
+                    && (55..=256).contains(&text.len())
+                    && text.bytes().all(|b| b.is_ascii_graphic())
+            }
+            _ => false,
+        };
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("not a traceparent of W3C Trace Context, like 00-<32 digits of hex>-<16>-01: {text:?}"))
+        }
+    }
+}
+
+impl TryFrom<String> for TraceParent {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<TraceParent> for String {
+    fn from(trace: TraceParent) -> Self {
+        trace.0
+    }
+}
+
+impl fmt::Display for TraceParent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_traceparent_is_one_of_the_specification() {
+        let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+        for good in [format!("00-{trace}-{parent}-01"), format!("cc-{trace}-{parent}-00-what-the-future-will-be")] {
+            assert_eq!(good.parse::<TraceParent>().expect(&good).to_string(), good);
+        }
+        let zeros = "0".repeat(32);
+        for bad in [
+            String::new(),
+            format!("00-{trace}-{parent}"),
+            format!("00-{trace}-{parent}-01-more"),
+            format!("ff-{trace}-{parent}-01"),
+            format!("00-{zeros}-{parent}-01"),
+            format!("00-{trace}-{}-01", &zeros[..16]),
+            format!("00-{}-{parent}-01", trace.to_uppercase()),
+            format!("cc-{trace}-{parent}-01-\n"),
+        ] {
+            assert!(bad.parse::<TraceParent>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn an_account_that_would_break_a_queue_name_is_refused() {

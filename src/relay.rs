@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::amqp::link::AmqpError;
-use crate::amqp::publisher::{Publisher, Reach};
+use crate::amqp::publisher::{self, Publisher, Reach};
 use crate::amqp::topology::Names;
 use crate::fault::{self, Point};
+use crate::ids::TraceParent;
 use crate::message::{EVENT_CONTENT_TYPE, Event, RunReport};
 use crate::store::outbox::{self, Pending};
 use crate::store::pool::{self, StoreError};
@@ -74,10 +75,11 @@ impl Relay {
     }
 
     /// Tells how far a run is. Not kept: lost when the broker is away.
-    pub async fn tell_progress(&self, report: &RunReport) {
+    pub async fn tell_progress(&self, report: &RunReport, traceparent: Option<&TraceParent>) {
         let event = Event::of_run(report);
         let key = event.kind.routing_key(self.names.account());
-        let properties = properties(&event.id.to_string(), &event.subject);
+        let traceparent = traceparent.map(TraceParent::as_str);
+        let properties = properties(&event.id.to_string(), &event.subject, traceparent);
         let exchange = self.names.events_exchange();
         let sent = self.publisher.publish(&exchange, &key, event.payload.as_bytes(), properties, Reach::Anyone).await;
         if let Err(error) = sent {
@@ -111,7 +113,8 @@ impl Relay {
     }
 
     async fn send(&self, event: &Pending) -> Result<(), AmqpError> {
-        let properties = properties(&event.event_id.to_string(), event.correlation_id.as_deref().unwrap_or_default());
+        let correlation = event.correlation_id.as_deref().unwrap_or_default();
+        let properties = properties(&event.event_id.to_string(), correlation, event.traceparent.as_deref());
         let events = self.names.events_exchange();
         let (exchange, key) = match &event.reply_to {
             Some(queue) => ("", queue.as_str()),
@@ -128,8 +131,8 @@ impl Relay {
     }
 }
 
-fn properties(message_id: &str, correlation_id: &str) -> BasicProperties {
-    BasicProperties::default()
+fn properties(message_id: &str, correlation_id: &str, traceparent: Option<&str>) -> BasicProperties {
+    publisher::traced(traceparent)
         .with_message_id(message_id.into())
         .with_correlation_id(correlation_id.into())
         .with_content_type(EVENT_CONTENT_TYPE.into())

@@ -62,7 +62,7 @@ pub fn start_logging(format: LogFormat) {
     // An error means that logging was set up before, as tests do.
     let _ = match format {
         LogFormat::Pretty => base.with_target(false).try_init(),
-        LogFormat::Json => base.json().flatten_event(true).try_init(),
+        LogFormat::Json => base.json().flatten_event(true).with_span_list(false).try_init(),
     };
 }
 

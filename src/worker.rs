@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{Instrument as _, Span, debug, error, error_span, info, warn};
 use uuid::Uuid;
 
 use crate::amqp::consumer::{Consumer, MAX_HEADER_BYTES, Message};
@@ -193,7 +193,8 @@ impl Worker {
             };
             active = true;
             let longest = self.engine.settings.slice + OVERDUE;
-            let handled = tokio::time::timeout(longest, self.handle(&mut consumer, &message, stop)).await;
+            let handling = self.handle(&mut consumer, &message, stop).instrument(span_of(&message));
+            let handled = tokio::time::timeout(longest, handling).await;
             let settlement = handled.unwrap_or(Settlement::Leave(SessionError::Overdue));
             match settlement {
                 Settlement::Ack => {
@@ -350,12 +351,14 @@ impl Worker {
         let (progress, mut reports) = mpsc::channel(1);
         let soft = stop.child_token();
         let relay = self.relay.clone();
+        let traceparent = message.traceparent();
         // Apart from the slice: a broker that does not answer must not hold it up. Ends with the sender.
-        tokio::spawn(async move {
+        let telling = async move {
             while let Some(report) = reports.recv().await {
-                relay.tell_progress(&report).await;
+                relay.tell_progress(&report, traceparent.as_ref()).await;
             }
-        });
+        };
+        tokio::spawn(telling.in_current_span());
         let mut working = Box::pin(self.engine.work(run, epoch, soft, progress));
         let out_of_time = async {
             stop.cancelled().await;
@@ -429,6 +432,15 @@ impl<E: Into<SessionError>> From<Result<(), E>> for Settlement {
             Ok(()) => Self::Ack,
             Err(error) => Self::Leave(error.into()),
         }
+    }
+}
+
+/// What each log line about a request says besides: its place in a trace, if its sender has told one.
+fn span_of(message: &Message) -> Span {
+    match message.traceparent() {
+        // Whatever level is logged, the lines that are have it.
+        Some(traceparent) => error_span!("request", %traceparent),
+        None => Span::none(),
     }
 }
 

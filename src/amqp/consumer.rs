@@ -11,7 +11,9 @@ use lapin::{BasicProperties, Channel, Connection, ErrorKind};
 use secrecy::SecretString;
 
 use super::link::{self, AmqpError, REPLY_TIMEOUT};
+use super::publisher::TRACEPARENT;
 use super::topology::{Declare, Names};
+use crate::ids::TraceParent;
 
 /// The header that numbers the deliveries of one request.
 const SLICE: &str = "slice";
@@ -180,6 +182,15 @@ impl Message {
     /// The sender's `correlation_id`.
     pub fn correlation_id(&self) -> Option<&str> {
         self.delivery.properties.correlation_id().as_ref().map(ShortString::as_str)
+    }
+
+    /// The sender's place in a trace; one that cannot be read counts as none, as the specification has it.
+    pub fn traceparent(&self) -> Option<TraceParent> {
+        match self.delivery.properties.headers().as_ref()?.inner().get(TRACEPARENT)? {
+            AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok()?.parse().ok(),
+            AMQPValue::ShortString(text) => text.as_str().parse().ok(),
+            _ => None,
+        }
     }
 
     /// The number of this delivery of the request; 0 unless the worker handed it back.

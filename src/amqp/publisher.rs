@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use secrecy::SecretString;
 use tokio::sync::Mutex;
@@ -42,6 +43,17 @@ impl std::fmt::Debug for Open {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Open").field("connected", &self.connection.status().connected()).finish()
     }
+}
+
+/// The header for a place in a trace (W3C Trace Context).
+pub const TRACEPARENT: &str = "traceparent";
+
+/// Properties with a place in a trace, if there is one.
+pub fn traced(traceparent: Option<&str>) -> BasicProperties {
+    let Some(traceparent) = traceparent else { return BasicProperties::default() };
+    let mut headers = FieldTable::default();
+    headers.insert(TRACEPARENT.into(), AMQPValue::LongString(traceparent.into()));
+    BasicProperties::default().with_headers(headers)
 }
 
 impl Publisher {

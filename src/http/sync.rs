@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -13,9 +13,10 @@ use uuid::Uuid;
 use super::problem::{Guarded, Problem, ProblemDetails};
 use super::state::HttpState;
 use crate::catalog::RESOURCES;
-use crate::ids::RunId;
+use crate::ids::{RunId, TraceParent};
 use crate::message::{MAX_REQUEST_BYTES, Mode, Request, SyncRequest, from_object};
 use crate::store::report::{self, RunStatusRow, TableStatus};
+use crate::submit::{self, Order};
 
 /// How many runs the status lists.
 const RUNS: i64 = 20;
@@ -76,6 +77,7 @@ pub(super) struct Status {
 ))]
 pub(super) async fn request(
     State(state): State<HttpState>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let body = body.map_err(|error| {
@@ -91,7 +93,9 @@ pub(super) async fn request(
         body => from_object(body).map_err(|error| refuse(error.to_string()))?,
     };
     let mode = if body.full_sync { Mode::Full } else { Mode::Incremental };
-    let id = ask(&state, mode, body.resources).await.map_err(|problem| match problem {
+    // One that cannot be read counts as none, as the specification has it.
+    let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok()?.parse().ok());
+    let id = ask(&state, mode, body.resources, traceparent).await.map_err(|problem| match problem {
         Refused::Invalid(reason) => refuse(reason),
         Refused::Problem(problem) => problem,
     })?;
@@ -107,14 +111,18 @@ pub(super) enum Refused {
 }
 
 /// Publishes a request, and gives its id.
-pub(super) async fn ask(state: &HttpState, mode: Mode, resources: Option<Vec<String>>) -> Result<Uuid, Refused> {
-    let id = Uuid::new_v4();
-    let request = SyncRequest { request_id: Some(id), mode, resources, ..SyncRequest::default() };
+pub(super) async fn ask(
+    state: &HttpState,
+    mode: Mode,
+    resources: Option<Vec<String>>,
+    traceparent: Option<TraceParent>,
+) -> Result<Uuid, Refused> {
+    let order = Order::new(SyncRequest { mode, resources, ..SyncRequest::default() }, traceparent);
     // What the worker would refuse is refused here.
-    Request::parse(&crate::submit::body_of(&request), None).map_err(|bad| Refused::Invalid(bad.reason))?;
-    let published = crate::submit::publish(&state.publisher, &state.names, &request, id).await;
+    Request::parse(&order.body(), None).map_err(|bad| Refused::Invalid(bad.reason))?;
+    let published = submit::publish(&state.publisher, &state.names, &order).await;
     published.map_err(|error| Refused::Problem(error.into()))?;
-    Ok(id)
+    Ok(order.id)
 }
 
 /// The tables and the newest runs.

@@ -184,13 +184,7 @@ async fn begin_run(
     };
     let mut report = report::of_run(account, &run, RunStatus::Running, None);
     report.forecast = Some(forecast(&run));
-    outbox::put(
-        tx,
-        account,
-        &Event::started(&report),
-        std::slice::from_ref(&Reply { reply_to: None, correlation_id: delivered.reply.correlation_id.clone() }),
-    )
-    .await?;
+    outbox::put(tx, account, &Event::started(&report), &[Reply { reply_to: None, ..delivered.reply.clone() }]).await?;
     Ok(run)
 }
 

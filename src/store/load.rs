@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use sqlx::{Executor, PgConnection, PgPool, Postgres, Transaction};
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::pool::StoreError;
@@ -181,7 +182,7 @@ async fn load(
     parent_resource: Option<&str>,
 ) -> Result<(Transaction<'static, Postgres>, bool), StoreError> {
     let (teller, told) = mpsc::channel(CHUNKS_AHEAD);
-    let loading = tokio::spawn(async move {
+    let loading = async move {
         tx.execute("savepoint load").await?;
         let loaded = match copy(&mut tx, told).await {
             Ok(()) => true,
@@ -194,7 +195,8 @@ async fn load(
         };
         tx.execute(if loaded { "release load" } else { "rollback to load" }).await?;
         Ok((tx, loaded))
-    });
+    };
+    let loading = tokio::spawn(loading.in_current_span());
     // Where nobody listens any more, the task has ended and says why.
     _ = tell(teller, account, resource, records, parent_resource).await;
     // Only the end of the runtime ends the task early.

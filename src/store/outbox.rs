@@ -4,7 +4,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::pool::StoreError;
-use crate::ids::Account;
+use crate::ids::{Account, TraceParent};
 use crate::message::Event;
 
 /// An event that the broker has not confirmed.
@@ -20,6 +20,8 @@ pub struct Pending {
     pub reply_to: Option<String>,
     /// The AMQP `correlation_id`.
     pub correlation_id: Option<String>,
+    /// The AMQP header `traceparent`.
+    pub traceparent: Option<String>,
     /// The JSON text.
     pub payload: String,
 }
@@ -31,12 +33,22 @@ pub struct Reply {
     pub reply_to: Option<String>,
     /// The request's `correlation_id`.
     pub correlation_id: Option<String>,
+    /// The request's place in a trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceParent>,
+}
+
+impl Reply {
+    /// Whether both mean the same event to the same sender: a request that was sent again may be in another trace.
+    pub fn is_as(&self, other: &Self) -> bool {
+        (&self.reply_to, &self.correlation_id) == (&other.reply_to, &other.correlation_id)
+    }
 }
 
 /// Puts an event into the outbox: once for the exchange, and once for each reply queue and correlation id. What is there unsent is
 /// not added again.
 ///
-/// The event on the exchange carries the first reply's correlation id, or the subject.
+/// The event on the exchange carries the first reply's correlation id, or the subject, and the first one's place in a trace.
 pub async fn put(
     connection: &mut PgConnection,
     account: &Account,
@@ -45,7 +57,8 @@ pub async fn put(
 ) -> Result<(), StoreError> {
     let correlation =
         replies.iter().find_map(|reply| reply.correlation_id.clone()).unwrap_or_else(|| event.subject.clone());
-    put_one(connection, account, event, None, &correlation).await?;
+    let traceparent = replies.iter().find_map(|reply| reply.traceparent.as_ref());
+    put_one(connection, account, event, None, &correlation, traceparent).await?;
     put_replies(connection, account, event, replies).await
 }
 
@@ -59,7 +72,7 @@ pub async fn put_replies(
     for reply in replies {
         if let Some(queue) = &reply.reply_to {
             let correlation = reply.correlation_id.as_ref().unwrap_or(&event.subject);
-            put_one(connection, account, event, Some(queue), correlation).await?;
+            put_one(connection, account, event, Some(queue), correlation, reply.traceparent.as_ref()).await?;
         }
     }
     Ok(())
@@ -71,10 +84,11 @@ async fn put_one(
     event: &Event,
     reply_to: Option<&str>,
     correlation: &str,
+    traceparent: Option<&TraceParent>,
 ) -> Result<(), StoreError> {
     sqlx::query!(
-        "insert into teamleader2db.event_outbox (account, event_id, subject, routing_key, reply_to, correlation_id, payload)
-         select $1, $2, $3, $4, $5, $6, $7
+        "insert into teamleader2db.event_outbox (account, event_id, subject, routing_key, reply_to, correlation_id, payload, traceparent)
+         select $1, $2, $3, $4, $5, $6, $7, $8
          where not exists (
              select from teamleader2db.event_outbox
              where account = $1 and event_id = $2 and reply_to is not distinct from $5 and sent_at is null
@@ -86,6 +100,7 @@ async fn put_one(
         reply_to,
         correlation,
         event.payload,
+        traceparent.map(TraceParent::as_str),
     )
     .execute(connection)
     .await?;
@@ -96,7 +111,7 @@ async fn put_one(
 pub async fn pending(pool: &PgPool, account: &Account, limit: i64) -> Result<Vec<Pending>, StoreError> {
     let pending = sqlx::query_as!(
         Pending,
-        "select id, event_id, routing_key, reply_to, correlation_id, payload
+        "select id, event_id, routing_key, reply_to, correlation_id, traceparent, payload
          from teamleader2db.event_outbox where account = $1 and sent_at is null order by id limit $2",
         account.as_str(),
         limit,

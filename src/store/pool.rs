@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres, Transaction};
+use tracing::Instrument as _;
 
 /// Where sqlx keeps which migrations were applied. Qualified: by PostgreSQL's default the place of an unqualified name depends on
 /// the user's, and changes when a migration makes a schema of that name.
@@ -100,7 +101,7 @@ pub fn connect_keeping(url: &SecretString, history: bool) -> Result<PgPool, Stor
 #[allow(clippy::disallowed_methods)]
 pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
     let pool = pool.clone();
-    let begun = tokio::spawn(async move { pool.begin().await }).await;
+    let begun = tokio::spawn(async move { pool.begin().await }.in_current_span()).await;
     // Only the end of the runtime ends the task early.
     Ok(begun.unwrap_or(Err(sqlx::Error::WorkerCrashed))?)
 }

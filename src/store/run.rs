@@ -265,7 +265,7 @@ pub(super) async fn join(
     mut replies: Vec<Reply>,
     reply: &Reply,
 ) -> Result<bool, StoreError> {
-    if replies.contains(reply) {
+    if replies.iter().any(|known| known.is_as(reply)) {
         return Ok(true);
     }
     if replies.len() >= MAX_REPLIES {

@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::forecast;
 use crate::catalog::{ProjectApi, Resource};
@@ -135,7 +136,8 @@ impl Slice<'_> {
     {
         let mut first = true;
         let begins = move |_: &I| std::future::ready(std::mem::take(&mut first) || !self.is_over());
-        let begun = items.take_while(begins).map(move |item| AbortOnDropHandle::new(tokio::spawn(ask(item))));
+        let begun =
+            items.take_while(begins).map(move |item| AbortOnDropHandle::new(tokio::spawn(ask(item).in_current_span())));
         begun.buffered(at_once).map(|answer| {
             // Only a panic ends it without an answer: what aborts it is that nobody waits for it.
             answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))

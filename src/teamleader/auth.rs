@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, error, info, warn};
 use uuid::Uuid;
 
 use super::oauth::{OAuth, TOKEN_TIMEOUT, TokenAnswer, TokenPair};
@@ -242,14 +242,14 @@ impl Auth {
             }
             let attempt = Attempt { auth: self.clone(), epoch, generation: stored.generation };
             // The lock goes into the task: no cancellation may drop a request that burns the token.
-            let refreshed = tokio::spawn(async move {
+            let refreshing = async move {
                 let outcome = attempt.run().await;
                 if let Ok(Some(fresh)) = &outcome {
                     *current = Some(fresh.clone());
                 }
                 outcome
-            });
-            match refreshed
+            };
+            match tokio::spawn(refreshing.in_current_span())
                 .await
                 .unwrap_or_else(|_| Err(AuthError::Unavailable("the refresh was interrupted".to_owned())))
             {

@@ -39,4 +39,5 @@ mod stage;
 #[cfg(feature = "fault-points")]
 mod token_seams;
 mod tokens;
+mod traces;
 mod whole_api;

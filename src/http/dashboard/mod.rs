@@ -176,7 +176,7 @@ async fn sync(
     if !state.guard.is_form_token(&headers, &form.form_token) {
         return Err(forged());
     }
-    match ask(&state, form.mode, None).await {
+    match ask(&state, form.mode, None, None).await {
         Ok(id) => Ok(Redirect::to(&format!("{DASHBOARD}?asked={id}"))),
         Err(Refused::Invalid(reason)) => Err(Problem::new(StatusCode::BAD_REQUEST, reason)),
         Err(Refused::Problem(problem)) => Err(problem),
