@@ -30,7 +30,7 @@ PART ?= 1
 QUICK ?= 0
 
 # SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000.
-.PHONY: help install demo test test-integrations faults soak fuzz drift economy check format format-check lint prepare prepare-check resources docs coverage bench bench-functions server sync deploy-check dockertest clean
+.PHONY: help install demo test test-integrations faults soak fuzz drift economy check format format-check lint prepare prepare-check resources schemas docs coverage bench bench-functions server sync deploy-check dockertest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ prepare-check:
 
 resources: install ## write the table of resources in docs/resources.md anew, after the catalog has changed
 	WRITE_RESOURCES=1 cargo test --quiet --locked --lib catalog::table
+
+schemas: ## write docs/schemas anew, after a type of src/message has changed
+	WRITE_SCHEMAS=1 cargo test --quiet --locked --lib message::schema
 
 docs: ## build the documentation, warnings being errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked

@@ -9,6 +9,7 @@ use uuid::Uuid;
 ///
 /// It is part of queue names and routing keys, hence the narrow alphabet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(extend("pattern" = "^[A-Za-z0-9_-]{1,64}$")))]
 #[serde(try_from = "String", into = "String")]
 pub struct Account(String);
 

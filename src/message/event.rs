@@ -43,6 +43,12 @@ impl EventKind {
         }
     }
 
+    /// The CloudEvents type: `teamleader2db.sync.completed`.
+    pub fn event_type(self) -> String {
+        let (group, word) = self.words();
+        format!("teamleader2db.{group}.{word}")
+    }
+
     /// The routing key on the events exchange: `sync.<account>.completed`.
     pub fn routing_key(self, account: &Account) -> String {
         let (group, word) = self.words();
@@ -52,6 +58,7 @@ impl EventKind {
 
 /// How a run, or one resource of it, ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RunStatus {
     /// Not ended yet.
@@ -88,8 +95,10 @@ impl RunStatus {
 
 /// What became of one resource.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ResourceReport {
     /// `completed`, `skipped`, `failed`; `running` in events that are not final.
+    #[cfg_attr(test, schemars(extend("enum" = ["completed", "skipped", "failed", "running"])))]
     pub status: String,
     /// Distinct records that the list told.
     pub listed: i64,
@@ -119,6 +128,7 @@ pub struct ResourceReport {
 
 /// What an audit found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Audited {
     /// Records of the API that have no row.
     pub missing: i64,
@@ -130,6 +140,7 @@ pub struct Audited {
 
 /// What a run is expected to take. It is corrected as the run learns what the account holds and what has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Forecast {
     /// Requests to the API in all, those made included.
     pub api_requests: i64,
@@ -139,6 +150,7 @@ pub struct Forecast {
 
 /// The `data` of a `sync` event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunReport {
     /// The request's id.
     pub request_id: Uuid,
@@ -247,13 +259,12 @@ impl Event {
     }
 
     fn new(kind: EventKind, account: &Account, subject: &str, seed: &str, time: DateTime<Utc>, data: &Value) -> Self {
-        let (group, word) = kind.words();
         let id = Self::id_from(account, subject, seed);
         let payload = json!({
             "specversion": "1.0",
             "id": id,
             "source": format!("/teamleader2db/{account}"),
-            "type": format!("teamleader2db.{group}.{word}"),
+            "type": kind.event_type(),
             "subject": subject,
             "time": time.to_rfc3339_opts(SecondsFormat::Millis, true),
             "datacontenttype": "application/json",

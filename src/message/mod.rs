@@ -2,6 +2,8 @@
 
 mod event;
 mod request;
+#[cfg(test)]
+mod schema;
 
 use uuid::Uuid;
 

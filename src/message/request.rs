@@ -16,6 +16,7 @@ const MAX_COMPLAINT: usize = 200;
 
 /// How much a run reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Changes where the API can tell them, else a complete pass.
@@ -40,6 +41,7 @@ impl Mode {
 
 /// A request as it stands in the body of a message. All keys are optional; unknown ones are errors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct SyncRequest {
     /// The request's id; without it the AMQP `message_id` serves.

@@ -13,6 +13,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProper
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::schemas;
 use super::waiting::{DEADLINE, until};
 
 /// The delay queues, in seconds.
@@ -29,6 +30,8 @@ pub struct Broker {
     pub prefix: String,
     connection: Connection,
     events: Inbox,
+    replies: Mutex<Vec<Inbox>>,
+    requests: Mutex<Vec<Value>>,
 }
 
 /// An event as it came.
@@ -65,7 +68,7 @@ impl Broker {
             .queue_bind(queue, exchange, "#".into(), QueueBindOptions::default(), FieldTable::default())
             .await
             .unwrap();
-        Self { url: url.to_owned(), prefix, connection, events }
+        Self { url: url.to_owned(), prefix, connection, events, replies: Mutex::default(), requests: Mutex::default() }
     }
 
     /// All events of the exchange.
@@ -112,11 +115,15 @@ impl Broker {
         let inbox = Inbox::default();
         let channel = self.connection.create_channel().await.unwrap();
         let queue = consume(&channel, &inbox).await;
+        self.replies.lock().unwrap().push(inbox.clone());
         (queue, inbox)
     }
 
     /// Publishes a request, as soon as a worker has made the exchange and the queue, and waits for the broker's confirmation.
     pub async fn publish(&self, body: &[u8], properties: BasicProperties) {
+        if let Ok(request) = serde_json::from_slice(body) {
+            self.requests.lock().unwrap().push(request);
+        }
         let exchange = format!("{}.requests", self.prefix);
         until("the queue of requests takes a message", async || {
             // The broker closes the channel when the exchange is missing.
@@ -131,6 +138,13 @@ impl Broker {
             taken.then_some(())
         })
         .await;
+    }
+
+    /// Asserts that the messages so far are as docs/schemas says, and tells how many they are.
+    pub fn assert_messages_fit(&self) -> usize {
+        let mut events = self.events();
+        events.extend(self.replies.lock().unwrap().iter().flat_map(Inbox::all));
+        schemas::assert_all_fit(&self.requests.lock().unwrap(), &events)
     }
 
     /// How many messages of a queue are ready: not in the hands of a consumer. `None` when there is no such queue.

@@ -13,6 +13,7 @@ mod garbling_proxy;
 mod own_broker;
 mod proxy;
 mod recorder;
+mod schemas;
 mod waiting;
 mod worker;
 
@@ -308,6 +309,7 @@ impl Drop for Stage {
             eprintln!("--- the database {name} and the queues {prefix}.* are kept, to be looked into");
             return;
         }
+        eprintln!("messages that are as docs/schemas says: {}", self.broker.assert_messages_fit());
         // The test's own runtime cannot wait any more.
         let sweeping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
