@@ -227,7 +227,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
     error.is::<ConfigError>()
         || matches!(error.downcast_ref(), Some(AmqpError::Url))
         || matches!(error.downcast_ref(), Some(StoreError::Url(_)))
-        || matches!(error.downcast_ref(), Some(CompatError::Config(_) | CompatError::Store(StoreError::Url(_))))
+        || error.downcast_ref().is_some_and(CompatError::is_usage)
 }
 
 fn complain(error: &anyhow::Error, code: u8) -> ExitCode {

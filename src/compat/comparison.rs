@@ -1,78 +1,74 @@
-//! The Python service's tables compared with the rows here, page by page.
-//!
-//! Where the two differ, one of them is older: the service read a record at another moment. Which one says `updated_at`, Teamleader's own,
-//! or else when each was read.
+//! The Python service's tables compared with the rows here, page by page, and what is to be done about it.
 
 use std::collections::{BTreeMap, HashMap};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
-use serde_json::{Map, Value};
-use sqlx::{AssertSqlSafe, FromRow, PgPool};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::judgement::{OldRow, Row, Verdict, judge};
 use super::{CompatError, OLD_TABLES, OldTable, resolved};
 use crate::catalog;
 use crate::ids::Account;
 use crate::store::pool::{self, StoreError};
+use crate::store::report::{self, Shortfall};
 
-/// Rows that are read at a time.
-const PAGE: i64 = 1000;
+/// Rows that are read at a time. They may be large.
+const PAGE: i64 = 200;
 
 /// Ids that are told of each kind of finding.
 const EXAMPLES: usize = 5;
 
-/// A row of the Python service.
-#[derive(FromRow)]
-struct OldRow {
-    id: Uuid,
-    content: Value,
-    /// When the service last wrote it, which it did whenever it read it.
-    read_at: DateTime<Utc>,
+/// So many records that were never here are looked at, whatever the table's size; and if more, up to a tenth of the table: as with the guard of
+/// deletions, more of them mean that something else is wrong.
+const FEW: u64 = 20;
+
+/// A table that is to be compared.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    table: OldTable,
+    /// What it is called, where that is not the usual name.
+    name: Option<String>,
 }
 
-/// The row here.
-struct Row {
-    id: Uuid,
-    content: Value,
-    is_deleted: bool,
-    lacks_detail: bool,
+impl std::str::FromStr for Asked {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (usual, name) = text.split_once('=').map_or((text, None), |(usual, name)| (usual, Some(name.to_owned())));
+        let table = OLD_TABLES.into_iter().find(|table| table.name == usual).ok_or_else(|| {
+            let names = OLD_TABLES.map(|table| table.name).join(", ");
+            format!("the tables are {names}; tl_contacts=people where one has another name")
+        })?;
+        Ok(Self { table, name })
+    }
 }
 
-/// When this copy read the resource.
-#[derive(Clone, Copy, Default)]
-struct Read {
-    /// The last time that a sync of it completed.
-    last: Option<DateTime<Utc>>,
-    /// The last time that a full one did, after which every record that Teamleader has is here.
-    full: Option<DateTime<Utc>>,
-}
-
-/// What a row of the Python service is, beside what is here.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// All its fields are here, with the same values.
-    Equal,
-    /// What is here is newer.
-    OlderThere,
-    /// It is newer than what is here, or not here at all and read later than anything here.
-    NewerThere,
-    /// Equal so far; fields that only `.info` tells are still to be fetched.
-    LacksDetail,
-    /// These fields differ, though neither is newer.
-    Differs(Vec<String>),
-    /// Teamleader has it no more.
-    Gone,
+impl Asked {
+    /// Those that were asked for, or all; by the usual names in `schema`.
+    pub(super) fn or_all(asked: Vec<Self>, schema: &str) -> Vec<Self> {
+        let asked = if asked.is_empty() { OLD_TABLES.map(|table| Self { table, name: None }).into() } else { asked };
+        let quoted = schema.replace('"', "\"\"");
+        let named = |asked: Self| Self {
+            name: Some(asked.name.unwrap_or_else(|| format!("\"{quoted}\".{}", asked.table.name))),
+            ..asked
+        };
+        asked.into_iter().map(named).collect()
+    }
 }
 
 /// How a table compares.
 #[derive(Debug, Default, Serialize)]
 struct Comparison {
-    table: String,
+    /// Its usual name.
+    table: &'static str,
     resource: &'static str,
-    /// When a full sync of the resource last completed here.
-    last_full_at: Option<DateTime<Utc>>,
+    /// When the last complete pass over the resource began here.
+    complete_at: Option<DateTime<Utc>>,
+    /// Why it was left out, if the account does not have it.
+    skipped: Option<String>,
     rows_there: u64,
     rows_here: u64,
     equal: u64,
@@ -80,7 +76,9 @@ struct Comparison {
     newer_there: u64,
     lacks_detail: u64,
     differs: u64,
-    gone: u64,
+    deleted: u64,
+    unknown: u64,
+    unreadable: u64,
     only_here: u64,
     /// How many of those that differ do so in which field.
     fields: BTreeMap<String, u64>,
@@ -90,60 +88,80 @@ struct Comparison {
 
 /// How all tables compare.
 #[derive(Debug, Serialize)]
-pub struct Compared {
+pub(super) struct Compared {
     account: Account,
     /// Whether nothing keeps anybody from moving.
     ready: bool,
     tables: Vec<Comparison>,
-    /// Tables of the Python service that are not there.
-    absent: Vec<String>,
+    /// Tables that are not there.
+    absent: Vec<&'static str>,
 }
 
-/// Compares those of the Python service's tables that `schema` of `old` has. Changes nothing.
-pub async fn compare(old: &PgPool, schema: &str, ours: &PgPool, account: &Account) -> Result<Compared, CompatError> {
+/// Compares tables of `old` with the rows of `ours`. Changes nothing.
+pub(super) async fn compare(
+    old: &mut PgConnection,
+    asked: &[Asked],
+    ours: &PgPool,
+    account: &Account,
+) -> Result<Compared, CompatError> {
     pool::check_schema(ours).await?;
+    let ahead = clock_ahead(old, ours).await?;
+    let shortfalls = report::shortfalls(ours, account).await?;
     let (mut tables, mut absent) = (Vec::new(), Vec::new());
-    for table in &OLD_TABLES {
-        let quoted: String = sqlx::query_scalar("select format('%I.%I', $1, $2)")
-            .bind(schema)
-            .bind(table.name())
-            .fetch_one(old)
-            .await
-            .map_err(CompatError::Old)?;
-        match resolved(old, &quoted).await? {
-            Some(name) => tables.push(compare_one(old, &name, table, ours, account).await?),
-            None => absent.push(table.name()),
-        }
+    for Asked { table, name } in asked {
+        let Some(name) = resolved(old, name.as_deref().unwrap_or(table.name)).await? else {
+            absent.push(table.name);
+            continue;
+        };
+        // One state of it, from the first page to the last. The Python service cannot empty it meanwhile.
+        old.execute(
+            "begin isolation level repeatable read, read only; set local idle_in_transaction_session_timeout = '5min'",
+        )
+        .await
+        .map_err(CompatError::Old)?;
+        let mut compared = compare_one(old, &name, *table, ours, account, ahead).await?;
+        old.execute("commit").await.map_err(CompatError::Old)?;
+        let skipped = |shortfall: &&Shortfall| shortfall.resource == table.resource && shortfall.status == "skipped";
+        compared.skipped = shortfalls.iter().find(skipped).map(|skipped| skipped.error.clone().unwrap_or_default());
+        tables.push(compared);
     }
     if tables.is_empty() {
-        return Err(CompatError::NoTables(
-            schema.to_owned(),
-            absent.into_iter().take(2).collect::<Vec<_>>().join(", "),
-        ));
+        return Err(CompatError::NoTables(absent.join(", ")));
     }
-    let ready = tables.iter().all(Comparison::is_settled);
+    let ready = absent.is_empty() && tables.iter().all(|table| table.obstacles().is_empty());
     Ok(Compared { account: account.clone(), ready, tables, absent })
 }
 
+/// How far the clock of this program's database is ahead of the other one's, at most: rather is a row taken to have been read too late.
+async fn clock_ahead(old: &mut PgConnection, ours: &PgPool) -> Result<TimeDelta, CompatError> {
+    let clock = "select clock_timestamp()";
+    // A connection that is open takes no time.
+    let mut ours = ours.acquire().await.map_err(StoreError::from)?;
+    let there: DateTime<Utc> = sqlx::query_scalar(clock).fetch_one(old).await.map_err(CompatError::Old)?;
+    let here: DateTime<Utc> = sqlx::query_scalar(clock).fetch_one(&mut *ours).await.map_err(StoreError::from)?;
+    Ok(here - there)
+}
+
 async fn compare_one(
-    old: &PgPool,
+    old: &mut PgConnection,
     name: &str,
-    table: &OldTable,
+    table: OldTable,
     ours: &PgPool,
     account: &Account,
+    ahead: TimeDelta,
 ) -> Result<Comparison, CompatError> {
-    let read = read_at(ours, account, table.resource).await?;
+    let complete_at = complete_at(ours, account, table.resource).await?;
     let mut comparison =
-        Comparison { table: table.name(), resource: table.resource, last_full_at: read.full, ..Comparison::default() };
+        Comparison { table: table.name, resource: table.resource, complete_at, ..Comparison::default() };
     // No record's id is nil: ids follow it.
     let mut after = Uuid::nil();
     loop {
-        let page = old_rows(old, name, after).await?;
-        let Some(last) = page.last() else { break };
-        after = last.id;
-        let here = rows(ours, account, table.resource, &page.iter().map(|row| row.id).collect::<Vec<_>>()).await?;
-        for row in &page {
-            comparison.count(row.id, judge(row, here.get(&row.id), read));
+        let page = old_rows(old, name, after, ahead).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = *last;
+        let here = rows(ours, account, table.resource, &page.iter().map(|(id, _)| *id).collect::<Vec<_>>()).await?;
+        for (id, row) in &page {
+            comparison.count(*id, judge(row, here.get(id), complete_at));
         }
     }
     let mut after = Uuid::nil();
@@ -157,24 +175,35 @@ async fn compare_one(
     Ok(comparison)
 }
 
-async fn read_at(ours: &PgPool, account: &Account, resource: &str) -> Result<Read, CompatError> {
-    let read = sqlx::query!(
-        "select last_success_at, last_full_at from teamleader2db.cursor where account = $1 and resource = $2",
+/// When the last run began that read all of a resource.
+async fn complete_at(ours: &PgPool, account: &Account, resource: &str) -> Result<Option<DateTime<Utc>>, CompatError> {
+    let began = sqlx::query_scalar!(
+        "select max(r.started_at) from teamleader2db.sync_run r
+         join teamleader2db.sync_step s on s.account = r.account and s.run_id = r.id
+         where r.account = $1 and s.resource = $2 and s.status = 'completed' and s.since is null and s.verified
+           and r.request->>'mode' <> 'audit'",
         account.as_str(),
         resource,
-    )
-    .fetch_optional(ours)
-    .await
-    .map_err(StoreError::from)?;
-    Ok(read.map_or_else(Read::default, |read| Read { last: read.last_success_at, full: read.last_full_at }))
+    );
+    Ok(began.fetch_one(ours).await.map_err(StoreError::from)?)
 }
 
-async fn old_rows(old: &PgPool, name: &str, after: Uuid) -> Result<Vec<OldRow>, CompatError> {
+async fn old_rows(
+    old: &mut PgConnection,
+    name: &str,
+    after: Uuid,
+    ahead: TimeDelta,
+) -> Result<Vec<(Uuid, OldRow)>, CompatError> {
     let sql = format!(
-        "select tl_uuid as id, tl_content::jsonb as content, updated_at as read_at from {name} where tl_uuid > $1 order by tl_uuid limit $2"
+        "select tl_uuid, tl_content::text, coalesce(updated_at, created_at, 'epoch')::timestamptz
+         from {name} where tl_uuid > $1 order by tl_uuid limit $2"
     );
-    let rows = sqlx::query_as(AssertSqlSafe(sql)).bind(after).bind(PAGE).fetch_all(old).await;
-    rows.map_err(CompatError::Old)
+    let rows: Vec<(Uuid, String, DateTime<Utc>)> =
+        sqlx::query_as(AssertSqlSafe(sql)).bind(after).bind(PAGE).fetch_all(old).await.map_err(CompatError::Old)?;
+    let row = |(id, content, read_at): (Uuid, String, DateTime<Utc>)| {
+        (id, OldRow { content: serde_json::from_str(&content).ok(), read_at: read_at + ahead })
+    };
+    Ok(rows.into_iter().map(row).collect())
 }
 
 /// The rows here that have these ids.
@@ -185,9 +214,9 @@ async fn rows(
     ids: &[Uuid],
 ) -> Result<HashMap<Uuid, Row>, CompatError> {
     let has_details = catalog::find(resource).is_some_and(catalog::Resource::has_details);
-    let rows = sqlx::query_as!(
-        Row,
-        r#"select id, content, deleted_at is not null as "is_deleted!", detail_at is null and $4 as "lacks_detail!"
+    let rows = sqlx::query!(
+        r#"select id, content::text as "content!", deleted_at is not null as "is_deleted!",
+             ($4 and (detail_at is null or detail_at < listed_at)) as "lacks_detail!"
          from teamleader.record where resource = $1 and account = $2 and id = any($3)"#,
         resource,
         account.as_str(),
@@ -197,7 +226,12 @@ async fn rows(
     .fetch_all(ours)
     .await
     .map_err(StoreError::from)?;
-    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+    let row = |content: &str, is_deleted, lacks_detail| Row {
+        content: serde_json::from_str(content).ok(),
+        is_deleted,
+        lacks_detail,
+    };
+    Ok(rows.into_iter().map(|found| (found.id, row(&found.content, found.is_deleted, found.lacks_detail))).collect())
 }
 
 async fn living_ids(ours: &PgPool, account: &Account, resource: &str, after: Uuid) -> Result<Vec<Uuid>, CompatError> {
@@ -213,61 +247,12 @@ async fn living_ids(ours: &PgPool, account: &Account, resource: &str, after: Uui
 }
 
 /// How many of these ids the Python service's table has not.
-async fn lacking(old: &PgPool, name: &str, ids: &[Uuid]) -> Result<u64, CompatError> {
+async fn lacking(old: &mut PgConnection, name: &str, ids: &[Uuid]) -> Result<u64, CompatError> {
     let sql = format!(
         "select count(*) from unnest($1::uuid[]) as here (key) where not exists (select from {name} where tl_uuid = key)"
     );
     let count: i64 = sqlx::query_scalar(AssertSqlSafe(sql)).bind(ids).fetch_one(old).await.map_err(CompatError::Old)?;
     Ok(count.unsigned_abs())
-}
-
-fn judge(old: &OldRow, row: Option<&Row>, read: Read) -> Verdict {
-    let Some(row) = row else {
-        // A full sync that came later has not met it.
-        return if read.full.is_some_and(|full| full > old.read_at) { Verdict::Gone } else { Verdict::NewerThere };
-    };
-    if row.is_deleted {
-        return Verdict::Gone;
-    }
-    let nothing = Map::new();
-    let fields = old.content.as_object().unwrap_or(&nothing);
-    let differing: Vec<&String> = fields
-        .iter()
-        .filter(|(name, value)| match row.content.get(*name) {
-            Some(here) => !is_same(here, value),
-            None => !row.lacks_detail,
-        })
-        .map(|(name, _)| name)
-        .collect();
-    if differing.is_empty() {
-        return if row.lacks_detail { Verdict::LacksDetail } else { Verdict::Equal };
-    }
-    match (updated_at(&row.content), updated_at(&old.content)) {
-        (Some(here), Some(there)) if here > there => Verdict::OlderThere,
-        (Some(here), Some(there)) if here < there => Verdict::NewerThere,
-        (Some(_), Some(_)) => Verdict::Differs(differing.into_iter().cloned().collect()),
-        _ if read.last.is_some_and(|last| last > old.read_at) => Verdict::OlderThere,
-        _ => Verdict::NewerThere,
-    }
-}
-
-/// Equal as JSON; numbers as numbers, since Python writes 1e2 as 100.0.
-fn is_same(one: &Value, other: &Value) -> bool {
-    match (one, other) {
-        (Value::Number(one), Value::Number(other)) => one == other || one.as_f64() == other.as_f64(),
-        (Value::Array(one), Value::Array(other)) => {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same(one, other))
-        }
-        (Value::Object(one), Value::Object(other)) => {
-            one.len() == other.len()
-                && one.iter().all(|(name, one)| other.get(name).is_some_and(|other| is_same(one, other)))
-        }
-        (one, other) => one == other,
-    }
-}
-
-fn updated_at(content: &Value) -> Option<DateTime<Utc>> {
-    content.get("updated_at")?.as_str()?.parse().ok()
 }
 
 impl Comparison {
@@ -278,7 +263,9 @@ impl Comparison {
             Verdict::OlderThere => (&mut self.older_there, None),
             Verdict::LacksDetail => (&mut self.lacks_detail, None),
             Verdict::NewerThere => (&mut self.newer_there, Some("newer_there")),
-            Verdict::Gone => (&mut self.gone, Some("gone")),
+            Verdict::Deleted => (&mut self.deleted, Some("deleted")),
+            Verdict::Unknown => (&mut self.unknown, Some("unknown")),
+            Verdict::Unreadable => (&mut self.unreadable, Some("unreadable")),
             Verdict::Differs(fields) => {
                 for field in fields {
                     *self.fields.entry(field).or_default() += 1;
@@ -294,76 +281,97 @@ impl Comparison {
         }
     }
 
-    /// Whether nothing has to be done or looked at.
-    fn is_settled(&self) -> bool {
-        !self.lacks_full_sync() && self.newer_there + self.lacks_detail + self.differs == 0
+    fn examples(&self, finding: &str) -> String {
+        let ids = self.ids.get(finding).map(Vec::as_slice).unwrap_or_default();
+        format!("such as {}", ids.iter().map(Uuid::to_string).collect::<Vec<_>>().join(", "))
     }
 
-    /// Whether nobody can tell yet what is gone. An account may be without a resource, such as the older projects; then nothing is there either.
-    fn lacks_full_sync(&self) -> bool {
-        self.last_full_at.is_none() && self.rows_there > 0
-    }
-
-    /// What there is to do, and what there is to know.
-    fn notes(&self) -> Vec<String> {
-        let Self { table, resource, .. } = self;
-        let mut notes = Vec::new();
-        if self.lacks_full_sync() {
-            notes.push(format!(
-                "{table}: no full sync of {resource} has completed here: teamleader2db request {resource} --full --wait"
+    /// What keeps anybody from moving, and what to do about it.
+    fn obstacles(&self) -> Vec<String> {
+        let resource = self.resource;
+        let mut obstacles = Vec::new();
+        if let Some(why) = &self.skipped {
+            obstacles.push(format!(
+                "{resource} is not synced ({why}): if the account has none, keep this table, and leave it out by naming the others"
+            ));
+        } else if self.complete_at.is_none() {
+            obstacles.push(format!(
+                "all of {resource} was not read here yet, or too long ago: teamleader2db request {resource} --full --wait"
             ));
         } else if self.newer_there > 0 {
-            notes.push(format!(
-                "{table}: {} are newer than here (such as {}): teamleader2db request {resource} --wait, then compare again",
+            obstacles.push(format!(
+                "{} newer there, or read later ({}): teamleader2db request {resource} --full --wait, and compare again",
                 self.newer_there,
                 self.examples("newer_there")
             ));
         }
+        if self.rows_there == 0 && self.rows_here > 0 {
+            obstacles
+                .push("empty there: is the service in the midst of a full sync, or is it another table?".to_owned());
+        }
         if self.lacks_detail > 0 {
-            notes.push(format!(
-                "{table}: {} have fields that are still to be fetched here: wait for a sync to end, then compare again",
+            obstacles.push(format!(
+                "{} whose detail is still to be fetched here: wait for a sync to end",
                 self.lacks_detail
             ));
         }
-        if self.differs > 0 {
-            let fields: Vec<String> = self.fields.iter().map(|(name, count)| format!("{name} ({count})")).collect();
-            notes.push(format!(
-                "{table}: {} differ, though neither is newer, in {} (such as {}): teamleader2db audit {resource} says whether the rows here \
-                 are as Teamleader tells them",
-                self.differs,
-                fields.join(", "),
-                self.examples("differs")
+        if self.unreadable > 0 {
+            obstacles.push(format!(
+                "{} whose content is no object with fields ({}): look at them",
+                self.unreadable,
+                self.examples("unreadable")
             ));
         }
-        if self.gone > 0 {
-            notes.push(format!(
-                "{table}: {} are only there (such as {}): Teamleader has them no more",
-                self.gone,
-                self.examples("gone")
+        if self.unknown > FEW.max(self.rows_there / 10) {
+            obstacles.push(format!(
+                "{} were never here ({}): are they gone from Teamleader, or does whoever authorized see less?",
+                self.unknown,
+                self.examples("unknown")
             ));
         }
-        notes
+        obstacles
     }
 
-    fn examples(&self, finding: &str) -> String {
-        let ids = self.ids.get(finding).map(Vec::as_slice).unwrap_or_default();
-        ids.iter().map(Uuid::to_string).collect::<Vec<_>>().join(", ")
+    /// What there is to know.
+    fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.differs > 0 {
+            let fields: Vec<String> = self.fields.iter().map(|(name, count)| format!("{name} ({count})")).collect();
+            remarks.push(format!(
+                "{} differ, and were read later here, in {} ({}): teamleader2db audit {} says whether the rows here are right",
+                self.differs,
+                fields.join(", "),
+                self.examples("differs"),
+                self.resource
+            ));
+        }
+        if self.deleted > 0 {
+            remarks.push(format!("{} are marked deleted here ({})", self.deleted, self.examples("deleted")));
+        }
+        if self.unknown > 0 && self.unknown <= FEW.max(self.rows_there / 10) {
+            remarks.push(format!(
+                "{} were never here ({}): Teamleader did not tell them any more",
+                self.unknown,
+                self.examples("unknown")
+            ));
+        }
+        remarks
     }
 }
 
 impl Compared {
     /// Whether something has to be done or looked at before the move.
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         !self.ready
     }
 
     /// For programs.
-    pub fn in_json(&self) -> String {
+    pub(super) fn in_json(&self) -> String {
         serde_json::json!(self).to_string()
     }
 
     /// A table, and what to do below it.
-    pub fn in_words(&self) -> String {
+    pub(super) fn in_words(&self) -> String {
         let mut shown = Table::new();
         shown.load_preset(presets::NOTHING);
         shown.set_header([
@@ -390,80 +398,28 @@ impl Compared {
                 table.newer_there,
                 table.lacks_detail,
                 table.differs,
-                table.gone,
+                table.deleted + table.unknown,
                 table.only_here,
             ];
-            shown.add_row([table.table.clone()].into_iter().chain(counts.map(|count| count.to_string())));
+            shown.add_row([table.table.to_owned()].into_iter().chain(counts.map(|count| count.to_string())));
         }
         let mut lines = vec![shown.to_string()];
-        lines.extend(self.tables.iter().flat_map(Comparison::notes));
-        if !self.absent.is_empty() {
-            lines.push(format!("not there: {}", self.absent.join(", ")));
+        for table in &self.tables {
+            lines.extend(table.remarks().into_iter().map(|remark| format!("       {}: {remark}", table.table)));
         }
-        lines.push(if self.ready { "nothing keeps you from moving" } else { "not yet: see above" }.to_owned());
+        for table in &self.tables {
+            lines.extend(table.obstacles().into_iter().map(|obstacle| format!("FIRST  {}: {obstacle}", table.table)));
+        }
+        if !self.absent.is_empty() {
+            lines.push(format!(
+                "FIRST  not there: {}. If that is right, name the others: teamleader2db compat compare {}",
+                self.absent.join(", "),
+                self.tables.iter().map(|table| table.table).collect::<Vec<_>>().join(" ")
+            ));
+        }
+        if self.ready {
+            lines.push("nothing keeps you from moving".to_owned());
+        }
         lines.join("\n")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn at(hour: u32) -> DateTime<Utc> {
-        format!("2026-11-26T{hour:02}:00:00Z").parse().expect("a time")
-    }
-
-    /// What is said of a row that was read there at 12 o'clock, and of the one that was read here at `read`.
-    fn verdict(there: Value, here: Option<Value>, read: u32) -> Verdict {
-        let old = OldRow { id: Uuid::nil(), content: there, read_at: at(12) };
-        let row = here.map(|content| Row { id: Uuid::nil(), content, is_deleted: false, lacks_detail: false });
-        judge(&old, row.as_ref(), Read { last: Some(at(read)), full: Some(at(read)) })
-    }
-
-    #[test]
-    fn a_row_is_equal_if_all_its_fields_are_here() {
-        let there = json!({ "name": "a", "total": 100.0, "tags": [{ "n": 1 }] });
-        assert_eq!(
-            verdict(there, Some(json!({ "name": "a", "total": 100, "tags": [{ "n": 1.0 }], "more": 1 })), 13),
-            Verdict::Equal
-        );
-    }
-
-    #[test]
-    fn of_two_that_differ_the_one_that_teamleader_changed_later_is_newer() {
-        let of = |name: &str, hour: u32| json!({ "name": name, "updated_at": at(hour).to_rfc3339() });
-        assert_eq!(verdict(of("a", 9), Some(of("b", 10)), 11), Verdict::OlderThere);
-        assert_eq!(verdict(of("a", 10), Some(of("b", 9)), 13), Verdict::NewerThere);
-        assert_eq!(verdict(of("a", 9), Some(of("b", 9)), 13), Verdict::Differs(vec!["name".to_owned()]));
-    }
-
-    #[test]
-    fn without_updated_at_the_one_that_was_read_later_is_newer() {
-        let (there, here) = (json!({ "name": "a" }), json!({ "name": "b" }));
-        assert_eq!(verdict(there.clone(), Some(here.clone()), 13), Verdict::OlderThere);
-        assert_eq!(verdict(there, Some(here), 11), Verdict::NewerThere);
-    }
-
-    #[test]
-    fn a_record_that_is_not_here_is_gone_only_if_a_full_sync_came_later() {
-        assert_eq!(verdict(json!({}), None, 13), Verdict::Gone);
-        assert_eq!(verdict(json!({}), None, 11), Verdict::NewerThere);
-    }
-
-    #[test]
-    fn a_field_that_is_not_here_may_be_one_that_is_still_to_be_fetched() {
-        let old = OldRow { id: Uuid::nil(), content: json!({ "name": "a", "remarks": "r" }), read_at: at(12) };
-        let row = |lacks_detail: bool, name: &str| Row {
-            id: Uuid::nil(),
-            content: json!({ "name": name }),
-            is_deleted: false,
-            lacks_detail,
-        };
-        let read = Read { last: Some(at(13)), full: None };
-        assert_eq!(judge(&old, Some(&row(true, "a")), read), Verdict::LacksDetail);
-        assert_eq!(judge(&old, Some(&row(false, "a")), read), Verdict::OlderThere);
-        assert_eq!(judge(&old, Some(&row(true, "b")), read), Verdict::OlderThere);
     }
 }

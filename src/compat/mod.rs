@@ -2,15 +2,22 @@
 //! (`id`, `tl_uuid`, `tl_content`, `tl_type`, `created_at`, `updated_at`) and kept its tokens in `tl_auth`, as they are.
 
 mod comparison;
+mod judgement;
 mod tokens;
 mod views;
 
-use clap::{Args, Subcommand};
-use sqlx::PgPool;
+use std::time::Duration;
 
-use crate::config::{AccountArgs, CompatArgs, ConfigError, DatabaseArgs, KeyArgs};
+use clap::{Args, Subcommand};
+use secrecy::SecretString;
+use sqlx::{ConnectOptions, PgConnection};
+
+use crate::config::{AccountArgs, CompatArgs, ConfigError, DatabaseArgs, IntegrationArgs, KeyArgs};
 use crate::store::pool::{self, StoreError};
-use crate::store::tokens::Tokens;
+use comparison::Asked;
+
+/// The longest wait for a connection to the Python service's database.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is to be done.
 #[derive(Subcommand, Debug)]
@@ -19,7 +26,7 @@ pub enum Compat {
     Views(ViewsArgs),
     /// Compare the Python service's tables with the rows here: exit code 0 if nothing keeps you from moving, else 3
     Compare(CompareArgs),
-    /// Take over the refresh token that the Python service has stored, and clear it there; stop that service first
+    /// Take over the refresh token that the Python service has stored, try it, and clear it there; stop that service first
     Tokens(TokensArgs),
 }
 
@@ -27,7 +34,7 @@ pub enum Compat {
 #[derive(Args, Debug)]
 pub struct ViewsArgs {
     /// The schema to make them in; made if it is not there
-    #[arg(long, default_value = "public", value_name = "NAME")]
+    #[arg(long, default_value = "public", value_parser = schema_name, value_name = "NAME")]
     schema: String,
     #[command(flatten)]
     account: AccountArgs,
@@ -38,8 +45,11 @@ pub struct ViewsArgs {
 /// Of `compat compare`.
 #[derive(Args, Debug)]
 pub struct CompareArgs {
+    /// What to compare, such as tl_contacts, or tl_contacts=schema.people where it has another name; all eight unless named
+    #[arg(value_name = "TABLE[=NAME]")]
+    tables: Vec<Asked>,
     /// The schema of the Python service's tables
-    #[arg(long, default_value = "public", value_name = "NAME")]
+    #[arg(long, default_value = "public", value_parser = schema_name, value_name = "NAME")]
     schema: String,
     /// JSON instead of a table
     #[arg(long)]
@@ -65,7 +75,17 @@ pub struct TokensArgs {
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
+    integration: IntegrationArgs,
+    #[command(flatten)]
     key: KeyArgs,
+}
+
+/// PostgreSQL cuts longer names, and so would mean another schema than the one that was looked at.
+fn schema_name(name: &str) -> Result<String, String> {
+    match name.len() {
+        1..=63 => Ok(name.to_owned()),
+        _ => Err("a schema's name has 1 to 63 bytes".to_owned()),
+    }
 }
 
 /// Why it was not done, and what to do.
@@ -80,6 +100,9 @@ pub enum CompatError {
     /// The Python service's database.
     #[error("the Python service's database: {}", pool::in_words(.0))]
     Old(sqlx::Error),
+    /// It does not answer.
+    #[error("the Python service's database: no connection within {} s", PATIENCE.as_secs())]
+    OldAway,
     /// Something else has the name of a view.
     #[error(
         "{0} is there already, and not a view that this command made for the account {1}: rename it (alter table {0} rename to …), or \
@@ -88,34 +111,25 @@ pub enum CompatError {
     Taken(String, String),
     /// There is nothing to compare with.
     #[error(
-        "schema {0} has none of the Python service's tables ({1} …): name theirs with --schema, and their database with COMPAT_DATABASE_URL"
+        "none of these tables is there: {0}. Name their schema with --schema, their names like tl_contacts=people, and their database with \
+         COMPAT_DATABASE_URL"
     )]
-    NoTables(String, String),
-    /// There is no such table of tokens.
+    NoTables(String),
+    /// That is no table of the Python service.
     #[error(
-        "there is no table {0}: name the Python service's `oauth_table` with --table, and its database with COMPAT_DATABASE_URL"
+        "{0} is a view that `compat views` made: name the Python service's own table, like tl_contacts=tl_contacts_old"
     )]
-    NoTable(String),
-    /// There is no token to take over.
-    #[error("{0} holds no refresh token: open the worker's /sync/authorize in a browser instead")]
-    NoToken(String),
-    /// Nobody knows which of several tokens works.
-    #[error("{0} holds {1} different refresh tokens: leave only the row that the Python service used last")]
-    SeveralTokens(String, usize),
-    /// A token is there already, and may be newer.
-    #[error(
-        "the account {0} is authorized already, so nothing was taken over. If that token is not to be kept: teamleader2db authorize \
-         --refresh-token -"
-    )]
-    Authorized(String),
-    /// It is stored here, and still there as well.
-    #[error(
-        "the token is stored here, but could not be cleared there ({why}): do it before the Python service can start again: \
-         update {table} set code = '', auth_token = '', refresh_token = ''",
-        why = pool::in_words(.1),
-        table = .0
-    )]
-    NotCleared(String, sqlx::Error),
+    OurView(String),
+    /// The token was not taken over.
+    #[error(transparent)]
+    Tokens(#[from] tokens::TokenError),
+}
+
+impl CompatError {
+    /// Whether the settings are at fault.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Config(_) | Self::Store(StoreError::Url(_)))
+    }
 }
 
 /// What came of it.
@@ -127,35 +141,35 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn done(text: impl Into<String>) -> Self {
-        Self { text: text.into(), is_open: false }
+    fn done(text: String) -> Self {
+        Self { text, is_open: false }
     }
 }
 
 /// A table of the Python service, and the resource that it is a copy of.
+#[derive(Clone, Copy, Debug)]
 struct OldTable {
-    /// What follows `tl_`, which is also what its rows have as `tl_type`.
+    /// Its usual name.
+    name: &'static str,
+    /// What its rows have as `tl_type`.
     kind: &'static str,
     resource: &'static str,
 }
 
-impl OldTable {
-    fn name(&self) -> String {
-        format!("tl_{}", self.kind)
-    }
-}
-
 /// All that it copied.
 const OLD_TABLES: [OldTable; 8] = [
-    OldTable { kind: "companies", resource: "companies" },
-    OldTable { kind: "contacts", resource: "contacts" },
-    OldTable { kind: "custom_fields", resource: "customFieldDefinitions" },
-    OldTable { kind: "departments", resource: "departments" },
-    OldTable { kind: "events", resource: "events" },
-    OldTable { kind: "invoices", resource: "invoices" },
-    OldTable { kind: "projects", resource: "projects" },
-    OldTable { kind: "users", resource: "users" },
+    OldTable { name: "tl_companies", kind: "companies", resource: "companies" },
+    OldTable { name: "tl_contacts", kind: "contacts", resource: "contacts" },
+    OldTable { name: "tl_custom_fields", kind: "custom_fields", resource: "customFieldDefinitions" },
+    OldTable { name: "tl_departments", kind: "departments", resource: "departments" },
+    OldTable { name: "tl_events", kind: "events", resource: "events" },
+    OldTable { name: "tl_invoices", kind: "invoices", resource: "invoices" },
+    OldTable { name: "tl_projects", kind: "projects", resource: "projects" },
+    OldTable { name: "tl_users", kind: "users", resource: "users" },
 ];
+
+/// What the comment of a view begins with that this program made.
+const MADE: &str = "Made by `teamleader2db compat views`";
 
 impl Compat {
     /// Does it.
@@ -166,38 +180,51 @@ impl Compat {
                 Ok(Outcome::done(views::make(&pool, &args.account.account, &args.schema).await?))
             }
             Self::Compare(args) => {
-                let ours = pool::connect(&args.database.url()?)?;
-                let old = old_database(&args.old, &ours)?;
-                let compared = comparison::compare(&old, &args.schema, &ours, &args.account.account).await?;
+                let url = args.database.url()?;
+                let ours = pool::connect(&url)?;
+                let mut old = connect(args.old.url()?.as_ref().unwrap_or(&url)).await?;
+                let asked = Asked::or_all(args.tables, &args.schema);
+                let compared = comparison::compare(&mut old, &asked, &ours, &args.account.account).await?;
                 let text = if args.json { compared.in_json() } else { compared.in_words() };
                 Ok(Outcome { text, is_open: compared.is_open() })
             }
             Self::Tokens(args) => {
-                let ours = pool::connect(&args.database.url()?)?;
-                pool::check_schema(&ours).await?;
-                let old = old_database(&args.old, &ours)?;
-                let account = args.account.account;
-                let store = Tokens::new(ours, account.clone(), args.key.cipher()?, None);
-                tokens::take_over(&old, &args.table, &store, &account).await?;
-                Ok(Outcome::done(
-                    "the refresh token is taken over, and cleared there: the worker uses it when it next needs an access token. Leave the \
-                     Python service stopped",
-                ))
+                let url = args.database.url()?;
+                let mut old = connect(args.old.url()?.as_ref().unwrap_or(&url)).await?;
+                let (integration, cipher) = (args.integration.integration()?, args.key.cipher()?);
+                let taken =
+                    tokens::Taking { pool: pool::connect(&url)?, account: args.account.account, integration, cipher };
+                Ok(Outcome::done(taken.over(&mut old, &args.table).await?))
             }
         }
     }
 }
 
-/// The Python service's database: this program's own unless another is named.
-fn old_database(args: &CompatArgs, ours: &PgPool) -> Result<PgPool, CompatError> {
-    let Some(url) = args.url()? else { return Ok(ours.clone()) };
-    pool::connect(&url).map_err(|error| match error {
-        StoreError::Url(error) => ConfigError::Invalid(CompatArgs::NAME, error.to_string()).into(),
-        error => error.into(),
-    })
+/// A connection to the Python service's database, which may be this program's own.
+async fn connect(url: &SecretString) -> Result<PgConnection, CompatError> {
+    let pool = pool::connect(url).map_err(|error| match error {
+        StoreError::Url(_) => {
+            let how = "not a URL like postgres://user:password@host:5432/database".to_owned();
+            ConfigError::Invalid(CompatArgs::NAME, how).into()
+        }
+        error => CompatError::from(error),
+    })?;
+    let connected = tokio::time::timeout(PATIENCE, pool.connect_options().connect()).await;
+    connected.map_err(|_| CompatError::OldAway)?.map_err(CompatError::Old)
 }
 
 /// The name of a table as it can stand in a statement, if it is there. The server reads the name and quotes it.
-async fn resolved(pool: &PgPool, name: &str) -> Result<Option<String>, CompatError> {
-    sqlx::query_scalar("select to_regclass($1)::text").bind(name).fetch_one(pool).await.map_err(CompatError::Old)
+async fn resolved(old: &mut PgConnection, name: &str) -> Result<Option<String>, CompatError> {
+    let found: Option<(String, Option<bool>)> = sqlx::query_as(
+        "select oid::regclass::text, starts_with(obj_description(oid, 'pg_class'), $2) from pg_class where oid = to_regclass($1)",
+    )
+    .bind(name)
+    .bind(MADE)
+    .fetch_optional(old)
+    .await
+    .map_err(CompatError::Old)?;
+    match found {
+        Some((name, Some(true))) => Err(CompatError::OurView(name)),
+        found => Ok(found.map(|(name, _)| name)),
+    }
 }

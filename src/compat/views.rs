@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
-use super::{CompatError, OLD_TABLES, OldTable};
+use super::{CompatError, MADE, OLD_TABLES, OldTable};
 use crate::ids::Account;
 use crate::store::pool::{self, StoreError};
 
@@ -24,19 +24,24 @@ pub async fn make(pool: &PgPool, account: &Account, schema: &str) -> Result<Stri
         execute(&mut tx, format!("create schema {}", named.quoted)).await?;
     }
     for table in &OLD_TABLES {
-        make_one(&mut tx, account, schema, table).await?;
+        make_one(&mut tx, account, (schema, &named.quoted), table).await?;
     }
     tx.commit().await.map_err(StoreError::from)?;
     let schema = named.quoted;
-    let views: Vec<String> = OLD_TABLES.iter().map(|table| format!("{schema}.{}", table.name())).collect();
+    let views: Vec<String> = OLD_TABLES.iter().map(|table| format!("{schema}.{}", table.name)).collect();
     let views = views.join(", ");
     Ok(format!("made {views}\nReaders need: grant usage on schema {schema} to …; grant select on {views} to …"))
 }
 
-async fn make_one(tx: &mut PgConnection, account: &Account, schema: &str, table: &OldTable) -> Result<(), CompatError> {
+async fn make_one(
+    tx: &mut PgConnection,
+    account: &Account,
+    (schema, quoted): (&str, &str),
+    table: &OldTable,
+) -> Result<(), CompatError> {
     // A comment that begins so says whose view it is.
-    let mark = format!("Made by `teamleader2db compat views` for the account {account}: ");
-    let name = table.name();
+    let mark = format!("{MADE} for the account {account}: ");
+    let name = table.name;
     let there = sqlx::query_scalar!(
         r#"select coalesce(c.relkind = 'v' and starts_with(obj_description(c.oid, 'pg_class'), $3), false) as "ours!"
          from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2"#,
@@ -48,7 +53,7 @@ async fn make_one(tx: &mut PgConnection, account: &Account, schema: &str, table:
     .await
     .map_err(StoreError::from)?;
     if there == Some(false) {
-        return Err(CompatError::Taken(format!("{schema}.{name}"), account.to_string()));
+        return Err(CompatError::Taken(format!("{quoted}.{name}"), account.to_string()));
     }
     // From the partitioned table, whose primary key begins with the resource: a look for one tl_uuid uses it.
     let statements = sqlx::query_scalar!(

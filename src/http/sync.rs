@@ -2,12 +2,12 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{Path, State};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use super::problem::{Guarded, Problem, ProblemDetails};
@@ -30,6 +30,15 @@ pub(super) struct Body {
     /// The resources; without it, all that the worker is set to.
     #[schema(min_items = 1, value_type = Option<Vec<ResourceName>>)]
     resources: Option<Vec<String>>,
+}
+
+/// What may stand in the address, as callers of the Python service put it there.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Asked {
+    /// The same as in the body: a complete pass, if either says so.
+    full_sync: Option<bool>,
 }
 
 /// A resource that the worker knows, for the description.
@@ -69,15 +78,16 @@ pub(super) struct Status {
 }
 
 /// Asks for a sync: a message goes into the account's queue. An empty body asks for an incremental sync of everything.
-#[utoipa::path(post, path = "/sync/teamleader", tag = "sync", security(("token" = [])), request_body = Option<Body>, responses(
+#[utoipa::path(post, path = "/sync/teamleader", tag = "sync", security(("token" = [])), params(Asked), request_body = Option<Body>, responses(
     (status = 202, description = "The request is in the queue", body = Accepted),
-    (status = 400, description = "The body is not as it should be", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 400, description = "The address or the body is not as it should be", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 413, description = "The body is too long", body = ProblemDetails, content_type = "application/problem+json"),
     Guarded,
 ))]
 pub(super) async fn request(
     State(state): State<HttpState>,
     headers: HeaderMap,
+    asked: Result<Query<Asked>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let body = body.map_err(|error| {
@@ -92,7 +102,12 @@ pub(super) async fn request(
         b"" | b"null" => Body::default(),
         body => from_object(body).map_err(|error| refuse(error.to_string()))?,
     };
-    let mode = if body.full_sync { Mode::Full } else { Mode::Incremental };
+    let Query(asked) = asked.map_err(|rejection| {
+        let how = "the address takes full_sync=true or full_sync=false alone";
+        Problem::new(StatusCode::BAD_REQUEST, format!("{}; {how}", rejection.body_text()))
+    })?;
+    let full_sync = asked.full_sync.unwrap_or(false) || body.full_sync;
+    let mode = if full_sync { Mode::Full } else { Mode::Incremental };
     // One that cannot be read counts as none, as the specification has it.
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok()?.parse().ok());
     let id = ask(&state, mode, body.resources, traceparent).await.map_err(|problem| match problem {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
+use teamleader_simulator::TruthRecord;
 use uuid::Uuid;
 
 use crate::stage::{Database, Stage, storable};
@@ -22,23 +23,35 @@ async fn run(pool: &PgPool, sql: String) {
     sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(pool).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
+/// What the versions of the Python service stored of a record.
+#[derive(Clone, Copy, PartialEq)]
+enum Stored {
+    ListItem,
+    Detail,
+}
+
 /// The Python service has just synced: its tables are as Teamleader is.
-async fn the_service_has_synced(pool: &PgPool, stage: &Stage) {
+async fn the_service_has_synced(pool: &PgPool, stage: &Stage, stored: Stored) {
     for (table, resource) in TABLES {
         run(
             pool,
             format!(
                 "drop table if exists public.{table};
-                 create table public.{table} (id serial primary key, tl_uuid uuid not null unique, tl_content jsonb not null, tl_type varchar,
-                     created_at timestamptz not null default now(), updated_at timestamptz not null default now())"
+                 create table public.{table} (id serial primary key, tl_uuid uuid not null unique, tl_content jsonb not null,
+                     tl_type varchar, created_at timestamptz not null default now(), updated_at timestamptz not null default now())"
             ),
         )
         .await;
         let truth = stage.simulator.truth(resource);
         let ids: Vec<Uuid> = truth.iter().map(|record| record.id).collect();
-        let contents: Vec<String> = truth.iter().map(|record| storable(&record.content())).collect();
+        let content = |record: &TruthRecord| match stored {
+            Stored::ListItem => storable(&record.list),
+            Stored::Detail => storable(&record.content()),
+        };
+        let contents: Vec<String> = truth.iter().map(content).collect();
         let sql = format!(
-            "insert into public.{table} (tl_uuid, tl_content, tl_type) select id, content::jsonb, $3 from unnest($1, $2) as t (id, content)"
+            "insert into public.{table} (tl_uuid, tl_content, tl_type)
+             select id, content::jsonb, $3 from unnest($1, $2) as t (id, content)"
         );
         let insert = sqlx::query(AssertSqlSafe(sql)).bind(ids).bind(contents).bind(table.trim_start_matches("tl_"));
         insert.execute(pool).await.unwrap();
@@ -55,7 +68,7 @@ async fn views_have_the_columns_of_the_old_tables_and_the_rows_of_the_new() {
     let pool = &stage.database.pool;
     let _worker = stage.worker().await;
     stage.complete(json!({ "mode": "full" })).await;
-    the_service_has_synced(pool, &stage).await;
+    the_service_has_synced(pool, &stage, Stored::Detail).await;
 
     let ended = stage.run(&["compat", "views"]).await;
     assert_eq!(ended.code, 1, "{ended:?}");
@@ -92,10 +105,43 @@ async fn views_have_the_columns_of_the_old_tables_and_the_rows_of_the_new() {
     let ended = stage.run(&["compat", "views", "--schema", "old"]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(count(pool, "mine").await, stage.simulator.count("contacts") as i64);
+    // A name that PostgreSQL would cut means another schema.
+    let ended = stage.run(&["compat", "views", "--schema", &"y".repeat(64)]).await;
+    assert!(ended.code == 2 && ended.err.contains("1 to 63 bytes"), "{ended:?}");
     // Those of one account are not quietly made those of another.
     let ended = stage.run(&["compat", "views", "--schema", "old", "--account", "another"]).await;
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.err.contains("for the account another"), "{ended:?}");
+}
+
+/// The comparison that a command printed as JSON.
+struct Compared(Value);
+
+impl Compared {
+    async fn of(stage: &Stage, arguments: &[&str]) -> Self {
+        let ended = stage.run(&[&["compat", "compare", "--json"], arguments].concat()).await;
+        let compared: Value = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
+        assert_eq!(ended.code, if compared["ready"] == true { 0 } else { 3 }, "{compared}");
+        Self(compared)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0["ready"] == true
+    }
+
+    fn table(&self, name: &str) -> &Value {
+        let tables = self.0["tables"].as_array().unwrap();
+        tables.iter().find(|table| table["table"] == name).unwrap_or_else(|| panic!("{name}: {}", self.0))
+    }
+
+    /// What is not nothing, of the counts of a table.
+    fn counts(&self, name: &str) -> Value {
+        let counted = self.table(name).as_object().unwrap().iter();
+        counted
+            .filter(|(_, count)| count.is_u64() && **count != 0)
+            .map(|(what, count)| (what.clone(), count.clone()))
+            .collect()
+    }
 }
 
 #[tokio::test]
@@ -103,7 +149,7 @@ async fn a_comparison_says_what_keeps_from_moving() {
     let mut stage = Stage::small().await;
     let old = Database::create().await;
     let _worker = stage.worker().await;
-    the_service_has_synced(&old.pool, &stage).await;
+    the_service_has_synced(&old.pool, &stage, Stored::Detail).await;
     let ended = stage.run(&["compat", "compare"]).await;
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.err.contains("COMPAT_DATABASE_URL"), "there is nothing in this program's own database: {ended:?}");
@@ -121,48 +167,119 @@ async fn a_comparison_says_what_keeps_from_moving() {
         )
         .await;
     old.execute("insert into tl_events (tl_uuid, tl_content, updated_at) values (gen_random_uuid(), '{}', now() + interval '1 h')").await;
+    old.execute("update tl_users set tl_content = to_jsonb(tl_content::text) where id = 1").await;
+    old.execute("truncate tl_departments").await;
     old.execute("drop table tl_projects").await;
+    old.execute("alter table tl_invoices rename to bills").await;
     stage.complete(json!({ "mode": "full" })).await;
-    let ended = stage.run(&["compat", "compare", "--json"]).await;
-    assert_eq!(ended.code, 3, "{ended:?}");
-    let compared: Value = serde_json::from_str(&ended.out).expect("JSON");
-    let table = |name: &str| {
-        let tables = compared["tables"].as_array().unwrap();
-        tables.iter().find(|table| table["table"] == name).unwrap_or_else(|| panic!("{name}: {compared}")).clone()
-    };
-    let contacts = table("tl_contacts");
-    let told: Vec<&Value> =
-        ["older_there", "gone", "only_here", "newer_there", "differs"].map(|what| &contacts[what]).into();
-    assert_eq!(told, [2, 1, 3, 0, 0], "{contacts}");
-    assert_eq!(contacts["rows_here"], stage.simulator.count("contacts"), "{contacts}");
-    assert_eq!(contacts["equal"].as_i64().unwrap(), contacts["rows_there"].as_i64().unwrap() - 3, "{contacts}");
-    let companies = table("tl_companies");
-    assert_eq!((&companies["differs"], &companies["fields"]), (&json!(1), &json!({ "name": 1 })), "{companies}");
-    assert_eq!(companies["ids"]["differs"], json!([changed]), "{companies}");
-    assert_eq!(table("tl_events")["newer_there"], 1);
-    assert_eq!((&compared["absent"], &compared["ready"]), (&json!(["tl_projects"]), &json!(false)));
+    let compared = Compared::of(&stage, &[]).await;
+    let (contacts, here) = (stage.simulator.count("contacts"), stage.simulator.count("companies"));
+    assert_eq!(
+        compared.counts("tl_contacts"),
+        json!({ "rows_there": contacts - 2, "rows_here": contacts, "equal": contacts - 5, "older_there": 2, "unknown": 1, "only_here": 3 })
+    );
+    assert_eq!(
+        compared.counts("tl_companies"),
+        json!({ "rows_there": here, "rows_here": here, "equal": here - 1, "differs": 1 })
+    );
+    let companies = compared.table("tl_companies");
+    assert_eq!((&companies["fields"], &companies["ids"]["differs"]), (&json!({ "name": 1 }), &json!([changed])));
+    assert_eq!(compared.counts("tl_events")["newer_there"], 1);
+    assert_eq!(compared.counts("tl_users")["unreadable"], 1);
+    assert_eq!(compared.0["absent"], json!(["tl_invoices", "tl_projects"]));
     let ended = stage.run(&["compat", "compare"]).await;
-    assert_eq!(ended.code, 3, "{ended:?}");
     for said in [
         "teamleader2db audit companies",
-        "teamleader2db request events --wait",
-        "Teamleader has them no more",
-        "not yet",
+        "FIRST  tl_events: 1 newer there",
+        "teamleader2db request events --full --wait",
+        "FIRST  tl_users: 1 whose content is no object",
+        "FIRST  tl_departments: empty there",
+        "FIRST  not there: tl_invoices, tl_projects",
     ] {
         assert!(ended.out.contains(said), "{said}: {}", ended.out);
     }
+    // Whoever names the tables says that there are no others.
+    assert!(Compared::of(&stage, &["tl_contacts", "tl_companies", "tl_invoices=public.bills"]).await.is_ready());
+    let ended = stage.run(&["compat", "compare", "tl_deals"]).await;
+    assert!(ended.code == 2 && ended.err.contains("tl_companies, tl_contacts"), "{ended:?}");
 
-    // The service syncs for the last time, and this program after it.
-    the_service_has_synced(&old.pool, &stage).await;
+    // The service syncs for the last time, and this program after it: whichever version it was.
+    for stored in [Stored::ListItem, Stored::Detail] {
+        the_service_has_synced(&old.pool, &stage, stored).await;
+        stage.complete(json!({ "mode": "full" })).await;
+        let compared = Compared::of(&stage, &[]).await;
+        assert!(compared.is_ready(), "{}", compared.0);
+        for (table, resource) in TABLES {
+            assert_eq!(compared.table(table)["rows_there"], stage.simulator.count(resource), "{table}");
+            assert!(
+                stored == Stored::ListItem || compared.table(table)["equal"] == stage.simulator.count(resource),
+                "{table}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_comparison_is_not_fooled_by_when_a_row_was_read() {
+    let stage = Stage::small().await;
+    let pool = &stage.database.pool;
+    let _worker = stage.worker().await;
+    // The service syncs while this program is at another list, and meets what came meanwhile.
+    stage.slow_down("users.list", 3000);
+    let id = stage.request(json!({ "mode": "full" })).await;
+    stage.await_asked("contacts.info", 1).await;
+    stage.simulator.add("contacts", 2);
+    the_service_has_synced(pool, &stage, Stored::Detail).await;
+    stage.completed(id).await;
+    stage.simulator.clear_faults();
+    let compared = Compared::of(&stage, &["tl_contacts"]).await;
+    assert!(!compared.is_ready(), "{}", compared.0);
+    assert_eq!(compared.counts("tl_contacts")["newer_there"], 2, "they are not called gone: {}", compared.0);
+
+    // A record that was marked deleted here, and that the service has met since.
     stage.complete(json!({ "mode": "full" })).await;
+    run(
+        pool,
+        format!(
+            "update teamleader.record set deleted_at = now() where id = '{}'",
+            stage.simulator.truth("contacts")[0].id
+        ),
+    )
+    .await;
+    the_service_has_synced(pool, &stage, Stored::Detail).await;
+    assert_eq!(Compared::of(&stage, &["tl_contacts"]).await.counts("tl_contacts")["newer_there"], 1);
+
+    // Many that were never here are more than what has come and gone.
+    stage.complete(json!({ "mode": "full" })).await;
+    run(
+        pool,
+        "insert into public.tl_users (tl_uuid, tl_content, updated_at)
+         select gen_random_uuid(), '{\"id\": 1}', now() - interval '1 day' from generate_series(1, 21)"
+            .to_owned(),
+    )
+    .await;
+    let compared = Compared::of(&stage, &["tl_users"]).await;
+    assert_eq!((compared.counts("tl_users")["unknown"].as_u64(), compared.is_ready()), (Some(21), false));
+    run(pool, "delete from public.tl_users where tl_uuid in (select tl_uuid from public.tl_users where tl_content->>'id' = '1' limit 1)".to_owned()).await;
+    assert!(Compared::of(&stage, &["tl_users"]).await.is_ready());
+
+    // Details that are still to come.
+    run(pool, "update teamleader.record set detail_at = null where resource = 'users'".to_owned()).await;
+    let compared = Compared::of(&stage, &["tl_users"]).await;
+    assert_eq!(compared.counts("tl_users")["lacks_detail"], stage.simulator.count("users"));
+    assert!(!compared.is_ready());
+
+    // Its own views are no tables of the service.
+    run(pool, TABLES.map(|(table, _)| format!("drop table public.{table};")).concat()).await;
+    assert_eq!(stage.run(&["compat", "views"]).await.code, 0);
     let ended = stage.run(&["compat", "compare"]).await;
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.out.contains("nothing keeps you from moving"), "{ended:?}");
+    assert!(ended.code == 1 && ended.err.contains("is a view that `compat views` made"), "{ended:?}");
 }
 
 #[tokio::test]
 async fn the_old_refresh_token_is_moved_and_works_once() {
-    let stage = Stage::small().await.unauthorized();
+    let mut stage = Stage::small().await.unauthorized();
+    stage.set("TEAMLEADER_REDIRECT_URI", "http://127.0.0.1:1/sync/oauth");
     let pool = &stage.database.pool;
     let _worker = stage.worker().await;
     let id = stage.request(json!({ "resources": ["users"] })).await;
@@ -180,6 +297,18 @@ async fn the_old_refresh_token_is_moved_and_works_once() {
     let ended = stage.run(&take).await;
     assert!(ended.code == 1 && ended.err.contains("holds no refresh token"), "{ended:?}");
 
+    run(
+        pool,
+        "insert into shared.tl_auth (code, auth_token, refresh_token) values ('used', 'lives an hour', 'revoked')"
+            .to_owned(),
+    )
+    .await;
+    let ended = stage.run(&take).await;
+    assert!(ended.code == 1 && ended.err.contains("refused the token"), "{ended:?}");
+    let left: String = stage.database.value("select refresh_token from shared.tl_auth").await;
+    assert_eq!(left, "revoked", "what does not work is left where it was");
+    stage.database.execute("delete from shared.tl_auth").await;
+
     let token = stage.simulator.grant().refresh_token;
     run(pool, format!("insert into shared.tl_auth (code, auth_token, refresh_token) values ('used', 'lives an hour', '{token}'), ('', '', 'older')")).await;
     let ended = stage.run(&take).await;
@@ -187,6 +316,7 @@ async fn the_old_refresh_token_is_moved_and_works_once() {
     stage.database.execute("delete from shared.tl_auth where refresh_token = 'older'").await;
     let ended = stage.run(&take).await;
     assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.out.contains("taken over: authorized by "), "{ended:?}");
     assert!(!ended.out.contains(&token) && !ended.err.contains(&token), "{ended:?}");
     let left: String = stage.database.value("select code || auth_token || refresh_token from shared.tl_auth").await;
     assert_eq!(left, "", "a copy of the service that was forgotten has nothing to use up");

@@ -78,6 +78,26 @@ async fn a_sync_is_asked_for_and_followed_over_http() {
         let (status, problem) = json_of(post().body(body)).await;
         assert_eq!((status, &problem["status"]), (400, &json!(400)), "{body}: {problem}");
     }
+    // As callers of the Python service ask.
+    let old = |query: &str| worker.request(Method::POST, &format!("/sync/teamleader?{query}"));
+    for (query, body, mode) in [
+        ("full_sync=true", "", "full"),
+        ("full_sync=false", r#"{"full_sync":true}"#, "full"),
+        ("full_sync=false", "{}", "incremental"),
+    ] {
+        let (status, body) = json_of(old(query).body(body)).await;
+        assert_eq!(status, 202, "{body}");
+        let event = stage.completed(body["request_id"].as_str().unwrap().parse().unwrap()).await;
+        assert_eq!(event.body["data"]["mode"], mode);
+    }
+    for query in ["full=true", "full_sync=1"] {
+        let (status, problem) = json_of(old(query)).await;
+        assert_eq!(
+            (status, problem["detail"].as_str().unwrap().contains("full_sync")),
+            (400, true),
+            "{query}: {problem}"
+        );
+    }
     let (status, _) = json_of(worker.request(Method::GET, &format!("/sync/runs/{}", Uuid::new_v4()))).await;
     assert_eq!(status, 404);
     let (status, _) = json_of(worker.request(Method::GET, "/sync/runs/7")).await;

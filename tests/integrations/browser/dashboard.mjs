@@ -21,6 +21,8 @@ const page = await context.newPage();
 const complaints = [];
 page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
 page.on("pageerror", (error) => complaints.push(String(error)));
+const failed = [];
+page.on("requestfailed", (request) => failed.push(`${request.url().replace(/\?.*/, "")}: ${request.failure()?.errorText}`));
 
 /** Pictures of the page as it is, at both widths, light and dark. */
 async function shoot(name) {
@@ -44,7 +46,10 @@ function setDatabase(isThere) {
   execFileSync("psql", ["--no-psqlrc", "--quiet", "--output=/dev/null", `--dbname=${admin}`, ...statements.map((sql) => `--command=${sql}`)]);
 }
 
-const simulate = (path, body) => fetch(`${simulator}/_simulator/${path}`, { method: body ? "POST" : "DELETE", body: body && JSON.stringify(body) });
+async function simulate(path, body) {
+  const answer = await fetch(`${simulator}/_simulator/${path}`, { method: body ? "POST" : "DELETE", body: body && JSON.stringify(body) });
+  assert.ok(answer.ok, `${path}: ${answer.status} ${await answer.text()}`);
+}
 
 async function step(name, work) {
   await work();
@@ -118,6 +123,7 @@ try {
     await simulate("faults");
   });
   await step("without its database it says so, and comes back by itself", async () => {
+    assert.deepEqual(complaints, []);
     setDatabase(false);
     await page.goto(`${worker}/dashboard`);
     await page.getByText("database", { exact: false }).first().waitFor();
@@ -167,6 +173,7 @@ try {
   assert.deepEqual(complaints, [], "the browser complained");
   console.log(`Chromium ${browser.version()}: all steps passed`);
 } catch (error) {
+  console.error([...complaints, ...failed].join("\n"));
   await page.screenshot({ path: `${shots}/failure.png`, fullPage: true });
   throw error;
 } finally {
