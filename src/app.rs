@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use crate::amqp::parking::TokenQueue;
 use crate::amqp::publisher::Publisher;
 use crate::amqp::topology::{Declare, Names};
+use crate::catalog::RESOURCES;
 use crate::dead_letters::DeadLetters;
 use crate::http::{self, Guard, HttpState};
 use crate::ids::Account;
@@ -104,7 +105,7 @@ impl Application {
     pub async fn build(config: WorkerConfig) -> anyhow::Result<Self> {
         let WorkerConfig { integration, settings, names, .. } = config;
         let account = settings.account.clone();
-        let metrics = telemetry::start_metrics();
+        let metrics = telemetry::start_metrics(RESOURCES.iter().map(|resource| resource.name));
         let pool = pool::connect_keeping(&config.database_url, config.history)?;
         let publisher = Publisher::new(config.amqp_url.clone(), &format!("teamleader2db {account} publisher"));
         let parking = Arc::new(TokenQueue::new(config.amqp_url.clone(), publisher.clone(), &names));

@@ -16,6 +16,8 @@ const RECORDS: &str = "teamleader2db_records_total";
 const API_REQUESTS: &str = "teamleader2db_api_requests_total";
 /// Seconds from a request to the end of its answer, by `endpoint`.
 const API_LATENCY: &str = "teamleader2db_api_request_duration_seconds";
+/// Requests that the API refused with 429, although the worker keeps within the budget: others use it, too.
+const RATE_LIMITED: &str = "teamleader2db_rate_limited_total";
 /// Requests that the API's window still allows, as it last told.
 const RATE_LIMIT_REMAINING: &str = "teamleader2db_rate_limit_remaining";
 /// Requests for a token pair, by `outcome`.
@@ -32,6 +34,8 @@ const OUTBOX_PENDING: &str = "teamleader2db_outbox_pending";
 const DEAD_LETTERS: &str = "teamleader2db_dead_letters_total";
 /// Ways in which the API's answers differed from what is documented, by `resource`.
 const DRIFT: &str = "teamleader2db_drift_total";
+/// Times that the guard kept deletions from being marked, by `resource`.
+const DELETIONS_HELD: &str = "teamleader2db_deletions_held_total";
 /// Rows whose detail is missing or older than their list item, by `resource`.
 const STALE_DETAILS: &str = "teamleader2db_stale_details";
 /// Rows that audits found to differ from the API, by `resource` and `finding` (missing, stale, wrong).
@@ -66,8 +70,8 @@ pub fn start_logging(format: LogFormat) {
     };
 }
 
-/// Starts collecting metrics. The handle renders them; `None` when they are collected already.
-pub fn start_metrics() -> Option<PrometheusHandle> {
+/// Starts collecting metrics of these resources. The handle renders them; `None` when they are collected already.
+pub fn start_metrics(resources: impl IntoIterator<Item = &'static str>) -> Option<PrometheusHandle> {
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(API_LATENCY.to_owned()), &LATENCY_BUCKETS)
         .ok()?;
@@ -76,6 +80,7 @@ pub fn start_metrics() -> Option<PrometheusHandle> {
     describe_counter!(RECORDS, "Records merged, by resource and change.");
     describe_counter!(API_REQUESTS, "Requests to the API, by endpoint and HTTP status.");
     describe_histogram!(API_LATENCY, Unit::Seconds, "Time from a request to the end of its answer.");
+    describe_counter!(RATE_LIMITED, "Requests that the API refused with 429: somebody else uses up the budget.");
     describe_gauge!(RATE_LIMIT_REMAINING, "Requests that the API's window still allows, as it last told.");
     describe_counter!(TOKEN_REFRESHES, "Requests for a token pair, by outcome.");
     describe_gauge!(AUTHORIZED, "1 while the account is authorized.");
@@ -84,6 +89,7 @@ pub fn start_metrics() -> Option<PrometheusHandle> {
     describe_gauge!(OUTBOX_PENDING, "Events that the broker has not confirmed yet.");
     describe_counter!(DEAD_LETTERS, "Messages sent to the dead letter exchange, by reason.");
     describe_counter!(DRIFT, "Ways in which the API's answers differed from what is documented, by resource.");
+    describe_counter!(DELETIONS_HELD, "Times that the guard kept deletions from being marked, by resource.");
     describe_gauge!(STALE_DETAILS, "Rows whose detail is missing or older than their list item, by resource.");
     describe_counter!(AUDIT_FINDINGS, "Rows that audits found to differ from the API, by resource and finding.");
     describe_counter!(UNROUTED, "Published events that no queue was bound for.");
@@ -97,6 +103,11 @@ pub fn start_metrics() -> Option<PrometheusHandle> {
     for reason in ["bad_request", "conflict", "crowded", "given_up", "undelivered"] {
         counter!(DEAD_LETTERS, "reason" => reason).increment(0);
     }
+    for resource in resources {
+        counter!(DRIFT, "resource" => resource).increment(0);
+        counter!(DELETIONS_HELD, "resource" => resource).increment(0);
+    }
+    counter!(RATE_LIMITED).increment(0);
     counter!(UNROUTED).increment(0);
     Some(handle)
 }
@@ -118,6 +129,9 @@ pub fn records(resource: &'static str, change: &'static str, count: i64) {
 /// A request to the API was answered, or given up (`status` `none`).
 pub fn api_answered(endpoint: &str, status: &str, after: Duration) {
     counter!(API_REQUESTS, "endpoint" => endpoint.to_owned(), "status" => status.to_owned()).increment(1);
+    if status == "429" {
+        counter!(RATE_LIMITED).increment(1);
+    }
     histogram!(API_LATENCY, "endpoint" => endpoint.to_owned()).record(after.as_secs_f64());
 }
 
@@ -161,6 +175,11 @@ pub fn dead_lettered(reason: &'static str) {
 /// The API's answers differed from what is documented, in so many ways.
 pub fn drift(resource: &'static str, ways: u64) {
     counter!(DRIFT, "resource" => resource).increment(ways);
+}
+
+/// The guard kept deletions of a resource from being marked.
+pub fn deletions_held(resource: &'static str) {
+    counter!(DELETIONS_HELD, "resource" => resource).increment(1);
 }
 
 /// So many rows of a resource have no detail, or an old one.

@@ -17,6 +17,9 @@ use crate::telemetry;
 /// Reply addresses of a run: as many senders may wait for it.
 pub const MAX_REPLIES: usize = 100;
 
+/// How answers differ that hold what jsonb refuses.
+const REPLACED: &str = "a text holds U+0000 or half a surrogate pair, which is stored as U+FFFD";
+
 /// A delivery that wants to work on a run.
 #[derive(Debug)]
 pub struct Delivered<'a> {
@@ -192,6 +195,14 @@ impl Step {
                 telemetry::drift(self.resource.name, 1);
                 self.drift.insert(difference);
             }
+        }
+    }
+
+    /// Counts characters that jsonb refuses, and that were replaced.
+    pub fn note_replaced(&mut self, characters: i64) {
+        self.counts.replaced += characters;
+        if characters > 0 {
+            self.note_drift([REPLACED.to_owned()].into());
         }
     }
 

@@ -79,7 +79,7 @@ pub async fn read_batch(
     };
     records::keep_ids(&mut tx, &account, slice.id, resource, (1, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
-    step.counts.replaced += batch.replaced;
+    step.note_replaced(batch.replaced);
     reading.next_part(slice, &mut tx, &mut step, pages_read).await?;
     slice.commit(tx, index, step).await?;
     telemetry::records(resource.name, "created", merged.created);

@@ -236,7 +236,7 @@ async fn merge(
         }
     };
     step.counts.detailed += merged;
-    step.counts.replaced += fetched.replaced;
+    step.note_replaced(fetched.replaced);
     slice.commit(tx, index, step.clone()).await?;
     telemetry::records(resource.name, "detailed", merged);
     Ok((step, position))

@@ -285,7 +285,7 @@ async fn merge(
             })?);
         }
         step.note_drift(answer::drift(&page.records));
-        step.counts.replaced += page.replaced;
+        step.note_replaced(page.replaced);
         part.adopt(&mut page);
         told.append(&mut page.records);
         after = Some(next);

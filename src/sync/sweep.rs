@@ -109,7 +109,8 @@ async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let rows = if gone > GUARD_ROWS { records::count_rows(&mut tx, &account, resource).await? } else { gone };
     let too_many = gone > GUARD_ROWS && gone * 100 > rows * GUARD_PERCENT;
     let mut deleted = 0;
-    if too_many && !slice.parameters.allow_deletions {
+    let held = too_many && !slice.parameters.allow_deletions;
+    if held {
         let what = format!(
             "{gone} of {rows} {} are gone from Teamleader, more than {GUARD_PERCENT} %: none was marked deleted. If that is right, \
              send a full request with \"allow_deletions\": true",
@@ -124,6 +125,9 @@ async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     }
     step.enter(Phase::Detail);
     slice.commit(tx, index, step).await?;
+    if held {
+        telemetry::deletions_held(resource.name);
+    }
     telemetry::records(resource.name, "deleted", deleted);
     Ok(())
 }

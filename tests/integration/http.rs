@@ -12,11 +12,12 @@ use crate::stage::{ACCOUNT, RESOURCES, Stage, free_port, until};
 const TOKEN: &str = "a token of the tests";
 
 /// The metric families that `/metrics` tells after a run, and how Prometheus is to take them.
-const FAMILIES: [(&str, &str); 15] = [
+const FAMILIES: [(&str, &str); 17] = [
     ("teamleader2db_runs_total", "counter"),
     ("teamleader2db_records_total", "counter"),
     ("teamleader2db_api_requests_total", "counter"),
     ("teamleader2db_api_request_duration_seconds", "histogram"),
+    ("teamleader2db_rate_limited_total", "counter"),
     ("teamleader2db_rate_limit_remaining", "gauge"),
     ("teamleader2db_token_refreshes_total", "counter"),
     ("teamleader2db_authorized", "gauge"),
@@ -25,6 +26,7 @@ const FAMILIES: [(&str, &str); 15] = [
     ("teamleader2db_outbox_pending", "gauge"),
     ("teamleader2db_dead_letters_total", "counter"),
     ("teamleader2db_drift_total", "counter"),
+    ("teamleader2db_deletions_held_total", "counter"),
     ("teamleader2db_stale_details", "gauge"),
     ("teamleader2db_audit_findings_total", "counter"),
     ("teamleader2db_unrouted_events_total", "counter"),
@@ -258,7 +260,7 @@ async fn metrics_are_told_as_prometheus_reads_them() {
     let contacts = stage.simulator.count("contacts");
     for line in [
         r#"teamleader2db_runs_total{status="completed"} 2"#.to_owned(),
-        r#"teamleader2db_drift_total{resource="contacts"} 0"#.to_owned(),
+        r#"teamleader2db_drift_total{resource="deals"} 0"#.to_owned(),
         r#"teamleader2db_stale_details{resource="deals"} 0"#.to_owned(),
         r#"teamleader2db_audit_findings_total{resource="departments",finding="wrong"} 0"#.to_owned(),
         "teamleader2db_authorized 1".to_owned(),

@@ -10,6 +10,9 @@ use uuid::Uuid;
 
 use crate::stage::{CHILDREN, Event, Stage, all_resources, proxy};
 
+/// What differs in any account of the simulator.
+const NO_TEXT: &str = "a text holds U+0000 or half a surrogate pair, which is stored as U+FFFD";
+
 /// Asserts that all tables equal the account, but for those of the other project API.
 async fn assert_equal(stage: &Stage, event: &Event, skipped: &[&str]) {
     for resource in all_resources() {
@@ -21,7 +24,10 @@ async fn assert_equal(stage: &Stage, event: &Event, skipped: &[&str]) {
             continue;
         }
         assert_eq!(told["status"], "completed", "{resource}: {told}");
-        assert_eq!(told["drift"], json!([]), "{resource}: the blueprint is kept");
+        assert!(
+            told["drift"].as_array().unwrap().iter().all(|way| way == NO_TEXT),
+            "{resource}: the blueprint is kept: {told}"
+        );
         // What belongs to projects that are not copied is not either.
         let kinds: &[&str] = if skipped == LEGACY { &["project"] } else { &["nextgenProject"] };
         stage.database.assert_table_equals_but(&stage.simulator, &resource, kinds).await;
@@ -278,13 +284,16 @@ async fn fields_that_vanish_or_change_type_are_told_and_stored_all_the_same() {
     stage.set("TEAMLEADER_API_URI", &url.await);
     let worker = stage.worker().await;
     let event = stage.complete(json!({ "mode": "full" })).await;
-    assert_eq!(event.resource("companies")["drift"], json!(["name is a number, not text", "vat_number is missing"]));
-    assert_eq!(event.resource("users")["drift"], json!(["time_zone is missing"]));
-    assert_eq!(event.resource("contacts")["drift"], json!([]));
+    assert_eq!(
+        event.resource("companies")["drift"],
+        json!([NO_TEXT, "name is a number, not text", "vat_number is missing"])
+    );
+    assert_eq!(event.resource("users")["drift"], json!([NO_TEXT, "time_zone is missing"]));
+    assert_eq!(event.resource("contacts")["drift"], json!([NO_TEXT]));
     let stored: i64 = stage.database.value("select count(*) from teamleader.companies").await;
     assert_eq!(stored, stage.simulator.count("companies") as i64);
     let (_, metrics) = worker.get("/metrics").await;
-    assert!(metrics.contains("teamleader2db_drift_total{resource=\"companies\"} 2"), "{metrics}");
+    assert!(metrics.contains("teamleader2db_drift_total{resource=\"companies\"} 3"), "{metrics}");
 }
 
 #[tokio::test]

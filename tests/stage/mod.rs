@@ -11,6 +11,7 @@ mod database;
 mod garble;
 mod garbling_proxy;
 mod own_broker;
+mod prometheus;
 mod proxy;
 mod recorder;
 mod schemas;
@@ -33,6 +34,7 @@ pub use database::{Database, storable};
 pub use garble::{Garbler, any_json};
 pub use garbling_proxy::GarblingProxy;
 pub use own_broker::OwnBroker;
+pub use prometheus::Prometheus;
 pub use proxy::proxy;
 pub use recorder::Recorder;
 pub use waiting::{found_within, until};
@@ -178,7 +180,9 @@ impl Stage {
 
     fn worker_settings(&self) -> Settings {
         let mut settings = self.settings.clone();
-        let address = format!("127.0.0.1:{}", free_port());
+        // An address of its own, unless the test wants the same for all.
+        let address = self.settings.get("HTTP_LISTEN").cloned();
+        let address = address.unwrap_or_else(|| format!("127.0.0.1:{}", free_port()));
         settings.insert("TEAMLEADER_REDIRECT_URI", format!("http://{address}/sync/oauth"));
         settings.insert("HTTP_LISTEN", address);
         settings

@@ -30,6 +30,16 @@ impl OwnBroker {
         self.servers(&[&["rabbitmqctl"], arguments].concat()).await
     }
 
+    /// Stops it, in order; the data stays.
+    pub async fn stop(&self) {
+        self.servers(&["down"]).await;
+    }
+
+    /// Starts it again, at the same address.
+    pub async fn start_again(&self) {
+        self.servers(&["up"]).await;
+    }
+
     /// Imports definitions, as JSON.
     pub async fn import(&self, definitions: &str) {
         let mut command = self.command(&["rabbitmqctl", "import_definitions"]);

@@ -1,0 +1,174 @@
+//! The alerts of ops/prometheus and the dashboard of ops/grafana, with a real Prometheus: each alert fires for its real cause, and ends.
+
+use std::process::Command;
+use std::time::Instant;
+
+use lapin::BasicProperties;
+use serde_json::{Value, json};
+use teamleader_simulator::{Fault, FaultKind};
+
+use crate::stage::{OwnBroker, Prometheus, Stage, free_port, until};
+
+const ALERTS: &str = include_str!("../../ops/prometheus/alerts.yml");
+const DASHBOARD: &str = include_str!("../../ops/grafana/teamleader2db.json");
+
+/// The rules with seconds for hours: what promtool's tests hold against the real ones is left out here.
+fn hasty_rules() -> String {
+    let mut rules = ALERTS.to_owned();
+    for (real, hasty) in [
+        ("for: 10m", "for: 1s"),
+        ("for: 5m", "for: 1s"),
+        ("for: 2m", "for: 1s"),
+        ("for: 6h", "for: 1s"),
+        ("[2h]", "[15s]"),
+        ("[1h]", "[15s]"),
+        ("[15m]", "[10s]"),
+        ("[10m]", "[3s]"),
+        ("26 * 3600", "20"),
+        ("rate_limited_total[15s])) > 5", "rate_limited_total[15s])) > 0"),
+    ] {
+        assert!(rules.contains(real), "{real} stands in no rule any more");
+        rules = rules.replace(real, hasty);
+    }
+    rules
+}
+
+#[test]
+fn promtool_agrees_with_when_alerts_begin_and_end() {
+    let tested = Command::new("promtool")
+        .args(["test", "rules", concat!(env!("CARGO_MANIFEST_DIR"), "/ops/prometheus/alerts_test.yml")])
+        .output()
+        .expect("promtool cannot be run: install the Debian package prometheus");
+    assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stderr));
+    // Each alert has a test there, and its cause below.
+    let tests = include_str!("../../ops/prometheus/alerts_test.yml");
+    let causes = include_str!("alerts.rs");
+    for alert in ALERTS.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(tests.contains(alert) && causes.contains(alert), "{alert} is not tested");
+    }
+}
+
+/// What happens, told with the seconds since the beginning.
+struct Watch {
+    prometheus: Prometheus,
+    began: Instant,
+}
+
+impl Watch {
+    async fn fires(&self, alert: &str, cause: &str) -> Value {
+        let labels = self.prometheus.fires(alert).await;
+        eprintln!("{:5.1} s  {alert} fires: {cause}", self.began.elapsed().as_secs_f32());
+        labels
+    }
+
+    async fn clears(&self, alert: &str, why: &str) {
+        self.prometheus.clears(alert).await;
+        eprintln!("{:5.1} s  {alert} ends: {why}", self.began.elapsed().as_secs_f32());
+    }
+}
+
+#[tokio::test]
+async fn each_alert_fires_for_its_cause_and_ends() {
+    let broker = OwnBroker::start().await;
+    let mut stage = Stage::of(300).await.at_broker(&broker.url).await.unauthorized();
+    let address = format!("127.0.0.1:{}", free_port());
+    let watch = Watch { prometheus: Prometheus::start(&address, &hasty_rules()).await, began: Instant::now() };
+
+    watch.fires("TeamleaderWorkerDown", "no worker was started").await;
+    stage.set("HTTP_LISTEN", &address);
+    let mut worker = stage.worker().await;
+    watch.clears("TeamleaderWorkerDown", "it was").await;
+
+    watch.fires("TeamleaderNotAuthorized", "the account was never authorized").await;
+    assert_eq!(worker.get("/sync/authorize").await.1.trim(), "code accepted");
+    watch.clears("TeamleaderNotAuthorized", "somebody has").await;
+
+    stage.complete(json!({ "mode": "full" })).await;
+    let labels = watch.fires("TeamleaderDrift", "names hold U+0000").await;
+    assert!(labels["resource"].is_string(), "{labels}");
+    stage.complete(json!({ "refetch": true })).await;
+    watch.fires("TeamleaderBudgetExhausted", "all details are fetched again").await;
+    watch.clears("TeamleaderBudgetExhausted", "they are").await;
+    watch.clears("TeamleaderDrift", "nothing new").await;
+    let labels = watch.fires("TeamleaderResourceStale", "no request comes").await;
+    assert!(labels["resource"].is_string(), "{labels}");
+    stage.complete(json!({})).await;
+    watch.clears("TeamleaderResourceStale", "one has come").await;
+
+    stage.simulator.update("companies", 3);
+    stage.simulator.inject(Fault::new(FaultKind::Forbidden).at("companies.info"));
+    let id = stage.request(json!({ "resources": ["companies", "users"] })).await;
+    assert_eq!(stage.final_event(id).await.kind(), "sync.partial");
+    watch.fires("TeamleaderRunsFailing", "a scope is missing: a run is partial").await;
+    stage.simulator.clear_faults();
+
+    stage.broker.publish(b"no request", BasicProperties::default()).await;
+    let labels = watch.fires("TeamleaderDeadLetters", "somebody sent what is no request").await;
+    assert_eq!(labels["reason"], "bad_request");
+
+    stage.simulator.delete("contacts", 60);
+    let id = stage.request(json!({ "mode": "full", "resources": ["contacts"] })).await;
+    assert_eq!(stage.final_event(id).await.kind(), "sync.failed");
+    let labels = watch.fires("TeamleaderDeletionsHeld", "a fifth of all contacts is gone").await;
+    assert_eq!(labels["resource"], "contacts");
+    stage.complete(json!({ "mode": "full", "resources": ["contacts"], "allow_deletions": true })).await;
+
+    stage.simulator.set_rate_limit(50, std::time::Duration::from_secs(10));
+    stage.simulator.spend_rate_limit(50);
+    let waiting = stage.request(json!({ "resources": ["users"] })).await;
+    watch.fires("TeamleaderRateLimited", "another program of the integration has used the budget up").await;
+    stage.simulator.set_rate_limit(1_000_000, std::time::Duration::from_secs(60));
+    // A new process does not remember the others, for whom it would wait a minute.
+    worker.terminate().await;
+
+    let secret = stage.set("TEAMLEADER_CLIENT_SECRET", "mistyped");
+    stage.simulator.expire_access_tokens();
+    let mut worker = stage.worker().await;
+    watch.fires("TeamleaderClientRejected", "the client secret is mistyped").await;
+    worker.terminate().await;
+    stage.restore("TEAMLEADER_CLIENT_SECRET", secret);
+    let _worker = stage.worker().await;
+    watch.clears("TeamleaderClientRejected", "it is right").await;
+    // The request may be in a delay queue: another of the same id is worked on.
+    stage.request_again(waiting, json!({ "resources": ["users"] }), BasicProperties::default()).await;
+    stage.completed(waiting).await;
+    for alert in ["TeamleaderRunsFailing", "TeamleaderDeadLetters", "TeamleaderDeletionsHeld", "TeamleaderRateLimited"]
+    {
+        watch.clears(alert, "nothing new").await;
+    }
+    the_dashboard_has_data(&watch.prometheus).await;
+
+    // Publishing is blocked, consuming is not: the run goes on to its end.
+    stage.slow_down("contacts.info", 400);
+    let id = stage.request(json!({ "resources": ["contacts"], "refetch": true })).await;
+    until("the run has begun", async || stage.database.run_status(id).await).await;
+    broker.control(&["set_vm_memory_high_watermark", "0"]).await;
+    stage.simulator.clear_faults();
+    watch.fires("TeamleaderOutboxGrowing", "RabbitMQ has an alarm of memory").await;
+    broker.control(&["set_vm_memory_high_watermark", "0.4"]).await;
+    watch.clears("TeamleaderOutboxGrowing", "it has none").await;
+    stage.completed(id).await;
+
+    broker.stop().await;
+    watch.fires("TeamleaderNotConsuming", "RabbitMQ is down").await;
+    broker.start_again().await;
+    watch.clears("TeamleaderNotConsuming", "it is up").await;
+}
+
+/// Each query of each panel, with what Grafana would put for its variables.
+async fn the_dashboard_has_data(prometheus: &Prometheus) {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let mut asked = 0;
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let query = target["expr"].as_str().expect("a query");
+            let query = query.replace("$__rate_interval", "15s").replace("$__range", "5m");
+            let query = query.replace("$job", ".*").replace("$account", ".*");
+            assert!(!query.contains('$'), "{query}");
+            assert!(prometheus.series(&query).await > 0, "{} has no data: {query}", panel["title"]);
+            asked += 1;
+        }
+    }
+    assert!(asked > 15, "{asked} queries");
+    eprintln!("{asked} queries of the dashboard give data");
+}
