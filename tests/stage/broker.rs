@@ -1,6 +1,7 @@
 //! The broker as an orchestrator uses it: requests go in, events come out. Each test has exchanges and queues of its own.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::message::Delivery;
@@ -230,6 +231,7 @@ impl Broker {
             format!("{prefix}.dead"),
         ];
         queues.extend(DELAYS.iter().map(|seconds| format!("{requests}.delay.{seconds}s")));
+        settle(&connection, &queues).await;
         // Deleting what is not there is no error to RabbitMQ.
         for queue in queues {
             let _ = channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await;
@@ -295,6 +297,32 @@ impl Event {
 
 async fn connect(url: &str) -> Connection {
     Connection::connect(url, ConnectionProperties::default()).await.expect("RabbitMQ, as `make test` starts it")
+}
+
+/// Waits until the broker has made what a worker declared that was killed meanwhile: at most a second, and not at all where there is nothing.
+///
+/// RabbitMQ 3.10 breaks when a queue that dead-letters at least once is deleted in the moment in which it is made: its supervisor of that gives
+/// up at the second failure in 5 s, is not started again, and from then on no such queue can be made.
+async fn settle(connection: &Connection, queues: &[String]) {
+    for _ in 0..10 {
+        let mut there = 0;
+        for queue in queues {
+            // The broker closes the channel when the queue is missing.
+            let Ok(channel) = connection.create_channel().await else { return };
+            let options = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
+            if channel.queue_declare(queue.as_str().into(), options, FieldTable::default()).await.is_ok() {
+                there += 1;
+                let _ = channel.close(200, "done".into()).await;
+            }
+        }
+        if there == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if there == queues.len() {
+            return;
+        }
+    }
 }
 
 /// Makes a queue that goes with the connection, and keeps what comes to it.
