@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::amqp::parking::TokenQueue;
 use crate::amqp::publisher::Publisher;
 use crate::amqp::topology::{Declare, Names};
-use crate::catalog::RESOURCES;
+use crate::catalog::{RESOURCES, Resource};
 use crate::dead_letters::DeadLetters;
 use crate::http::{self, Guard, HttpState};
 use crate::ids::Account;
@@ -120,7 +120,7 @@ impl Application {
             tokens.introduce(first).await?;
             // A key that does not open what is stored is found now, not by the first request.
             tokens.check_key().await?;
-            report::last_successes(&pool, &account).await
+            report::last_successes(&pool, &account, &settings.resources).await
         })
         .await?;
         for (resource, at) in successes {
@@ -180,6 +180,7 @@ impl Application {
         let parts = TaskTracker::new();
         info!(address = %self.listener.local_addr()?, "Listening for HTTP");
         let (client, publisher) = (self.worker.engine.client.clone(), self.worker.publisher.clone());
+        let served = self.worker.engine.settings.resources.clone();
         let mut worker = parts.spawn(self.worker.run(stop.child_token()));
         // The outbox and HTTP outlive the worker: its last events are sent, and health tells that it is ending.
         let late = CancellationToken::new();
@@ -190,6 +191,7 @@ impl Application {
             metrics: self.metrics,
             retention: self.retention,
             client: client.clone(),
+            served,
             memory: self.http.memory.clone(),
         };
         parts.spawn(http::serve(self.listener, self.http, late.child_token()));
@@ -261,11 +263,12 @@ struct Kept {
     metrics: Option<PrometheusHandle>,
     retention: Retention,
     client: Client,
+    served: Vec<&'static Resource>,
     memory: Arc<http::Memory>,
 }
 
 async fn upkeep(kept: Kept, stop: CancellationToken) {
-    let Kept { pool, account, metrics, retention, client, memory } = kept;
+    let Kept { pool, account, metrics, retention, client, served, memory } = kept;
     let mut last: Option<tokio::time::Instant> = None;
     let mut counted: Option<tokio::time::Instant> = None;
     let is_due = |last: Option<tokio::time::Instant>, every| last.is_none_or(|at| at.elapsed() >= every);
@@ -279,6 +282,11 @@ async fn upkeep(kept: Kept, stop: CancellationToken) {
             // The database that is away is told of by whoever needs it.
             for (resource, rows) in pool::answered(report::stale_details(&pool, &account)).await.unwrap_or_default() {
                 telemetry::stale_details(&resource, rows);
+            }
+            // Those of another worker of the account, too.
+            let successes = pool::answered(report::last_successes(&pool, &account, &served));
+            for (resource, at) in successes.await.unwrap_or_default() {
+                telemetry::last_success(&resource, at);
             }
         }
         if is_due(last, RETENTION_EVERY) {

@@ -135,9 +135,9 @@ struct AuditArgs {
 /// What publishing a request takes.
 #[derive(Args, Debug)]
 struct SenderArgs {
-    /// The place in a trace (W3C Trace Context) that the request's events and log lines are to have
+    /// The place in a trace (W3C Trace Context) that the request's events and log lines are to have; ignored if it is none
     #[arg(long, env = "TRACEPARENT", value_name = "TRACEPARENT")]
-    traceparent: Option<TraceParent>,
+    traceparent: Option<String>,
     #[command(flatten)]
     account: AccountArgs,
     #[command(flatten)]
@@ -332,7 +332,7 @@ impl RequestArgs {
             allow_deletions: self.allow_deletions,
             ..SyncRequest::default()
         };
-        let order = Order::new(request, self.sender.traceparent.clone());
+        let order = Order::new(request, self.sender.traceparent());
         if let Some(refused) = refused(&order) {
             return Ok(refused);
         }
@@ -362,7 +362,7 @@ impl AuditArgs {
             allow_deletions: self.allow_deletions,
             ..SyncRequest::default()
         };
-        let order = Order::new(request, self.sender.traceparent.clone());
+        let order = Order::new(request, self.sender.traceparent());
         if let Some(refused) = refused(&order) {
             return Ok(refused);
         }
@@ -378,6 +378,12 @@ impl AuditArgs {
 }
 
 impl SenderArgs {
+    /// One that cannot be read counts as none, as the specification has it: whatever set it, the sync is what was asked for.
+    fn traceparent(&self) -> Option<TraceParent> {
+        let traceparent = self.traceparent.as_ref().filter(|text| !text.is_empty())?;
+        traceparent.parse().inspect_err(|error| tracing::warn!("TRACEPARENT is ignored: {error}")).ok()
+    }
+
     async fn send_and_wait(&self, order: &Order) -> anyhow::Result<Ended> {
         let (url, names) = (self.amqp.url()?, self.amqp.names(&self.account.account)?);
         let pool = self.database.url_if_set()?.map(|url| pool::connect(&url)).transpose()?;

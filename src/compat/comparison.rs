@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::judgement::{OldRow, Row, Verdict, judge};
 use super::{CompatError, OLD_TABLES, OldTable, resolved};
-use crate::catalog;
+use crate::catalog::{self, Detail};
 use crate::ids::Account;
 use crate::store::pool::{self, StoreError};
 use crate::store::report::{self, Shortfall};
@@ -51,9 +51,10 @@ impl Asked {
     pub(super) fn or_all(asked: Vec<Self>, schema: &str) -> Vec<Self> {
         let asked = if asked.is_empty() { OLD_TABLES.map(|table| Self { table, name: None }).into() } else { asked };
         let quoted = schema.replace('"', "\"\"");
-        let named = |asked: Self| Self {
-            name: Some(asked.name.unwrap_or_else(|| format!("\"{quoted}\".{}", asked.table.name))),
-            ..asked
+        let named = |asked: Self| {
+            let name = asked.name.unwrap_or_else(|| asked.table.name.to_owned());
+            let name = if name.contains('.') { name } else { format!("\"{quoted}\".{name}") };
+            Self { name: Some(name), ..asked }
         };
         asked.into_iter().map(named).collect()
     }
@@ -67,6 +68,9 @@ struct Comparison {
     resource: &'static str,
     /// When the last complete pass over the resource began here.
     complete_at: Option<DateTime<Utc>>,
+    /// Whether no list tells of changed details.
+    #[serde(skip)]
+    details_age: bool,
     /// Why it was left out, if the account does not have it.
     skipped: Option<String>,
     rows_there: u64,
@@ -153,6 +157,8 @@ async fn compare_one(
     let complete_at = complete_at(ours, account, table.resource).await?;
     let mut comparison =
         Comparison { table: table.name, resource: table.resource, complete_at, ..Comparison::default() };
+    comparison.details_age = catalog::find(table.resource)
+        .is_some_and(|resource| matches!(resource.detail, Detail::Info { shown_by_list: false, .. }));
     // No record's id is nil: ids follow it.
     let mut after = Uuid::nil();
     loop {
@@ -213,25 +219,29 @@ async fn rows(
     resource: &str,
     ids: &[Uuid],
 ) -> Result<HashMap<Uuid, Row>, CompatError> {
-    let has_details = catalog::find(resource).is_some_and(catalog::Resource::has_details);
+    let detail = catalog::find(resource).map(|resource| resource.detail);
+    let has_details = matches!(detail, Some(Detail::Info { .. }));
+    let unshown = matches!(detail, Some(Detail::Info { shown_by_list: false, .. }));
     let rows = sqlx::query!(
         r#"select id, content::text as "content!", deleted_at is not null as "is_deleted!",
-             ($4 and (detail_at is null or detail_at < listed_at)) as "lacks_detail!"
+             ($4 and (detail_at is null or detail_at < listed_at)) as "lacks_detail!", case when $5 then detail_at end as detail_at
          from teamleader.record where resource = $1 and account = $2 and id = any($3)"#,
         resource,
         account.as_str(),
         ids,
         has_details,
+        unshown,
     )
     .fetch_all(ours)
     .await
     .map_err(StoreError::from)?;
-    let row = |content: &str, is_deleted, lacks_detail| Row {
-        content: serde_json::from_str(content).ok(),
-        is_deleted,
-        lacks_detail,
-    };
-    Ok(rows.into_iter().map(|found| (found.id, row(&found.content, found.is_deleted, found.lacks_detail))).collect())
+    let mut here = HashMap::new();
+    for found in rows {
+        let content = serde_json::from_str(&found.content).ok();
+        let (is_deleted, lacks_detail, detail_at) = (found.is_deleted, found.lacks_detail, found.detail_at);
+        here.insert(found.id, Row { content, is_deleted, lacks_detail, detail_at });
+    }
+    Ok(here)
 }
 
 async fn living_ids(ours: &PgPool, account: &Account, resource: &str, after: Uuid) -> Result<Vec<Uuid>, CompatError> {
@@ -300,10 +310,14 @@ impl Comparison {
             ));
         } else if self.newer_there > 0 {
             obstacles.push(format!(
-                "{} newer there, or read later ({}): teamleader2db request {resource} --full --wait, and compare again",
+                "{} newer there, or read later ({}): teamleader2db request {resource} --full{} --wait, and compare again",
                 self.newer_there,
-                self.examples("newer_there")
+                self.examples("newer_there"),
+                if self.details_age { " --refetch" } else { "" }
             ));
+        }
+        if self.rows_there > 0 && self.unknown + self.deleted == self.rows_there {
+            obstacles.push("not one of its records is here: is it the same Teamleader account?".to_owned());
         }
         if self.rows_there == 0 && self.rows_here > 0 {
             obstacles

@@ -20,6 +20,8 @@ pub(super) struct Row {
     pub(super) is_deleted: bool,
     /// Whether its detail is missing or stale.
     pub(super) lacks_detail: bool,
+    /// When its detail was last read, where no list tells whether that has changed since.
+    pub(super) detail_at: Option<DateTime<Utc>>,
 }
 
 /// What a row of the Python service is.
@@ -64,6 +66,8 @@ pub(super) fn judge(old: &OldRow, row: Option<&Row>, complete_at: Option<DateTim
     if differing.is_empty() {
         return Verdict::Equal;
     }
+    // The list may have been read later, and the detail not.
+    let later_here = later_here && row.detail_at.is_none_or(|detail_at| detail_at > old.read_at);
     match (updated_at(here.get("updated_at")), updated_at(there.get("updated_at"))) {
         (Some(here), Some(there)) if here > there => Verdict::OlderThere,
         (Some(here), Some(there)) if here < there => Verdict::NewerThere,
@@ -101,7 +105,7 @@ mod tests {
     }
 
     fn row(content: Value) -> Row {
-        Row { content: Some(content), is_deleted: false, lacks_detail: false }
+        Row { content: Some(content), is_deleted: false, lacks_detail: false, detail_at: None }
     }
 
     /// What is said of a row that was read there at 12 o'clock, where all was read here from `complete` on.
@@ -127,6 +131,15 @@ mod tests {
         assert_eq!(verdict(of("a", 10), Some(&row(of("b", 9))), 13), Verdict::NewerThere);
         assert_eq!(verdict(of("a", 9), Some(&row(of("b", 9))), 13), Verdict::Differs(vec!["name".to_owned()]));
         assert_eq!(verdict(of("a", 9), Some(&row(of("b", 9))), 11), Verdict::NewerThere, "read there later");
+    }
+
+    #[test]
+    fn a_detail_that_was_read_before_is_older() {
+        let (there, here) = (json!({ "bic": "a" }), json!({ "bic": "b" }));
+        for (detail_at, said) in [(11, Verdict::NewerThere), (13, Verdict::Differs(vec!["bic".to_owned()]))] {
+            let here = Row { detail_at: Some(at(detail_at)), ..row(here.clone()) };
+            assert_eq!(verdict(there.clone(), Some(&here), 14), said);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use secrecy::SecretString;
 use sqlx::{ConnectOptions, PgConnection};
 
-use crate::config::{AccountArgs, CompatArgs, ConfigError, DatabaseArgs, IntegrationArgs, KeyArgs};
+use crate::config::{AccountArgs, AmqpArgs, CompatArgs, ConfigError, DatabaseArgs, IntegrationArgs, KeyArgs};
 use crate::store::pool::{self, StoreError};
 use comparison::Asked;
 
@@ -74,6 +74,8 @@ pub struct TokensArgs {
     account: AccountArgs,
     #[command(flatten)]
     database: DatabaseArgs,
+    #[command(flatten)]
+    amqp: AmqpArgs,
     #[command(flatten)]
     integration: IntegrationArgs,
     #[command(flatten)]
@@ -191,10 +193,16 @@ impl Compat {
             Self::Tokens(args) => {
                 let url = args.database.url()?;
                 let mut old = connect(args.old.url()?.as_ref().unwrap_or(&url)).await?;
-                let (integration, cipher) = (args.integration.integration()?, args.key.cipher()?);
-                let taken =
-                    tokens::Taking { pool: pool::connect(&url)?, account: args.account.account, integration, cipher };
-                Ok(Outcome::done(taken.over(&mut old, &args.table).await?))
+                let taking = tokens::Taking {
+                    pool: pool::connect(&url)?,
+                    names: args.amqp.names(&args.account.account)?,
+                    amqp_url: args.amqp.url()?,
+                    declare: args.amqp.amqp_declare,
+                    account: args.account.account,
+                    integration: args.integration.integration()?,
+                    cipher: args.key.cipher()?,
+                };
+                Ok(Outcome::done(taking.over(&mut old, &args.table).await?))
             }
         }
     }

@@ -8,6 +8,11 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tokio::time::Instant;
 
 use super::{CompatError, resolved};
+use crate::amqp::consumer::Consumer;
+use crate::amqp::link::AmqpError;
+use crate::amqp::parking::TokenQueue;
+use crate::amqp::publisher::Publisher;
+use crate::amqp::topology::{Declare, Names};
 use crate::ids::Account;
 use crate::store::authorization::Accepted;
 use crate::store::cipher::Cipher;
@@ -47,17 +52,30 @@ pub enum TokenError {
          TEAMLEADER_CLIENT_ID and _SECRET those of the Python service? Else open the worker's /sync/authorize in a browser"
     )]
     Refused(String),
-    /// It belongs to somebody else.
-    #[error("the token of {0} belongs to another Teamleader account than the rows here: nothing was cleared there")]
+    /// It belongs to somebody else, and was left alone.
+    #[error(
+        "the token of {0} belongs to another Teamleader account than the rows here: nothing was done. Is DATABASE_URL right, and TEAMLEADER_ACCOUNT?"
+    )]
     OtherAccount(String),
+    /// It belongs to somebody else, which was not to be known before.
+    #[error(
+        "the token belonged to another Teamleader account than the rows here, and is used up: whoever needs it has to log in there again. Open the \
+         worker's /sync/authorize as a user of the account whose rows are here"
+    )]
+    Spent,
     /// Nobody knows yet.
-    #[error("the token is stored here, but could not be tried ({0}). The worker tries on. Once a sync has run: {1}")]
+    #[error(
+        "the token is stored here, and may have been traded already ({0}). The worker goes on with it. Once a sync has run: {1}"
+    )]
     Untried(String, String),
     /// It works, and is still there as well.
     #[error(
         "the token is taken over and works, but could not be cleared there ({0}). Before the Python service can start again: {1}"
     )]
     NotCleared(String, String),
+    /// The broker, which keeps a fresh pair if the database cannot.
+    #[error(transparent)]
+    Broker(#[from] AmqpError),
     /// The HTTP client.
     #[error("the HTTP client: {0}")]
     Http(#[from] reqwest::Error),
@@ -66,6 +84,9 @@ pub enum TokenError {
 /// What it takes to take a token over.
 pub(super) struct Taking {
     pub(super) pool: PgPool,
+    pub(super) amqp_url: SecretString,
+    pub(super) names: Names,
+    pub(super) declare: Declare,
     pub(super) account: Account,
     pub(super) integration: Integration,
     pub(super) cipher: Cipher,
@@ -78,37 +99,49 @@ impl Taking {
         pool::check_schema(&self.pool).await?;
         let name = resolved(old, table).await?.ok_or_else(|| TokenError::NoTable(table.to_owned()))?;
         let oauth = OAuth::new(self.integration.clone()).map_err(TokenError::Http)?;
-        let token = held(old, &name).await?;
-        let tokens = Tokens::new(self.pool.clone(), self.account.clone(), self.cipher.clone(), None);
+        let held = held(old, &name).await?;
+        // Where a pair goes that the database cannot take.
+        Consumer::prepare(&self.amqp_url, &self.names, self.declare).await.map_err(TokenError::Broker)?;
+        let publisher = Publisher::new(self.amqp_url.clone(), "teamleader2db compat tokens");
+        let parking = Arc::new(TokenQueue::new(self.amqp_url.clone(), publisher, &self.names));
+        let tokens = Tokens::new(self.pool.clone(), self.account.clone(), self.cipher.clone(), Some(parking));
+        // While its access token lives it can be known whose it is, before anything is used up.
+        let ours = tokens.authorization().await?.teamleader_account;
+        if let (Some(ours), Ok(by)) = (ours, oauth.who_authorized(&held.access).await)
+            && by.account != ours
+        {
+            return Err(TokenError::OtherAccount(name).into());
+        }
         let clear = format!("update {name} set code = '', auth_token = '', refresh_token = ''");
-        if !tokens.take_over(&token).await? {
+        if !tokens.take_over(&held.refresh).await? {
             return Err(TokenError::Authorized(self.account, name, clear).into());
         }
         let auth = Auth::new(Arc::new(tokens.clone()), oauth.clone());
-        let untried = |reason: String| TokenError::Untried(reason, clear.clone());
         let access = match self.traded(&auth).await? {
             Ok(access) => access,
             Err(AuthError::NotAuthorized) => return Err(TokenError::Refused(name).into()),
-            Err(error) => return Err(untried(error.to_string()).into()),
+            Err(error) => return Err(TokenError::Untried(error.to_string(), clear).into()),
         };
-        let by = oauth.who_authorized(&access.token).await.map_err(untried)?;
-        if tokens.confirm_identity(&by).await? == Accepted::OtherAccount {
-            return Err(TokenError::OtherAccount(name).into());
-        }
+        // Whatever comes now, the old one is used up.
         let cleared = sqlx::query(AssertSqlSafe(format!("{clear} where trim(refresh_token) = $1")));
-        let cleared = cleared.bind(token.expose_secret()).execute(old).await;
+        let cleared = cleared.bind(held.refresh.expose_secret()).execute(old).await;
+        let by = match oauth.who_authorized(&access.token).await {
+            Ok(by) if tokens.confirm_identity(&by).await? == Accepted::OtherAccount => {
+                return Err(TokenError::Spent.into());
+            }
+            Ok(by) => format!("authorized by {}", by.name),
+            Err(_) => "whose it is the worker will ask".to_owned(),
+        };
         let why = match cleared.map(|cleared| cleared.rows_affected()) {
             Ok(0) => "its row has changed meanwhile: does the Python service run?".to_owned(),
-            Ok(_) => String::new(),
+            Ok(_) => {
+                return Ok(format!(
+                    "taken over: {by}. The token is cleared in {name}: leave the Python service stopped"
+                ));
+            }
             Err(error) => pool::in_words(&error),
         };
-        if !why.is_empty() {
-            return Err(TokenError::NotCleared(why, clear).into());
-        }
-        Ok(format!(
-            "taken over: authorized by {}. The token is cleared in {name}: leave the Python service stopped",
-            by.name
-        ))
+        Err(TokenError::NotCleared(why, clear).into())
     }
 
     /// An access token made of the refresh token, by this process or by a worker that was quicker.
@@ -126,17 +159,24 @@ impl Taking {
     }
 }
 
-/// The one refresh token that the table holds.
-async fn held(old: &mut PgConnection, name: &str) -> Result<SecretString, CompatError> {
-    let rows: Vec<Option<String>> =
-        sqlx::query_scalar(AssertSqlSafe(format!("select distinct nullif(trim(refresh_token), '') from {name}")))
-            .fetch_all(old)
-            .await
-            .map_err(CompatError::Old)?;
-    let mut held: Vec<SecretString> = rows.into_iter().flatten().map(SecretString::from).collect();
+/// What the Python service holds.
+struct Held {
+    refresh: SecretString,
+    access: SecretString,
+}
+
+/// The one refresh token that the table holds, and the access token beside it.
+async fn held(old: &mut PgConnection, name: &str) -> Result<Held, CompatError> {
+    let sql = format!(
+        "select distinct on (trim(refresh_token)) trim(refresh_token), coalesce(auth_token, '') from {name} where trim(refresh_token) <> ''"
+    );
+    let rows: Vec<(String, String)> =
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(old).await.map_err(CompatError::Old)?;
+    let mut held: Vec<Held> =
+        rows.into_iter().map(|(refresh, access)| Held { refresh: refresh.into(), access: access.into() }).collect();
     match (held.pop(), held.len()) {
         (None, _) => Err(TokenError::Empty(name.to_owned()).into()),
-        (Some(token), 0) => Ok(token),
+        (Some(held), 0) => Ok(held),
         (Some(_), others) => Err(TokenError::Several(name.to_owned(), others + 1).into()),
     }
 }

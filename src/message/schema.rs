@@ -35,6 +35,7 @@ fn request() -> Value {
     let names: Vec<&str> = RESOURCES.iter().map(|resource| resource.name).collect();
     schema["properties"]["resources"]["items"] = json!({ "enum": names });
     schema["properties"]["resources"]["minItems"] = json!(1);
+    schema["properties"]["request_id"]["pattern"] = json!("^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$");
     schema["properties"]["sample"]["minimum"] = json!(1);
     schema["properties"]["sample"]["maximum"] = json!(u32::MAX);
     schema["if"] = json!({ "required": ["mode"], "properties": { "mode": { "const": "audit" } } });

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::pool::StoreError;
 use super::run::{Run, Step};
-use crate::catalog::RESOURCES;
+use crate::catalog::{RESOURCES, Resource};
 use crate::ids::{Account, RunId};
 use crate::message::{Mode, ResourceReport, RunReport, RunStatus};
 
@@ -145,11 +145,17 @@ fn detailed() -> Vec<String> {
 }
 
 /// When each resource last succeeded.
-pub async fn last_successes(pool: &PgPool, account: &Account) -> Result<Vec<(String, DateTime<Utc>)>, StoreError> {
+pub async fn last_successes(
+    pool: &PgPool,
+    account: &Account,
+    resources: &[&Resource],
+) -> Result<Vec<(String, DateTime<Utc>)>, StoreError> {
+    let names: Vec<String> = resources.iter().map(|resource| resource.name.to_owned()).collect();
     let rows = sqlx::query!(
         r#"select resource, last_success_at as "at!" from teamleader2db.cursor
-         where account = $1 and last_success_at is not null"#,
-        account.as_str()
+         where account = $1 and resource = any($2) and last_success_at is not null"#,
+        account.as_str(),
+        &names,
     )
     .fetch_all(pool)
     .await?;

@@ -254,7 +254,9 @@ async fn finish(slice: &Slice<'_>, error: Option<String>) -> Outcome {
     telemetry::run_ended(status);
     for (name, resource) in &report.resources {
         let synced = resource.status == "completed" && resource.audited.is_none();
-        if let (true, Some(at)) = (synced, report.finished_at) {
+        // Whoever is asked for by name once is not expected to be synced again.
+        let served = slice.settings.resources.iter().any(|resource| resource.name == name);
+        if let (true, true, Some(at)) = (served, synced, report.finished_at) {
             telemetry::last_success(name, at);
         }
         if let Some(found) = resource.audited {

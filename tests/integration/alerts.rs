@@ -23,6 +23,8 @@ fn hasty_rules() -> String {
         ("[2h]", "[15s]"),
         ("[1h]", "[15s]"),
         ("[15m]", "[10s]"),
+        ("[1d] offset 1h", "[30s] offset 15s"),
+        ("[1d]", "[60s]"),
         ("[10m]", "[3s]"),
         ("26 * 3600", "20"),
         ("rate_limited_total[15s])) > 5", "rate_limited_total[15s])) > 0"),

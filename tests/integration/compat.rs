@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 use teamleader_simulator::TruthRecord;
 use uuid::Uuid;
 
-use crate::stage::{Database, Stage, storable};
+use crate::stage::{Database, Stage, storable, until};
 
 /// The names that the service has for its tables, and the resources that it copied to them.
 const TABLES: [(&str, &str); 8] = [
@@ -199,14 +199,15 @@ async fn a_comparison_says_what_keeps_from_moving() {
         assert!(ended.out.contains(said), "{said}: {}", ended.out);
     }
     // Whoever names the tables says that there are no others.
-    assert!(Compared::of(&stage, &["tl_contacts", "tl_companies", "tl_invoices=public.bills"]).await.is_ready());
+    assert!(Compared::of(&stage, &["tl_contacts", "tl_companies", "tl_invoices=bills"]).await.is_ready());
     let ended = stage.run(&["compat", "compare", "tl_deals"]).await;
     assert!(ended.code == 2 && ended.err.contains("tl_companies, tl_contacts"), "{ended:?}");
 
     // The service syncs for the last time, and this program after it: whichever version it was.
     for stored in [Stored::ListItem, Stored::Detail] {
         the_service_has_synced(&old.pool, &stage, stored).await;
-        stage.complete(json!({ "mode": "full" })).await;
+        // Lists and details differ about the language of users, and no list tells when a detail changes.
+        stage.complete(json!({ "mode": "full", "refetch": true })).await;
         let compared = Compared::of(&stage, &[]).await;
         assert!(compared.is_ready(), "{}", compared.0);
         for (table, resource) in TABLES {
@@ -262,6 +263,18 @@ async fn a_comparison_is_not_fooled_by_when_a_row_was_read() {
     assert_eq!((compared.counts("tl_users")["unknown"].as_u64(), compared.is_ready()), (Some(21), false));
     run(pool, "delete from public.tl_users where tl_uuid in (select tl_uuid from public.tl_users where tl_content->>'id' = '1' limit 1)".to_owned()).await;
     assert!(Compared::of(&stage, &["tl_users"]).await.is_ready());
+
+    // Another account's rows: each is unknown, and few enough to have come and gone.
+    run(
+        pool,
+        "update public.tl_users set tl_uuid = gen_random_uuid(), updated_at = now() - interval '1 day'".to_owned(),
+    )
+    .await;
+    run(pool, "delete from public.tl_users where id > (select min(id) + 4 from public.tl_users)".to_owned()).await;
+    let ended = stage.run(&["compat", "compare", "tl_users"]).await;
+    assert!(ended.code == 3 && ended.out.contains("not one of its records is here"), "{ended:?}");
+    the_service_has_synced(pool, &stage, Stored::Detail).await;
+    stage.complete(json!({ "mode": "full" })).await;
 
     // Details that are still to come.
     run(pool, "update teamleader.record set detail_at = null where resource = 'users'".to_owned()).await;
@@ -332,4 +345,32 @@ async fn the_old_refresh_token_is_moved_and_works_once() {
     assert_eq!(left, "another", "what is not taken stays");
     stage.simulator.expire_access_tokens();
     stage.complete(json!({ "resources": ["users"] })).await;
+
+    // A token of another Teamleader account is left alone, as long as its access token tells whose it is.
+    stage.simulator.revoke_refresh_tokens();
+    stage.simulator.expire_access_tokens();
+    stage.request(json!({ "resources": ["users"] })).await;
+    until("a person has to authorize", async || {
+        let state: String = stage.database.value("select state from teamleader2db.oauth_token").await;
+        (state == "reauthorization_required").then_some(())
+    })
+    .await;
+    stage.simulator.set_account(Uuid::new_v4());
+    let grant = stage.simulator.grant();
+    run(
+        pool,
+        format!(
+            "update shared.tl_auth set auth_token = '{}', refresh_token = '{}'",
+            grant.access_token, grant.refresh_token
+        ),
+    )
+    .await;
+    let traded = stage.simulator.counters().refreshes;
+    let ended = stage.run(&take).await;
+    assert!(
+        ended.code == 1 && ended.err.contains("another Teamleader account") && ended.err.contains("nothing was done"),
+        "{ended:?}"
+    );
+    let left: String = stage.database.value("select refresh_token from shared.tl_auth").await;
+    assert_eq!((left, stage.simulator.counters().refreshes), (grant.refresh_token, traded));
 }

@@ -97,5 +97,6 @@ async fn what_is_no_trace_is_no_trace_and_a_refusal_has_one() {
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(trace_of(&stage.completed(ended.out.trim().parse().unwrap()).await).as_deref(), Some(ANOTHER));
     let ended = stage.run(&["request", "users", "--traceparent", "here"]).await;
-    assert!(ended.code == 2 && ended.err.contains("traceparent of W3C Trace Context"), "{ended:?}");
+    assert!(ended.code == 0 && ended.err.contains("traceparent of W3C Trace Context"), "{ended:?}");
+    assert_eq!(trace_of(&stage.completed(ended.out.trim().parse().unwrap()).await), None);
 }
