@@ -1,0 +1,87 @@
+"""Requests: what they ask for, and the id that they have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+NAMESPACE = uuid5(NAMESPACE_URL, "https://github.com/teamleader2db/teamleader2db/integrations/airflow")
+"""Of the ids of requests. It must never change: a task that is cleared after an upgrade has to find its sync again."""
+
+MODES = ("incremental", "full", "audit")
+
+CORRELATION_BYTES = 200
+"""AMQP allows 255."""
+
+
+@dataclass(frozen=True)
+class SyncRequest:
+    """A request of one task instance.
+
+    `origin` says whose it is: names that are the same on every try. `parameters` is the body without the id.
+    """
+
+    origin: tuple[str, ...]
+    parameters: Mapping[str, Any]
+
+    def id(self, attempt: int) -> str:
+        """The id of the attempt, counted from 0: a UUID made from the task instance, what it asks for, and the attempt.
+
+        The number of the try is no part of it: a retry asks with the id of the first try, and so joins its sync. What is
+        asked for is, since the worker refuses an id that it knows with other parameters.
+        """
+        name = json.dumps([self.origin, self.parameters, attempt], sort_keys=True, separators=(",", ":"))
+        return str(uuid5(NAMESPACE, name))
+
+    def body(self, attempt: int) -> bytes:
+        """The message's body: JSON as docs/schemas/request.json has it."""
+        return json.dumps({"request_id": self.id(attempt), **self.parameters}).encode()
+
+    @property
+    def correlation_id(self) -> str:
+        """The task instance in words, for those who read events."""
+        words = "/".join(word for word in ("airflow", *self.origin) if word)
+        return words.encode()[:CORRELATION_BYTES].decode(errors="ignore")
+
+
+def parameters(
+    *,
+    resources: str | Iterable[str] | None,
+    mode: str,
+    refetch: str | bool,
+    allow_deletions: str | bool,
+    repair: str | bool,
+    sample: str | int | None,
+) -> dict[str, Any]:
+    """The keys of a request, those that have their default left out. Templates give text, so text is taken everywhere.
+
+    ValueError says what cannot be: the worker would refuse it as well, but only when its turn comes.
+    """
+    if isinstance(resources, str):
+        resources = (name.strip() for name in resources.split(","))
+    names = [name for name in resources or () if name]
+    if mode not in MODES:
+        raise ValueError(f"mode is {mode!r}, and can be {', '.join(MODES)}")
+    asked: dict[str, Any] = {"mode": mode}
+    if names:
+        asked["resources"] = names
+    for key, value in (("refetch", refetch), ("allow_deletions", allow_deletions), ("repair", repair)):
+        if _truth(key, value):
+            asked[key] = True
+    if sample not in (None, "", "None"):
+        asked["sample"] = int(str(sample))
+    if mode != "audit" and ("repair" in asked or "sample" in asked):
+        raise ValueError("repair and sample are of audits: with them, mode has to be audit")
+    return asked
+
+
+def _truth(key: str, value: str | bool) -> bool:
+    word = str(value).strip().lower()
+    if word in ("true", "1", "yes"):
+        return True
+    if word in ("false", "0", "no", "", "none"):
+        return False
+    raise ValueError(f"{key} is {value!r}, and can be true or false")

@@ -1,0 +1,168 @@
+"""A conversation over a real RabbitMQ, with a worker that answers as told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import aio_pika
+import pytest
+from aiormq.exceptions import ChannelNotFoundEntity
+from conftest import other_login, worker
+
+from teamleader2db_airflow import ask as module
+from teamleader2db_airflow.ask import NoAnswerError, ask
+
+COMPLETED = {"type": "teamleader2db.sync.completed", "data": {"status": "completed"}}
+
+
+def asking(broker, request, log, *, seconds=30.0, traceparent=None):
+    return asyncio.create_task(ask(broker, request, 0, deadline=time.time() + seconds, log=log, traceparent=traceparent))
+
+
+async def until(condition):
+    """Waits for what is about to become true."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def exists(broker, queue):
+    async with await broker.connect() as connection, connection.channel() as channel:
+        try:
+            await channel.declare_queue(queue, passive=True)
+        except ChannelNotFoundEntity:
+            return False
+        return True
+
+
+def test_the_request_is_kept_by_the_broker_and_the_answer_is_returned(broker, request_, log):
+    async def story():
+        async with worker(broker) as it:
+            asked = asking(broker, request_, log, traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+            request = await it.next()
+            assert request.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
+            assert request.message_id == request_.id(0)
+            assert request.correlation_id == request_.correlation_id
+            assert json.loads(request.body) == {"request_id": request_.id(0), "mode": "full", "resources": ["contacts"]}
+            assert request.headers["traceparent"].endswith("-01")
+            assert await exists(broker, request.reply_to)
+            event = COMPLETED | {"subject": request_.id(0)}
+            await it.answer(request, event)
+            assert await asked == event
+            assert not await exists(broker, request.reply_to)
+
+    asyncio.run(story())
+
+
+def test_how_it_goes_on_stands_in_the_log_but_nothing_of_others(broker, request_, log, caplog):
+    async def story():
+        async with worker(broker) as it:
+            asked = asking(broker, request_, log)
+            request = await it.next()
+            data = {"resources": {}, "api_requests": 3}
+            for subject, requests in ((request_.id(0), 3), ("another", 4)):
+                await it.tell(
+                    "sync.default.progress",
+                    {"type": "teamleader2db.sync.progress", "subject": subject, "data": data | {"api_requests": requests}},
+                )
+            await it.tell(
+                "authorization.default.required",
+                {"type": "teamleader2db.authorization.required", "subject": "default", "data": {"reason": "invalid token"}},
+            )
+            await until(lambda: "/sync/authorize" in caplog.text)
+            await it.answer(request, COMPLETED | {"subject": request_.id(0)})
+            await asked
+
+    asyncio.run(story())
+    assert "The sync goes on: 0 of 0 resources done, 3 requests" in caplog.text
+    assert "4 requests" not in caplog.text
+    assert "not authorized (invalid token)" in caplog.text
+
+
+def test_one_who_comes_after_a_lost_one_asks_again_with_the_same_id(broker, request_, log):
+    async def story():
+        async with worker(broker) as it:
+            lost = asking(broker, request_, log)
+            first = await it.next()
+            lost.cancel()
+            await asyncio.wait([lost])
+            # The answer comes while nobody is there, and stays.
+            await it.answer(first, COMPLETED | {"subject": request_.id(0)})
+            assert (await asking(broker, request_, log))["type"] == "teamleader2db.sync.completed"
+            second = await it.next()
+            assert (second.body, second.reply_to, second.correlation_id) == (first.body, first.reply_to, first.correlation_id)
+
+    asyncio.run(story())
+
+
+def test_two_who_wait_for_the_same_answer_both_get_it(broker, request_, log):
+    async def story():
+        async with worker(broker) as it:
+            one = asking(broker, request_, log)
+            request = await it.next()
+            other = asking(broker, request_, log)
+            await until(lambda: not one.done() and len(asyncio.all_tasks()) > 2)
+            await it.answer(request, COMPLETED | {"subject": request_.id(0)})
+            assert (await one)["subject"] == request_.id(0)
+            await it.answer(await it.next(), COMPLETED | {"subject": request_.id(0)})
+            assert (await other)["subject"] == request_.id(0)
+
+    asyncio.run(story())
+
+
+def test_a_queue_that_is_gone_is_made_again(broker, request_, log, monkeypatch):
+    monkeypatch.setattr(module, "QUIET", 0.2)
+
+    async def story():
+        async with worker(broker) as it:
+            asked = asking(broker, request_, log)
+            request = await it.next()
+            await it.channel.queue_delete(request.reply_to)
+            again = await it.next()
+            assert again.body == request.body
+            await it.answer(again, COMPLETED | {"subject": request_.id(0)})
+            await asked
+
+    asyncio.run(story())
+
+
+def test_where_nobody_reads_the_requests_the_log_says_so_once(broker, request_, log, caplog, monkeypatch):
+    monkeypatch.setattr(module, "QUIET", 0.1)
+
+    async def story():
+        async with worker(broker):
+            with pytest.raises(NoAnswerError, match="was not answered in time"):
+                await asking(broker, request_, log, seconds=2)
+
+    asyncio.run(story())
+    assert caplog.text.count("Nobody reads the queue") == 1
+
+
+def test_an_account_without_a_queue_is_an_error_at_once(broker, request_, log):
+    async def story():
+        with pytest.raises(NoAnswerError, match="no worker of it has ever started"):
+            await asking(broker, request_, log)
+        async with worker(broker) as it:
+            await it.queue.unbind(broker.requests_exchange, broker.account)
+            with pytest.raises(NoAnswerError, match="the account default has no queue"):
+                await asking(broker, request_, log)
+
+    asyncio.run(story())
+
+
+def test_a_refused_login_is_an_error_at_once_and_tells_no_password(broker, request_, log, caplog):
+    with pytest.raises(NoAnswerError, match="refuses the login") as caught:
+        asyncio.run(ask(other_login(broker, "open-sesame"), request_, 0, deadline=time.time() + 30, log=log, traceparent=None))
+    assert "open-sesame" not in str(caught.value) + caplog.text
+
+
+def test_a_broker_that_is_away_is_waited_for_but_not_for_ever(broker, request_, log, caplog, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 0.5)
+    monkeypatch.setattr(module, "DELAYS", (0.1,))
+    away = type(broker)("127.0.0.1", 9, broker.login, "open-sesame")
+    with pytest.raises(NoAnswerError, match=r"RabbitMQ at 127\.0\.0\.1:9.* is away"):
+        asyncio.run(ask(away, request_, 0, deadline=time.time() + 30, log=log, traceparent=None))
+    assert "trying again in 0.1 s" in caplog.text
+    assert "open-sesame" not in caplog.text

@@ -1,0 +1,143 @@
+"""What becomes of a task, given an event."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk import AssetAlias
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from airflow.sdk.execution_time.context import OutletEventAccessors
+from events import final, resource
+
+from teamleader2db_airflow.hook import TeamleaderHook
+from teamleader2db_airflow.operator import TeamleaderSyncOperator
+from teamleader2db_airflow.trigger import TeamleaderSyncTrigger
+
+PASSWORD = "hunter2-of-the-broker"
+COPY = "postgres://db.example.org:5432/copy"
+
+
+@pytest.fixture(autouse=True)
+def _connection(monkeypatch):
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_TEAMLEADER2DB_DEFAULT",
+        f'{{"conn_type": "teamleader2db", "host": "mq", "login": "me", "password": "{PASSWORD}", "extra": {{"account": "acme", "tls": "true"}}}}',
+    )
+
+
+def context(try_number=1):
+    ti = SimpleNamespace(
+        dag_id="nightly",
+        task_id="sync",
+        run_id="r1",
+        map_index=-1,
+        try_number=try_number,
+        start_date=datetime.now(timezone.utc),
+    )
+    return {"ti": ti, "outlet_events": OutletEventAccessors()}
+
+
+def deferred(task, try_number=1) -> TeamleaderSyncTrigger:
+    with pytest.raises(TaskDeferred) as caught:
+        task.execute(context(try_number))
+    assert caught.value.method_name == "execute_complete"
+    return caught.value.trigger
+
+
+def test_the_hook_reads_the_connection_and_shows_no_password():
+    broker = TeamleaderHook().get_conn()
+    assert (broker.host, broker.port, broker.vhost, broker.tls) == ("mq", 5671, "/", True)
+    assert (broker.prefix, broker.account, broker.password) == ("teamleader", "acme", PASSWORD)
+    assert PASSWORD not in repr(broker) + str(broker)
+
+
+def test_the_connection_can_be_a_uri(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", "teamleader2db://me:p%40ss@mq:5673/%2Fsync?prefix=tl&tls=false")
+    broker = TeamleaderHook("other").get_conn()
+    assert (broker.password, broker.port, broker.vhost, broker.prefix, broker.tls) == (
+        "p@ss",
+        5673,
+        "/sync",
+        "tl",
+        False,
+    )
+
+
+def test_the_trigger_is_made_again_from_what_it_stores_and_stores_no_password():
+    trigger = deferred(TeamleaderSyncOperator(task_id="sync", deferrable=True, sync_resources=["contacts"]))
+    path, stored = trigger.serialize()
+    assert path == "teamleader2db_airflow.trigger.TeamleaderSyncTrigger"
+    assert TeamleaderSyncTrigger(**stored).serialize() == (path, stored)
+    assert PASSWORD not in repr(stored)
+
+
+def test_a_retry_asks_with_the_same_id_and_another_task_does_not():
+    def origin(try_number, **changes):
+        trigger = deferred(TeamleaderSyncOperator(**{"task_id": "sync", "deferrable": True, **changes}), try_number)
+        return trigger.origin, trigger.parameters
+
+    assert origin(1) == origin(2)
+    assert origin(1) != origin(1, salt="again")
+    assert origin(1) != origin(1, account="other")
+    assert origin(1) != origin(1, mode="full")
+
+
+def test_what_cannot_be_is_not_tried_again():
+    with pytest.raises(AirflowFailException, match="mode is 'ful', and can be"):
+        TeamleaderSyncOperator(task_id="sync", mode="ful").execute(context())
+    with pytest.raises(ValueError, match="on_partial"):
+        TeamleaderSyncOperator(task_id="sync", on_partial="ignore")
+
+
+def test_a_completed_sync_is_what_the_task_returns():
+    event = final("completed", {"users": resource(created=3)})
+    assert TeamleaderSyncOperator(task_id="sync").execute_complete(context(), {"event": event}) == event["data"]
+
+
+def test_a_failed_sync_fails_with_the_reason():
+    event = final("failed", error="the API was down for 9 hours")
+    with pytest.raises(AirflowException, match="failed: the API was down for 9 hours"):
+        TeamleaderSyncOperator(task_id="sync").execute_complete(context(), {"event": event})
+    with pytest.raises(AirflowException, match="is away"):
+        TeamleaderSyncOperator(task_id="sync").execute_complete(context(), {"error": "the broker is away"})
+
+
+def test_a_partial_sync_fails_unless_told_otherwise():
+    event = final("partial", {"users": resource(), "deals": resource("failed", "403")})
+    with pytest.raises(AirflowException, match="is partial: deals: 403"):
+        TeamleaderSyncOperator(task_id="sync").execute_complete(context(), {"event": event})
+    assert TeamleaderSyncOperator(task_id="sync", on_partial="warn").execute_complete(context(), {"event": event}) == event["data"]
+
+
+def test_each_table_that_completed_has_an_asset_event():
+    task = TeamleaderSyncOperator(task_id="sync", on_partial="warn", asset_database=COPY)
+    assert task.outlets == [AssetAlias("teamleader2db")]
+    at = context()
+    event = final("partial", {"timeTracking": resource(updated=1), "deals": resource("failed", "403")})
+    task.execute_complete(at, {"event": event})
+    (told,) = at["outlet_events"][AssetAlias("teamleader2db")].asset_alias_events
+    assert told.dest_asset_key.uri == f"{COPY}/teamleader/time_tracking"
+    assert told.extra["updated"] == 1
+
+
+def test_an_audit_has_asset_events_only_if_it_repairs():
+    for repair, expected in ((False, 0), (True, 1)):
+        task = TeamleaderSyncOperator(task_id="sync", mode="audit", repair=repair, asset_database=COPY)
+        at = context()
+        task.execute_complete(at, {"event": final("completed", {"users": resource()}, mode="audit")})
+        assert len(at["outlet_events"][AssetAlias("teamleader2db")].asset_alias_events) == expected
+
+
+def test_the_time_to_wait_is_counted_from_the_try():
+    trigger = deferred(TeamleaderSyncOperator(task_id="sync", deferrable=True, timeout=timedelta(minutes=1)))
+    assert trigger.deadline == pytest.approx(datetime.now(timezone.utc).timestamp() + 60, abs=20)
+
+
+def test_templates_fill_what_is_no_field_of_every_operator():
+    task = TeamleaderSyncOperator(task_id="sync", sync_resources="{{ names }}", mode="{{ mode }}")
+    task.render_template_fields({"names": "contacts,deals", "mode": "full"})
+    assert (task.sync_resources, task.mode) == ("contacts,deals", "full")
+    assert not re.search("{{", task.mode)

@@ -1,0 +1,70 @@
+"""The id of a request, and its body."""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID
+
+import pytest
+
+from teamleader2db_airflow.request import SyncRequest, parameters
+
+NOTHING = {"refetch": False, "allow_deletions": False, "repair": False, "sample": None}
+
+
+def request(**changes: object) -> SyncRequest:
+    values = {"dag": "nightly", "task": "sync", "run": "scheduled__2026-11-22", "map": "-1", "mode": "full", **changes}
+    origin = (values["dag"], values["task"], values["run"], values["map"], "default", "")
+    return SyncRequest(tuple(map(str, origin)), {"mode": values["mode"]})
+
+
+def test_the_id_is_the_same_whoever_makes_it_and_whenever():
+    assert request().id(0) == request().id(0) == "0e807902-7fcf-5851-b627-fcc112c25229"
+    assert UUID(request().id(0)).version == 5
+
+
+@pytest.mark.parametrize("changed", [{"dag": "x"}, {"task": "x"}, {"run": "x"}, {"map": "3"}, {"mode": "audit"}])
+def test_another_task_instance_or_another_wish_is_another_id(changed):
+    assert request(**changed).id(0) != request().id(0)
+
+
+def test_each_attempt_has_an_id():
+    assert len({request().id(attempt) for attempt in range(5)}) == 5
+
+
+def test_the_body_has_the_id_and_what_is_asked_for():
+    assert json.loads(request().body(1)) == {"request_id": request().id(1), "mode": "full"}
+
+
+def test_the_correlation_id_is_readable_and_fits_into_the_message():
+    assert request().correlation_id == "airflow/nightly/sync/scheduled__2026-11-22/-1/default"
+    assert len(request(dag="é" * 250).correlation_id.encode()) <= 200
+
+
+def test_what_is_the_default_is_left_out():
+    assert parameters(resources=None, mode="incremental", **NOTHING) == {"mode": "incremental"}
+    assert parameters(resources="", mode="incremental", **NOTHING) == {"mode": "incremental"}
+
+
+def test_what_a_template_gives_is_text():
+    asked = parameters(
+        resources="contacts, projects-v2/tasks",
+        mode="audit",
+        refetch="True",
+        allow_deletions="False",
+        repair="true",
+        sample="20",
+    )
+    assert asked == {
+        "mode": "audit",
+        "resources": ["contacts", "projects-v2/tasks"],
+        "refetch": True,
+        "repair": True,
+        "sample": 20,
+    }
+
+
+@pytest.mark.parametrize("wrong", [{"mode": "ful"}, {"refetch": "perhaps"}, {"repair": True}, {"sample": 5}, {"sample": "few"}])
+def test_what_cannot_be_is_said_before_it_is_sent(wrong):
+    with pytest.raises(ValueError, match=r"can be|audit|invalid literal"):
+        parameters(**{"resources": None, "mode": "full", **NOTHING, **wrong})
