@@ -48,6 +48,9 @@ PATIENCE = 300.0
 DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between attempts to reach the broker; the last one again and again."""
 
+TAKEN_DELAY = 2.0
+"""Seconds between looks whether another process that waits for the same answer is gone."""
+
 QUIET = 30.0
 """Seconds without a word from the worker after which the queues are looked at."""
 
@@ -63,6 +66,10 @@ class _BrokenError(Exception):
     """The conversation broke off, and may work the next time."""
 
 
+class _TakenError(Exception):
+    """Another process reads the queue of the answer."""
+
+
 async def ask(broker: Broker, request: SyncRequest, attempt: int, *, deadline: float, log: Logger, traceparent: str | None) -> Event:
     """Publishes the request, and returns its final event.
 
@@ -71,8 +78,10 @@ async def ask(broker: Broker, request: SyncRequest, attempt: int, *, deadline: f
     """
     away_since: float | None = None
     tries = 0
+    taken = False
     while True:
         conversation = _Conversation(broker, request, attempt, log, traceparent)
+        began = time.monotonic()
         try:
             return await asyncio.wait_for(conversation.run(), timeout=max(0.0, deadline - time.time()))
         except asyncio.TimeoutError:
@@ -80,10 +89,18 @@ async def ask(broker: Broker, request: SyncRequest, attempt: int, *, deadline: f
                 f"the request {request.id(attempt)} was not answered in time. It is still worked on: a retry of this task waits for the same "
                 "sync. If nothing moves, ask `teamleader2db doctor` and `teamleader2db status`"
             ) from None
+        except _TakenError:
+            # It ends: with the answer, which then comes again for us, or when the broker misses its heartbeat.
+            if not taken:
+                log.info("Another process still waits for the answer of %s: waiting until it is gone", request.id(attempt))
+            taken, away_since = True, None
+            await asyncio.sleep(TAKEN_DELAY)
         except _BrokenError as broken:
             now = time.monotonic()
             if conversation.asked or away_since is None:
-                away_since, tries = now, 0
+                away_since = now
+            if now - began > PATIENCE:
+                tries = 0
             delay = DELAYS[min(tries, len(DELAYS) - 1)]
             tries += 1
             if now + delay > away_since + PATIENCE:
@@ -107,7 +124,7 @@ class _Conversation:
         self.inbox: asyncio.Queue[Event | None] = asyncio.Queue()
 
     async def run(self) -> Event:
-        """The final event. _BrokenError if it broke off, NoAnswerError if it cannot be had."""
+        """The final event. _BrokenError if it broke off, _TakenError if it is another's, NoAnswerError if it cannot be had."""
         try:
             connection = await self.broker.connect()
         except (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed) as error:
@@ -117,14 +134,14 @@ class _Conversation:
             raise _BrokenError(_say(error)) from None
         try:
             return await self._talk(connection)
-        except (NoAnswerError, _BrokenError):
+        except (NoAnswerError, _BrokenError, _TakenError):
             raise
         except ChannelAccessRefused as error:
             if "exclusive" in str(error):
-                raise _BrokenError("another process still waits for this answer") from None
+                raise _TakenError from None
             raise NoAnswerError(f"{self.broker}: {error}: see the rights that the README names") from None
         except ChannelLockedResource:
-            raise _BrokenError("another process still waits for this answer") from None
+            raise _TakenError from None
         except (AMQPError, ChannelInvalidStateError, OSError, asyncio.TimeoutError) as error:
             raise _BrokenError(_say(error)) from None
         finally:
@@ -141,7 +158,7 @@ class _Conversation:
             timeout=ANSWER_TIMEOUT,
         )
         # Alone, so that no forgotten process takes the answer away; and before the request goes out, so that what it brings is ours.
-        await replies.consume(self._hear, no_ack=True, exclusive=True, timeout=ANSWER_TIMEOUT)
+        tag = await replies.consume(self._hear, no_ack=True, exclusive=True, timeout=ANSWER_TIMEOUT)
         await self._publish(channel)
         self.asked = True
         while True:
@@ -153,6 +170,7 @@ class _Conversation:
             if event is None:
                 raise _BrokenError("the connection was lost")
             if event["type"] in FINAL:
+                await _quietly(replies.cancel(tag, timeout=ANSWER_TIMEOUT))
                 await _quietly(replies.delete(if_unused=False, if_empty=False, timeout=ANSWER_TIMEOUT))
                 return event
             self._tell(event)

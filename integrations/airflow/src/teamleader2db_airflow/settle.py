@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
+
+from airflow.sdk import timezone
 
 from teamleader2db_airflow.ask import Event, ask
 from teamleader2db_airflow.broker import Broker
@@ -46,4 +47,4 @@ def _failed_before(event: Event, since: float, partial_fails: bool) -> bool:
     if data["status"] == "completed" or (data["status"] == "partial" and not partial_fails):
         return False
     ended = data.get("finished_at")
-    return ended is not None and datetime.fromisoformat(ended.replace("Z", "+00:00")).timestamp() < since
+    return ended is not None and timezone.parse(ended).timestamp() < since

@@ -17,7 +17,7 @@ def progress(data: dict[str, Any]) -> str:
         text += f" of about {forecast['api_requests']}"
     text += " requests"
     if forecast:
-        text += f", until about {forecast['done_at']}"
+        text += f", until about {forecast['done_at'][:19]}Z"
     under_way = [
         f"{name} ({resource['listed']}{f' of {matches}' if (matches := resource['matches']) is not None else ''} listed, "
         f"{resource['detailed']} details)"

@@ -12,7 +12,7 @@ from teamleader2db_airflow import settle as module
 from teamleader2db_airflow.broker import Broker
 from teamleader2db_airflow.request import SyncRequest
 
-BEFORE, SINCE, AFTER = "2026-11-22T10:00:00Z", 1795345200.0, "2026-11-22T12:00:00Z"
+BEFORE, SINCE, AFTER = "2026-11-22T10:00:00.123456789Z", 1795345200.0, "2026-11-22T12:00:00Z"
 """`SINCE` is 2026-11-22T11:00:00Z."""
 
 

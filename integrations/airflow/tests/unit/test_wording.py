@@ -11,7 +11,7 @@ def test_progress_says_how_far_it_is():
     data = {
         "resources": {"deals": resource("running", listed=300, detailed=250) | {"matches": 300}, "users": resource()},
         "api_requests": 1199,
-        "forecast": {"api_requests": 1249, "done_at": "2026-11-26T08:27:17Z"},
+        "forecast": {"api_requests": 1249, "done_at": "2026-11-26T08:27:17.500923454Z"},
     }
     assert wording.progress(data) == (
         "1 of 2 resources done, 1199 of about 1249 requests, until about 2026-11-26T08:27:17Z; now deals (300 of 300 listed, 250 details)"
