@@ -1,0 +1,167 @@
+"""Stories under scheduler, API server, DAG processor and triggerer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import urllib.parse
+import urllib.request
+
+from airflow_servers import Airflow, Run, await_
+from conftest import CONNECTION, PASSWORD
+
+from teamleader2db_airflow.assets import table_name
+
+
+def ended(copy, since):
+    """The states of the runs after the first `since`, once none goes on."""
+    return await_("all runs have ended", lambda: all(status != "running" for _, status in copy.runs()[since:]) and copy.runs()[since:])
+
+
+def asset_events(airflow, run):
+    """The extras of the asset events of a run, with the table."""
+    query = urllib.parse.urlencode({"source_dag_id": run.dag, "source_run_id": run.id, "limit": 100})
+    found = airflow.api(f"/api/v2/assets/events?{query}")
+    return [(event["uri"].rpartition("/")[2], event["extra"]) for event in found["asset_events"]]
+
+
+def test_a_lost_triggerer_and_a_cleared_task_make_no_second_sync(airflow: Airflow, copy, account):
+    before = len(copy.runs())
+    # Each contact takes a second, until the fault is cleared: the sync is sure to be under way.
+    account.call("faults", {"kind": "latency", "milliseconds": 1000, "endpoint": "contacts.info"})
+    run = Run(airflow, "deferred", resources="contacts", refetch=True)
+    run.reach("deferred")
+    await_("the sync has begun", lambda: "The sync has begun" in run.log())
+    await_("progress in the log", lambda: "The sync goes on" in run.log())
+
+    airflow.kill("triggerer")
+    account.mend()
+    # The sync ends while nobody waits for it.
+    ((request, status),) = ended(copy, before)
+    assert (status, run.task["state"]) == ("completed", "deferred")
+    airflow.start("triggerer")
+    assert run.reach("success")["try_number"] == 1
+    print(*[line for line in run.log().splitlines() if request in line], sep="\n")
+
+    told = run.returned
+    assert told == copy.ask("select event from teamleader2db.sync_run where id = %s", request)[0][0]
+    assert (told["request_id"], told["resources"]["contacts"]["detailed"]) == (request, 400)
+    assert len(copy.runs()) == before + 1
+
+    run.clear()
+    run.reach("success", tried=2)
+    assert run.returned == told
+    assert len(copy.runs()) == before + 1
+
+    # Once for each time that the task succeeded.
+    events = asset_events(airflow, run)
+    assert [table for table, _ in events] == ["contacts", "contacts"]
+    assert {(extra["request_id"], extra["detailed"]) for _, extra in events} == {(request, 400)}
+    # And the DAG that waits for the table has run.
+    airflow.api("/api/v2/dags/after_contacts", {"is_paused": False}, "PATCH")
+    again = Run(airflow, "tolerant", resources="contacts", mode="incremental")
+    again.reach("success")
+    await_(
+        "the DAG that is scheduled by the asset",
+        lambda: any(found["state"] == "success" for found in airflow.api("/api/v2/dags/after_contacts/dagRuns")["dag_runs"]),
+    )
+
+
+def test_a_triggerer_that_comes_while_the_sync_runs_joins_it(airflow: Airflow, copy, account):
+    before = len(copy.runs())
+    account.call("faults", {"kind": "latency", "milliseconds": 1000, "endpoint": "contacts.info"})
+    run = Run(airflow, "deferred", resources="contacts", refetch=True)
+    await_("the sync has begun", lambda: "The sync has begun" in run.log())
+    airflow.kill("triggerer")
+    airflow.start("triggerer")
+    await_("the new one has asked", lambda: run.log().count("is in the queue") == 2)
+    assert [status for _, status in copy.runs()[before:]] == ["running"]
+    account.mend()
+    run.reach("success")
+    assert [status for _, status in copy.runs()[before:]] == ["completed"]
+
+
+def test_a_task_that_is_killed_joins_its_sync_when_it_is_tried_again(airflow: Airflow, copy, account):
+    before = len(copy.runs())
+    account.call("faults", {"kind": "latency", "milliseconds": 1000, "endpoint": "contacts.info"})
+    run = Run(airflow, "retried", resources="contacts", refetch=True)
+    run.reach("running")
+    await_("the sync has begun", lambda: "The sync has begun" in run.log())
+    os.kill(run.task["pid"], signal.SIGKILL)
+    run.reach("running", tried=2)
+    await_("the second try has asked", lambda: "is in the queue" in run.log(2))
+    account.mend()
+    assert run.reach("success", "failed", tried=2)["state"] == "success"
+    assert [status for _, status in copy.runs()[before:]] == ["completed"]
+
+
+def test_a_sync_that_failed_is_done_anew_when_the_task_is_cleared_and_once_only(airflow: Airflow, copy, account):
+    before = len(copy.runs())
+    account.call("faults", {"kind": "forbidden", "endpoint": "deals.info"})
+    run = Run(airflow, "in_a_slot", resources="deals", refetch=True)
+    run.reach("failed")
+    assert "failed: deals: not every detail could be fetched" in run.log()
+    assert run.returned is None
+    assert [status for _, status in copy.runs()[before:]] == ["failed"]
+
+    account.mend()
+    run.clear()
+    run.reach("success", tried=2)
+    assert "ended as failed before this try: asking for another" in run.log(2)
+    run.clear()
+    run.reach("success", tried=3)
+    assert [status for _, status in copy.runs()[before:]] == ["failed", "completed"]
+    assert run.returned["request_id"] == copy.runs()[-1][0]
+
+
+def test_a_partial_sync_fails_the_task_or_warns(airflow: Airflow, account):
+    account.call("faults", {"kind": "forbidden", "endpoint": "deals.info"})
+    strict = Run(airflow, "deferred", resources="departments,deals", refetch=True)
+    tolerant = Run(airflow, "tolerant", resources="departments,deals", refetch=True)
+    strict.reach("failed")
+    assert "is partial: deals: not every detail" in strict.log()
+    assert asset_events(airflow, strict) == []
+    tolerant.reach("success")
+    assert (tolerant.returned["status"], tolerant.returned["resources"]["deals"]["status"]) == ("partial", "failed")
+    assert [table for table, _ in asset_events(airflow, tolerant)] == ["departments"]
+
+
+def test_the_log_says_that_a_person_has_to_authorize(airflow: Airflow, account):
+    account.call("tokens/revoke")
+    account.call("tokens/expire")
+    run = Run(airflow, "deferred")
+    await_("the log says what to do", lambda: "open the worker's /sync/authorize" in run.log())
+    assert run.task["state"] == "deferred"
+    urllib.request.urlopen(f"{os.environ['WORKER']}/sync/authorize", timeout=30).close()
+    run.reach("success")
+
+
+def test_an_account_that_nobody_serves_is_said_at_once(airflow: Airflow):
+    for dag in ("deferred", "in_a_slot"):
+        run = Run(airflow, dag, account="nobody")
+        run.reach("failed")
+        assert "the account nobody has no queue at RabbitMQ" in run.log()
+
+
+def test_the_connection_has_a_type_and_can_be_tested(airflow: Airflow):
+    types = {found["connection_type"]: found for found in airflow.api("/ui/connections/hook_meta")}
+    assert list(types["teamleader2db"]["extra_fields"]) == ["account", "prefix", "tls", "ca_file"]
+    good = airflow.api("/api/v2/connections/test", CONNECTION | {"connection_id": "good"})
+    assert (good["status"], "a worker reads it" in good["message"]) == (True, True)
+    bad = airflow.api("/api/v2/connections/test", CONNECTION | {"connection_id": "bad", "password": "open-sesame"})
+    assert (bad["status"], "ACCESS_REFUSED" in bad["message"], "open-sesame" in bad["message"]) == (False, True, False)
+
+
+def test_each_table_is_named_as_the_worker_does(copy):
+    rows = copy.ask(
+        "select c.relname, pg_get_expr(c.relpartbound, c.oid) from pg_inherits i join pg_class c on c.oid = i.inhrelid "
+        "where i.inhparent = 'teamleader.record'::regclass"
+    )
+    assert len(rows) > 50
+    assert {table_name(bound.split("'")[1]): table for table, bound in rows} == {table: table for table, _ in rows}
+
+
+def test_no_file_of_airflow_has_the_password(airflow: Airflow):
+    files = [path for path in airflow.home.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".log" for path in files)
+    assert [path for path in files if PASSWORD.encode() in path.read_bytes()] == []
