@@ -50,7 +50,7 @@ in-servers-test:
 	cargo build --workspace --locked --features fault-points
 	cargo test --workspace --locked --features fault-points $(ARGS)
 
-test-integrations: ## run the HTTP API against schemathesis, and the dashboard in Chromium, both of which it installs
+test-integrations: ## run the HTTP API, the dashboard, clients and integrations/airflow against what they are for, which it installs
 	@dev/install integrations
 	tests/integrations/run $(ARGS)
 

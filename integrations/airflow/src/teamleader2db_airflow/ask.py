@@ -137,7 +137,7 @@ class _Conversation:
         except (NoAnswerError, _BrokenError, _TakenError):
             raise
         except ChannelAccessRefused as error:
-            if "exclusive" in str(error):
+            if "in exclusive use" in str(error):
                 raise _TakenError from None
             raise NoAnswerError(f"{self.broker}: {error}: see the rights that the README names") from None
         except ChannelLockedResource:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
+import ssl
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -87,9 +89,48 @@ async def worker(broker: Broker) -> AsyncIterator[Worker]:
         try:
             yield played
         finally:
-            await played.events.delete()
+            await played.channel.exchange_delete(broker.events_exchange)
             await played.queue.delete(if_unused=False, if_empty=False)
             await played.requests.delete()
+
+
+class Cable:
+    """A way to the broker that can be cut, or wrapped in TLS."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.port = 0
+        self.writers: list[asyncio.StreamWriter] = []
+
+    def cut(self) -> None:
+        """Breaks all connections, without a goodbye."""
+        for writer in self.writers:
+            writer.transport.abort()
+        self.writers.clear()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await reader.read(65536):
+                writer.write(chunk)
+        writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inward, outward = await asyncio.open_connection(self.broker.host, self.broker.port)
+        self.writers += writer, outward
+        await asyncio.gather(self._pump(reader, outward), self._pump(inward, writer))
+
+
+@asynccontextmanager
+async def cable(broker: Broker, context: ssl.SSLContext | None = None) -> AsyncIterator[Cable]:
+    """A cable for as long as the block lasts."""
+    way = Cable(broker)
+    server = await asyncio.start_server(way._serve, "127.0.0.1", 0, ssl=context)
+    way.port = server.sockets[0].getsockname()[1]
+    try:
+        yield way
+    finally:
+        server.close()
+        way.cut()
 
 
 def other_login(broker: Broker, password: str) -> Broker:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 
 import aio_pika
 import pytest
 from aiormq.exceptions import ChannelNotFoundEntity
-from conftest import other_login, worker
+from conftest import cable, other_login, worker
 
 from teamleader2db_airflow import ask as module
 from teamleader2db_airflow.ask import NoAnswerError, ask
@@ -126,6 +127,33 @@ def test_a_queue_that_is_gone_is_made_again(broker, request_, log, monkeypatch):
             await asked
 
     asyncio.run(story())
+
+
+def test_a_connection_that_breaks_is_made_anew_and_asks_again(broker, request_, log, caplog):
+    async def story():
+        async with worker(broker) as it, cable(broker) as way:
+            asked = asking(replace(broker, port=way.port), request_, log)
+            request = await it.next()
+            way.cut()
+            again = await it.next()
+            assert (again.body, again.reply_to) == (request.body, request.reply_to)
+            await it.answer(again, COMPLETED | {"subject": request_.id(0)})
+            await asked
+
+    asyncio.run(story())
+    assert "trying again in 0.5 s" in caplog.text
+
+
+def test_one_who_may_not_listen_to_events_gets_the_answer_all_the_same(broker, request_, log, caplog):
+    async def story():
+        async with worker(broker) as it:
+            await it.channel.exchange_delete(broker.events_exchange)
+            asked = asking(broker, request_, log)
+            await it.answer(await it.next(), COMPLETED | {"subject": request_.id(0)})
+            await asked
+
+    asyncio.run(story())
+    assert "No progress will be shown" in caplog.text
 
 
 def test_where_nobody_reads_the_requests_the_log_says_so_once(broker, request_, log, caplog, monkeypatch):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 
 import pytest
 from aiormq.exceptions import AMQPConnectionError
+from conftest import cable
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -36,32 +36,12 @@ def certificate(tmp_path):
     return pem
 
 
-@asynccontextmanager
-async def tls_before(broker, certificate):
-    """The broker behind TLS; gives its port."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-    tasks = set()
-
-    async def pump(reader, writer):
-        while chunk := await reader.read(65536):
-            writer.write(chunk)
-        writer.close()
-
-    async def serve(reader, writer):
-        inward, outward = await asyncio.open_connection(broker.host, broker.port)
-        tasks.update(asyncio.create_task(each) for each in (pump(reader, outward), pump(inward, writer)))
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
-        yield server.sockets[0].getsockname()[1]
-        for task in tasks:
-            task.cancel()
-
-
 def test_the_broker_is_reached_over_tls_if_its_certificate_is_believed(broker, certificate):
     async def story():
-        async with tls_before(broker, certificate) as port:
-            secured = replace(broker, port=port, tls=True, ca_file=str(certificate))
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+        async with cable(broker, context) as way:
+            secured = replace(broker, port=way.port, tls=True, ca_file=str(certificate))
             await (await secured.connect()).close()
             with pytest.raises(AMQPConnectionError, match="certificate verify failed"):
                 await replace(secured, ca_file=None).connect()
