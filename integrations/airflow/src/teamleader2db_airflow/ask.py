@@ -51,7 +51,7 @@ DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 TAKEN_DELAY = 2.0
 """Seconds between looks whether another process that waits for the same answer is gone."""
 
-QUIET = 30.0
+QUIET = 15.0
 """Seconds without a word from the worker after which the queues are looked at."""
 
 REPLY_EXPIRES = 3_600_000

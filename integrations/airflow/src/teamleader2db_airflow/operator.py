@@ -15,7 +15,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from teamleader2db_airflow import assets, wording
 from teamleader2db_airflow.ask import Event, NoAnswerError
 from teamleader2db_airflow.hook import TeamleaderHook
-from teamleader2db_airflow.request import SyncRequest, parameters
+from teamleader2db_airflow.request import SyncRequest, parameters, truth
 from teamleader2db_airflow.settle import settle
 from teamleader2db_airflow.trigger import TeamleaderSyncTrigger
 
@@ -163,7 +163,7 @@ class TeamleaderSyncOperator(BaseOperator):
             self.log.warning("%s", why)
         self.log.info("The sync %s has ended as %s: %s", data["request_id"], status, wording.counts(data))
         # An audit writes nothing, unless it repairs.
-        if self.asset_database and (data["mode"] != "audit" or str(self.repair).lower() not in ("", "false")):
+        if self.asset_database and (data["mode"] != "audit" or truth("repair", self.repair)):
             events = context["outlet_events"][AssetAlias(self.asset_alias)]
             for resource, told in assets.completed(data).items():
                 events.add(assets.table_asset(self.asset_database, resource), extra=told)

@@ -69,7 +69,7 @@ def parameters(
     if names:
         asked["resources"] = names
     for key, value in (("refetch", refetch), ("allow_deletions", allow_deletions), ("repair", repair)):
-        if _truth(key, value):
+        if truth(key, value):
             asked[key] = True
     if sample not in (None, "", "None"):
         asked["sample"] = int(str(sample))
@@ -78,7 +78,8 @@ def parameters(
     return asked
 
 
-def _truth(key: str, value: str | bool) -> bool:
+def truth(key: str, value: str | bool) -> bool:
+    """What an argument says that may be text; ValueError if it says neither."""
     word = str(value).strip().lower()
     if word in ("true", "1", "yes"):
         return True

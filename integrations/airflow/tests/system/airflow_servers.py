@@ -133,7 +133,8 @@ class Run:
         await_(f"the DAG {dag}", lambda: airflow.api(f"/api/v2/dags/{dag}"))
         airflow.api(f"/api/v2/dags/{dag}", {"is_paused": False}, "PATCH")
         self.id = airflow.api(f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"]
-        self.path = f"/api/v2/dags/{dag}/dagRuns/{urllib.parse.quote(self.id)}/taskInstances/sync"
+        self.dag_run = f"/api/v2/dags/{dag}/dagRuns/{urllib.parse.quote(self.id)}"
+        self.path = f"{self.dag_run}/taskInstances/sync"
 
     @property
     def task(self) -> dict[str, Any]:
@@ -155,7 +156,7 @@ class Run:
 
     def clear(self) -> None:
         """Clears the task, as a person does in the browser, once the run of the DAG has ended."""
-        await_("the run of the DAG has ended", lambda: self.airflow.api(self.path.partition("/taskInstances")[0])["end_date"])
+        await_("the run of the DAG has ended", lambda: self.airflow.api(self.dag_run)["end_date"])
         body = {"dry_run": False, "only_failed": False, "dag_run_id": self.id, "task_ids": ["sync"]}
         self.airflow.api(f"/api/v2/dags/{self.dag}/clearTaskInstances", body)
 

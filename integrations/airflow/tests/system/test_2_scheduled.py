@@ -131,9 +131,22 @@ def test_the_log_says_that_a_person_has_to_authorize(airflow: Airflow, account):
     account.call("tokens/expire")
     run = Run(airflow, "deferred")
     await_("the log says what to do", lambda: "open the worker's /sync/authorize" in run.log())
-    assert run.task["state"] == "deferred"
+    # The event of the lost authorization does not come again: one who asks now sees that nobody reads the queue.
+    later = Run(airflow, "in_a_slot")
+    await_("the log says that nobody reads", lambda: "Nobody reads the queue" in later.log())
+    assert (run.task["state"], later.task["state"]) == ("deferred", "running")
     urllib.request.urlopen(f"{os.environ['WORKER']}/sync/authorize", timeout=30).close()
     run.reach("success")
+    later.reach("success")
+
+
+def test_a_mapped_task_is_a_sync_for_each_of_its_instances(airflow: Airflow, copy):
+    before = len(copy.runs())
+    run = Run(airflow, "mapped")
+    await_("the run of the DAG has ended", lambda: airflow.api(run.dag_run)["end_date"])
+    assert airflow.api(run.dag_run)["state"] == "success"
+    assert [status for _, status in copy.runs()[before:]] == ["completed", "completed"]
+    assert sorted(table for table, _ in asset_events(airflow, run)) == ["departments", "teams", "users"]
 
 
 def test_an_account_that_nobody_serves_is_said_at_once(airflow: Airflow):

@@ -35,6 +35,11 @@ for name, arguments in {
     with DAG(name, schedule=None, params=PARAMS):
         TeamleaderSyncOperator(task_id="sync", **ASKED, **arguments)
 
+with DAG("mapped", schedule=None):
+    TeamleaderSyncOperator.partial(task_id="sync", deferrable=True, asset_database=COPY, asset_alias="mapped").expand(
+        sync_resources=["departments", ["users", "teams"]]
+    )
+
 with DAG("after_contacts", schedule=table_asset(COPY, "contacts")):
 
     @task
