@@ -170,3 +170,11 @@ class Run:
         """What the task has logged, in the worker and in triggerers, one line after another."""
         pattern = f"logs/dag_id={self.dag}/run_id={self.id}/task_id=sync/attempt={tried or '*'}.log*"
         return "".join(path.read_text() for path in sorted(self.airflow.home.glob(pattern)))
+
+    def tell(self, *more: object) -> None:
+        """Prints what the package has logged in this run, in order, and how the task stands."""
+        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        ours = [line for line in lines if "teamleader2db_airflow" in line.get("logger", "")]
+        for line in sorted(ours, key=lambda line: line["timestamp"]):
+            print(line["timestamp"][11:23], line["logger"].rpartition(".")[2], line["level"], line["event"][:220])
+        print(f"{self.dag}: {self.task['state']}, try {self.task['try_number']};", *more)

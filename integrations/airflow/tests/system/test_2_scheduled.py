@@ -41,7 +41,6 @@ def test_a_lost_triggerer_and_a_cleared_task_make_no_second_sync(airflow: Airflo
     assert (status, run.task["state"]) == ("completed", "deferred")
     airflow.start("triggerer")
     assert run.reach("success")["try_number"] == 1
-    print(*[line for line in run.log().splitlines() if request in line], sep="\n")
 
     told = run.returned
     assert told == copy.ask("select event from teamleader2db.sync_run where id = %s", request)[0][0]
@@ -52,6 +51,7 @@ def test_a_lost_triggerer_and_a_cleared_task_make_no_second_sync(airflow: Airflo
     run.reach("success", tried=2)
     assert run.returned == told
     assert len(copy.runs()) == before + 1
+    run.tell("runs of the worker:", copy.runs()[before:], "XCom:", told["status"], told["api_requests"], "requests")
 
     # Once for each time that the task succeeded.
     events = asset_events(airflow, run)
@@ -78,6 +78,7 @@ def test_a_triggerer_that_comes_while_the_sync_runs_joins_it(airflow: Airflow, c
     assert [status for _, status in copy.runs()[before:]] == ["running"]
     account.mend()
     run.reach("success")
+    run.tell("runs of the worker:", copy.runs()[before:])
     assert [status for _, status in copy.runs()[before:]] == ["completed"]
 
 
@@ -92,6 +93,7 @@ def test_a_task_that_is_killed_joins_its_sync_when_it_is_tried_again(airflow: Ai
     await_("the second try has asked", lambda: "is in the queue" in run.log(2))
     account.mend()
     assert run.reach("success", "failed", tried=2)["state"] == "success"
+    run.tell("runs of the worker:", copy.runs()[before:])
     assert [status for _, status in copy.runs()[before:]] == ["completed"]
 
 
@@ -110,6 +112,7 @@ def test_a_sync_that_failed_is_done_anew_when_the_task_is_cleared_and_once_only(
     assert "ended as failed before this try: asking for another" in run.log(2)
     run.clear()
     run.reach("success", tried=3)
+    run.tell("runs of the worker:", copy.runs()[before:])
     assert [status for _, status in copy.runs()[before:]] == ["failed", "completed"]
     assert run.returned["request_id"] == copy.runs()[-1][0]
 
@@ -120,6 +123,7 @@ def test_a_partial_sync_fails_the_task_or_warns(airflow: Airflow, account):
     tolerant = Run(airflow, "tolerant", resources="departments,deals", refetch=True)
     strict.reach("failed")
     assert "is partial: deals: not every detail" in strict.log()
+    strict.tell()
     assert asset_events(airflow, strict) == []
     tolerant.reach("success")
     assert (tolerant.returned["status"], tolerant.returned["resources"]["deals"]["status"]) == ("partial", "failed")
@@ -138,6 +142,8 @@ def test_the_log_says_that_a_person_has_to_authorize(airflow: Airflow, account):
     urllib.request.urlopen(f"{os.environ['WORKER']}/sync/authorize", timeout=30).close()
     run.reach("success")
     later.reach("success")
+    run.tell()
+    later.tell()
 
 
 def test_a_mapped_task_is_a_sync_for_each_of_its_instances(airflow: Airflow, copy):
