@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -129,7 +130,11 @@ class _Conversation:
             connection = await self.broker.connect()
         except (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed) as error:
             raise NoAnswerError(f"{self.broker}: the broker refuses the login: {error}") from None
+        except ValueError as error:
+            raise NoAnswerError(f"{self.broker}: {error}") from None
         except Exception as error:
+            if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+                raise NoAnswerError(f"{self.broker}: {error}") from None
             # Whatever stands between: a name that is not known yet, TLS, a proxy. None of these has the password in its text.
             raise _BrokenError(_say(error)) from None
         try:
@@ -173,7 +178,11 @@ class _Conversation:
                 await _quietly(replies.cancel(tag, timeout=ANSWER_TIMEOUT))
                 await _quietly(replies.delete(if_unused=False, if_empty=False, timeout=ANSWER_TIMEOUT))
                 return event
-            self._tell(event)
+            try:
+                self._tell(event)
+            except (AttributeError, KeyError, TypeError) as error:
+                # What is only shown must not end the wait.
+                self.log.warning("An event of the type %s cannot be shown: %r", event["type"], error)
 
     async def _publish(self, channel: AbstractChannel) -> None:
         exchange = await channel.get_exchange(self.broker.requests_exchange, ensure=False)

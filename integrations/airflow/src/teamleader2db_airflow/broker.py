@@ -53,10 +53,17 @@ class Broker:
         return f"RabbitMQ at {self.host}:{self.port}, virtual host {self.vhost}, as {self.login}"
 
     async def connect(self) -> AbstractConnection:
-        """Opens a connection that does not mend itself: whoever uses it asks again over a new one."""
+        """Opens a connection that does not mend itself: whoever uses it asks again over a new one.
+
+        ValueError says that `ca_file` cannot be used; else it is an AMQPError, OSError or TimeoutError.
+        """
         secured: dict[str, Any] = {}
         if self.tls:
-            secured = {"ssl": True, "ssl_context": ssl.create_default_context(cafile=self.ca_file)}
+            try:
+                context = ssl.create_default_context(cafile=self.ca_file)
+            except OSError as error:
+                raise ValueError(f"ca_file {self.ca_file}: {error}") from None
+            secured = {"ssl": True, "ssl_context": context}
         connection: AbstractConnection = await aio_pika.connect(
             host=self.host,
             port=self.port,

@@ -50,7 +50,7 @@ class TeamleaderHook(BaseHook):
                 False,
                 f"there is no queue {broker.requests_queue}: no worker of the account {broker.account} has ever started, or the names are wrong",
             )
-        except (aiormq.exceptions.AMQPError, OSError, asyncio.TimeoutError) as error:
+        except (aiormq.exceptions.AMQPError, OSError, ValueError, asyncio.TimeoutError) as error:
             return False, f"{broker}: {type(error).__name__}: {error}"
 
     def _broker(self, connection: Connection) -> Broker:

@@ -72,7 +72,8 @@ def test_how_it_goes_on_stands_in_the_log_but_nothing_of_others(broker, request_
                 "authorization.default.required",
                 {"type": "teamleader2db.authorization.required", "subject": "default", "data": {"reason": "invalid token"}},
             )
-            await until(lambda: "/sync/authorize" in caplog.text)
+            await it.tell("sync.default.progress", {"type": "teamleader2db.sync.progress", "subject": request_.id(0), "data": None})
+            await until(lambda: "/sync/authorize" in caplog.text and "cannot be shown" in caplog.text)
             await it.answer(request, COMPLETED | {"subject": request_.id(0)})
             await asked
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
@@ -14,6 +15,8 @@ from conftest import cable
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from teamleader2db_airflow.ask import NoAnswerError, ask
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def certificate(tmp_path):
     return pem
 
 
-def test_the_broker_is_reached_over_tls_if_its_certificate_is_believed(broker, certificate):
+def test_the_broker_is_reached_over_tls_if_its_certificate_is_believed(broker, certificate, request_, log):
     async def story():
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate)
@@ -47,5 +50,9 @@ def test_the_broker_is_reached_over_tls_if_its_certificate_is_believed(broker, c
                 await replace(secured, ca_file=None).connect()
             with pytest.raises(AMQPConnectionError, match=r"certificate|IP address|hostname"):
                 await replace(secured, host="localhost").connect()
+            # None of which is worth another try.
+            for wrong, why in ((None, "certificate verify failed"), ("/nowhere.pem", r"ca_file /nowhere\.pem: .*No such file")):
+                with pytest.raises(NoAnswerError, match=why):
+                    await ask(replace(secured, ca_file=wrong), request_, 0, deadline=time.time() + 30, log=log, traceparent=None)
 
     asyncio.run(story())
