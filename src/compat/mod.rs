@@ -27,7 +27,7 @@ pub enum Compat {
     /// Compare the Python service's tables with the rows here: exit code 0 if nothing keeps you from moving, else 3
     Compare(CompareArgs),
     /// Take over the refresh token that the Python service has stored, try it, and clear it there; stop that service first
-    Tokens(TokensArgs),
+    Tokens(Box<TokensArgs>),
 }
 
 /// Of `compat views`.
