@@ -78,6 +78,7 @@ async def ask(broker: Broker, request: SyncRequest, attempt: int, *, deadline: f
     of no use, or the deadline has passed: the sync itself goes on, whatever becomes of the one who waits.
     """
     away_since: float | None = None
+    asked = False
     tries = 0
     taken = False
     while True:
@@ -85,7 +86,9 @@ async def ask(broker: Broker, request: SyncRequest, attempt: int, *, deadline: f
         began = time.monotonic()
         try:
             return await asyncio.wait_for(conversation.run(), timeout=max(0.0, deadline - time.time()))
-        except asyncio.TimeoutError:
+        except TimeoutError:
+            if not (asked or conversation.asked):
+                raise NoAnswerError(f"the request {request.id(attempt)} could not be sent to {broker} in time") from None
             raise NoAnswerError(
                 f"the request {request.id(attempt)} was not answered in time. It is still worked on: a retry of this task waits for the same "
                 "sync. If nothing moves, ask `teamleader2db doctor` and `teamleader2db status`"
@@ -98,6 +101,7 @@ async def ask(broker: Broker, request: SyncRequest, attempt: int, *, deadline: f
             await asyncio.sleep(TAKEN_DELAY)
         except _BrokenError as broken:
             now = time.monotonic()
+            asked |= conversation.asked
             if conversation.asked or away_since is None:
                 away_since = now
             if now - began > PATIENCE:
@@ -147,7 +151,7 @@ class _Conversation:
             raise NoAnswerError(f"{self.broker}: {error}: see the rights that the README names") from None
         except ChannelLockedResource:
             raise _TakenError from None
-        except (AMQPError, ChannelInvalidStateError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, AMQPError, ChannelInvalidStateError, OSError) as error:
             raise _BrokenError(_say(error)) from None
         finally:
             await _quietly(connection.close())
@@ -163,19 +167,19 @@ class _Conversation:
             timeout=ANSWER_TIMEOUT,
         )
         # Alone, so that no forgotten process takes the answer away; and before the request goes out, so that what it brings is ours.
-        tag = await replies.consume(self._hear, no_ack=True, exclusive=True, timeout=ANSWER_TIMEOUT)
+        await replies.consume(self._hear, no_ack=True, exclusive=True, timeout=ANSWER_TIMEOUT)
         await self._publish(channel)
         self.asked = True
         while True:
             try:
                 event = await asyncio.wait_for(self.inbox.get(), timeout=QUIET)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 await self._look(connection)
                 continue
             if event is None:
                 raise _BrokenError("the connection was lost")
             if event["type"] in FINAL:
-                await _quietly(replies.cancel(tag, timeout=ANSWER_TIMEOUT))
+                # With its consumer, in one step: another process may wait for the queue to be free.
                 await _quietly(replies.delete(if_unused=False, if_empty=False, timeout=ANSWER_TIMEOUT))
                 return event
             try:

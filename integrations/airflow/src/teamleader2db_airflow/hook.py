@@ -9,6 +9,7 @@ import aiormq
 from airflow.sdk import BaseHook
 
 from teamleader2db_airflow.broker import Broker
+from teamleader2db_airflow.request import truth
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -42,7 +43,10 @@ class TeamleaderHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Logs in, and looks whether the account has a queue. Returns whether it does, and a sentence on it."""
-        broker = self.get_conn()
+        try:
+            broker = self.get_conn()
+        except ValueError as error:
+            return False, str(error)
         try:
             return asyncio.run(_look(broker))
         except aiormq.exceptions.ChannelNotFoundEntity:
@@ -50,12 +54,15 @@ class TeamleaderHook(BaseHook):
                 False,
                 f"there is no queue {broker.requests_queue}: no worker of the account {broker.account} has ever started, or the names are wrong",
             )
-        except (aiormq.exceptions.AMQPError, OSError, ValueError, asyncio.TimeoutError) as error:
+        except (TimeoutError, aiormq.exceptions.AMQPError, OSError, ValueError) as error:
             return False, f"{broker}: {type(error).__name__}: {error}"
 
     def _broker(self, connection: Connection) -> Broker:
         extra: dict[str, Any] = connection.extra_dejson
-        tls = str(extra.get("tls") or "").lower() in ("true", "1", "yes")
+        # What is neither yes nor no must not mean that the password goes out in the clear.
+        tls = truth("tls of the connection", extra.get("tls") or False)
+        if extra.get("ca_file") and not tls:
+            raise ValueError("the connection has a ca_file, and no tls")
         return Broker(
             host=connection.host or "localhost",
             port=connection.port or (5671 if tls else 5672),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,9 +83,10 @@ class TeamleaderSyncOperator(BaseOperator):
     ) -> None:
         if on_partial not in ("fail", "warn"):
             raise ValueError(f"on_partial is {on_partial!r}, and can be fail or warn")
-        if asset_database:
-            kwargs["outlets"] = [*(kwargs.get("outlets") or ()), AssetAlias(asset_alias)]
         super().__init__(**kwargs)
+        if asset_database:
+            self.add_outlets([AssetAlias(asset_alias)])
+        self._waiting: tuple[asyncio.AbstractEventLoop, asyncio.Task[Event]] | None = None
         self.sync_resources = sync_resources
         self.mode = mode
         self.refetch = refetch
@@ -105,8 +106,8 @@ class TeamleaderSyncOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Waits here, or hands over to the trigger."""
         ti = context["ti"]
-        broker = TeamleaderHook(self.teamleader2db_conn_id, self.account, self.prefix).get_conn()
         try:
+            broker = TeamleaderHook(self.teamleader2db_conn_id, self.account, self.prefix).get_conn()
             asked = parameters(
                 resources=self.sync_resources,
                 mode=self.mode,
@@ -140,10 +141,26 @@ class TeamleaderSyncOperator(BaseOperator):
                 timeout=self.timeout + DEFERRAL_MARGIN,
             )
         try:
-            event = asyncio.run(settle(broker, request, log=self.log, **wait))
+            event = asyncio.run(self._wait(settle(broker, request, log=self.log, **wait)))
         except NoAnswerError as error:
             raise AirflowException(str(error)) from None
+        except asyncio.CancelledError:
+            raise AirflowException(f"the wait for {request.id(0)} was ended from outside; the sync goes on") from None
         return self._conclude(context, event)
+
+    async def _wait(self, answer: Coroutine[Any, Any, Event]) -> Event:
+        task = asyncio.ensure_future(answer)
+        self._waiting = (asyncio.get_running_loop(), task)
+        try:
+            return await task
+        finally:
+            self._waiting = None
+
+    def on_kill(self) -> None:
+        """Ends the wait, so that the slot is free at once, and the queue of the answer for whoever waits next."""
+        if self._waiting:
+            loop, task = self._waiting
+            loop.call_soon_threadsafe(task.cancel)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Goes on after the trigger has fired."""
@@ -154,6 +171,9 @@ class TeamleaderSyncOperator(BaseOperator):
     def _conclude(self, context: Context, event: Event) -> dict[str, Any]:
         data: dict[str, Any] = event["data"]
         status, run = data["status"], f"the sync {data['request_id']}"
+        if data["mode"] is None:
+            # It never became a run: the same request would be refused again.
+            raise AirflowFailException(f"the request {data['request_id']} was refused: {data['error']}")
         if status == "failed":
             raise AirflowException(f"{run} failed: {wording.failures(data)}")
         if status == "partial":

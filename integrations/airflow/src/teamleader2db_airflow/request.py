@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -60,22 +61,45 @@ def parameters(
 
     ValueError says what cannot be: the worker would refuse it as well, but only when its turn comes.
     """
-    if isinstance(resources, str):
-        resources = (name.strip() for name in resources.split(","))
-    names = [name for name in resources or () if name]
+    names = _names(resources)
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}, and can be {', '.join(MODES)}")
     asked: dict[str, Any] = {"mode": mode}
-    if names:
+    if names is not None:
         asked["resources"] = names
     for key, value in (("refetch", refetch), ("allow_deletions", allow_deletions), ("repair", repair)):
         if truth(key, value):
             asked[key] = True
     if sample not in (None, "", "None"):
         asked["sample"] = int(str(sample))
+        if asked["sample"] < 1:
+            raise ValueError("sample can be 1 or more; leave it out to compare everything")
     if mode != "audit" and ("repair" in asked or "sample" in asked):
         raise ValueError("repair and sample are of audits: with them, mode has to be audit")
+    if mode == "audit" and "refetch" in asked:
+        raise ValueError("an audit asks for every detail: with it, refetch can be left out")
     return asked
+
+
+def _names(resources: str | Iterable[str] | None) -> list[str] | None:
+    """The names in one order, each once, since the id is made of them too; None: all. A list that is empty is an error: it is more often
+    one that was computed than one that means everything.
+    """
+    if resources is None or (isinstance(resources, str) and not resources.strip()):
+        return None
+    if isinstance(resources, str):
+        if resources.lstrip().startswith("["):
+            # A template that gives a list gives its text.
+            try:
+                resources = ast.literal_eval(resources.strip())
+            except (SyntaxError, ValueError):
+                raise ValueError(f"the resources are {resources!r}, and can be names separated by commas, or a list of them") from None
+        else:
+            resources = resources.split(",")
+    names = sorted({str(name).strip() for name in resources or ()} - {""})
+    if not names:
+        raise ValueError("the list of resources is empty: it can be left out, which asks for all")
+    return names
 
 
 def truth(key: str, value: str | bool) -> bool:

@@ -36,7 +36,15 @@ async def settle(
     attempt = 0
     while True:
         event = await ask(broker, request, attempt, deadline=deadline, log=log, traceparent=traceparent)
-        if attempt + 1 >= tries or not _failed_before(event, since, partial_fails):
+        if not _failed_before(event, since, partial_fails):
+            return event
+        if attempt + 1 >= tries:
+            log.warning(
+                "The sync %s ended as %s before this try began, and no other is asked for: it is that of an earlier run of the same name, or the "
+                "clocks of the worker and of Airflow differ. Another `salt` makes another sync",
+                request.id(attempt),
+                event["data"]["status"],
+            )
             return event
         log.info("The sync %s ended as %s before this try: asking for another", request.id(attempt), event["data"]["status"])
         attempt += 1

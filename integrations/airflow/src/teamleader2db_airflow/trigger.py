@@ -75,7 +75,7 @@ class TeamleaderSyncTrigger(BaseTrigger):
                 log=self.log,
                 traceparent=self.traceparent,
             )
-        except NoAnswerError as error:
+        except (NoAnswerError, ValueError) as error:
             yield TriggerEvent({"error": str(error)})  # type: ignore[no-untyped-call]
             return
         yield TriggerEvent({"event": event})  # type: ignore[no-untyped-call]

@@ -18,7 +18,7 @@ def final(
     error: str | None = None,
     finished_at: str = "2026-11-22T15:29:16.311823Z",
     request_id: str = "9d3ecbd9-ebed-448c-a8d7-af8efb49cd8d",
-    mode: str = "incremental",
+    mode: str | None = "incremental",
 ) -> dict[str, Any]:
     """A final event."""
     data = {

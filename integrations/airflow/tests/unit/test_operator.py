@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime, timedelta, timezone
+import asyncio
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from airflow.sdk import AssetAlias
+from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from events import final, resource
@@ -35,7 +38,7 @@ def context(try_number=1):
         run_id="r1",
         map_index=-1,
         try_number=try_number,
-        start_date=datetime.now(timezone.utc),
+        start_date=datetime.now(UTC),
     )
     return {"ti": ti, "outlet_events": OutletEventAccessors()}
 
@@ -133,11 +136,46 @@ def test_an_audit_has_asset_events_only_if_it_repairs():
 
 def test_the_time_to_wait_is_counted_from_the_try():
     trigger = deferred(TeamleaderSyncOperator(task_id="sync", deferrable=True, timeout=timedelta(minutes=1)))
-    assert trigger.deadline == pytest.approx(datetime.now(timezone.utc).timestamp() + 60, abs=20)
+    assert trigger.deadline == pytest.approx(datetime.now(UTC).timestamp() + 60, abs=20)
 
 
 def test_templates_fill_what_is_no_field_of_every_operator():
     task = TeamleaderSyncOperator(task_id="sync", sync_resources="{{ names }}", mode="{{ mode }}")
     task.render_template_fields({"names": "contacts,deals", "mode": "full"})
     assert (task.sync_resources, task.mode) == ("contacts,deals", "full")
-    assert not re.search("{{", task.mode)
+
+
+def test_a_request_that_is_refused_is_not_tried_again():
+    event = final("failed", error="unknown resource", mode=None)
+    with pytest.raises(AirflowFailException, match="refused: unknown resource"):
+        TeamleaderSyncOperator(task_id="sync").execute_complete(context(), {"event": event})
+
+
+def test_a_task_that_is_ended_from_outside_waits_no_more(monkeypatch):
+    began = threading.Event()
+
+    async def never(*_, **__):
+        began.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("teamleader2db_airflow.operator.settle", never)
+    task = TeamleaderSyncOperator(task_id="sync")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(task.execute, context())
+        assert began.wait(30)
+        task.on_kill()
+        with pytest.raises(AirflowException, match="ended from outside"):
+            waiting.result(timeout=30)
+
+
+def test_the_outlets_of_the_dag_stay():
+    mine = Asset("mine")
+    task = TeamleaderSyncOperator(task_id="sync", asset_database=COPY, outlets=[mine])
+    assert task.outlets == [mine, AssetAlias("teamleader2db")]
+
+
+@pytest.mark.parametrize("extra", ['{"tls": "required"}', '{"ca_file": "/ca.pem"}'])
+def test_a_connection_that_may_mean_tls_is_not_used_without(monkeypatch, extra):
+    monkeypatch.setenv("AIRFLOW_CONN_TEAMLEADER2DB_DEFAULT", json.dumps({"conn_type": "teamleader2db", "host": "mq", "extra": extra}))
+    with pytest.raises(AirflowFailException, match="tls"):
+        TeamleaderSyncOperator(task_id="sync").execute(context())

@@ -46,11 +46,22 @@ def test_what_is_the_default_is_left_out():
     assert parameters(resources="", mode="incremental", **NOTHING) == {"mode": "incremental"}
 
 
+def test_the_order_of_names_makes_no_other_request():
+    for names in (["deals", "contacts"], ("contacts", "deals", "deals"), {"contacts", "deals"}, " deals,contacts", "['contacts', 'deals']"):
+        assert parameters(resources=names, mode="full", **NOTHING)["resources"] == ["contacts", "deals"]
+
+
+@pytest.mark.parametrize("nothing", [[], (), ",", [""], "[]", "[contacts"])
+def test_a_list_of_nothing_does_not_mean_everything(nothing):
+    with pytest.raises(ValueError, match=r"empty|separated by commas"):
+        parameters(resources=nothing, mode="full", **NOTHING)
+
+
 def test_what_a_template_gives_is_text():
     asked = parameters(
         resources="contacts, projects-v2/tasks",
         mode="audit",
-        refetch="True",
+        refetch="False",
         allow_deletions="False",
         repair="true",
         sample="20",
@@ -58,13 +69,23 @@ def test_what_a_template_gives_is_text():
     assert asked == {
         "mode": "audit",
         "resources": ["contacts", "projects-v2/tasks"],
-        "refetch": True,
         "repair": True,
         "sample": 20,
     }
 
 
-@pytest.mark.parametrize("wrong", [{"mode": "ful"}, {"refetch": "perhaps"}, {"repair": True}, {"sample": 5}, {"sample": "few"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mode": "ful"},
+        {"refetch": "perhaps"},
+        {"repair": True},
+        {"sample": 5},
+        {"sample": "few"},
+        {"sample": 0},
+        {"mode": "audit", "refetch": True},
+    ],
+)
 def test_what_cannot_be_is_said_before_it_is_sent(wrong):
     with pytest.raises(ValueError, match=r"can be|audit|invalid literal"):
         parameters(**{"resources": None, "mode": "full", **NOTHING, **wrong})

@@ -32,7 +32,8 @@ with DAG(
     default_args=DEFAULTS,
     tags=["teamleader"],
 ):
-    TeamleaderSyncOperator(task_id="full", mode="full")
+    # One more try of all: what fails for good, such as a missing right, would fail each time.
+    TeamleaderSyncOperator(task_id="full", mode="full", retries=1)
 
 with DAG(
     "teamleader_hourly",
