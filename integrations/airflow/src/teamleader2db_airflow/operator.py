@@ -84,8 +84,9 @@ class TeamleaderSyncOperator(BaseOperator):
         if on_partial not in ("fail", "warn"):
             raise ValueError(f"on_partial is {on_partial!r}, and can be fail or warn")
         super().__init__(**kwargs)
-        if asset_database:
-            self.add_outlets([AssetAlias(asset_alias)])
+        alias = AssetAlias(asset_alias)
+        if asset_database and alias not in self.outlets:
+            self.add_outlets([alias])
         self._waiting: tuple[asyncio.AbstractEventLoop, asyncio.Task[Event]] | None = None
         self.sync_resources = sync_resources
         self.mode = mode

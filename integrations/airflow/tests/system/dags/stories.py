@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Param, task
+from airflow.sdk import DAG, AssetAlias, Param, task
 
 from teamleader2db_airflow.assets import table_asset
 from teamleader2db_airflow.operator import TeamleaderSyncOperator
@@ -36,9 +36,13 @@ for name, arguments in {
         TeamleaderSyncOperator(task_id="sync", **ASKED, **arguments)
 
 with DAG("mapped", schedule=None):
-    TeamleaderSyncOperator.partial(task_id="sync", deferrable=True, asset_database=COPY, asset_alias="mapped").expand(
-        sync_resources=["departments", ["users", "teams"]]
-    )
+    TeamleaderSyncOperator.partial(
+        task_id="sync",
+        deferrable=True,
+        asset_database=COPY,
+        asset_alias="mapped",
+        outlets=[AssetAlias("mapped")],
+    ).expand(sync_resources=["departments", ["users", "teams"]])
 
 with DAG("after_contacts", schedule=table_asset(COPY, "contacts")):
 
