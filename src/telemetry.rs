@@ -172,9 +172,9 @@ pub fn dead_lettered(reason: &'static str) {
     counter!(DEAD_LETTERS, "reason" => reason).increment(1);
 }
 
-/// The API's answers differed from what is documented, in so many ways.
-pub fn drift(resource: &'static str, ways: u64) {
-    counter!(DRIFT, "resource" => resource).increment(ways);
+/// The API's answers differed from what is documented, in one way more.
+pub fn drift(resource: &'static str) {
+    counter!(DRIFT, "resource" => resource).increment(1);
 }
 
 /// The guard kept deletions of a resource from being marked.

@@ -217,6 +217,11 @@ impl Resource {
         matches!(self.detail, Detail::Info { .. })
     }
 
+    /// Whether there are details whose change no list shows.
+    pub fn has_unshown_details(&self) -> bool {
+        matches!(self.detail, Detail::Info { shown_by_list: false, .. })
+    }
+
     /// Values for `includes` of the info endpoint.
     pub fn info_includes(&self) -> &'static [&'static str] {
         match self.detail {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::judgement::{OldRow, Row, Verdict, judge};
 use super::{CompatError, OLD_TABLES, OldTable, resolved};
-use crate::catalog::{self, Detail};
+use crate::catalog::{self, Resource};
 use crate::ids::Account;
 use crate::store::pool::{self, StoreError};
 use crate::store::report::{self, Shortfall};
@@ -157,8 +157,7 @@ async fn compare_one(
     let complete_at = complete_at(ours, account, table.resource).await?;
     let mut comparison =
         Comparison { table: table.name, resource: table.resource, complete_at, ..Comparison::default() };
-    comparison.details_age = catalog::find(table.resource)
-        .is_some_and(|resource| matches!(resource.detail, Detail::Info { shown_by_list: false, .. }));
+    comparison.details_age = catalog::find(table.resource).is_some_and(Resource::has_unshown_details);
     // No record's id is nil: ids follow it.
     let mut after = Uuid::nil();
     loop {
@@ -219,9 +218,9 @@ async fn rows(
     resource: &str,
     ids: &[Uuid],
 ) -> Result<HashMap<Uuid, Row>, CompatError> {
-    let detail = catalog::find(resource).map(|resource| resource.detail);
-    let has_details = matches!(detail, Some(Detail::Info { .. }));
-    let unshown = matches!(detail, Some(Detail::Info { shown_by_list: false, .. }));
+    let found = catalog::find(resource);
+    let has_details = found.is_some_and(Resource::has_details);
+    let unshown = found.is_some_and(Resource::has_unshown_details);
     let rows = sqlx::query!(
         r#"select id, content::text as "content!", deleted_at is not null as "is_deleted!",
              ($4 and (detail_at is null or detail_at < listed_at)) as "lacks_detail!", case when $5 then detail_at end as detail_at

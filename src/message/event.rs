@@ -193,6 +193,16 @@ impl RunReport {
     }
 }
 
+/// What `authorization.<account>.required` tells.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct AuthorizationRequired<'a> {
+    /// The account.
+    account: &'a Account,
+    /// Why.
+    reason: &'a str,
+}
+
 /// A CloudEvent, ready to be sent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
@@ -253,7 +263,7 @@ impl Event {
 
     /// The event that a person has to authorize; `generation` is that of the token that no longer works.
     pub fn authorization_required(account: &Account, generation: i64, reason: &str) -> Self {
-        let data = json!({ "account": account, "reason": reason });
+        let data = json!(AuthorizationRequired { account, reason });
         let seed = format!("authorization/{generation}");
         Self::new(EventKind::AuthorizationRequired, account, account.as_str(), &seed, Utc::now(), &data)
     }

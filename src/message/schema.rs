@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::event::{EventKind, RunReport};
+use super::event::{AuthorizationRequired, EventKind, RunReport};
 use super::request::SyncRequest;
 use crate::catalog::RESOURCES;
 
@@ -11,16 +11,6 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schemas");
 
 /// Where a reader finds them.
 const ADDRESS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/schemas");
-
-/// What `authorization.<account>.required` tells.
-#[derive(JsonSchema)]
-#[allow(dead_code, reason = "Only its schema is made.")]
-struct AuthorizationRequired {
-    /// The account.
-    account: crate::ids::Account,
-    /// Why.
-    reason: String,
-}
 
 fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().for_serialize();

@@ -192,7 +192,7 @@ impl Step {
         for difference in differences {
             if self.drift.len() < MAX_DRIFT && !self.drift.contains(&difference) {
                 warn!(resource = self.resource.name, difference, "The API differs from its documents: {difference}");
-                telemetry::drift(self.resource.name, 1);
+                telemetry::drift(self.resource.name);
                 self.drift.insert(difference);
             }
         }

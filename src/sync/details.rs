@@ -340,7 +340,7 @@ impl Fetched {
 /// One that cannot be had is no reason to let the others grow old.
 async fn end(slice: &Slice<'_>, index: usize, mut step: Step, gives_up: bool) -> Result<(), WorkError> {
     let (detailed, resource) = (step.counts.detailed, step.resource.name);
-    let unvouched = matches!(step.resource.detail, Detail::Info { shown_by_list: false, .. });
+    let unvouched = step.resource.has_unshown_details();
     if step.phase == Phase::Detail && unvouched && !gives_up && !audit::is_audit(&slice.parameters) {
         step.enter(Phase::Aged);
     } else {

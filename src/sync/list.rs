@@ -19,7 +19,7 @@ use super::pager::{Next, PassEnd, Position, Verdict};
 use super::parts;
 use super::reading::{self, Reading};
 use super::slice::{LISTS_AT_ONCE, Slice, WorkError};
-use crate::catalog::{Detail, Resource, Scope};
+use crate::catalog::{Resource, Scope};
 use crate::retry::Failure;
 use crate::store::load::Loader;
 use crate::store::pool::StoreError;
@@ -290,9 +290,7 @@ async fn merge(
         told.append(&mut page.records);
         after = Some(next);
     }
-    let touch = resource.updated_since
-        && step.since.is_some()
-        && matches!(resource.detail, Detail::Info { shown_by_list: false, .. });
+    let touch = resource.updated_since && step.since.is_some() && resource.has_unshown_details();
     let ids: Vec<Uuid> = told.iter().map(|record| record.id).collect();
 
     let mut tx = slice.begin().await?;

@@ -201,8 +201,6 @@ impl Reading {
             warn!(run = %run, resource = resource.name, "{} changed too fast to be sure that all was seen", resource.name);
         }
         telemetry::records(resource.name, "unchanged", step.counts.unchanged);
-        // A counter begins at nothing, not at its first event.
-        telemetry::drift(resource.name, 0);
         // What the passes themselves have asked again is gone, also where other parts could not be read.
         let sweepable = sure && (whole || resource.ask_again() == AskAgain::List);
         let sweeps = audited || sweepable && audit::marks_deletions(&slice.parameters);

@@ -245,6 +245,8 @@ async fn metrics_are_told_as_prometheus_reads_them() {
     stage.broker.publish(b"no JSON", BasicProperties::default().with_reply_to(nobody.as_str().into())).await;
     stage.complete(json!({ "mode": "full" })).await;
     stage.complete(json!({ "mode": "audit", "resources": ["departments"] })).await;
+    // One that the worker is not set to, which nobody expects to be synced again.
+    stage.complete(json!({ "resources": ["teams"] })).await;
     let answer = worker.request(Method::GET, "/metrics").send().await.unwrap();
     let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
     assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
@@ -257,9 +259,13 @@ async fn metrics_are_told_as_prometheus_reads_them() {
         assert!(text.contains(&format!("# TYPE {family} {kind}\n")), "{family} is missing:\n{text}");
         assert!(text.contains(&format!("# HELP {family} ")), "{family} says nothing of itself:\n{text}");
     }
+    let fresh = |resource: &str| {
+        text.contains(&format!("teamleader2db_last_success_timestamp_seconds{{resource=\"{resource}\"}}"))
+    };
+    assert_eq!((fresh("contacts"), fresh("teams")), (true, false), "{text}");
     let contacts = stage.simulator.count("contacts");
     for line in [
-        r#"teamleader2db_runs_total{status="completed"} 2"#.to_owned(),
+        r#"teamleader2db_runs_total{status="completed"} 3"#.to_owned(),
         r#"teamleader2db_drift_total{resource="deals"} 0"#.to_owned(),
         r#"teamleader2db_stale_details{resource="deals"} 0"#.to_owned(),
         r#"teamleader2db_audit_findings_total{resource="departments",finding="wrong"} 0"#.to_owned(),

@@ -1,4 +1,4 @@
-//! Every message of a test is held against docs/schemas.
+//! The events of a test, and the requests that a worker understood, are held against docs/schemas.
 
 use std::sync::LazyLock;
 
