@@ -51,7 +51,8 @@ async fn a_slice_that_is_over_in_the_midst_of_lists_reads_no_page_twice() {
     stage.set("SYNC_SLICE", "1s");
     let _worker = stage.worker().await;
     for list in ["contacts.list", "companies.list", "customFieldDefinitions.list"] {
-        stage.slow_down(list, 400);
+        // Two rounds of requests are longer than a slice.
+        stage.slow_down(list, 600);
     }
     let event = stage
         .complete(json!({ "mode": "full", "resources": ["customFieldDefinitions", "companies", "contacts"] }))
