@@ -2,6 +2,7 @@
 //!
 //! A resource is added in [`RESOURCES`], by one line in a migration (`select teamleader.add_resource(…)`), and nowhere else.
 
+mod blueprint;
 mod resources;
 mod shape;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+pub use blueprint::{Member, members};
 pub use resources::RESOURCES;
 pub use shape::{Kind, Shape, Shapes};
 

@@ -1,12 +1,12 @@
 //! The fields that the blueprint draws for each endpoint, to notice when the API gives others.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::Resource;
+use super::blueprint::{self, Drawn, DrawnField};
 
 /// What one endpoint's records look like.
 #[derive(Debug, Default)]
@@ -68,35 +68,6 @@ impl Kind {
     }
 }
 
-/// The blueprint, as far as shapes go.
-#[derive(Deserialize)]
-struct Blueprint {
-    endpoints: HashMap<String, Endpoint>,
-}
-
-#[derive(Deserialize)]
-struct Endpoint {
-    #[serde(default)]
-    record: Drawn,
-}
-
-type Drawn = BTreeMap<String, DrawnField>;
-
-#[derive(Deserialize)]
-struct DrawnField {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    #[serde(default)]
-    fields: Drawn,
-    needs_include: Option<String>,
-}
-
-static BLUEPRINT: LazyLock<Blueprint> = LazyLock::new(|| {
-    // A test reads it: whoever starts the program meets no other file than the test did.
-    serde_json::from_str(include_str!("../../simulator/data/endpoints.json"))
-        .unwrap_or(Blueprint { endpoints: HashMap::new() })
-});
-
 /// The shapes of a resource's list items and details.
 #[derive(Debug, Default)]
 pub struct Shapes {
@@ -122,17 +93,17 @@ impl Shapes {
 }
 
 fn shape(endpoint: &str, includes: &[&str]) -> Shape {
-    let Some(endpoint) = BLUEPRINT.endpoints.get(endpoint) else {
+    let Some(record) = blueprint::record(endpoint) else {
         return Shape::default();
     };
     let asked = |field: &DrawnField| field.needs_include.as_deref().is_none_or(|include| includes.contains(&include));
-    let fields = endpoint.record.iter().filter(|(_, field)| asked(field)).map(|(name, field)| Field {
+    let fields = record.iter().filter(|(_, field)| asked(field)).map(|(name, field)| Field {
         name: name.clone(),
-        kind: kind(field),
+        kind: field.kind(),
         include: field.needs_include.clone(),
     });
     let mut deeper = Vec::new();
-    for (name, field) in &endpoint.record {
+    for (name, field) in record {
         look_deeper(&format!("/{name}"), &field.fields, includes, &mut deeper);
     }
     Shape { fields: fields.collect(), deeper }
@@ -145,21 +116,6 @@ fn look_deeper(path: &str, fields: &Drawn, includes: &[&str], found: &mut Vec<(S
             found.push((path.clone(), include.to_owned()));
         }
         look_deeper(&path, &field.fields, includes, found);
-    }
-}
-
-fn kind(field: &DrawnField) -> Option<Kind> {
-    let name = field.kind.as_deref().unwrap_or_default();
-    match name {
-        _ if name.starts_with("array") => Some(Kind::Array),
-        "enum[number]" | "number" => Some(Kind::Number),
-        "string" | "Currency" => Some(Kind::Text),
-        _ if name.starts_with("enum") => Some(Kind::Text),
-        "boolean" => Some(Kind::Boolean),
-        "object" => Some(Kind::Object),
-        _ if !field.fields.is_empty() => Some(Kind::Object),
-        // A name without a definition: it may be anything.
-        _ => None,
     }
 }
 
