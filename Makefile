@@ -30,7 +30,7 @@ PART ?= 1
 QUICK ?= 0
 
 # SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000.
-.PHONY: help install demo test test-integrations faults soak fuzz drift economy check format format-check lint prepare prepare-check resources schemas docs coverage bench bench-functions server sync deploy-check dockertest clean
+.PHONY: help install demo test test-integrations faults soak fuzz drift economy check format format-check lint prepare prepare-check resources views schemas docs coverage bench bench-functions server sync deploy-check dockertest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,7 +50,7 @@ in-servers-test:
 	cargo build --workspace --locked --features fault-points
 	cargo test --workspace --locked --features fault-points $(ARGS)
 
-test-integrations: ## run the HTTP API, the dashboard, clients and integrations/airflow against what they are for, which it installs
+test-integrations: ## run the HTTP API, the dashboard, clients and integrations/{airflow,dbt} against what they are for, which it installs
 	@dev/install integrations
 	tests/integrations/run $(ARGS)
 
@@ -83,6 +83,9 @@ prepare-check:
 resources: install ## write the table of resources in docs/resources.md anew, after the catalog has changed
 	WRITE_RESOURCES=1 cargo test --quiet --locked --lib catalog::table
 
+views: ## write the diagrams and tables in docs/views.md anew, after the catalog or src/views has changed
+	WRITE_VIEWS=1 cargo test --quiet --locked --lib views::document
+
 schemas: ## write docs/schemas anew, after a type of src/message has changed
 	WRITE_SCHEMAS=1 cargo test --quiet --locked --lib message::schema
 
@@ -105,7 +108,7 @@ drift: install ## sync SEEDS (30) large accounts, or a PARTth of each, that chan
 economy: install ## print how many requests syncs of 10,000 contacts and companies take
 	ECONOMY_OF=10000 $(MAKE) test ARGS="--test integration -- --nocapture certificate::a_sync"
 
-bench: install ## measure the worker beside its limits, ARGS="budget" one scenario (start lists details memory budget); QUICK=1 small
+bench: install ## measure the worker beside its limits, ARGS="budget" one scenario (start lists details memory views budget); QUICK=1 small
 	BENCH_QUICK=$(QUICK) dev/servers run cargo bench --locked --bench product -- $(ARGS)
 
 bench-functions: ## measure the hot functions by themselves

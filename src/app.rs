@@ -32,6 +32,7 @@ use crate::teamleader::client::Client;
 use crate::teamleader::oauth::{Integration, OAuth};
 use crate::teamleader::rate_limit::Limiter;
 use crate::telemetry;
+use crate::views;
 use crate::worker::Worker;
 
 /// How long the parts may take to end in order after a signal. Only a refresh of the token under way is waited for longer.
@@ -113,9 +114,9 @@ impl Application {
         let first = config.first_refresh_token.as_ref();
         let successes = once_there(async || {
             if config.migrate {
-                pool::migrate(&pool).await?
+                views::migrate(&pool).await?;
             } else {
-                pool::check_schema(&pool).await?
+                pool::check_schema(&pool).await?;
             }
             tokens.introduce(first).await?;
             // A key that does not open what is stored is found now, not by the first request.

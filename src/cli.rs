@@ -14,6 +14,7 @@ use crate::compat::{Compat, CompatError};
 use crate::config::{AccountArgs, AmqpArgs, ConfigError, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs, SyncArgs};
 use crate::doctor::{self, DoctorArgs};
 use crate::events;
+use crate::export::{ExportArgs, ExportError};
 use crate::findings;
 use crate::follow::{self, Ended};
 use crate::healthcheck::{self, HealthcheckArgs};
@@ -27,6 +28,7 @@ use crate::submit::{self, Order};
 use crate::sync::slice::Settings;
 use crate::teamleader::oauth::OAuth;
 use crate::telemetry::{self, LogFormat};
+use crate::views;
 
 /// Keeps a PostgreSQL copy of a Teamleader Focus account, driven by RabbitMQ.
 #[derive(Parser, Debug)]
@@ -53,6 +55,8 @@ enum Command {
     Audit(AuditArgs),
     /// Show each resource's rows, last success, watermark, stale details and deletions
     Status(StatusArgs),
+    /// Write a view's rows as CSV or as lines of JSON
+    Export(ExportArgs),
     /// Print the link that authorizes the account, or store what came of it
     Authorize(AuthorizeArgs),
     /// Check each dependency, and say how to mend what is wrong
@@ -228,6 +232,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
         || matches!(error.downcast_ref(), Some(AmqpError::Url))
         || matches!(error.downcast_ref(), Some(StoreError::Url(_)))
         || error.downcast_ref().is_some_and(CompatError::is_usage)
+        || error.downcast_ref().is_some_and(ExportError::is_usage)
 }
 
 fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
@@ -249,9 +254,12 @@ impl Command {
                 Ok(OK)
             }
             Self::Migrate(args) => {
-                pool::migrate(&pool::connect(&args.url()?)?).await?;
+                let problems = views::migrate(&pool::connect(&args.url()?)?).await?;
                 print("the schema is up to date");
-                Ok(OK)
+                for found in &problems {
+                    print(&format!("the view {} is not as it should be: {}", found.view, found.problem));
+                }
+                Ok(if problems.is_empty() { OK } else { PARTIAL })
             }
             Self::Request(args) => args.run().await,
             Self::Audit(args) => args.run().await,
@@ -263,6 +271,10 @@ impl Command {
             Self::Status(args) => {
                 let pool = pool::connect(&args.database.url()?)?;
                 print(&status::show(&pool, &args.account.account, args.json).await?);
+                Ok(OK)
+            }
+            Self::Export(args) => {
+                args.run().await?;
                 Ok(OK)
             }
             Self::Authorize(args) => args.run().await,

@@ -9,6 +9,7 @@ use crate::ids::Account;
 use crate::store::authorization::{self, Authorization};
 use crate::store::pool::{self, StoreError};
 use crate::store::report::{self, Shortfall, TableStatus};
+use crate::views::{self, ViewProblem};
 
 /// The tables of an account and whether it is authorized, for people or as JSON.
 pub async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<String, StoreError> {
@@ -16,6 +17,7 @@ pub async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<Str
     let tables = report::tables(pool, account).await?;
     let shortfalls = report::shortfalls(pool, account).await?;
     let known = authorization::authorization(pool, account).await?;
+    let views = views::problems(pool).await?;
     if as_json {
         let shown = json!({
             "account": account,
@@ -23,10 +25,11 @@ pub async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<Str
             "reason": known.reason,
             "resources": tables,
             "shortfalls": shortfalls,
+            "view_problems": views,
         });
         return Ok(shown.to_string());
     }
-    let problems = problems(&tables, &shortfalls);
+    let problems = problems(&tables, &shortfalls, &views);
     Ok(format!("account {account}: {}\n{}{problems}", authorization_in_words(known), in_rows(tables, &shortfalls)))
 }
 
@@ -71,7 +74,7 @@ fn authorization_in_words(known: Authorization) -> String {
 }
 
 /// What is wrong and what to do about it, below the table: in its cells it would make the table wide.
-fn problems(tables: &[TableStatus], shortfalls: &[Shortfall]) -> String {
+fn problems(tables: &[TableStatus], shortfalls: &[Shortfall], views: &[ViewProblem]) -> String {
     let failed: Vec<&Shortfall> = shortfalls.iter().filter(|shortfall| shortfall.status == "failed").collect();
     let mut said = String::new();
     for shortfall in &failed {
@@ -87,6 +90,9 @@ fn problems(tables: &[TableStatus], shortfalls: &[Shortfall]) -> String {
         said.push_str(&format!(
             "\n{stale} details are missing or stale: a sync fetches them, 200 a minute at most; if none runs: teamleader2db request"
         ));
+    }
+    for ViewProblem { view, problem, since } in views {
+        said.push_str(&format!("\nthe view {view} is not as it should be since {}: {problem}", time(Some(*since))));
     }
     if said.is_empty() { said } else { format!("\n{said}") }
 }

@@ -9,10 +9,13 @@ use crate::store::pool::{self, StoreError};
 use crate::store::tokens::Tokens;
 
 /// What the worker does with its tables; docs/operations.md has the same as grants.
-const RIGHTS: [(&str, &[&str]); 11] = [
+const RIGHTS: [(&str, &[&str]); 15] = [
     ("teamleader.record", &["select", "insert", "update"]),
     ("teamleader.record_history", &["select", "insert", "delete"]),
+    ("teamleader_views.contacts", &["select"]),
+    ("teamleader_views.contacts_with_deleted", &["select"]),
     ("teamleader2db.cursor", &["select", "insert", "update"]),
+    ("teamleader2db.custom_field_column", &["select", "insert", "delete"]),
     ("teamleader2db.event_outbox", &["select", "insert", "update", "delete"]),
     ("teamleader2db.lease", &["select", "insert", "update"]),
     ("teamleader2db.migration", &["select"]),
@@ -21,6 +24,7 @@ const RIGHTS: [(&str, &[&str]); 11] = [
     ("teamleader2db.sync_page", &["select", "insert", "delete"]),
     ("teamleader2db.sync_run", &["select", "insert", "update", "delete"]),
     ("teamleader2db.sync_step", &["select", "insert", "update"]),
+    ("teamleader2db.view_problem", &["select", "insert", "update", "delete"]),
 ];
 
 /// What was found; and the tokens, if the account is authorized and they can be read.
@@ -161,13 +165,15 @@ async fn rights(pool: &PgPool) -> Result<Finding, StoreError> {
         RIGHTS.iter().flat_map(|(table, rights)| rights.iter().map(|right| (*table, *right))).unzip();
     // Without usage of a schema its tables cannot even be asked about.
     let sql = "select current_user::text, array(
-             select format('usage on schema %s', name) from unnest(array['teamleader', 'teamleader2db']) as s (name)
-             where not has_schema_privilege(name, 'usage'))";
+             select format('%s on schema %s', privilege, name)
+             from (values ('teamleader', 'usage'), ('teamleader2db', 'usage'), ('teamleader_views', 'usage'), ('teamleader_views', 'create'))
+                 as s (name, privilege)
+             where not has_schema_privilege(name, privilege))";
     let (user, mut lacking): (String, Vec<String>) = sqlx::query_as(sql).fetch_one(pool).await?;
     if lacking.is_empty() {
         let sql = "select format('%s on %s', string_agg(privilege, ', '), name)
              from unnest($1::text[], $2::text[]) with ordinality as n (name, privilege, ordinal)
-             where not has_table_privilege(name, privilege) group by name order by min(ordinal)";
+             where to_regclass(name) is not null and not has_table_privilege(name, privilege) group by name order by min(ordinal)";
         lacking = sqlx::query_scalar(sql).bind(tables).bind(rights).fetch_all(pool).await?;
     }
     if lacking.is_empty() {

@@ -171,6 +171,9 @@ pub struct RunReport {
     /// Of a run that goes on: what it is still expected to take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
+    /// Views of schema `teamleader_views` that are not as they should be, and how to mend them, in words. They say nothing of the records.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub view_problems: Vec<String>,
     /// Why the run as a whole failed.
     pub error: Option<String>,
 }
@@ -188,6 +191,7 @@ impl RunReport {
             api_requests: 0,
             resources: BTreeMap::new(),
             forecast: None,
+            view_problems: Vec::new(),
             error: Some(reason.to_owned()),
         }
     }

@@ -200,6 +200,7 @@ pub async fn abandon(
             api_requests: known.api_requests,
             started_at: known.started_at,
             steps: run::load_steps(&mut tx, account, id).await?,
+            view_problems: Vec::new(),
         };
         finish_in(&mut tx, account, &mut run, Some(reason.to_owned())).await?;
         Abandoned::Ended

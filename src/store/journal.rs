@@ -114,6 +114,7 @@ pub async fn claim(
         api_requests: known.api_requests,
         started_at: known.started_at,
         steps: run::load_steps(&mut tx, account, id).await?,
+        view_problems: Vec::new(),
     };
     if known.attempts >= MAX_ATTEMPTS {
         let why = format!(
@@ -178,6 +179,7 @@ async fn begin_run(
         parameters: delivered.parameters.clone(),
         slice: delivered.slice,
         waits: 0,
+        view_problems: Vec::new(),
         api_requests: 0,
         started_at,
         steps,

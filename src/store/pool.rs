@@ -1,5 +1,6 @@
 //! Connections to PostgreSQL, the schema's version, and what can go wrong.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -168,6 +169,14 @@ impl StoreError {
             Self::Url(_) | Self::OldSchema | Self::Migration(_) | Self::Corrupt(_) | Self::Sealed(_) => false,
         }
     }
+}
+
+/// SQLSTATE of a right that is missing.
+pub const FORBIDDEN: &str = "42501";
+
+/// The code of what the server tells, if it was the server.
+pub fn sqlstate(error: &sqlx::Error) -> Option<Cow<'_, str>> {
+    error.as_database_error()?.code()
 }
 
 /// What PostgreSQL says, and the code that its manual explains. Not its detail, which may hold a whole row; nor, as sqlx has it, the line of

@@ -28,6 +28,7 @@ pub fn of_run(account: &Account, run: &Run, status: RunStatus, error: Option<Str
             .map(|step| (step.resource.name.to_owned(), of_step(step, run.parameters.mode)))
             .collect(),
         forecast: None,
+        view_problems: run.view_problems.clone(),
         error,
     }
 }

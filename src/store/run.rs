@@ -52,6 +52,8 @@ pub struct Run {
     pub started_at: DateTime<Utc>,
     /// The resources, in order.
     pub steps: Vec<Step>,
+    /// Views that are not as they should be, as was found when it ended.
+    pub view_problems: Vec<String>,
 }
 
 /// What a step is doing.

@@ -18,12 +18,13 @@ use crate::message::{RunReport, RunStatus};
 use crate::retry::{self, Failure};
 use crate::store::authorization::Accepted;
 use crate::store::ending;
-use crate::store::pool::StoreError;
+use crate::store::pool::{self, StoreError};
 use crate::store::run::{Phase, Run, Step};
 use crate::store::tokens::Tokens;
 use crate::teamleader::auth::TokenStoreError;
 use crate::teamleader::client::{ApiError, Client};
 use crate::telemetry;
+use crate::views::wide;
 
 /// Progress is told at most this often.
 const PROGRESS_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
@@ -245,6 +246,7 @@ async fn finish(slice: &Slice<'_>, error: Option<String>) -> Outcome {
     let requests = slice.client.take_request_count();
     // It is the only one that works on the run now; the lock is not for awaiting in.
     let mut run = slice.run().clone();
+    run.view_problems = keep_views(slice).await;
     let finished = ending::finish(slice.pool, &slice.settings.account, slice.epoch, &mut run, requests, error).await;
     let report = match finished {
         Ok(report) => report,
@@ -271,6 +273,17 @@ async fn finish(slice: &Slice<'_>, error: Option<String>) -> Outcome {
         RunStatus::Failed => error!(%run, status, requests, "The run is {status}"),
     }
     Outcome::Finished
+}
+
+/// Brings the views of custom fields in line with what the run has read. They say nothing of the records: the run ends as it would without.
+async fn keep_views(slice: &Slice<'_>) -> Vec<String> {
+    match pool::answered(wide::keep(slice.pool)).await {
+        Ok(problems) => problems,
+        Err(error) => {
+            warn!(run = %slice.id, %error, "The views of custom fields could not be looked at");
+            vec![error.to_string()]
+        }
+    }
 }
 
 fn into_store_error(error: WorkError) -> StoreError {

@@ -8,7 +8,7 @@ use crate::stage::{ACCOUNT, RESOURCES, Stage};
 
 #[tokio::test]
 async fn migrate_makes_the_schema_and_is_no_harm_twice() {
-    let mut stage = Stage::small().await;
+    let mut stage = Stage::small().await.on_an_empty_database().await;
     let ended = stage.run(&["status"]).await;
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.err.contains("teamleader2db migrate"), "it says what to do: {ended:?}");
@@ -141,7 +141,7 @@ async fn completions_are_what_the_shells_understand() {
 
 #[tokio::test]
 async fn doctor_says_what_is_wrong_and_how_to_mend_it() {
-    let mut stage = Stage::small().await;
+    let mut stage = Stage::small().await.on_an_empty_database().await;
     stage.set("TEAMLEADER_REDIRECT_URI", "http://127.0.0.1:1/sync/oauth");
     let ended = stage.run(&["doctor"]).await;
     assert_eq!(ended.code, 1, "{ended:?}");

@@ -81,10 +81,16 @@ async fn a_role_without_the_rights_of_a_worker() {
         "grant usage on schema teamleader, teamleader2db to {role}; grant select on teamleader2db.migration to {role}"
     ))
     .await;
+    let both = format!(
+        "grant usage on schema teamleader_views to \"{role}\"; grant create on schema teamleader_views to \"{role}\";"
+    );
+    assert_complains(&stage, "lacks usage on schema teamleader_views; create on schema teamleader_views", &both).await;
+    run(both).await;
     let all = "grant select, insert, update on teamleader.record to";
     assert_complains(&stage, "lacks select, insert, update on teamleader.record;", all).await;
     run(format!(
         "grant select, insert, update, delete on all tables in schema teamleader2db to {role};
+         grant select on all tables in schema teamleader_views to {role};
          grant select, insert, delete on teamleader.record_history to {role}; grant select on teamleader.record to {role}"
     ))
     .await;
@@ -104,7 +110,7 @@ async fn a_role_without_the_rights_of_a_worker() {
 
 #[tokio::test]
 async fn a_schema_that_is_missing_or_old() {
-    let mut stage = Stage::small().await;
+    let mut stage = Stage::small().await.on_an_empty_database().await;
     stage.set("TEAMLEADER_REDIRECT_URI", "http://127.0.0.1:1/sync/oauth");
     assert_complains(&stage, "schema is not up to date", "`teamleader2db migrate` does it, or").await;
     let role = format!("t_{}", Uuid::new_v4().simple());

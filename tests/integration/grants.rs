@@ -75,7 +75,7 @@ async fn assert_denied(pool: &PgPool, sql: &str) {
 
 #[tokio::test]
 async fn a_worker_needs_no_more_than_the_rights_of_its_role() {
-    let mut stage = Stage::small().await.of_everything();
+    let mut stage = Stage::small().await.of_everything().on_an_empty_database().await;
     let roles = Roles { suffix: Uuid::new_v4().simple().to_string() };
     for sql in roles.statements(0, &stage.database) {
         run(&stage.database.pool, &sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -133,6 +133,7 @@ async fn a_worker_needs_no_more_than_the_rights_of_its_role() {
         "create schema mine",
         "create table public.mine ()",
         "create table teamleader.mine ()",
+        "drop view teamleader_views.contacts",
         "create temporary table mine ()",
         "select teamleader.add_resource('mine')",
         "alter table teamleader.contacts add mine text",
@@ -155,8 +156,14 @@ async fn a_worker_needs_no_more_than_the_rights_of_its_role() {
     let seen: i64 = sqlx::query_scalar(sql).fetch_one(&as_reader).await.unwrap();
     assert_eq!(seen, stage.database.rows("contacts").await);
     run(&as_reader, "select count(*) from teamleader.record_history").await.unwrap();
+    // The last of them is the worker's own.
+    for view in ["contacts", "contact_emails", "account", "freshness", "problems", "contacts_wide"] {
+        run(&as_reader, &format!("select count(*) from teamleader_views.{view}")).await.unwrap();
+    }
     for sql in [
         "select count(*) from teamleader2db.oauth_token",
+        "select count(*) from teamleader2db.view_problem",
+        "create view teamleader_views.mine as select 1",
         "delete from teamleader.contacts",
         "insert into teamleader.contacts default values",
         "create table public.mine ()",

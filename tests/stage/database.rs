@@ -1,15 +1,18 @@
 //! A database of the test's own, and looks into it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use serde_json::Value;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Postgres, Row};
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection as _, Postgres, Row};
 use teamleader_simulator::{Simulator, TruthRecord};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::waiting::{DEADLINE, until};
+use super::worker::{PROGRAM, run};
 use super::{RESOURCES, from_make};
 
 /// A database that the test made.
@@ -30,11 +33,22 @@ impl Database {
         Self::create_on(&from_make("DATABASE_URL")).await
     }
 
+    /// Makes one that is migrated already, on the server of `DATABASE_URL`: a copy of one that the program has migrated once for all tests.
+    pub async fn migrated() -> Self {
+        static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+        let server = from_make("DATABASE_URL");
+        let template = TEMPLATE.get_or_init(async || template(&server).await).await;
+        Self::create_from(&server, &format!("template {template}")).await
+    }
+
     /// Makes an empty database on the server of this URL.
     pub async fn create_on(server: &str) -> Self {
+        Self::create_from(server, "").await
+    }
+
+    async fn create_from(server: &str, template: &str) -> Self {
         let name = format!("t_{}", Uuid::new_v4().simple());
-        let (base, query) = server.split_once('?').map_or((server, String::new()), |(b, q)| (b, format!("?{q}")));
-        let url = format!("{}/{name}{query}", base.rsplit_once('/').expect("a database's name in DATABASE_URL").0);
+        let url = url_of(server, &name);
         let admin = PgPoolOptions::new()
             .max_connections(1)
             .connect(server)
@@ -42,7 +56,7 @@ impl Database {
             .expect("PostgreSQL, as `make test` starts it");
         // The template may be in use by another test that makes its database at this moment.
         until("a database can be made", async || {
-            sqlx::query(AssertSqlSafe(format!("create database {name}"))).execute(&admin).await.ok()
+            sqlx::query(AssertSqlSafe(format!("create database {name} {template}"))).execute(&admin).await.ok()
         })
         .await;
         admin.close().await;
@@ -233,6 +247,44 @@ impl Database {
         });
         rows.await.iter().map(|row| Difference { id: row.get(0), row: row.get(1), truth: row.get(2) }).collect()
     }
+}
+
+/// The URL of another database of the same server.
+fn url_of(server: &str, name: &str) -> String {
+    let (base, query) = server.split_once('?').map_or((server, String::new()), |(b, q)| (b, format!("?{q}")));
+    format!("{}/{name}{query}", base.rsplit_once('/').expect("a database's name in DATABASE_URL").0)
+}
+
+/// The name of a database that this build of the program has migrated. Other processes of the tests use it, too; those of earlier builds go.
+async fn template(server: &str) -> String {
+    const PREFIX: &str = "teamleader2db_migrated_";
+    let built = std::fs::metadata(PROGRAM).and_then(|program| program.modified()).expect("the program is built");
+    let built = built.duration_since(SystemTime::UNIX_EPOCH).expect("it was built after 1970").as_nanos();
+    let name = format!("{PREFIX}{built}");
+    let mut admin = PgConnection::connect(server).await.expect("PostgreSQL, as `make test` starts it");
+    sqlx::query("select pg_advisory_lock(hashtext('teamleader2db_migrated'))").execute(&mut admin).await.unwrap();
+    let sql = "select datname from pg_database where starts_with(datname, $1)";
+    let there: Vec<String> = sqlx::query_scalar(sql).bind(PREFIX).fetch_all(&mut admin).await.unwrap();
+    let is_done: Option<bool> = sqlx::query_scalar("select datistemplate from pg_database where datname = $1")
+        .bind(&name)
+        .fetch_optional(&mut admin)
+        .await
+        .unwrap();
+    if is_done != Some(true) {
+        for old in there {
+            for sql in [format!("alter database {old} is_template false"), format!("drop database {old} with (force)")]
+            {
+                sqlx::query(AssertSqlSafe(sql)).execute(&mut admin).await.unwrap();
+            }
+        }
+        sqlx::query(AssertSqlSafe(format!("create database {name}"))).execute(&mut admin).await.unwrap();
+        let ended = run(&[("DATABASE_URL", url_of(server, &name))].into(), &["migrate"]).await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let sql = format!("alter database {name} is_template true");
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut admin).await.unwrap();
+    }
+    admin.close().await.unwrap();
+    name
 }
 
 /// A record of which the row holds other than the account.

@@ -38,7 +38,7 @@ pub use prometheus::Prometheus;
 pub use proxy::proxy;
 pub use recorder::Recorder;
 pub use waiting::{found_within, until};
-pub use worker::{Ended, Settings, Watcher, Worker, run};
+pub use worker::{Ended, Measured, Settings, Watcher, Worker, run};
 
 /// The resources that most tests sync; those of `whole_api` sync all.
 pub const RESOURCES: [&str; 8] =
@@ -95,7 +95,7 @@ impl Stage {
         let config = Config { rate_limit: 1_000_000, ..config };
         let (client_id, client_secret) = (config.client_id.clone(), config.client_secret.clone());
         let simulator = Simulator::start(config, ([127, 0, 0, 1], 0).into()).await.unwrap();
-        let (database, broker) = (Database::create().await, Broker::at(&from_make("AMQP_URL")).await);
+        let (database, broker) = (Database::migrated().await, Broker::at(&from_make("AMQP_URL")).await);
         let settings = Settings::from([
             ("DATABASE_URL", database.url.clone()),
             ("AMQP_URL", broker.url.clone()),
@@ -118,6 +118,14 @@ impl Stage {
     /// The workers to come sync every resource that there is.
     pub fn of_everything(mut self) -> Self {
         self.set("TEAMLEADER_RESOURCES", &format!("all,{}", CHILDREN.join(",")));
+        self
+    }
+
+    /// The database is as its owner made it: nothing has migrated it.
+    pub async fn on_an_empty_database(mut self) -> Self {
+        let migrated = std::mem::replace(&mut self.database, Database::create().await);
+        Database::drop(&from_make("DATABASE_URL"), migrated.name()).await;
+        self.settings.insert("DATABASE_URL", self.database.url.clone());
         self
     }
 
@@ -202,6 +210,11 @@ impl Stage {
     /// Runs a command until it has written a line to standard output, and then closes that.
     pub async fn run_for_a_line(&self, arguments: &[&str]) -> Ended {
         worker::run_for_a_line(&self.settings, arguments).await
+    }
+
+    /// Runs a command to its end, and measures it; what it writes is not kept.
+    pub async fn run_measured(&self, arguments: &[&str]) -> Measured {
+        worker::run_measured(&self.settings, arguments).await
     }
 
     /// Starts a command that goes on until it is told to end.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -10,6 +10,9 @@ use super::waiting::until;
 
 /// What a process of the program keeps of the test's environment; all else would come from the developer's machine.
 const KEPT: [&str; 3] = ["PATH", "HOME", "LLVM_PROFILE_FILE"];
+
+/// The program.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_teamleader2db");
 
 /// How much of a log is shown when a test fails.
 const SHOWN: usize = 12_000;
@@ -39,7 +42,7 @@ pub struct Ended {
 }
 
 fn program(settings: &Settings) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_teamleader2db"));
+    let mut command = Command::new(PROGRAM);
     command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.envs(settings).stdin(Stdio::null());
     command
@@ -69,6 +72,51 @@ pub async fn run_for_a_line(settings: &Settings, arguments: &[&str]) -> Ended {
     })
     .await
     .unwrap()
+}
+
+/// What a command wrote to standard output, and the memory that it took.
+#[derive(Debug)]
+pub struct Measured {
+    /// The exit code.
+    pub code: i32,
+    /// How many lines it wrote.
+    pub lines: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// The most bytes of it that were resident, until it had written all but what a pipe holds.
+    pub peak: u64,
+}
+
+/// Runs a command of the program to its end, and reads what it writes without keeping it.
+pub async fn run_measured(settings: &Settings, arguments: &[&str]) -> Measured {
+    let mut command = program(settings);
+    command.args(arguments).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    tokio::task::spawn_blocking(move || {
+        let mut out = child.stdout.take().unwrap();
+        let (mut lines, mut bytes, mut peak) = (0, 0, 0);
+        let mut piece = vec![0; 1 << 20];
+        loop {
+            let read = out.read(&mut piece).unwrap();
+            if read == 0 {
+                break;
+            }
+            bytes += read as u64;
+            lines += piece[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
+            // A process that has ended has no memory to tell of.
+            peak = peak_of(child.id()).unwrap_or(peak);
+        }
+        Measured { code: child.wait().unwrap().code().expect("an exit code"), lines, bytes, peak }
+    })
+    .await
+    .unwrap()
+}
+
+/// The most bytes that were resident of a process, as Linux tells.
+fn peak_of(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
 impl Worker {

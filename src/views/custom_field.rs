@@ -1,0 +1,120 @@
+//! Custom fields as their definitions have them, and how their values are read.
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::column::{Place, Type};
+use super::model::CUSTOM_FIELDS;
+use super::names;
+use crate::catalog::Resource;
+use crate::store::pool::StoreError;
+
+/// A custom field, as its definition has it.
+#[derive(Clone, Debug)]
+pub(super) struct CustomField {
+    pub(super) id: Uuid,
+    /// `None` where its record was erased.
+    pub(super) account: Option<String>,
+    pub(super) context: String,
+    pub(super) label: String,
+    pub(super) kind: String,
+    pub(super) is_deleted: bool,
+}
+
+/// All of them, the deleted ones too, in the order in which this copy met them.
+pub(super) async fn custom_fields(pool: &PgPool) -> Result<Vec<CustomField>, StoreError> {
+    // Two accounts here can be one at Teamleader: their definitions are the same.
+    let fields = sqlx::query_as!(
+        CustomField,
+        r#"select id as "id!", account as "account?", content ->> 'context' as "context!", coalesce(content ->> 'label', '') as "label!",
+             coalesce(content ->> 'type', '') as "kind!", deleted_at is not null as "is_deleted!"
+         from (select distinct on (id) * from teamleader.record
+               where resource = 'customFieldDefinitions' and content ->> 'context' is not null
+               order by id, deleted_at is not null, account) one
+         order by first_seen_at, id"#
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(fields)
+}
+
+impl CustomField {
+    /// The contexts are named like references; `project` is that of both kinds of projects.
+    pub(super) fn is_of(&self, resource: &Resource) -> bool {
+        let table = names::table(resource.name);
+        let record = names::singular(&table);
+        names::snake_case(&self.context) == record.strip_prefix("projects_v2_").unwrap_or(&record)
+    }
+
+    /// What its columns show: the value, and beside a sum of money its currency.
+    pub(super) fn parts(&self) -> &'static [Part] {
+        if self.kind == "money" { &[Part::Value, Part::Currency] } else { &[Part::Value] }
+    }
+
+    pub(super) fn value_type(&self) -> Type {
+        match self.kind.as_str() {
+            "multi_select" => Type::Texts,
+            "date" => Type::Date,
+            "money" | "auto_increment" | "integer" | "number" => Type::Number,
+            "boolean" => Type::Boolean,
+            "company" | "contact" | "product" | "user" => Type::Uuid,
+            "single_line" | "multi_line" | "single_select" | "email" | "telephone" | "url" => Type::Text,
+            // A type that is not documented.
+            _ => Type::Anything,
+        }
+    }
+
+    pub(super) fn expression(&self, part: Part, kind: Type) -> String {
+        // A UUID has nothing that would have to be quoted.
+        let value = format!(
+            "jsonb_path_query_first(r.{CUSTOM_FIELDS}, '$[*] ? (@.definition.id == \"{}\").value', '{{}}', true)",
+            self.id
+        );
+        let at = |key: Option<&str>| Place { base: value.clone(), path: key.map(str::to_owned).into_iter().collect() };
+        match (part, self.kind.as_str()) {
+            (Part::Currency, _) => at(Some("currency")).read_as(kind),
+            (Part::Value, "money") => {
+                format!("coalesce({}, {})", at(Some("amount")).read_as(kind), at(None).read_as(kind))
+            }
+            (Part::Value, _) if self.value_type() == Type::Uuid => {
+                format!("coalesce({}, {})", at(Some("id")).read_as(kind), at(None).read_as(kind))
+            }
+            (Part::Value, _) => at(None).read_as(kind),
+        }
+    }
+
+    pub(super) fn comment(&self, part: Part, former_names: &[String]) -> String {
+        let what = if part == Part::Currency { "The currency of the custom field" } else { "Custom field" };
+        let of_account = self.account.as_ref().map(|account| format!(" of the account {account}")).unwrap_or_default();
+        let mut comment = format!("{what} \"{}\" ({}){of_account}.", self.label, self.kind);
+        if !former_names.is_empty() {
+            comment.push_str(&format!(" Formerly {}.", former_names.join(", ")));
+        }
+        if self.is_deleted {
+            comment.push_str(" Deleted in Teamleader.");
+        }
+        comment
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    Value,
+    Currency,
+}
+
+impl Part {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Value => "value",
+            Self::Currency => "currency",
+        }
+    }
+
+    pub(super) fn ending(self) -> &'static str {
+        match self {
+            Self::Value => "",
+            Self::Currency => "_currency",
+        }
+    }
+}

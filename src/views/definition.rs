@@ -1,0 +1,48 @@
+//! The SQL that makes a view, or brings one that is there up to date.
+
+use std::collections::BTreeMap;
+
+use super::column::Column;
+use super::names::{literal, quoted};
+
+/// The columns of the views that are there, by view, in their order.
+pub(super) type Existing = BTreeMap<String, Vec<Known>>;
+
+/// A column that is there.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) name: String,
+    /// Its type as PostgreSQL writes it.
+    pub(super) kind: String,
+    /// What is said of it.
+    pub(super) comment: String,
+}
+
+/// Makes a view, or replaces it, and says what it and its columns are. PostgreSQL lets a view that is there gain columns at its end and change
+/// in nothing else: those that are there keep their places.
+pub(super) fn create(name: &str, columns: &[Column], source: &str, comment: &str, existing: &Existing) -> String {
+    let there = existing.get(name).map(Vec::as_slice).unwrap_or_default();
+    let known = there.iter().filter_map(|known| columns.iter().find(|column| column.name == known.name));
+    let mut selected: Vec<String> = known.map(as_column).collect();
+    let new = columns.iter().filter(|column| !there.iter().any(|known| known.name == column.name));
+    selected.extend(new.map(as_column));
+    let qualified = format!("teamleader_views.{}", quoted(name));
+    let mut sql = format!(
+        "create or replace view {qualified} as select\n    {}\nfrom {source};\ncomment on view {qualified} is {};\n",
+        selected.join(",\n    "),
+        literal(comment)
+    );
+    for column in columns {
+        sql.push_str(&comment_on(name, &column.name, &column.comment));
+    }
+    sql
+}
+
+fn comment_on(view: &str, column: &str, comment: &str) -> String {
+    format!("comment on column teamleader_views.{}.{} is {};\n", quoted(view), quoted(column), literal(comment))
+}
+
+/// With its type, so that it is what the catalog says and not what an expression happens to give.
+fn as_column(column: &Column) -> String {
+    format!("({})::{} as {}", column.expression, column.kind.as_sql(), quoted(&column.name))
+}

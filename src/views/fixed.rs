@@ -1,0 +1,179 @@
+//! The views that are of no one resource, and those of custom fields' values.
+
+use super::column::{Column, Place, Type};
+use super::model::View;
+use super::names::{self, id_column, literal, quoted, singular};
+use crate::catalog::RESOURCES;
+
+/// A view that is written by hand.
+pub(super) struct Fixed {
+    pub(super) name: String,
+    pub(super) columns: Vec<Column>,
+    pub(super) source: String,
+    pub(super) comment: String,
+}
+
+fn account() -> Column {
+    Column::of_row("account", Type::Text, "r.account", "The account as the worker names it (TEAMLEADER_ACCOUNT).")
+}
+
+/// The accounts.
+pub(super) fn accounts() -> Fixed {
+    let zone = "(select mode() within group (order by u.content ->> 'time_zone') from teamleader.users u \
+                where u.account = r.account and u.deleted_at is null and jsonb_typeof(u.content -> 'time_zone') = 'string')";
+    Fixed {
+        name: "account".to_owned(),
+        columns: vec![
+            account(),
+            Column::of_row("teamleader_id", Type::Uuid, "r.teamleader_account", "Teamleader's id of the account."),
+            Column::of_row(
+                "authorized_by",
+                Type::Text,
+                "r.authorized_by",
+                "First and last name of who authorized; null while nobody has.",
+            ),
+            Column::of_row(
+                "time_zone",
+                Type::Text,
+                zone,
+                "The time zone that most of the account's users have set: the one that local dates are of.",
+            ),
+        ],
+        source: "teamleader2db.oauth_token r".to_owned(),
+        comment: "The Teamleader accounts that are copied.".to_owned(),
+    }
+}
+
+/// How fresh the views of each resource are.
+pub(super) fn freshness() -> Fixed {
+    let names: Vec<String> = RESOURCES
+        .iter()
+        .map(|resource| format!("({}, {})", literal(resource.name), literal(&names::table(resource.name))))
+        .collect();
+    Fixed {
+        name: "freshness".to_owned(),
+        columns: vec![
+            account(),
+            Column::of_row("resource", Type::Text, "r.resource", "The resource."),
+            Column::of_row("view", Type::Text, "v.name", "Its view in schema teamleader_views."),
+            Column::of_row(
+                "last_success_at",
+                Type::Instant,
+                "r.last_success_at",
+                "When a sync last completed this resource.",
+            ),
+            Column::of_row(
+                "last_full_at",
+                Type::Instant,
+                "r.last_full_at",
+                "When one last read all of it and found what is deleted.",
+            ),
+        ],
+        source: format!(
+            "teamleader2db.cursor r join (values {}) as v (resource, name) on v.resource = r.resource",
+            names.join(", ")
+        ),
+        comment: "When each resource was last synced.".to_owned(),
+    }
+}
+
+/// The values of custom fields of the records of a view, a row a value.
+pub(super) fn custom_fields(of: &View) -> Fixed {
+    let record = Column {
+        refers_to: vec![of.resource.name],
+        ..Column::of_row(&id_column(&of.name), Type::Uuid, "r.id", &format!("The record of {}.", of.name))
+    };
+    let at =
+        |keys: &[&str]| Place { base: "e.value".to_owned(), path: keys.iter().map(|key| (*key).to_owned()).collect() };
+    let value = at(&["value"]);
+    let number =
+        format!("coalesce({}, {})", value.read_as(Type::Number), at(&["value", "amount"]).read_as(Type::Number));
+    let date = format!("case when d.content ->> 'type' = 'date' then {} end", value.read_as(Type::Date));
+    let column = |name: &str, kind, expression: &str, comment: &str| Column::of_row(name, kind, expression, comment);
+    let list = "r.content #> '{custom_fields}'";
+    Fixed {
+        name: format!("{}_custom_fields", singular(&of.name)),
+        columns: vec![
+            account(),
+            record,
+            column("position", Type::Count, "e.position", "The place in the list, from 1."),
+            Column {
+                refers_to: vec!["customFieldDefinitions"],
+                ..column("definition_id", Type::Uuid, &at(&["definition", "id"]).read_as(Type::Uuid), "The definition.")
+            },
+            column(
+                "label",
+                Type::Text,
+                "d.content ->> 'label'",
+                "The definition's label; null where this copy has no such definition.",
+            ),
+            column("type", Type::Text, "d.content ->> 'type'", "The definition's type."),
+            column("value_text", Type::Text, &value.read_as(Type::Text), "A text, number or boolean, as text."),
+            column("value_number", Type::Number, &number, "A number, or the amount of a sum of money."),
+            column(
+                "value_currency",
+                Type::Text,
+                &at(&["value", "currency"]).read_as(Type::Text),
+                "The currency of a sum of money.",
+            ),
+            column("value_boolean", Type::Boolean, &value.read_as(Type::Boolean), "Yes or no."),
+            column("value_date", Type::Date, &date, "A local date, of a definition of type date."),
+            column("value_texts", Type::Texts, &value.read_as(Type::Texts), "The choices of a multi_select."),
+            column("value_id", Type::Uuid, &at(&["value", "id"]).read_as(Type::Uuid), "The record that it names."),
+            column(
+                "value_type",
+                Type::Text,
+                &at(&["value", "type"]).read_as(Type::Text),
+                "What the record is that it names.",
+            ),
+            column("_changed_at", Type::Instant, "r.changed_at", "When the record last changed in this copy."),
+        ],
+        source: format!(
+            "teamleader.{} r cross join lateral jsonb_array_elements(case when jsonb_typeof({list}) = 'array' then {list} end) \
+             with ordinality as e (value, position) \
+             left join teamleader.custom_field_definitions d on d.resource = 'customFieldDefinitions' and d.account = r.account \
+             and d.id = {} where r.resource = {} and r.deleted_at is null",
+            of.name,
+            at(&["definition", "id"]).read_as(Type::Uuid),
+            literal(of.resource.name)
+        ),
+        comment: format!("The values of custom fields of each record of {}, a row a value.", of.name),
+    }
+}
+
+/// What stands in the records that the views cannot show, and show as null.
+pub(super) fn problems(views: &[View]) -> Fixed {
+    let branches: Vec<String> = views.iter().filter_map(unreadable).collect();
+    let column = |name: &str, kind, comment: &str| Column::of_row(name, kind, &format!("r.{}", quoted(name)), comment);
+    Fixed {
+        name: "problems".to_owned(),
+        columns: vec![
+            column("account", Type::Text, "The account as the worker names it (TEAMLEADER_ACCOUNT)."),
+            column("view", Type::Text, "The view."),
+            column("column", Type::Text, "The column that is null; or what is no list or no object, or has an element that is none."),
+            column("values", Type::Count, "How many."),
+            column("example_id", Type::Uuid, "One of the records; what it holds is in schema teamleader."),
+        ],
+        source: format!("({}) r", branches.join("\nunion all\n")),
+        comment: "Values that are not of the type that the API documents, and so are null in a view. It reads all records: name the view."
+            .to_owned(),
+    }
+}
+
+fn unreadable(view: &View) -> Option<String> {
+    let columns = view.columns.iter().filter_map(|column| Some((&column.name, column.unreadable.as_ref()?)));
+    let misshapen = view.misshapen.iter().map(|(name, when)| (name, when));
+    let cases: Vec<String> =
+        columns.chain(misshapen).map(|(name, when)| format!("({}, {when})", literal(name))).collect();
+    if cases.is_empty() {
+        return None;
+    }
+    let (from, condition) = view.source.split_once(" where ")?;
+    Some(format!(
+        "select r.account, {} as \"view\", p.name as \"column\", count(*) as \"values\", min(r.id::text)::uuid as example_id \
+         from {from} cross join lateral (values {}) as p (name, is_unreadable) where {condition} and r.deleted_at is null and p.is_unreadable \
+         group by r.account, p.name",
+        literal(&view.name),
+        cases.join(", ")
+    ))
+}

@@ -1,0 +1,563 @@
+//! Schema `teamleader_views`: what the records hold, in typed columns, whatever they hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection as _, Row};
+use uuid::Uuid;
+
+use crate::stage::{Database, Stage, all_resources, storable};
+
+/// A column of a view: its name, its type, and where its value lies in the record, as its comment says.
+struct Column {
+    name: String,
+    kind: String,
+    path: Option<String>,
+}
+
+async fn run(database: &Database, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .execute(&database.pool)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+/// The rows that a statement gives, as JSON.
+async fn rows(database: &Database, sql: &str) -> Vec<Value> {
+    let sql = format!("select to_jsonb(q) from ({sql}) q");
+    sqlx::query_scalar(AssertSqlSafe(sql.clone()))
+        .fetch_all(&database.pool)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"))
+}
+
+/// The columns of all views.
+async fn columns(database: &Database) -> BTreeMap<String, Vec<Column>> {
+    let sql = "select c.relname::text, a.attname::text, format_type(a.atttypid, -1), col_description(c.oid, a.attnum)
+         from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+         where c.relnamespace = 'teamleader_views'::regnamespace order by c.oid, a.attnum";
+    let mut columns = BTreeMap::<String, Vec<Column>>::new();
+    for row in sqlx::query(sql).fetch_all(&database.pool).await.unwrap() {
+        let (view, name): (String, String) = (row.get(0), row.get(1));
+        let comment: Option<String> = row.get(3);
+        let comment = comment.unwrap_or_else(|| panic!("{view}.{name} has no comment"));
+        // "total.payable.amount. Only the detail tells it."
+        let path = comment
+            .split(' ')
+            .next()
+            .unwrap()
+            .strip_suffix('.')
+            .filter(|path| path.starts_with(|c: char| c.is_ascii_lowercase()));
+        columns.entry(view).or_default().push(Column { name, kind: row.get(2), path: path.map(str::to_owned) });
+    }
+    columns
+}
+
+/// The value at a path; null where there is none.
+fn at<'a>(record: &'a Value, path: &str) -> &'a Value {
+    record.pointer(&format!("/{}", path.replace('.', "/"))).unwrap_or(&Value::Null)
+}
+
+/// The paths of all values that are not within a list, and of all lists.
+fn leaves(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            for (name, value) in members {
+                leaves(value, &if path.is_empty() { name.clone() } else { format!("{path}.{name}") }, found);
+            }
+        }
+        Value::Null => {}
+        _ => _ = found.insert(path.to_owned()),
+    }
+}
+
+/// Whether what a column shows is what the record holds.
+fn is_shown(kind: &str, shown: &Value, held: &Value) -> bool {
+    match (kind, held) {
+        (_, Value::Null) => shown.is_null(),
+        ("timestamp with time zone", Value::String(held)) => {
+            let shown = shown.as_str().and_then(|shown| chrono::DateTime::parse_from_rfc3339(shown).ok());
+            shown.is_some_and(|shown| Ok(shown) == chrono::DateTime::parse_from_rfc3339(held))
+        }
+        ("timestamp without time zone", Value::String(held)) => {
+            shown.as_str().is_some_and(|shown| held.replace(' ', "T").starts_with(shown))
+        }
+        ("text", Value::Array(_) | Value::Object(_)) => {
+            shown.as_str().is_some_and(|shown| serde_json::from_str::<Value>(shown).is_ok_and(|shown| shown == *held))
+        }
+        ("uuid" | "date" | "text" | "text[]" | "boolean" | "jsonb", held) => shown == held,
+        ("numeric", Value::Number(held)) => shown.as_f64() == held.as_f64(),
+        _ => false,
+    }
+}
+
+/// What the comment of a view says that it shows the elements of: `grouped_lines` of `invoices`.
+async fn lists(database: &Database) -> Vec<(String, String, String)> {
+    let sql = "select relname::text, split_part(obj_description(oid), ' ', 4), split_part(obj_description(oid), ' ', 9)
+         from pg_class where relnamespace = 'teamleader_views'::regnamespace and obj_description(oid) like 'The elements of %'";
+    sqlx::query_as(sql).fetch_all(&database.pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_value_of_every_record_is_in_a_column_of_a_view() {
+    let stage = Stage::small().await.of_everything();
+    let _worker = stage.worker().await;
+    // An account has projects of one kind; what was read of the other stays.
+    stage.complete(json!({ "mode": "full" })).await;
+    stage.simulator.set_projects_v2(true);
+    stage.complete(json!({ "mode": "full" })).await;
+    let (columns, lists) = (columns(&stage.database).await, lists(&stage.database).await);
+    let sql = "select resource, \"view\" from teamleader_views.freshness where last_success_at is not null";
+    let resources: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(&stage.database.pool).await.unwrap();
+    assert_eq!(resources.len(), all_resources().len());
+    let mut compared = 0;
+    for (resource, view) in &resources {
+        let known: BTreeSet<&str> = columns[view].iter().filter_map(|column| column.path.as_deref()).collect();
+        let lists: BTreeSet<&str> =
+            lists.iter().filter(|(_, _, of)| of == resource).map(|(_, path, _)| path.as_str()).collect();
+        let sql = format!(
+            "select v.*, r.content as _content from teamleader_views.{view} v join teamleader.record r using (account, id)
+             where r.resource = '{resource}'"
+        );
+        let shown = rows(&stage.database, &sql).await;
+        assert!(!shown.is_empty(), "{view}");
+        assert_eq!(shown.len() as i64, stage.database.rows(resource).await, "{view}");
+        for row in &shown {
+            let content = &row["_content"];
+            compared += compare(view, &columns[view], row, content);
+            let mut held = BTreeSet::new();
+            leaves(content, "", &mut held);
+            for path in held {
+                let (of, name) = path.rsplit_once('.').unwrap_or(("", &path));
+                // What a reference is to goes without saying where it is always the same.
+                let is_reference = name == "type" && known.contains(format!("{of}.id").as_str());
+                let is_elsewhere = ["id", "custom_fields"].contains(&path.as_str()) || lists.contains(path.as_str());
+                assert!(
+                    known.contains(path.as_str()) || is_elsewhere || is_reference,
+                    "no column of {view} shows {path}"
+                );
+            }
+        }
+    }
+    for (view, path, resource) in &lists {
+        compared += compare_elements(&stage.database, view, path, resource, &columns[view]).await;
+    }
+    assert!(compared > 7000, "{compared}");
+    let problems = rows(&stage.database, "select * from teamleader_views.problems").await;
+    assert!(problems.is_empty(), "{problems:?}");
+}
+
+/// Asserts that the columns show what is held, and gives their number.
+fn compare(view: &str, columns: &[Column], row: &Value, held: &Value) -> usize {
+    let paths = columns.iter().filter_map(|column| Some((column, column.path.as_ref()?)));
+    for (column, path) in paths.clone() {
+        let (shown, held) = (&row[&column.name], at(held, path));
+        assert!(is_shown(&column.kind, shown, held), "{view}.{} shows {shown} of {held}", column.name);
+    }
+    paths.count()
+}
+
+async fn compare_elements(database: &Database, view: &str, path: &str, resource: &str, columns: &[Column]) -> usize {
+    let parent = columns[1].name.as_str();
+    let sql = format!("select id, content from teamleader.record where resource = '{resource}' and deleted_at is null");
+    let mut held = BTreeMap::new();
+    for record in rows(database, &sql).await {
+        let groups = if path == "line_items" {
+            at(&record["content"], "grouped_lines").clone()
+        } else {
+            json!([record["content"]])
+        };
+        for (group, of) in groups.as_array().into_iter().flatten().enumerate() {
+            for (position, element) in at(of, path).as_array().into_iter().flatten().enumerate() {
+                let group = if path == "line_items" { json!(group + 1) } else { Value::Null };
+                held.insert((record["id"].to_string(), group.to_string(), position + 1), element.clone());
+            }
+        }
+    }
+    let shown = rows(database, &format!("select * from teamleader_views.{view}")).await;
+    assert_eq!(shown.len(), held.len(), "{view}");
+    let mut compared = 0;
+    for row in &shown {
+        let key =
+            (row[parent].to_string(), row["group_position"].to_string(), row["position"].as_u64().unwrap() as usize);
+        let element = held.get(&key).unwrap_or_else(|| panic!("{view} shows {row}"));
+        if element.is_object() {
+            // What is told of the group lies in it.
+            let of_element: Vec<&Column> = columns.iter().filter(|column| !column.name.starts_with("group_")).collect();
+            for column in of_element {
+                let Some(path) = &column.path else { continue };
+                let (shown, held) = (&row[&column.name], at(element, path));
+                assert!(is_shown(&column.kind, shown, held), "{view}.{} shows {shown} of {held}", column.name);
+                compared += 1;
+            }
+        } else {
+            assert!(columns.iter().any(|column| row[&column.name] == *element), "{view} shows {row} of {element}");
+            compared += 1;
+        }
+    }
+    compared
+}
+
+/// JSON of every kind, so that each field meets those that it is not.
+fn odd_values() -> Vec<Value> {
+    let huge = "é".repeat(100_000);
+    let mut deep = json!("deep");
+    for _ in 0..500 {
+        deep = json!([{ "a": deep }]);
+    }
+    vec![
+        Value::Null,
+        json!(""),
+        json!({}),
+        json!([]),
+        json!(true),
+        json!(-0.0),
+        json!("2023-02-30"),
+        json!("2023-02-31 10:00:00"),
+        json!("2017-04-26T10:01:4912Z"),
+        json!("2017-04-26T10:01:49x12Z"),
+        json!("0001-01-01T00:00:00+14:00"),
+        json!("9999-12-31T23:59:59-14:59"),
+        json!("2023-1-1"),
+        json!("20230-01-1"),
+        json!("0000-00-00"),
+        json!("99999-01-01"),
+        json!("2023-02-28T24:61:00+00:00"),
+        json!("2023-02-28T10:00:00+99:99"),
+        json!("--------------------------------"),
+        json!("2a39e420-3ba3-4384-8024-fa702ef99c9g"),
+        json!("2a39e420-3ba3-4384-8024--fa702ef99c9"),
+        json!("' or 1=1; --\u{1}\u{fffd}\n\t\\"),
+        json!([null, 1, "x", [], {}]),
+        json!([[["x"]]]),
+        json!({ "type": 1, "id": 2, "amount": "x", "currency": [], "definition": 3, "value": null }),
+        json!([{ "type": {}, "id": [], "email": 5, "number": {}, "definition": { "id": "x" }, "value": { "amount": [] } }]),
+        deep,
+        json!(huge),
+        serde_json::from_str(&format!("1{}", "0".repeat(300))).unwrap(),
+    ]
+}
+
+#[tokio::test]
+async fn the_views_answer_whatever_a_record_holds() {
+    let stage = Stage::small().await.of_everything();
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    for resource in ["contacts", "invoices", "customFieldDefinitions", "users", "timeTracking", "projects-v2/projects"]
+    {
+        for value in odd_values() {
+            // Every field of one record is this; another is nothing but this.
+            let sql = "insert into teamleader.record (resource, account, id, content, list_hash)
+                 select resource, account, gen_random_uuid(),
+                     (select jsonb_object_agg(key, $2::jsonb) from jsonb_each(content)), ''::bytea from (
+                     select * from teamleader.record where resource = $1 and jsonb_typeof(content) = 'object' and content <> '{}' order by id limit 1) one
+                 union all select $1, 'test', gen_random_uuid(), $2::jsonb, ''";
+            sqlx::query(sql).bind(resource).bind(&value).execute(&stage.database.pool).await.unwrap();
+        }
+    }
+    // With such definitions, too, the run ends well.
+    let event = stage.complete(json!({ "resources": ["teams"] })).await;
+    assert_eq!(event.body["data"]["view_problems"], Value::Null, "{}", event.body);
+    let views: Vec<String> = columns(&stage.database).await.into_keys().collect();
+    assert!(views.len() > 180, "{}", views.len());
+    // What a backslash in a text, a date and a time mean depends on these.
+    let mut session = sqlx::PgConnection::connect(&stage.database.url).await.unwrap();
+    let settings =
+        "set standard_conforming_strings = off; set datestyle = 'sql, dmy'; set timezone = 'Pacific/Chatham'";
+    sqlx::raw_sql(settings).execute(&mut session).await.unwrap();
+    for view in &views {
+        // Whole rows, so that no column goes unread.
+        let sql = format!("select count(*), sum(length(v::text)) from teamleader_views.{view} v");
+        sqlx::query(AssertSqlSafe(sql.clone()))
+            .fetch_one(&stage.database.pool)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+    let sql =
+        "select \"column\", sum(\"values\")::integer from teamleader_views.problems where view = 'contacts' group by 1";
+    let problems: BTreeMap<String, i32> =
+        sqlx::query_as(sql).fetch_all(&stage.database.pool).await.unwrap().into_iter().collect();
+    // All but null.
+    let odd = odd_values().len() as i32 - 1;
+    assert_eq!(problems["birthdate"], odd);
+    assert_eq!(problems["added_at"], odd);
+    assert_eq!(problems["marketing_mails_consent"], odd - 1, "one is a boolean");
+    assert_eq!(
+        problems["emails"],
+        odd_values().iter().filter(|value| !value.is_array() && !value.is_null()).count() as i32
+    );
+    let sql =
+        "select \"values\" from teamleader_views.problems where view = 'contact_emails' and \"column\" = 'emails'";
+    // `[null, 1, "x", [], {}]` and `[[["x"]]]`.
+    assert_eq!(stage.database.value::<i64>(sql).await, 5, "elements that are no objects");
+}
+
+/// The column of contacts_wide that is of this definition.
+async fn column_of(database: &Database, definition: Uuid, part: &str) -> String {
+    let sql = "select name from teamleader2db.custom_field_column where view = 'contacts_wide' and definition_id = $1 and part = $2";
+    let name: String = sqlx::query_scalar(sql).bind(definition).bind(part).fetch_one(&database.pool).await.unwrap();
+    let sql = "select count(*) from pg_attribute where attrelid = 'teamleader_views.contacts_wide'::regclass and attname = $1";
+    let there: i64 = sqlx::query_scalar(sql).bind(&name).fetch_one(&database.pool).await.unwrap();
+    assert_eq!(there, 1, "{name}");
+    name
+}
+
+async fn comment_of(database: &Database, column: &str) -> String {
+    let sql = "select col_description(attrelid, attnum) from pg_attribute
+         where attrelid = 'teamleader_views.contacts_wide'::regclass and attname = $1";
+    sqlx::query_scalar(sql).bind(column).fetch_one(&database.pool).await.unwrap()
+}
+
+/// Asserts that each living contact's custom fields stand in their columns, as their definitions say what they are.
+async fn assert_wide_is_equal(stage: &Stage) {
+    let definitions: BTreeMap<Uuid, Value> = stage
+        .simulator
+        .truth("customFieldDefinitions")
+        .iter()
+        .map(|record| (record.id, serde_json::from_str(&storable(&record.content())).unwrap()))
+        .collect();
+    let mut columns = BTreeMap::new();
+    for (id, definition) in definitions.iter().filter(|(_, definition)| definition["context"] == "contact") {
+        columns.insert(*id, (column_of(&stage.database, *id, "value").await, definition["type"].as_str().unwrap()));
+    }
+    assert!(columns.len() > 10, "{columns:?}");
+    let contacts = stage.simulator.truth("contacts");
+    let shown = rows(&stage.database, "select * from teamleader_views.contacts_wide").await;
+    assert_eq!(shown.len(), contacts.len());
+    for contact in contacts {
+        let row = shown.iter().find(|row| row["id"] == contact.id.to_string()).unwrap();
+        let content: Value = serde_json::from_str(&storable(&contact.content())).unwrap();
+        for (id, (column, kind)) in &columns {
+            let fields = content["custom_fields"].as_array().unwrap();
+            let value = fields.iter().find(|field| field["definition"]["id"] == id.to_string());
+            let value = value.map_or(&Value::Null, |field| &field["value"]);
+            let expected = match *kind {
+                "money" => {
+                    let currency = column_of(&stage.database, *id, "currency").await;
+                    assert_eq!(row[&currency], value["currency"], "{currency}");
+                    &value["amount"]
+                }
+                "company" | "contact" | "product" | "user" => &value["id"],
+                _ => value,
+            };
+            let equal =
+                if expected.is_number() { row[column].as_f64() == expected.as_f64() } else { row[column] == *expected };
+            assert!(equal, "{column} ({kind}): {} and not {expected}", row[column]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn custom_fields_come_go_and_change_their_names_under_views_of_others() {
+    let mut stage = Stage::small().await;
+    let mut worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    assert_wide_is_equal(&stage).await;
+    let sql = "select id from teamleader.custom_field_definitions where content ->> 'context' = 'contact' and content ->> 'type' = 'single_line'";
+    let text: Uuid = stage.database.value(sql).await;
+    let sql = "select id from teamleader.custom_field_definitions where content ->> 'context' = 'contact' and content ->> 'type' = 'boolean'";
+    let flag: Uuid = stage.database.value(sql).await;
+    let (old, gone) =
+        (column_of(&stage.database, text, "value").await, column_of(&stage.database, flag, "value").await);
+    run(&stage.database, &format!("create view public.mine as select id, \"{old}\" as what, \"{gone}\" as flag from teamleader_views.contacts_wide")).await;
+    run(&stage.database, "create materialized view public.kept as select id, name from teamleader_views.companies")
+        .await;
+    let before = rows(&stage.database, "select * from public.mine order by id").await;
+
+    // A new label, a definition that is gone, and some that are new.
+    assert!(stage.simulator.update_record("customFieldDefinitions", text));
+    assert!(stage.simulator.delete_record("customFieldDefinitions", flag));
+    let added = stage.simulator.add("customFieldDefinitions", 3);
+    stage.complete(json!({ "mode": "full", "allow_deletions": true })).await;
+    let new = column_of(&stage.database, text, "value").await;
+    assert_ne!(new, old);
+    assert!(comment_of(&stage.database, &new).await.contains(&format!("Formerly {old}.")));
+    assert!(comment_of(&stage.database, &gone).await.ends_with("Deleted in Teamleader."));
+    assert_eq!(rows(&stage.database, "select * from public.mine order by id").await, before);
+    let sql =
+        "select count(distinct definition_id) from teamleader2db.custom_field_column where definition_id = any($1)";
+    let with_column: i64 = sqlx::query_scalar(sql).bind(&added).fetch_one(&stage.database.pool).await.unwrap();
+    assert_eq!(with_column, added.len() as i64);
+    assert_wide_is_equal(&stage).await;
+
+    // Equal labels, long ones, and what would be SQL.
+    let hostile = "\"; drop schema teamleader cascade; -- 'été' ".repeat(5);
+    let sql = "update teamleader.custom_field_definitions set content = content || jsonb_build_object('label', case when id = $1 then 'Sector' else $2 end)
+         where content ->> 'context' = 'contact' and id <> $3";
+    sqlx::query(sql).bind(text).bind(&hostile).bind(flag).execute(&stage.database.pool).await.unwrap();
+    stage.complete(json!({ "resources": ["teams"] })).await;
+    assert_eq!(column_of(&stage.database, text, "value").await, "cf_sector");
+    let sql =
+        "select name from teamleader2db.custom_field_column where view = 'contacts_wide' and label = $1 order by 1";
+    let names: Vec<String> = sqlx::query_scalar(sql).bind(&hostile).fetch_all(&stage.database.pool).await.unwrap();
+    assert!(
+        names.len() > 10
+            && names.iter().all(|name| name.len() <= 63 && name.starts_with("cf_drop_schema_teamleader_cascade_été")),
+        "{names:?}"
+    );
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+    assert_wide_is_equal(&stage).await;
+    assert_eq!(rows(&stage.database, "select * from public.mine order by id").await, before);
+
+    // Somebody reads the view while it is to be changed: not now, and the run ends well.
+    let sql =
+        "update teamleader.custom_field_definitions set content = content || '{\"label\": \"Branche\"}' where id = $1";
+    sqlx::query(sql).bind(text).execute(&stage.database.pool).await.unwrap();
+    let mut reader = stage.database.pool.acquire().await.unwrap();
+    sqlx::raw_sql("begin; select count(*) from teamleader_views.contacts_wide").execute(&mut *reader).await.unwrap();
+    let event = stage.complete(json!({ "resources": ["teams"] })).await;
+    let told = event.body["data"]["view_problems"].to_string();
+    assert!(
+        told.contains("contacts_wide: ") && told.contains("somebody reads it just now: the next sync tries again"),
+        "{told}"
+    );
+    let ended = stage.run(&["status"]).await;
+    assert!(ended.out.contains("the view contacts_wide is not as it should be since "), "{ended:?}");
+    // The label is what it was: nothing is wrong any more, though there is nothing to do.
+    let relabel = "update teamleader.custom_field_definitions set content = content || jsonb_build_object('label', $2) where id = $1";
+    sqlx::query(relabel).bind(text).bind("Sector").execute(&stage.database.pool).await.unwrap();
+    let event = stage.complete(json!({ "resources": ["teams"] })).await;
+    assert_eq!(event.body["data"]["view_problems"], Value::Null, "{}", event.body);
+    sqlx::raw_sql("commit").execute(&mut *reader).await.unwrap();
+    drop(reader);
+    sqlx::query(relabel).bind(text).bind("Branche").execute(&stage.database.pool).await.unwrap();
+    // Erased is the record of the definition, and not the column.
+    sqlx::query("update teamleader.custom_field_definitions set content = '{}' where id = $1")
+        .bind(flag)
+        .execute(&stage.database.pool)
+        .await
+        .unwrap();
+    let event = stage.complete(json!({ "resources": ["teams"] })).await;
+    assert_eq!(event.body["data"]["view_problems"], Value::Null, "{}", event.body);
+    assert_eq!(column_of(&stage.database, text, "value").await, "cf_branche");
+    assert!(!stage.run(&["status"]).await.out.contains("contacts_wide"));
+    assert!(comment_of(&stage.database, &gone).await.ends_with("(boolean). Deleted in Teamleader."));
+    assert_eq!(rows(&stage.database, "select * from public.mine order by id").await, before);
+
+    // A column cannot have another type while the view stands.
+    let sql =
+        "update teamleader.custom_field_definitions set content = content || '{\"type\": \"date\"}' where id = $1";
+    sqlx::query(sql).bind(text).execute(&stage.database.pool).await.unwrap();
+    let event = stage.complete(json!({ "resources": ["teams"] })).await;
+    let told = event.body["data"]["view_problems"].to_string();
+    assert!(told.contains("cf_branche is text still and not date"), "{told}");
+    assert_eq!(rows(&stage.database, "select * from public.mine order by id").await, before);
+    run(&stage.database, "drop view teamleader_views.contacts_wide cascade").await;
+    let event = stage.complete(json!({ "resources": ["teams"] })).await;
+    assert_eq!(event.body["data"]["view_problems"], Value::Null, "{}", event.body);
+    let kind: String =
+        stage.database.value("select pg_typeof(cf_branche)::text from teamleader_views.contacts_wide limit 1").await;
+    assert_eq!(kind, "date");
+
+    // Something else has the name of a view: told, by the migration as by the sync, and mended by hand.
+    run(
+        &stage.database,
+        "drop view teamleader_views.deals_wide; create table teamleader_views.deals_wide (mine text);
+         drop view teamleader_views.contact_emails; create table teamleader_views.contact_emails (mine text);
+         comment on schema teamleader_views is 'of another version'",
+    )
+    .await;
+    let event = stage.complete(json!({ "resources": ["teams"] })).await;
+    let told = event.body["data"]["view_problems"].to_string();
+    assert!(told.contains("deals_wide: ") && told.contains("something else has its name"), "{told}");
+    worker.terminate().await;
+    let ended = stage.run(&["migrate"]).await;
+    assert!(ended.code == 3 && ended.out.contains("the view contact_emails is not as it should be"), "{ended:?}");
+    let ended = stage.run(&["status"]).await;
+    assert!(ended.out.contains("the view contact_emails is not as it should be"), "{ended:?}");
+    run(&stage.database, "drop table teamleader_views.deals_wide, teamleader_views.contact_emails").await;
+    stage.set("MIGRATE_ON_START", "true");
+    let _worker = stage.worker().await;
+    let event = stage.complete(json!({ "resources": ["teams"] })).await;
+    assert_eq!(event.body["data"]["view_problems"], Value::Null, "{}", event.body);
+    rows(&stage.database, "select * from teamleader_views.contact_emails").await;
+    rows(&stage.database, "select * from public.kept").await;
+}
+
+#[tokio::test]
+async fn readers_have_a_role_that_sees_the_records_and_nothing_of_the_machinery() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    let mut reader = stage.database.pool.acquire().await.unwrap();
+    sqlx::raw_sql("set role teamleader_reader").execute(&mut *reader).await.unwrap();
+    let views: Vec<String> = columns(&stage.database).await.into_keys().collect();
+    for relation in views
+        .iter()
+        .map(|view| format!("teamleader_views.{view}"))
+        .chain(["teamleader.contacts".to_owned(), "teamleader.record".to_owned()])
+    {
+        let sql = format!("select from {relation} limit 1");
+        sqlx::raw_sql(AssertSqlSafe(sql.clone()))
+            .execute(&mut *reader)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+    for sql in [
+        "select from teamleader2db.oauth_token",
+        "select from teamleader2db.view_problem",
+        "delete from teamleader.contacts",
+        "update teamleader_views.contacts_with_deleted set account = ''",
+        "create view teamleader_views.mine as select 1",
+    ] {
+        let error = sqlx::raw_sql(sql).execute(&mut *reader).await.expect_err(sql);
+        assert_eq!(error.as_database_error().unwrap().code().unwrap(), "42501", "{sql}");
+    }
+    sqlx::raw_sql("reset role").execute(&mut *reader).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_view_of_an_earlier_version_gains_columns_and_keeps_its_own() {
+    let stage = Stage::small().await;
+    assert_eq!(stage.run(&["migrate"]).await.code, 0);
+    run(
+        &stage.database,
+        "drop view teamleader_views.contacts, teamleader_views.companies cascade;
+         create view teamleader_views.contacts as
+             select last_name, id from teamleader_views.contacts_with_deleted where _deleted_at is null;
+         create view public.mine as select * from teamleader_views.contacts;
+         create view teamleader_views.companies as select 1 as of_a_newer_version;
+         comment on schema teamleader_views is 'of another version'",
+    )
+    .await;
+    let _worker = stage.worker().await;
+    let event = stage.complete(json!({ "mode": "full" })).await;
+    let sql = "select string_agg(attname, ' ' order by attnum) from pg_attribute where attrelid = 'teamleader_views.contacts'::regclass and attnum < 5";
+    assert_eq!(stage.database.value::<String>(sql).await, "last_name id account first_name");
+    let mine = stage.database.value::<i64>("select count(last_name) from public.mine").await;
+    assert_eq!(mine, stage.simulator.count("contacts") as i64);
+    let told = event.body["data"]["view_problems"].to_string();
+    assert!(told.contains("companies: it has a column that this version does not know, of_a_newer_version"), "{told}");
+    assert_eq!(stage.database.value::<i32>("select of_a_newer_version from teamleader_views.companies").await, 1);
+    let ended = stage.run(&["migrate"]).await;
+    assert!(ended.code == 3 && ended.out.contains("the view companies is not as it should be"), "{ended:?}");
+    run(&stage.database, "drop view teamleader_views.companies cascade").await;
+    assert_eq!(stage.run(&["migrate"]).await.code, 0);
+    let event = stage.complete(json!({ "resources": ["teams"] })).await;
+    assert_eq!(event.body["data"]["view_problems"], Value::Null, "{}", event.body);
+}
+
+#[tokio::test]
+async fn whoever_reads_a_view_on_a_view_needs_no_right_to_what_it_stands_on() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    let role = format!("t_{}", Uuid::new_v4().simple());
+    run(
+        &stage.database,
+        &format!(
+            "create role {role}; create view public.mine as select * from teamleader_views.contacts_wide;
+             create view public.history as select * from teamleader_views.deal_phase_history; grant usage on schema public to {role};
+             grant select on public.mine, public.history to {role}"
+        ),
+    )
+    .await;
+    // A session in which no function of the schema has run yet.
+    let mut session = sqlx::PgConnection::connect(&stage.database.url).await.unwrap();
+    let sql = format!(
+        "set role {role}; select sum(length(m::text)) from public.mine m; select sum(length(h::text)) from public.history h"
+    );
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut session).await.unwrap();
+    session.close().await.unwrap();
+    run(&stage.database, &format!("drop owned by {role}; drop role {role}")).await;
+}
