@@ -14,6 +14,7 @@ mod lists;
 mod memory;
 mod start;
 mod timing;
+mod views;
 
 use crate::stage::Database;
 
@@ -48,6 +49,9 @@ async fn main() {
     }
     if is_wanted("memory") {
         tell(memory::measure(size).await);
+    }
+    if is_wanted("views") {
+        tell(views::measure(size).await);
     }
     if is_wanted("budget") {
         tell(budget::measure(size).await);
