@@ -1,0 +1,56 @@
+-- Companies and contacts together: a customer of an invoice or a deal is either. What one of them does not have is null, with its type.
+select
+    {{ teamleader_key('id') }} as customer_key,
+    account,
+    id as customer_id,
+    'company' as customer_type,
+    name,
+    null::text as first_name,
+    null::text as last_name,
+    status,
+    email,
+    invoicing_email,
+    telephone,
+    vat_number,
+    primary_address_line_1 as address_line_1,
+    primary_address_postal_code as postal_code,
+    primary_address_city as city,
+    primary_address_country as country,
+    language,
+    preferred_currency,
+    responsible_user_id,
+    tags,
+    added_at,
+    updated_at,
+    web_url,
+    _changed_at
+from {{ ref('stg_teamleader__companies') }}
+
+union all
+
+select
+    {{ teamleader_key('id') }},
+    account,
+    id,
+    'contact',
+    name,
+    first_name,
+    last_name,
+    status,
+    email,
+    null::text,
+    telephone,
+    vat_number,
+    primary_address_line_1,
+    primary_address_postal_code,
+    primary_address_city,
+    primary_address_country,
+    language,
+    null::text,
+    null::uuid,
+    tags,
+    added_at,
+    updated_at,
+    web_url,
+    _changed_at
+from {{ ref('stg_teamleader__contacts') }}
