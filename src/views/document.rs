@@ -27,10 +27,9 @@ fn diagrams(views: &[View]) -> String {
         out.push_str(&format!("### {title}\n\n```mermaid\nerDiagram\n"));
         for view in views.iter().filter(|view| resources.contains(&view.resource.name)) {
             for column in &view.columns {
-                // Of what is in the diagram, the record itself and, of those outside, the customers and users that all name are left out.
                 for target in column.refers_to.iter().filter(|target| resources.contains(target)) {
                     let (from, to) = (&view.name, names::table(target));
-                    let owns = view.is_child && column.name == names::id_column(&to);
+                    let owns = view.is_child && view.resource.name == *target && column.name == names::id_column(&to);
                     let line = if owns { format!("{to} ||--o{{ {from}") } else { format!("{from} }}o--o| {to}") };
                     out.push_str(&format!("    {line} : {}\n", column.name));
                 }
