@@ -92,6 +92,9 @@ comment on column teamleader2db.view_problem.view is 'The view.';
 comment on column teamleader2db.view_problem.problem is 'What could not be done, and how to mend it.';
 comment on column teamleader2db.view_problem.since is 'When that was first tried in vain.';
 
+-- A record that another names is looked up by its id alone, as long as nobody writes the account beside it; the primary key begins with that.
+create index record_id on teamleader.record (id);
+
 -- By what people choose among many: a period, a customer, what was worked on. The expressions are those of the views.
 create index invoices_date on teamleader.invoices (teamleader_views.as_date(content #>> '{invoice_date}'));
 create index invoices_customer on teamleader.invoices (teamleader_views.as_uuid(content #>> '{invoicee,customer,id}'));
