@@ -243,10 +243,12 @@ fn wait(slice: &Slice<'_>, error: &WorkError) -> Result<Outcome, String> {
 }
 
 async fn finish(slice: &Slice<'_>, error: Option<String>) -> Outcome {
+    let view_problems = keep_views(slice).await;
+    // What is taken here is written below, or lost: nothing that can take long lies between.
     let requests = slice.client.take_request_count();
     // It is the only one that works on the run now; the lock is not for awaiting in.
     let mut run = slice.run().clone();
-    run.view_problems = keep_views(slice).await;
+    run.view_problems = view_problems;
     let finished = ending::finish(slice.pool, &slice.settings.account, slice.epoch, &mut run, requests, error).await;
     let report = match finished {
         Ok(report) => report,

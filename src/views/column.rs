@@ -169,6 +169,11 @@ pub(super) struct Column {
 }
 
 impl Column {
+    /// Whose the row is.
+    pub(super) fn account() -> Self {
+        Self::of_row("account", Type::Text, "r.account", "The account as the worker names it (TEAMLEADER_ACCOUNT).")
+    }
+
     /// One that shows what this program knows of the record.
     pub(super) fn of_row(name: &str, kind: Type, expression: &str, comment: &str) -> Self {
         Self {

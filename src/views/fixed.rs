@@ -13,10 +13,6 @@ pub(super) struct Fixed {
     pub(super) comment: String,
 }
 
-fn account() -> Column {
-    Column::of_row("account", Type::Text, "r.account", "The account as the worker names it (TEAMLEADER_ACCOUNT).")
-}
-
 /// The accounts.
 pub(super) fn accounts() -> Fixed {
     let zone = "(select mode() within group (order by u.content ->> 'time_zone') from teamleader.users u \
@@ -24,7 +20,7 @@ pub(super) fn accounts() -> Fixed {
     Fixed {
         name: "account".to_owned(),
         columns: vec![
-            account(),
+            Column::account(),
             Column::of_row("teamleader_id", Type::Uuid, "r.teamleader_account", "Teamleader's id of the account."),
             Column::of_row(
                 "authorized_by",
@@ -53,7 +49,7 @@ pub(super) fn freshness() -> Fixed {
     Fixed {
         name: "freshness".to_owned(),
         columns: vec![
-            account(),
+            Column::account(),
             Column::of_row("resource", Type::Text, "r.resource", "The resource."),
             Column::of_row("view", Type::Text, "v.name", "Its view in schema teamleader_views."),
             Column::of_row(
@@ -94,7 +90,7 @@ pub(super) fn custom_fields(of: &View) -> Fixed {
     Fixed {
         name: format!("{}_custom_fields", singular(&of.name)),
         columns: vec![
-            account(),
+            Column::account(),
             record,
             column("position", Type::Count, "e.position", "The place in the list, from 1."),
             Column {
@@ -148,7 +144,7 @@ pub(super) fn problems(views: &[View]) -> Fixed {
     Fixed {
         name: "problems".to_owned(),
         columns: vec![
-            column("account", Type::Text, "The account as the worker names it (TEAMLEADER_ACCOUNT)."),
+            Column::account(),
             column("view", Type::Text, "The view."),
             column("column", Type::Text, "The column that is null; or what is no list or no object, or has an element that is none."),
             column("values", Type::Count, "How many."),

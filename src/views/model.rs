@@ -69,18 +69,8 @@ fn of_resource(resource: &'static Resource) -> Vec<View> {
         catalog::Key::Id => "Teamleader's id of the record.",
         catalog::Key::Fields(_) => "An id made of what tells one record from another: Teamleader gives it none.",
     };
-    let mut columns = vec![
-        Column::of_row("id", Type::Uuid, "r.id", own),
-        Column::of_row("account", Type::Text, "r.account", "The account as the worker names it (TEAMLEADER_ACCOUNT)."),
-    ];
-    let mut writer = Writer {
-        resource,
-        taken: names_of(&columns),
-        columns: Vec::new(),
-        lists: Vec::new(),
-        misshapen: Vec::new(),
-        prefix: None,
-    };
+    let mut columns = vec![Column::of_row("id", Type::Uuid, "r.id", own), Column::account()];
+    let mut writer = Writer::beside(&columns, resource, None);
     let record = Place { base: "r.content".to_owned(), path: Vec::new() };
     let described = members.iter().filter(|member| member.name != "id" && !is_custom_fields(member));
     for member in described {
@@ -126,12 +116,7 @@ fn of_resource(resource: &'static Resource) -> Vec<View> {
     let outer = Outer {
         from: rows_of(&table),
         columns: vec![
-            Column::of_row(
-                "account",
-                Type::Text,
-                "r.account",
-                "The account as the worker names it (TEAMLEADER_ACCOUNT).",
-            ),
+            Column::account(),
             Column {
                 refers_to: vec![resource.name],
                 ..Column::of_row(&id_column(&table), Type::Uuid, "r.id", &format!("The record of {}.", resource.name))
@@ -165,7 +150,6 @@ impl List {
 }
 
 /// What a list lies in.
-#[derive(Clone)]
 struct Outer {
     from: String,
     columns: Vec<Column>,
@@ -190,14 +174,7 @@ fn of_list(resource: &'static Resource, record: &str, list: &List, outer: &Outer
         Column::of_row("position", Type::Count, &format!("{alias}.position"), "The place in the list, from 1.");
     let mut columns = outer.columns.clone();
     columns.push(position.clone());
-    let mut writer = Writer {
-        resource,
-        taken: names_of(&columns),
-        columns: Vec::new(),
-        lists: Vec::new(),
-        misshapen: Vec::new(),
-        prefix: Some(element.clone()),
-    };
+    let mut writer = Writer::beside(&columns, resource, Some(element.clone()));
     let mut misshapen = Vec::new();
     if list.member.holds_values {
         let one = Member { name: element.clone(), kind: Some(Kind::Text), ..list.member.clone() };
@@ -254,10 +231,6 @@ fn of_group(outer: &Outer, position: &Column, columns: &[Column]) -> Vec<Column>
     outer.columns.iter().cloned().chain(renamed).collect()
 }
 
-fn names_of(columns: &[Column]) -> BTreeSet<String> {
-    columns.iter().map(|column| column.name.clone()).collect()
-}
-
 fn is_reference(member: &Member) -> bool {
     let has = |name: &str| member.members.iter().any(|member| member.name == name);
     member.kind == Some(Kind::Object) && has("type") && has("id")
@@ -275,6 +248,18 @@ struct Writer {
 }
 
 impl Writer {
+    /// One whose columns stand beside these.
+    fn beside(columns: &[Column], resource: &'static Resource, prefix: Option<String>) -> Self {
+        Self {
+            resource,
+            taken: columns.iter().map(|column| column.name.clone()).collect(),
+            columns: Vec::new(),
+            lists: Vec::new(),
+            misshapen: Vec::new(),
+            prefix,
+        }
+    }
+
     fn write(&mut self, at: &Place, prefix: &str, member: &Member) {
         let mut path = at.path.clone();
         path.push(member.name.clone());
@@ -390,6 +375,40 @@ fn reference_comment(comment: &str, refers_to: &[&'static str], is_open: bool) -
         many => {
             let names: Vec<String> = many.iter().map(|name| names::table(name)).collect();
             format!("{comment} A record of {}, as the type beside it says.", names.join(" or "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indexes_and_statistics_are_of_the_expressions_of_the_views() {
+        let plain = |sql: &str| sql.replace(['(', ')', ' ', '\n'], "");
+        let migration = plain(include_str!("../../migrations/0007_views.sql"));
+        let views = views();
+        for (view, name) in [
+            ("invoices", "invoice_date"),
+            ("invoices", "invoicee_customer_id"),
+            ("invoices", "status"),
+            ("invoices", "invoicee_customer_type"),
+            ("invoices", "total_tax_exclusive_currency"),
+            ("time_tracking", "started_on"),
+            ("time_tracking", "subject_id"),
+            ("time_tracking", "subject_type"),
+            ("deals", "lead_customer_id"),
+            ("deals", "status"),
+            ("companies", "status"),
+            ("contacts", "status"),
+        ] {
+            let of_view = views.iter().find(|known| known.name == view).expect("a view");
+            let column = of_view.columns.iter().find(|column| column.name == name).expect("a column");
+            let expression = plain(&column.expression.replace("r.content", "content"));
+            assert!(
+                migration.contains(&expression),
+                "{view}.{name}: PostgreSQL would not know that it is {expression}"
+            );
         }
     }
 }

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout, missing_docs)]
 
 mod alerts;
+mod answers;
 mod audits;
 mod authorization;
 mod blueprint;
@@ -15,6 +16,7 @@ mod certificate;
 mod commands;
 mod compat;
 mod crashes;
+mod custom_fields;
 mod deletions;
 mod doctor;
 mod drift;
