@@ -28,6 +28,10 @@ pub enum Point {
     HandBackWritten,
     /// The run's slice is that of the copy; the delivery in hand is not acknowledged.
     HandBackCommitted,
+    /// A view of custom fields is changed in a transaction that is not committed.
+    ViewWritten,
+    /// The views of custom fields are those of the definitions; the run has not ended.
+    ViewsKept,
     /// The end of the run and its event are written, not committed.
     FinishWritten,
     /// The end of the run and its event are committed; the event is not sent.

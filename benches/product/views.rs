@@ -20,6 +20,11 @@ const COUNTS: [(&str, usize); 16] = [
     ("projects", 2_000), ("subscriptions", 2_000), ("timeTracking", 500_000), ("users", 50), ("workTypes", 8),
 ];
 
+/// Takes away all that migrations/0007_views.sql has made for the views.
+const WITHOUT: &str = "drop schema teamleader_views cascade; drop index teamleader.record_id;
+    drop statistics teamleader.companies_status, teamleader.contacts_status, teamleader.deals_status, teamleader.invoices_status,
+        teamleader.invoices_customer_type, teamleader.invoices_currency, teamleader.time_tracking_subject_type";
+
 /// How often a pass over the unchanged account is made, and each question asked.
 const TIMES: usize = 3;
 
@@ -74,7 +79,7 @@ async fn sync(part: usize, with_views: bool) -> (Measured, Stage) {
     assert_eq!(stage.run(&["migrate"]).await.code, 0);
     stage.set("MIGRATE_ON_START", "false");
     if !with_views {
-        stage.database.execute("drop schema teamleader_views cascade").await;
+        stage.database.execute(WITHOUT).await;
     }
     let _worker = stage.worker().await;
     let first = pass(&stage).await;

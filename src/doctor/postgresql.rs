@@ -7,6 +7,7 @@ use super::{DoctorArgs, Finding, PATIENCE, clock, is_untrusted, wrong};
 use crate::store::authorization;
 use crate::store::pool::{self, StoreError};
 use crate::store::tokens::Tokens;
+use crate::views;
 
 /// What the worker does with its tables; docs/operations.md has the same as grants.
 const RIGHTS: [(&str, &[&str]); 15] = [
@@ -60,6 +61,7 @@ async fn look(args: &DoctorArgs, findings: &mut Vec<Finding>) -> Result<Option<T
         Err(error) => return Err(wrong(error, "see the server's log")),
     }
     findings.push(rights(&pool).await.map_err(|error| wrong(error, "see the server's log"))?);
+    findings.push(views(&pool).await.map_err(|error| wrong(error, "see the server's log"))?);
     let account = &args.account.account;
     let tokens = args.key.cipher().ok().map(|cipher| Tokens::new(pool.clone(), account.clone(), cipher, None));
     if let Some(tokens) = &tokens
@@ -159,6 +161,14 @@ fn is_denied(error: &StoreError) -> bool {
     matches!(error, StoreError::Database(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501"))
 }
 
+async fn views(pool: &PgPool) -> Result<Finding, StoreError> {
+    Ok(if views::are_current(pool).await? {
+        Finding::Well("the views are up to date".to_owned())
+    } else {
+        wrong("the views of schema teamleader_views are not those of this version", mend_schema(pool).await)
+    })
+}
+
 /// Whether the role may do what the worker does.
 async fn rights(pool: &PgPool) -> Result<Finding, StoreError> {
     let (tables, rights): (Vec<&str>, Vec<&str>) =
@@ -168,7 +178,7 @@ async fn rights(pool: &PgPool) -> Result<Finding, StoreError> {
              select format('%s on schema %s', privilege, name)
              from (values ('teamleader', 'usage'), ('teamleader2db', 'usage'), ('teamleader_views', 'usage'), ('teamleader_views', 'create'))
                  as s (name, privilege)
-             where not has_schema_privilege(name, privilege))";
+             where to_regnamespace(name) is not null and not has_schema_privilege(name, privilege))";
     let (user, mut lacking): (String, Vec<String>) = sqlx::query_as(sql).fetch_one(pool).await?;
     if lacking.is_empty() {
         let sql = "select format('%s on %s', string_agg(privilege, ', '), name)

@@ -73,20 +73,21 @@ impl Selection {
         condition: Option<String>,
         form: Form,
     ) -> Result<Self, ExportError> {
-        let views: Vec<(String, bool)> = sqlx::query_as(
-            "select relname::text, exists (select from pg_attribute where attrelid = c.oid and attname = 'account' and not attisdropped)
-             from pg_class c where relnamespace = to_regnamespace('teamleader_views') and relkind = 'v' order by 1",
+        let views = sqlx::query!(
+            r#"select relname::text as "name!",
+                 exists (select from pg_attribute where attrelid = c.oid and attname = 'account' and not attisdropped) as "has_account!"
+             from pg_class c where relnamespace = to_regnamespace('teamleader_views') and relkind = 'v' order by 1"#,
         )
         .fetch_all(connection)
         .await
         .map_err(StoreError::from)?;
-        let named = |name: &str| views.iter().find(|(view, _)| view == name);
-        let Some((view, has_account)) = named(name).or_else(|| named(&names::table(name))) else {
-            let all: Vec<&str> = views.iter().map(|(view, _)| view.as_str()).collect();
+        let named = |name: &str| views.iter().find(|view| view.name == name);
+        let Some(view) = named(name).or_else(|| named(&names::table(name))) else {
+            let all: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
             return Err(ExportError::Unknown(name.to_owned(), instead(name, &all)));
         };
-        let (view, account) = (quoted(view), literal(account.as_str()));
-        let of_account = if *has_account { format!(" where account = {account}") } else { String::new() };
+        let (has_account, view, account) = (view.has_account, quoted(&view.name), literal(account.as_str()));
+        let of_account = if has_account { format!(" where account = {account}") } else { String::new() };
         let source = format!("(select * from teamleader_views.{view}{of_account}) {view}");
         Ok(Self { form, source, condition, account })
     }

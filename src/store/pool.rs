@@ -125,6 +125,8 @@ pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     let mut connection = pool.acquire().await?;
     // sqlx takes a lock of the session, and does not give it back after an error: it goes with the connection.
     connection.close_on_drop();
+    // An index over millions of rows takes its time.
+    sqlx::raw_sql("set statement_timeout = 0").execute(&mut *connection).await?;
     Ok(MIGRATOR.run(&mut *connection).await?)
 }
 

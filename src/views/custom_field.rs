@@ -1,6 +1,6 @@
 //! Custom fields as their definitions have them, and how their values are read.
 
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::column::{Place, Type};
@@ -21,8 +21,11 @@ pub(super) struct CustomField {
     pub(super) is_deleted: bool,
 }
 
+/// The types whose value is another record.
+pub(super) const REFERENCES: [&str; 4] = ["company", "contact", "product", "user"];
+
 /// All of them, the deleted ones too, in the order in which this copy met them.
-pub(super) async fn custom_fields(pool: &PgPool) -> Result<Vec<CustomField>, StoreError> {
+pub(super) async fn custom_fields(connection: &mut PgConnection) -> Result<Vec<CustomField>, StoreError> {
     // Two accounts here can be one at Teamleader: their definitions are the same.
     let fields = sqlx::query_as!(
         CustomField,
@@ -33,7 +36,7 @@ pub(super) async fn custom_fields(pool: &PgPool) -> Result<Vec<CustomField>, Sto
                order by id, deleted_at is not null, account) one
          order by first_seen_at, id"#
     )
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await?;
     Ok(fields)
 }
@@ -57,7 +60,7 @@ impl CustomField {
             "date" => Type::Date,
             "money" | "auto_increment" | "integer" | "number" => Type::Number,
             "boolean" => Type::Boolean,
-            "company" | "contact" | "product" | "user" => Type::Uuid,
+            kind if REFERENCES.contains(&kind) => Type::Uuid,
             "single_line" | "multi_line" | "single_select" | "email" | "telephone" | "url" => Type::Text,
             // A type that is not documented.
             _ => Type::Anything,

@@ -5,8 +5,17 @@ use std::collections::BTreeMap;
 use super::column::Column;
 use super::names::{literal, quoted};
 
-/// The columns of the views that are there, by view, in their order.
-pub(super) type Existing = BTreeMap<String, Vec<Known>>;
+/// The views that are there.
+pub(super) type Existing = BTreeMap<String, KnownView>;
+
+/// A view that is there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KnownView {
+    /// In their order.
+    pub(super) columns: Vec<Known>,
+    /// What somebody has set for it, as PostgreSQL keeps it: `security_invoker=true`.
+    pub(super) options: Vec<String>,
+}
 
 /// A column that is there.
 #[derive(Clone, Debug)]
@@ -18,17 +27,20 @@ pub(super) struct Known {
     pub(super) comment: String,
 }
 
-/// Makes a view, or replaces it, and says what it and its columns are. PostgreSQL lets a view that is there gain columns at its end and change
-/// in nothing else: those that are there keep their places.
-pub(super) fn create(name: &str, columns: &[Column], source: &str, comment: &str, existing: &Existing) -> String {
-    let there = existing.get(name).map(Vec::as_slice).unwrap_or_default();
+/// Makes a view, or replaces the one that is there, and says what it and its columns are. PostgreSQL lets a view that is there gain columns at
+/// its end: those that are there keep their places. Its options would be gone if they were not said again.
+pub(super) fn create(name: &str, columns: &[Column], source: &str, comment: &str, there: Option<&KnownView>) -> String {
+    let (there, options) = there.map_or((&[][..], &[][..]), |there| (&there.columns, &there.options));
     let known = there.iter().filter_map(|known| columns.iter().find(|column| column.name == known.name));
     let mut selected: Vec<String> = known.map(as_column).collect();
     let new = columns.iter().filter(|column| !there.iter().any(|known| known.name == column.name));
     selected.extend(new.map(as_column));
     let qualified = format!("teamleader_views.{}", quoted(name));
+    let options = options.iter().filter_map(|option| option.split_once('='));
+    let options: Vec<String> = options.map(|(name, value)| format!("{} = {}", quoted(name), literal(value))).collect();
+    let with = if options.is_empty() { String::new() } else { format!(" with ({})", options.join(", ")) };
     let mut sql = format!(
-        "create or replace view {qualified} as select\n    {}\nfrom {source};\ncomment on view {qualified} is {};\n",
+        "create or replace view {qualified}{with} as select\n    {}\nfrom {source};\ncomment on view {qualified} is {};\n",
         selected.join(",\n    "),
         literal(comment)
     );

@@ -27,7 +27,7 @@ fn diagrams(views: &[View]) -> String {
         out.push_str(&format!("### {title}\n\n```mermaid\nerDiagram\n"));
         for view in views.iter().filter(|view| resources.contains(&view.resource.name)) {
             for column in &view.columns {
-                for target in column.refers_to.iter().filter(|target| resources.contains(target)) {
+                for target in &column.refers_to {
                     let (from, to) = (&view.name, names::table(target));
                     let owns = view.is_child && view.resource.name == *target && column.name == names::id_column(&to);
                     let line = if owns { format!("{to} ||--o{{ {from}") } else { format!("{from} }}o--o| {to}") };

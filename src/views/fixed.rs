@@ -1,6 +1,7 @@
 //! The views that are of no one resource, and those of custom fields' values.
 
 use super::column::{Column, Place, Type};
+use super::custom_field::REFERENCES;
 use super::model::View;
 use super::names::{self, id_column, literal, quoted, singular};
 use crate::catalog::RESOURCES;
@@ -84,6 +85,13 @@ pub(super) fn custom_fields(of: &View) -> Fixed {
     let value = at(&["value"]);
     let number =
         format!("coalesce({}, {})", value.read_as(Type::Number), at(&["value", "amount"]).read_as(Type::Number));
+    // A reference may be told as an object, or as the id alone; a text is no reference, though it looks like one.
+    let references = REFERENCES.map(literal).join(", ");
+    let id = format!(
+        "coalesce({}, case when d.content ->> 'type' in ({references}) then {} end)",
+        at(&["value", "id"]).read_as(Type::Uuid),
+        value.read_as(Type::Uuid)
+    );
     let date = format!("case when d.content ->> 'type' = 'date' then {} end", value.read_as(Type::Date));
     let column = |name: &str, kind, expression: &str, comment: &str| Column::of_row(name, kind, expression, comment);
     let list = "r.content #> '{custom_fields}'";
@@ -115,7 +123,7 @@ pub(super) fn custom_fields(of: &View) -> Fixed {
             column("value_boolean", Type::Boolean, &value.read_as(Type::Boolean), "Yes or no."),
             column("value_date", Type::Date, &date, "A local date, of a definition of type date."),
             column("value_texts", Type::Texts, &value.read_as(Type::Texts), "The choices of a multi_select."),
-            column("value_id", Type::Uuid, &at(&["value", "id"]).read_as(Type::Uuid), "The record that it names."),
+            column("value_id", Type::Uuid, &id, "The record that it names."),
             column(
                 "value_type",
                 Type::Text,

@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::store::pool::{self, StoreError};
 use column::{Column, Type};
-use definition::{Existing, Known};
+use definition::{Existing, Known, KnownView};
 use fixed::Fixed;
 
 /// How long to wait for those who read a view that is to be changed. Others who want to read it wait behind.
@@ -39,40 +39,106 @@ const LOCK: &str = "select pg_advisory_xact_lock(hashtext('teamleader_views'))";
 pub async fn migrate(pool: &PgPool) -> Result<Vec<ViewProblem>, StoreError> {
     pool::migrate(pool).await?;
     make(pool).await?;
+    unmade(pool).await
+}
+
+/// The views that could not be made.
+async fn unmade(pool: &PgPool) -> Result<Vec<ViewProblem>, StoreError> {
     let mut problems = problems(pool).await?;
     problems.retain(|found| !found.view.ends_with("_wide"));
     Ok(problems)
+}
+
+/// Whether the views are those of this program, or of a newer one.
+pub async fn are_current(pool: &PgPool) -> Result<bool, StoreError> {
+    let schema = Schema::of(pool).await?;
+    Ok(schema.is_some_and(|schema| schema.is_newer() || schema.is_current(&definitions())))
+}
+
+/// What there is of the schema.
+struct Schema {
+    is_ours: bool,
+    comment: String,
+    views: Existing,
+}
+
+impl Schema {
+    /// `None` if there is none.
+    async fn of(pool: &PgPool) -> Result<Option<Self>, StoreError> {
+        let mut connection = pool.acquire().await?;
+        let schema = sqlx::query!(
+            r#"select pg_has_role(nspowner, 'usage') as "is_ours!", coalesce(obj_description(oid, 'pg_namespace'), '') as "comment!"
+             from pg_namespace where nspname = 'teamleader_views'"#
+        );
+        let Some(schema) = schema.fetch_optional(&mut *connection).await? else { return Ok(None) };
+        let views = existing(&mut connection, None).await?;
+        Ok(Some(Self { is_ours: schema.is_ours, comment: schema.comment, views }))
+    }
+
+    /// Whether the views are there as this program makes them.
+    fn is_current(&self, definitions: &[Fixed]) -> bool {
+        self.comment.ends_with(&made_by(definitions))
+            && definitions.iter().all(|view| self.views.contains_key(&view.name))
+    }
+
+    /// Whether a newer program made the views.
+    fn is_newer(&self) -> bool {
+        self.made_by() > version(env!("CARGO_PKG_VERSION"))
+    }
+
+    /// The version of the program that made the views; `None` before they are made.
+    fn made_by(&self) -> Option<Vec<u32>> {
+        let (_, rest) = self.comment.split_once(MADE_BY)?;
+        version(rest.split_once(',')?.0)
+    }
+}
+
+/// How what is said of the schema ends, once the views are made.
+fn made_by(definitions: &[Fixed]) -> String {
+    let made: String = definitions.iter().map(|view| create(view, None)).collect();
+    format!("{MADE_BY}{}, definition {:032x}.", env!("CARGO_PKG_VERSION"), xxh3_128(made.as_bytes()))
+}
+
+const MADE_BY: &str = "Made by teamleader2db ";
+
+/// The numbers of a version, which can be compared.
+fn version(text: &str) -> Option<Vec<u32>> {
+    text.split(['-', '+']).next()?.split('.').map(|number| number.parse().ok()).collect()
+}
+
+/// What the schema stands on, as the migration has it that made it: for one that was dropped, or not restored.
+fn foundation() -> &'static str {
+    let migration = include_str!("../../migrations/0007_views.sql");
+    migration.split_once("create table").map_or(migration, |(schema_and_functions, _)| schema_and_functions)
 }
 
 /// Makes the views that are not as the catalog has them. Each in a transaction of its own, so that nobody waits for more than one; one that
 /// cannot be changed is told in `teamleader2db.view_problem`, and keeps nothing else from being done.
 async fn make(pool: &PgPool) -> Result<(), StoreError> {
     let definitions = definitions();
-    let made = definitions.iter().map(|view| create(view, &Existing::new()));
-    let digest = format!("{:032x}", xxh3_128(made.collect::<String>().as_bytes()));
-    let mut connection = pool.acquire().await?;
-    let existing = existing(&mut connection, None).await?;
-    let known = sqlx::query!(
-        r#"select pg_has_role(nspowner, 'usage') as "is_ours!", coalesce(obj_description(oid, 'pg_namespace'), '') as "definition!",
-             exists (select from teamleader2db.view_problem where view not like '%\_wide') as "has_problems!"
-         from pg_namespace where nspname = 'teamleader_views'"#
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    drop(connection);
-    let are_there = definitions.iter().all(|view| existing.contains_key(&view.name));
-    let is_current = known.definition.ends_with(&format!("{digest}.")) && are_there && !known.has_problems;
+    let mut schema = Schema::of(pool).await?;
+    if schema.is_none() {
+        let made = change(pool, &[foundation()], PATIENCE).await?;
+        schema = Schema::of(pool).await?;
+        // Unless somebody else has made it meanwhile.
+        made.or_else(|error| if schema.is_some() { Ok(()) } else { Err(error) })?;
+    }
+    let Some(schema) = schema else { return Ok(()) };
+    let is_good = schema.is_current(&definitions) && unmade(pool).await?.is_empty();
     // Who does not own the schema has nothing to migrate, either: the owner does both.
-    if is_current || !known.is_ours {
+    if is_good || schema.is_newer() || !schema.is_ours {
         return Ok(());
     }
+    let is_first = !schema.comment.contains(MADE_BY);
+    let existing = schema.views;
     // Where there is none yet, nobody reads one.
-    let all: Vec<String> = definitions.iter().map(|view| create(view, &existing)).collect();
+    let all: Vec<String> = definitions.iter().map(|view| create(view, existing.get(&view.name))).collect();
     let are_made = existing.is_empty() && change(pool, &all, PATIENCE).await?.is_ok();
     let mut patience = PATIENCE;
     for view in definitions.iter().filter(|_| !are_made) {
-        let there = existing.get(&view.name).map(Vec::as_slice).unwrap_or_default();
-        let strange = there.iter().find(|known| !view.columns.iter().any(|column| column.name == known.name));
+        let there = existing.get(&view.name);
+        let strange = there.into_iter().flat_map(|there| &there.columns);
+        let strange = strange.into_iter().find(|known| !view.columns.iter().any(|column| column.name == known.name));
         let problem = match strange {
             Some(strange) => Some(format!(
                 "it has a column that this version does not know, {}: if a newer version made it, leave it; else drop view \
@@ -80,40 +146,47 @@ async fn make(pool: &PgPool) -> Result<(), StoreError> {
                 strange.name,
                 names::quoted(&view.name)
             )),
-            None => change(pool, &[create(view, &existing)], patience).await?.err().map(|error| {
+            None => change(pool, &[create(view, there)], patience).await?.err().map(|error| {
                 patience = if is_locked(&error) { NO_PATIENCE } else { patience };
                 in_words(&view.name, error, "`teamleader2db migrate`")
             }),
         };
         settle(pool, &view.name, problem).await?;
     }
-    let comment = format!(
-        "The records of schema teamleader as views with typed columns. Made by teamleader2db, definition {digest}."
-    );
+    // What was wrong with a view that is not made any more, or that was made with all others.
+    let settled: Vec<String> = definitions.iter().filter(|_| !are_made).map(|view| view.name.clone()).collect();
+    sqlx::query!(r"delete from teamleader2db.view_problem where view not like '%\_wide' and view <> all($1)", &settled)
+        .execute(pool)
+        .await?;
+    // Once: what is granted and taken away later is for whoever runs the database.
+    if is_first {
+        sqlx::raw_sql(include_str!("rights.sql")).execute(pool).await?;
+    }
+    let comment = format!("The records of schema teamleader as views with typed columns. {}", made_by(&definitions));
     let comment = format!("comment on schema teamleader_views is {}", names::literal(&comment));
     sqlx::raw_sql(AssertSqlSafe(comment)).execute(pool).await?;
-    // Once: what is granted and taken away later is for whoever runs the database.
-    if !known.definition.contains("definition") {
-        sqlx::raw_sql(include_str!("reader.sql")).execute(pool).await?;
-    }
     Ok(())
 }
 
-/// A transaction to change a view in.
-async fn begin(pool: &PgPool, patience: &'static str) -> Result<Transaction<'static, Postgres>, StoreError> {
+/// A transaction to change a view in. The inner error is the server's refusal, as of all that is done to views.
+async fn begin(
+    pool: &PgPool,
+    patience: &str,
+) -> Result<Result<Transaction<'static, Postgres>, sqlx::Error>, StoreError> {
     let mut tx = pool::begin(pool).await?;
-    sqlx::raw_sql(LOCK).execute(&mut *tx).await?;
-    sqlx::raw_sql(patience).execute(&mut *tx).await?;
-    Ok(tx)
+    Ok(execute(&mut tx, &[LOCK, patience]).await?.map(|()| tx))
 }
 
 /// Runs statements in a transaction. The inner error is the server's refusal: nothing was done then.
-async fn change(
+async fn change<S: AsRef<str>>(
     pool: &PgPool,
-    statements: &[String],
-    patience: &'static str,
+    statements: &[S],
+    patience: &str,
 ) -> Result<Result<(), sqlx::Error>, StoreError> {
-    let mut tx = begin(pool, patience).await?;
+    let mut tx = match begin(pool, patience).await? {
+        Ok(tx) => tx,
+        Err(error) => return Ok(Err(error)),
+    };
     if let Err(error) = execute(&mut tx, statements).await? {
         return Ok(Err(error));
     }
@@ -122,9 +195,12 @@ async fn change(
 }
 
 /// The same in a transaction that was begun.
-async fn execute(connection: &mut PgConnection, statements: &[String]) -> Result<Result<(), sqlx::Error>, StoreError> {
+async fn execute<S: AsRef<str>>(
+    connection: &mut PgConnection,
+    statements: &[S],
+) -> Result<Result<(), sqlx::Error>, StoreError> {
     for sql in statements {
-        match sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&mut *connection).await {
+        match sqlx::raw_sql(AssertSqlSafe(sql.as_ref().to_owned())).execute(&mut *connection).await {
             Ok(_) => {}
             Err(error) if error.as_database_error().is_some() => return Ok(Err(error)),
             Err(error) => return Err(error.into()),
@@ -178,8 +254,8 @@ async fn settle(pool: &PgPool, view: &str, problem: Option<String>) -> Result<()
     Ok(())
 }
 
-fn create(view: &Fixed, existing: &Existing) -> String {
-    definition::create(&view.name, &view.columns, &view.source, &view.comment, existing)
+fn create(view: &Fixed, there: Option<&KnownView>) -> String {
+    definition::create(&view.name, &view.columns, &view.source, &view.comment, there)
 }
 
 /// A view that is not as it should be.
@@ -222,7 +298,7 @@ fn definitions() -> Vec<Fixed> {
         definitions.push(Fixed {
             name: view.name.clone(),
             columns: living.collect(),
-            source: format!("teamleader_views.{} r where r._deleted_at is null", names::quoted(&all.name)),
+            source: format!("teamleader_views.{} r where r.{} is null", names::quoted(&all.name), model::DELETED_AT),
             comment: view.comment.clone(),
         });
         definitions.insert(definitions.len() - 1, all);
@@ -237,7 +313,7 @@ fn definitions() -> Vec<Fixed> {
 fn with_deleted(view: &model::View) -> Fixed {
     let mut columns = view.columns.clone();
     columns.push(Column::of_row(
-        "_deleted_at",
+        model::DELETED_AT,
         Type::Instant,
         "r.deleted_at",
         "When the record was found gone from Teamleader.",
@@ -254,14 +330,13 @@ fn with_deleted(view: &model::View) -> Fixed {
     }
 }
 
-/// The columns of the views of the schema, or of these.
+/// The views of the schema, or those of these that are there.
 async fn existing(connection: &mut PgConnection, names: Option<&[String]>) -> Result<Existing, StoreError> {
     let rows = sqlx::query!(
         r#"select c.relname::text as "view!", a.attname::text as "name!", format_type(a.atttypid, a.atttypmod) as "kind!",
-             coalesce(col_description(c.oid, a.attnum), '') as "comment!"
-         from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
-         where c.relnamespace = 'teamleader_views'::regnamespace and c.relkind = 'v'
-           and ($1::text[] is null or c.relname = any($1))
+             coalesce(col_description(c.oid, a.attnum), '') as "comment!", coalesce(c.reloptions, '{}') as "options!"
+         from pg_namespace n join pg_class c on c.relnamespace = n.oid join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+         where n.nspname = 'teamleader_views' and c.relkind = 'v' and ($1::text[] is null or c.relname = any($1))
          order by c.oid, a.attnum"#,
         names
     )
@@ -269,7 +344,9 @@ async fn existing(connection: &mut PgConnection, names: Option<&[String]>) -> Re
     .await?;
     let mut existing = Existing::new();
     for row in rows {
-        existing.entry(row.view).or_default().push(Known { name: row.name, kind: row.kind, comment: row.comment });
+        let view = existing.entry(row.view).or_default();
+        view.options = row.options;
+        view.columns.push(Known { name: row.name, kind: row.kind, comment: row.comment });
     }
     Ok(existing)
 }

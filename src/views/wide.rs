@@ -12,11 +12,12 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::column::{Column, Type};
 use super::custom_field::{CustomField, Part, custom_fields};
-use super::definition::{self, Existing, Known};
-use super::model;
+use super::definition::{self, Known, KnownView};
+use super::model::{self, CUSTOM_FIELDS, DELETED_AT};
 use super::names::{self, quoted};
 use super::{NO_PATIENCE, PATIENCE, begin, execute, existing, in_words, is_locked, settle};
 use crate::catalog::{RESOURCES, Resource};
+use crate::fault::{self, Point};
 use crate::store::pool::StoreError;
 
 /// What tries again, in words.
@@ -25,11 +26,10 @@ const AGAIN: &str = "the next sync";
 /// Brings the views in line with the definitions, each in a transaction of its own. What cannot be done to one is kept in
 /// `teamleader2db.view_problem` and keeps nothing else from being done. Gives all that is kept there, in words.
 pub async fn keep(pool: &PgPool) -> Result<Vec<String>, StoreError> {
-    let fields = custom_fields(pool).await?;
     let mut patience = PATIENCE;
     for resource in RESOURCES.iter().filter(|resource| model::has_custom_fields(resource)) {
         let wide = Wide::of(resource);
-        let problem = match wide.keep(pool, fields.iter().filter(|field| field.is_of(resource)), patience).await? {
+        let problem = match wide.keep(pool, patience).await? {
             Ok(problem) => problem,
             Err(error) => {
                 patience = if is_locked(&error) { NO_PATIENCE } else { patience };
@@ -38,6 +38,7 @@ pub async fn keep(pool: &PgPool) -> Result<Vec<String>, StoreError> {
         };
         settle(pool, &wide.name, problem).await?;
     }
+    fault::reached(Point::ViewsKept);
     let problems = super::problems(pool).await?;
     Ok(problems.into_iter().map(|found| format!("{}: {}", found.view, found.problem)).collect())
 }
@@ -105,44 +106,49 @@ fn erased<'a>(fields: &[&CustomField], kept: &'a Columns) -> impl Iterator<Item 
 
 /// One of the views.
 struct Wide {
+    resource: &'static Resource,
     name: String,
     /// The view that it adds columns to.
     records: String,
 }
 
 impl Wide {
-    fn of(resource: &Resource) -> Self {
+    fn of(resource: &'static Resource) -> Self {
         let records = names::table(resource.name);
-        Self { name: format!("{records}_wide"), records }
+        Self { resource, name: format!("{records}_wide"), records }
     }
 
     /// The inner error is the server's refusal; the problem is of a view that is as good as it can be.
-    async fn keep<'a>(
-        &self,
-        pool: &PgPool,
-        fields: impl Iterator<Item = &'a CustomField>,
-        patience: &'static str,
-    ) -> Result<Result<Option<String>, sqlx::Error>, StoreError> {
-        let mut tx = begin(pool, patience).await?;
-        let mut existing = existing(&mut tx, Some(&[self.records.clone(), self.name.clone()])).await?;
-        let Some(of_records) = existing.remove(&self.records) else {
-            return Ok(Ok(Some(format!("{} is not there: `teamleader2db migrate` makes it", self.records))));
+    async fn keep(&self, pool: &PgPool, patience: &str) -> Result<Result<Option<String>, sqlx::Error>, StoreError> {
+        let mut tx = match begin(pool, patience).await? {
+            Ok(tx) => tx,
+            Err(error) => return Ok(Err(error)),
         };
-        let there = existing.remove(&self.name).unwrap_or_default();
+        let all = format!("{}_with_deleted", self.records);
+        let mut existing = existing(&mut tx, Some(&[all.clone(), self.name.clone()])).await?;
+        let Some(mut of_records) = existing.remove(&all) else {
+            return Ok(Ok(Some(format!("{all} is not there: `teamleader2db migrate` makes it"))));
+        };
+        of_records.columns.retain(|known| known.name != DELETED_AT && known.name != CUSTOM_FIELDS);
+        let of_records = of_records.columns;
+        let there = existing.remove(&self.name);
         let kept = self.kept(&mut tx).await?;
+        // Read while nobody else changes a view: whoever comes later knows no less.
+        let fields = custom_fields(&mut tx).await?;
         // One that was gone before it could have a column needs none.
-        let has_column = |field: &&CustomField| kept.contains_key(&(field.id, Part::Value));
-        let mut fields: Vec<&CustomField> = fields.filter(|field| !field.is_deleted || has_column(field)).collect();
+        let has_column = |field: &CustomField| kept.contains_key(&(field.id, Part::Value));
+        let mut fields: Vec<&CustomField> = fields
+            .iter()
+            .filter(|field| field.is_of(self.resource) && (!field.is_deleted || has_column(field)))
+            .collect();
         let erased: Vec<CustomField> = erased(&fields, &kept).collect();
         fields.extend(&erased);
         let named = named(&fields, &kept, &of_records.iter().map(|known| known.name.clone()).collect());
-        let (columns, unlike) = columns(&fields, &named, &kept, &of_records, &there);
-        let source = format!(
-            "teamleader_views.{} r where r._deleted_at is null",
-            quoted(&format!("{}_with_deleted", self.records))
-        );
+        let known = there.as_ref().map(|there| there.columns.as_slice()).unwrap_or_default();
+        let (columns, unlike) = columns(&fields, &named, &kept, &of_records, known);
+        let source = format!("teamleader_views.{} r where r.{DELETED_AT} is null", quoted(&all));
         let about = format!("The records of {}, with a column a custom field.", self.records);
-        let made = definition::create(&self.name, &columns, &source, &about, &Existing::new());
+        let made = definition::create(&self.name, &columns, &source, &about, None);
         let about = format!("{about} Made by teamleader2db, definition {:032x}.", xxh3_128(made.as_bytes()));
         let mut statements = Vec::new();
         let is_current = self.comment(&mut tx).await?.as_deref() == Some(&about);
@@ -150,11 +156,11 @@ impl Wide {
             let renames: Vec<(&str, &str)> = named
                 .iter()
                 .filter_map(|(key, column)| Some((kept.get(key)?.name.as_str(), column.name.as_str())))
-                .filter(|(before, after)| before != after && there.iter().any(|known| known.name == **before))
+                .filter(|(before, after)| before != after && known.iter().any(|known| known.name == **before))
                 .collect();
             statements.extend(self.renaming(&renames));
-            let there = Existing::from([(self.name.clone(), renamed(there, &renames))]);
-            statements.push(definition::create(&self.name, &columns, &source, &about, &there));
+            let renamed = there.clone().map(|there| renamed(there, &renames));
+            statements.push(definition::create(&self.name, &columns, &source, &about, renamed.as_ref()));
             self.store(&mut tx, &named).await?;
             info!(
                 view = self.name,
@@ -167,11 +173,14 @@ impl Wide {
         if let Err(error) = execute(&mut tx, &statements).await? {
             return Ok(Err(error));
         }
-        // Who may read a view can be asked once it is there.
-        let grants = self.grants(&mut tx).await?;
-        if let Err(error) = execute(&mut tx, &grants).await? {
-            return Ok(Err(error));
+        // Once: what is granted and taken away later is for whoever runs the database.
+        if there.is_none() {
+            let grants = self.grants(&mut tx).await?;
+            if let Err(error) = execute(&mut tx, &grants).await? {
+                return Ok(Err(error));
+            }
         }
+        fault::reached(Point::ViewWritten);
         tx.commit().await?;
         Ok(Ok((!unlike.is_empty()).then(|| {
             format!(
@@ -221,7 +230,7 @@ impl Wide {
         Ok(())
     }
 
-    /// Who may read the records may read them with their custom fields: the view may be another role's than theirs. Those who cannot yet.
+    /// Who may read the records may read them with their custom fields, of which the view may be another role's.
     async fn grants(&self, connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
         let grants = sqlx::query_scalar!(
             r#"select format('grant select on teamleader_views.%I to %s', wide.relname,
@@ -229,8 +238,7 @@ impl Wide {
              from pg_class records cross join aclexplode(records.relacl) a
              join pg_class wide on wide.relnamespace = records.relnamespace and wide.relname = $2
              where records.relnamespace = 'teamleader_views'::regnamespace and records.relname = $1
-               and a.privilege_type = 'SELECT' and a.grantee <> wide.relowner
-               and not exists (select from aclexplode(wide.relacl) w where w.grantee = a.grantee and w.privilege_type = 'SELECT')"#,
+               and a.privilege_type = 'SELECT' and a.grantee <> wide.relowner"#,
             self.records,
             self.name
         )
@@ -267,8 +275,8 @@ impl Wide {
     }
 }
 
-fn renamed(mut there: Vec<Known>, renames: &[(&str, &str)]) -> Vec<Known> {
-    for known in &mut there {
+fn renamed(mut there: KnownView, renames: &[(&str, &str)]) -> KnownView {
+    for known in &mut there.columns {
         if let Some((_, after)) = renames.iter().find(|(before, _)| *before == known.name) {
             known.name = (*after).to_owned();
         }
@@ -287,12 +295,13 @@ fn columns(
     let mut columns: Vec<Column> = of_records.iter().map(of_record).collect();
     let mut unlike = Vec::new();
     for field in fields {
-        for part in field.parts() {
-            let key = (field.id, *part);
+        // A currency that it does not have any more, too.
+        for part in [Part::Value, Part::Currency] {
+            let key = (field.id, part);
             let Some(Kept { name, former_names, .. }) = named.get(&key) else { continue };
-            let before = kept.get(&key).map_or(name, |column| &column.name);
-            let wanted = if *part == Part::Currency { Type::Text } else { field.value_type() };
-            let had = there.iter().find(|known| known.name == *before).and_then(|known| type_of(&known.kind));
+            let wanted = if part == Part::Currency { Type::Text } else { field.value_type() };
+            let before = kept.get(&key).and_then(|kept| there.iter().find(|known| known.name == kept.name));
+            let had = before.and_then(|known| type_of(&known.kind));
             let kind = match had.filter(|had| had.as_sql() != wanted.as_sql()) {
                 // Whatever it is now can be read as text.
                 Some(Type::Text) => Type::Anything,
@@ -302,8 +311,8 @@ fn columns(
             if kind.as_sql() != wanted.as_sql() {
                 unlike.push(format!("{name} is {} still and not {}", kind.as_sql(), wanted.as_sql()));
             }
-            let comment = field.comment(*part, former_names);
-            columns.push(Column::of_row(name, kind, &field.expression(*part, kind), &comment));
+            let comment = field.comment(part, former_names);
+            columns.push(Column::of_row(name, kind, &field.expression(part, kind), &comment));
         }
     }
     (columns, unlike)
@@ -365,6 +374,40 @@ mod tests {
         let (_, kept) = names(&[field(1, "Sector", "single_line")], &Columns::new());
         let (left, _) = names(&[field(2, "Sector", "single_line")], &kept);
         assert_eq!(left, ["cf_sector", "cf_sector_2"]);
+    }
+
+    fn texts(columns: &[(&str, &str)]) -> Vec<Known> {
+        let known = |(name, kind): &(&str, &str)| Known {
+            name: (*name).to_owned(),
+            kind: (*kind).to_owned(),
+            comment: String::new(),
+        };
+        columns.iter().map(known).collect()
+    }
+
+    #[test]
+    fn a_name_that_becomes_free_does_not_bring_its_type() {
+        let old = [field(1, "Sector", "single_line")];
+        let (_, kept) = names(&old, &Columns::new());
+        let now = [field(1, "Sector (old)", "single_line"), field(2, "Sector", "date")];
+        let (_, named) = names(&now, &kept);
+        let (columns, unlike) =
+            columns(&now.iter().collect::<Vec<_>>(), &named, &kept, &[], &texts(&[("cf_sector", "text")]));
+        let made: Vec<(&str, Type)> = columns.iter().map(|column| (column.name.as_str(), column.kind)).collect();
+        assert_eq!(made, [("cf_sector_old", Type::Text), ("cf_sector", Type::Date)]);
+        assert!(unlike.is_empty(), "{unlike:?}");
+    }
+
+    #[test]
+    fn what_is_money_no_more_keeps_the_column_of_its_currency() {
+        let (_, kept) = names(&[field(1, "Budget", "money")], &Columns::new());
+        let now = [field(1, "Budget", "single_line")];
+        let (_, named) = names(&now, &kept);
+        let there = texts(&[("cf_budget", "numeric"), ("cf_budget_currency", "text")]);
+        let (columns, unlike) = columns(&now.iter().collect::<Vec<_>>(), &named, &kept, &[], &there);
+        let made: Vec<(&str, Type)> = columns.iter().map(|column| (column.name.as_str(), column.kind)).collect();
+        assert_eq!(made, [("cf_budget", Type::Number), ("cf_budget_currency", Type::Text)]);
+        assert_eq!(unlike, ["cf_budget is numeric still and not text"]);
     }
 
     #[test]

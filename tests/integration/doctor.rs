@@ -124,6 +124,13 @@ async fn a_schema_that_is_missing_or_old() {
 
     assert_eq!(stage.run(&["migrate"]).await.code, 0);
     assert_complains(&stage, "not authorized: the account was never authorized", "/sync/authorize").await;
+    stage.database.execute("drop view teamleader_views.freshness").await;
+    assert_complains(
+        &stage,
+        "the views of schema teamleader_views are not those of this version",
+        "`teamleader2db migrate` does it",
+    )
+    .await;
     stage.database.execute("delete from teamleader2db.migration where version = 5").await;
     assert_complains(&stage, "schema is not up to date", "migrate").await;
 }

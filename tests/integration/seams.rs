@@ -64,6 +64,8 @@ async fn crash_in_a_run(stage: &mut Stage, point: Point, time: u32) -> Event {
     assert!((least..=least + BATCH).contains(&details), "{details} details were fetched, {least} without a crash");
     let left: i64 = stage.database.value("select count(*) from teamleader2db.sync_page").await;
     assert_eq!(left, 0, "the ids go with the run");
+    let shown: i64 = stage.database.value("select count(*) from teamleader_views.contacts_wide").await;
+    assert_eq!(shown, contacts, "the views are there");
     let unsent = "select count(*) from teamleader2db.event_outbox where sent_at is null";
     until("all events are sent", async || (stage.database.value::<i64>(unsent).await == 0).then_some(())).await;
     assert_eq!(stage.simulator.counters().refused_refresh_reuse, 0);
@@ -89,6 +91,8 @@ crashes! {
     a_crash_after_the_commit_of_a_page: PageCommitted 3;
     a_crash_before_the_commit_of_details: PageWritten 20;
     a_crash_after_the_commit_of_details: PageCommitted 20;
+    a_crash_before_the_commit_of_a_view: ViewWritten 3;
+    a_crash_after_the_views_were_made: ViewsKept 1;
     a_crash_before_the_commit_of_the_end: FinishWritten 1;
     a_crash_after_the_commit_of_the_end: FinishCommitted 1;
     a_crash_before_the_first_event_is_published: EventWanted 1;

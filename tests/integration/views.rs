@@ -269,7 +269,7 @@ async fn the_views_answer_whatever_a_record_holds() {
         // Whole rows, so that no column goes unread.
         let sql = format!("select count(*), sum(length(v::text)) from teamleader_views.{view} v");
         sqlx::query(AssertSqlSafe(sql.clone()))
-            .fetch_one(&stage.database.pool)
+            .fetch_one(&mut session)
             .await
             .unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
@@ -346,6 +346,7 @@ async fn a_view_of_an_earlier_version_gains_columns_and_keeps_its_own() {
     assert_eq!(mine, stage.simulator.count("contacts") as i64);
     let told = event.body["data"]["view_problems"].to_string();
     assert!(told.contains("companies: it has a column that this version does not know, of_a_newer_version"), "{told}");
+    assert_eq!(event.body["data"]["view_problems"].as_array().map(Vec::len), Some(1), "{told}");
     assert_eq!(stage.database.value::<i32>("select of_a_newer_version from teamleader_views.companies").await, 1);
     let ended = stage.run(&["migrate"]).await;
     assert!(ended.code == 3 && ended.out.contains("the view companies is not as it should be"), "{ended:?}");
@@ -353,6 +354,67 @@ async fn a_view_of_an_earlier_version_gains_columns_and_keeps_its_own() {
     assert_eq!(stage.run(&["migrate"]).await.code, 0);
     let event = stage.complete(json!({ "resources": ["teams"] })).await;
     assert_eq!(event.body["data"]["view_problems"], Value::Null, "{}", event.body);
+}
+
+#[tokio::test]
+async fn a_schema_that_was_dropped_is_made_anew_and_what_a_newer_version_made_is_left_alone() {
+    let stage = Stage::small().await;
+    // What a deployment does that gives nothing to everybody.
+    run(
+        &stage.database,
+        "alter default privileges revoke execute on functions from public; drop schema teamleader_views cascade",
+    )
+    .await;
+    assert_eq!(stage.run(&["migrate"]).await.code, 0);
+    let _worker = stage.worker().await;
+    let event = stage.complete(json!({ "mode": "full" })).await;
+    assert_eq!(event.body["data"]["view_problems"], Value::Null, "{}", event.body);
+    let count = "select count(*) from teamleader_views.contacts_wide";
+    assert_eq!(stage.database.value::<i64>(count).await, stage.simulator.count("contacts") as i64);
+    let mut reader = sqlx::PgConnection::connect(&stage.database.url).await.unwrap();
+    let sql = "set role teamleader_reader; select sum(length(c::text)) from teamleader_views.contacts c";
+    sqlx::raw_sql(sql).execute(&mut reader).await.unwrap();
+
+    // Somebody's options and rights stay as they are, while the views change.
+    run(
+        &stage.database,
+        "alter view teamleader_views.contacts set (security_barrier = true);
+         alter view teamleader_views.contacts_wide set (security_barrier = true);
+         revoke select on teamleader_views.contacts_wide from teamleader_reader;
+         update teamleader.custom_field_definitions set content = content || '{\"label\": \"Anders\"}' where content ->> 'context' = 'contact';
+         insert into teamleader2db.view_problem (view, problem) values ('of_a_version_before', 'it is not there any more');
+         comment on schema teamleader_views is 'Made by teamleader2db 0.0.9, definition 0.'",
+    )
+    .await;
+    let ended = stage.run(&["migrate"]).await;
+    assert_eq!((ended.code, ended.out.trim()), (0, "the schema is up to date"), "{ended:?}");
+    let event = stage.complete(json!({ "resources": ["teams"] })).await;
+    assert_eq!(event.body["data"]["view_problems"], Value::Null, "{}", event.body);
+    let sql = "select count(*) from teamleader_views.contacts_wide where cf_anders is not null";
+    assert!(stage.database.value::<i64>(sql).await > 0, "it has the new names");
+    let options = "select string_agg(reloptions::text, ' ') from pg_class where reloptions is not null
+         and oid in ('teamleader_views.contacts'::regclass, 'teamleader_views.contacts_wide'::regclass)";
+    assert_eq!(stage.database.value::<String>(options).await, "{security_barrier=true} {security_barrier=true}");
+    let may = "select has_table_privilege('teamleader_reader', 'teamleader_views.contacts_wide', 'select')";
+    assert!(!stage.database.value::<bool>(may).await);
+
+    // Rolled back: what the newer version has made stays.
+    let newer = "Records. Made by teamleader2db 99.0.0, definition 0.";
+    run(
+        &stage.database,
+        &format!(
+            "comment on schema teamleader_views is '{newer}';
+             create or replace view teamleader_views.account as
+                 select account, teamleader_id, authorized_by, time_zone, 1 as of_a_newer_version
+                 from (select account, null::uuid as teamleader_id, ''::text as authorized_by, ''::text as time_zone from teamleader2db.oauth_token) a"
+        ),
+    )
+    .await;
+    let ended = stage.run(&["migrate"]).await;
+    assert_eq!((ended.code, ended.out.trim()), (0, "the schema is up to date"), "{ended:?}");
+    let comment = "select obj_description('teamleader_views'::regnamespace, 'pg_namespace')";
+    assert_eq!(stage.database.value::<String>(comment).await, newer);
+    assert_eq!(stage.database.value::<i32>("select of_a_newer_version from teamleader_views.account").await, 1);
 }
 
 #[tokio::test]

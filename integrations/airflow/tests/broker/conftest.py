@@ -105,7 +105,9 @@ class Cable:
     def cut(self) -> None:
         """Breaks all connections, without a goodbye."""
         for writer in self.writers:
-            writer.transport.abort()
+            # One of TLS that is closing already may have nothing left to abort, and fails.
+            if not writer.is_closing():
+                writer.transport.abort()
         self.writers.clear()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,3 +1,6 @@
+-- What reads a column of a view runs these, and so does who writes a row that an index is of: also where PUBLIC is given nothing by default.
+grant execute on all functions in schema teamleader_views to public;
+
 -- Who may read the records and the views, and nothing else: made where this role may make roles, and given what is this role's to give.
 do $$
 declare
