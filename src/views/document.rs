@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::column::{Column, Type};
 use super::model::{self, View};
-use super::{definitions, names};
+use super::{definitions, fixed, names};
 use crate::catalog;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/views.md");
@@ -26,10 +26,15 @@ fn diagrams(views: &[View]) -> String {
     for (title, resources) in DIAGRAMS {
         out.push_str(&format!("### {title}\n\n```mermaid\nerDiagram\n"));
         for view in views.iter().filter(|view| resources.contains(&view.resource.name)) {
-            for column in &view.columns {
-                for target in &column.refers_to {
-                    let (from, to) = (&view.name, names::table(target));
-                    let owns = view.is_child && view.resource.name == *target && column.name == names::id_column(&to);
+            let own = (view.name.clone(), view.columns.clone(), view.is_child);
+            let has_values = !view.is_child && model::has_custom_fields(view.resource);
+            let values =
+                has_values.then(|| fixed::custom_fields(view)).map(|values| (values.name, values.columns, true));
+            for (from, columns, is_child) in std::iter::once(own).chain(values) {
+                let references = columns.iter().flat_map(|column| column.refers_to.iter().map(move |to| (column, to)));
+                for (column, target) in references {
+                    let to = names::table(target);
+                    let owns = is_child && view.resource.name == *target && column.name == names::id_column(&to);
                     let line = if owns { format!("{to} ||--o{{ {from}") } else { format!("{from} }}o--o| {to}") };
                     out.push_str(&format!("    {line} : {}\n", column.name));
                 }

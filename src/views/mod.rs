@@ -59,26 +59,25 @@ pub async fn are_current(pool: &PgPool) -> Result<bool, StoreError> {
 struct Schema {
     is_ours: bool,
     comment: String,
-    views: Existing,
+    /// The names of the views that are there.
+    views: Vec<String>,
 }
 
 impl Schema {
     /// `None` if there is none.
     async fn of(pool: &PgPool) -> Result<Option<Self>, StoreError> {
-        let mut connection = pool.acquire().await?;
-        let schema = sqlx::query!(
-            r#"select pg_has_role(nspowner, 'usage') as "is_ours!", coalesce(obj_description(oid, 'pg_namespace'), '') as "comment!"
-             from pg_namespace where nspname = 'teamleader_views'"#
+        let schema = sqlx::query_as!(
+            Self,
+            r#"select pg_has_role(nspowner, 'usage') as "is_ours!", coalesce(obj_description(oid, 'pg_namespace'), '') as "comment!",
+                 array(select relname::text from pg_class where relnamespace = n.oid and relkind = 'v') as "views!"
+             from pg_namespace n where nspname = 'teamleader_views'"#
         );
-        let Some(schema) = schema.fetch_optional(&mut *connection).await? else { return Ok(None) };
-        let views = existing(&mut connection, None).await?;
-        Ok(Some(Self { is_ours: schema.is_ours, comment: schema.comment, views }))
+        Ok(schema.fetch_optional(pool).await?)
     }
 
     /// Whether the views are there as this program makes them.
     fn is_current(&self, definitions: &[Fixed]) -> bool {
-        self.comment.ends_with(&made_by(definitions))
-            && definitions.iter().all(|view| self.views.contains_key(&view.name))
+        self.comment.ends_with(&made_by(definitions)) && definitions.iter().all(|view| self.views.contains(&view.name))
     }
 
     /// Whether a newer program made the views.
@@ -130,7 +129,7 @@ async fn make(pool: &PgPool) -> Result<(), StoreError> {
         return Ok(());
     }
     let is_first = !schema.comment.contains(MADE_BY);
-    let existing = schema.views;
+    let existing = existing(&mut *pool.acquire().await?, None).await?;
     // Where there is none yet, nobody reads one.
     let all: Vec<String> = definitions.iter().map(|view| create(view, existing.get(&view.name))).collect();
     let are_made = existing.is_empty() && change(pool, &all, PATIENCE).await?.is_ok();
