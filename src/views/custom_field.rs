@@ -1,12 +1,14 @@
 //! Custom fields as their definitions have them, and how their values are read.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::column::{Place, Type};
 use super::model::CUSTOM_FIELDS;
-use super::names;
-use crate::catalog::Resource;
+use super::names::{self, literal};
+use crate::catalog::{self, Resource};
 use crate::store::pool::StoreError;
 
 /// A custom field, as its definition has it.
@@ -55,16 +57,7 @@ impl CustomField {
     }
 
     pub(super) fn value_type(&self) -> Type {
-        match self.kind.as_str() {
-            "multi_select" => Type::Texts,
-            "date" => Type::Date,
-            "money" | "auto_increment" | "integer" | "number" => Type::Number,
-            "boolean" => Type::Boolean,
-            kind if REFERENCES.contains(&kind) => Type::Uuid,
-            "single_line" | "multi_line" | "single_select" | "email" | "telephone" | "url" => Type::Text,
-            // A type that is not documented.
-            _ => Type::Anything,
-        }
+        value_type(&self.kind)
     }
 
     pub(super) fn expression(&self, part: Part, kind: Type) -> String {
@@ -73,17 +66,7 @@ impl CustomField {
             "jsonb_path_query_first(r.{CUSTOM_FIELDS}, '$[*] ? (@.definition.id == \"{}\").value', '{{}}', true)",
             self.id
         );
-        let at = |key: Option<&str>| Place { base: value.clone(), path: key.map(str::to_owned).into_iter().collect() };
-        match (part, self.kind.as_str()) {
-            (Part::Currency, _) => at(Some("currency")).read_as(kind),
-            (Part::Value, "money") => {
-                format!("coalesce({}, {})", at(Some("amount")).read_as(kind), at(None).read_as(kind))
-            }
-            (Part::Value, _) if self.value_type() == Type::Uuid => {
-                format!("coalesce({}, {})", at(Some("id")).read_as(kind), at(None).read_as(kind))
-            }
-            (Part::Value, _) => at(None).read_as(kind),
-        }
+        read(&self.kind, part, &value, kind)
     }
 
     pub(super) fn comment(&self, part: Part, former_names: &[String]) -> String {
@@ -98,6 +81,47 @@ impl CustomField {
         }
         comment
     }
+}
+
+/// What the value of a custom field of this type is shown as.
+fn value_type(of: &str) -> Type {
+    match of {
+        "multi_select" => Type::Texts,
+        "date" => Type::Date,
+        "money" | "auto_increment" | "integer" | "number" => Type::Number,
+        "boolean" => Type::Boolean,
+        of if REFERENCES.contains(&of) => Type::Uuid,
+        "single_line" | "multi_line" | "single_select" | "email" | "telephone" | "url" => Type::Text,
+        // A type that is not documented.
+        _ => Type::Anything,
+    }
+}
+
+/// Reads a part of `value`, which is of a custom field of this type, as `kind`. A sum and a reference may be told as an object, or plainly.
+fn read(of: &str, part: Part, value: &str, kind: Type) -> String {
+    let at = |key: Option<&str>| Place { base: value.to_owned(), path: key.map(str::to_owned).into_iter().collect() };
+    let within = match (part, value_type(of)) {
+        (Part::Currency, _) => return at(Some("currency")).read_as(kind),
+        (Part::Value, Type::Number) if of == "money" => "amount",
+        (Part::Value, Type::Uuid) => "id",
+        (Part::Value, _) => return at(None).read_as(kind),
+    };
+    format!("coalesce({}, {})", at(Some(within)).read_as(kind), at(None).read_as(kind))
+}
+
+/// When `value`, of a custom field whose type stands in `of`, is none of that type, in SQL.
+pub(super) fn is_unreadable(of: &str, value: &str) -> String {
+    let mut types: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let definitions = catalog::find("customFieldDefinitions").map(catalog::members).unwrap_or_default();
+    for known in definitions.iter().filter(|member| member.name == "type").flat_map(|member| &member.values) {
+        let sql = read(known, Part::Value, value, value_type(known));
+        types.entry(sql).or_default().push(literal(known));
+    }
+    let cases: Vec<String> = types
+        .into_iter()
+        .map(|(sql, known)| format!("when {of} in ({}) then {sql} is null", known.join(", ")))
+        .collect();
+    format!("{value} <> 'null' and case {} else false end", cases.join(" "))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,8 +1,8 @@
 //! The views that are of no one resource, and those of custom fields' values.
 
 use super::column::{Column, Place, Type};
-use super::custom_field::REFERENCES;
-use super::model::View;
+use super::custom_field::{self, REFERENCES};
+use super::model::{View, has_custom_fields};
 use super::names::{self, id_column, literal, quoted, singular};
 use crate::catalog::RESOURCES;
 
@@ -147,7 +147,19 @@ pub(super) fn custom_fields(of: &View) -> Fixed {
 
 /// What stands in the records that the views cannot show, and show as null.
 pub(super) fn problems(views: &[View]) -> Fixed {
-    let branches: Vec<String> = views.iter().filter_map(unreadable).collect();
+    let mut branches = Vec::new();
+    for view in views {
+        let columns = view.columns.iter().filter_map(|column| Some((column.name.clone(), column.unreadable.clone()?)));
+        branches.extend(counted(&view.name, &view.source, columns.chain(view.misshapen.iter().cloned()).collect()));
+        if !view.is_child && has_custom_fields(view.resource) {
+            let values = custom_fields(view);
+            let cases = vec![
+                ("value".to_owned(), custom_field::is_unreadable("d.content ->> 'type'", "(e.value -> 'value')")),
+                ("custom_fields".to_owned(), "jsonb_typeof(e.value) <> 'object'".to_owned()),
+            ];
+            branches.extend(counted(&values.name, &values.source, cases));
+        }
+    }
     let column = |name: &str, kind, comment: &str| Column::of_row(name, kind, &format!("r.{}", quoted(name)), comment);
     Fixed {
         name: "problems".to_owned(),
@@ -164,20 +176,18 @@ pub(super) fn problems(views: &[View]) -> Fixed {
     }
 }
 
-fn unreadable(view: &View) -> Option<String> {
-    let columns = view.columns.iter().filter_map(|column| Some((&column.name, column.unreadable.as_ref()?)));
-    let misshapen = view.misshapen.iter().map(|(name, when)| (name, when));
-    let cases: Vec<String> =
-        columns.chain(misshapen).map(|(name, when)| format!("({}, {when})", literal(name))).collect();
+/// Counts the rows of a view's source for which each of these is so; `None` where there are none.
+fn counted(view: &str, source: &str, cases: Vec<(String, String)>) -> Option<String> {
     if cases.is_empty() {
         return None;
     }
-    let (from, condition) = view.source.split_once(" where ")?;
+    let cases: Vec<String> = cases.iter().map(|(name, when)| format!("({}, {when})", literal(name))).collect();
+    let (from, condition) = source.split_once(" where ")?;
     Some(format!(
         "select r.account, {} as \"view\", p.name as \"column\", count(*) as \"values\", min(r.id::text)::uuid as example_id \
          from {from} cross join lateral (values {}) as p (name, is_unreadable) where {condition} and r.deleted_at is null and p.is_unreadable \
          group by r.account, p.name",
-        literal(&view.name),
+        literal(view),
         cases.join(", ")
     ))
 }

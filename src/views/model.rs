@@ -106,6 +106,10 @@ fn of_resource(resource: &'static Resource) -> Vec<View> {
     }
     let mut misshapen = std::mem::take(&mut writer.misshapen);
     misshapen.extend(lists.iter().map(List::misshapen));
+    if has_custom_fields(resource) {
+        let place = Place { path: vec!["custom_fields".to_owned()], ..record };
+        misshapen.push(("custom_fields".to_owned(), place.is_no("array")));
+    }
     let view = View {
         comment: format!("The records of {} that Teamleader has.", resource.name),
         source: format!("{} where r.resource = {}", rows_of(&table), literal(resource.name)),

@@ -286,6 +286,18 @@ async fn the_views_answer_whatever_a_record_holds() {
         problems["emails"],
         odd_values().iter().filter(|value| !value.is_array() && !value.is_null()).count() as i32
     );
+    assert_eq!(problems["custom_fields"], problems["emails"]);
+    // Values of each type that are of another.
+    let sql =
+        "select count(*), count(distinct type) from teamleader_views.contact_custom_fields where type is not null";
+    let (values, types): (i64, i64) = sqlx::query_as(sql).fetch_one(&stage.database.pool).await.unwrap();
+    assert!(types > 10, "{types}");
+    let sql = "update teamleader.contacts set content = jsonb_set(content, '{custom_fields}',
+             (select jsonb_agg(jsonb_set(field, '{value}', '{\"no\": [\"such thing\"]}')) from jsonb_array_elements(content -> 'custom_fields') field))
+         where id in (select contact_id from teamleader_views.contact_custom_fields where type is not null)";
+    run(&stage.database, sql).await;
+    let sql = "select \"values\" from teamleader_views.problems where view = 'contact_custom_fields' and \"column\" = 'value'";
+    assert_eq!(stage.database.value::<i64>(sql).await, values);
     let sql =
         "select \"values\" from teamleader_views.problems where view = 'contact_emails' and \"column\" = 'emails'";
     // `[null, 1, "x", [], {}]` and `[[["x"]]]`.
