@@ -44,22 +44,24 @@ demo: ## sync a simulated account with private servers, and compare every row wi
 test: install ## run all tests, with a private PostgreSQL and RabbitMQ
 	@dev/servers run $(MAKE) in-servers-test
 
-# The binaries first: tests start them as processes of their own, and cargo builds a test only those of its own package.
+# Tests start the binaries as processes of their own, and cargo builds a test only those of its own package. All in one build: for other
+# targets cargo would choose other features of the dependencies, and build these once more.
+.PHONY: binaries
+binaries:
+	cargo build --workspace --bins --tests --locked --features fault-points
+
 .PHONY: in-servers-test
-in-servers-test:
-	cargo build --workspace --locked --features fault-points
+in-servers-test: binaries
 	cargo test --workspace --locked --features fault-points $(ARGS)
 
 test-integrations: ## run the HTTP API, the dashboard, clients and integrations/{airflow,dbt} against what they are for, which it installs
 	@dev/install integrations
 	tests/integrations/run $(ARGS)
 
-faults: install ## play the seeds 1 to SEEDS of the fault suite, or SEED alone; see tests/faults
-	cargo build --workspace --locked --features fault-points
+faults: install binaries ## play the seeds 1 to SEEDS of the fault suite, or SEED alone; see tests/faults
 	$(if $(SEED),FAULT_SEED=$(SEED),FAULT_SEEDS=$(SEEDS)) cargo test --locked --features fault-points --test faults
 
-soak: install ## refresh tokens REFRESHES times, with kills in between
-	cargo build --workspace --locked --features fault-points
+soak: install binaries ## refresh tokens REFRESHES times, with kills in between
 	FAULT_SOAK=$(REFRESHES) cargo test --locked --features fault-points --test faults
 
 check: install format-check lint prepare-check docs ## formatting, clippy, .sqlx and the documentation, as the CI does
