@@ -15,6 +15,9 @@ use crate::slot::{HarmKind, Slot};
 /// How long an answer may be under way, from the moment at which the simulator has made it: the machine may be busy, and the body slow.
 const UNDER_WAY: TimeDelta = TimeDelta::seconds(6);
 
+/// How long a request may be under way: it arrives although the process that sent it has ended meanwhile.
+const SENT_BEFORE: TimeDelta = TimeDelta::seconds(2);
+
 /// How long after the end of a pause the request may come that was held up by it.
 const LATE_AFTER_PAUSE: TimeDelta = TimeDelta::seconds(4);
 
@@ -63,7 +66,11 @@ async fn excuse(play: &Play, earlier: &[Refresh], again: &Refresh) -> Result<(),
     }
     let excused = first_slot.harms.iter().any(|harm| match harm.kind {
         HarmKind::Api => harm.from <= first.at + UNDER_WAY && harm.to >= first.at,
-        HarmKind::Ended => harm.to >= first.at && harm.from <= again.at && !was_safe(first_slot, first.at, harm.from),
+        HarmKind::Ended => {
+            harm.to >= first.at - SENT_BEFORE
+                && harm.from <= again.at
+                && !was_safe(first_slot, first.at, harm.from.max(first.at))
+        }
         HarmKind::Paused => false,
     });
     if excused {
