@@ -74,6 +74,14 @@ pub enum ExportError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It is another database, or an old copy.
+    #[error(
+        "this database has no copy that this version knows: is DATABASE_URL right? If it is, `teamleader2db migrate` brings it up to date"
+    )]
+    NoCopy,
+    /// There is no such account.
+    #[error("there is no account {0:?} in this copy, which has {1}: set TEAMLEADER_ACCOUNT, or --account")]
+    Account(String, String),
     /// There is no such view.
     #[error("there is no view {0:?} in schema teamleader_views: {1}")]
     Unknown(String, String),
@@ -94,7 +102,14 @@ pub enum ExportError {
 impl ExportError {
     /// Whether what was asked for is at fault.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Store(StoreError::Url(_)) | Self::Unknown(..) | Self::Condition(_))
+        matches!(
+            self,
+            Self::Config(_)
+                | Self::Store(StoreError::Url(_))
+                | Self::Account(..)
+                | Self::Unknown(..)
+                | Self::Condition(_)
+        )
     }
 }
 
@@ -119,6 +134,7 @@ impl ExportArgs {
         sqlx::raw_sql(TRANSACTION).execute(&mut *tx).await.map_err(StoreError::from)?;
         let selection = self.selection(&mut tx).await?;
         selection.check(&mut tx).await?;
+        self.check_account(&pool, &selection, &mut tx).await?;
         sqlx::raw_sql(selection.settings()).execute(&mut *tx).await.map_err(StoreError::from)?;
         let written = write(&mut tx, &selection, self.file()).await?;
         if let (Some(rows), Some(file)) = (written, self.file()) {
@@ -127,6 +143,28 @@ impl ExportArgs {
             let _ = writeln!(std::io::stderr(), "wrote {rows} to {}", file.display());
         }
         Ok(())
+    }
+
+    /// That there is nothing of an account which there is not would look like an answer.
+    async fn check_account(
+        &self,
+        pool: &PgPool,
+        selection: &Selection,
+        tx: &mut Transaction<'static, Postgres>,
+    ) -> Result<(), ExportError> {
+        // No macro can check what no migration makes.
+        let sql = "select account from teamleader_views.account union select account from teamleader_views.freshness order by 1";
+        let known: Vec<String> = match sqlx::query_scalar(sql).fetch_all(pool).await {
+            Ok(known) => known,
+            // One that may read some views only.
+            Err(error) if pool::sqlstate(&error).as_deref() == Some(pool::FORBIDDEN) => return Ok(()),
+            Err(error) => return Err(StoreError::from(error).into()),
+        };
+        let account = self.account.account.as_str();
+        if known.is_empty() || known.iter().any(|known| known == account) || selection.has_rows(tx).await? {
+            return Ok(());
+        }
+        Err(ExportError::Account(account.to_owned(), known.join(", ")))
     }
 
     async fn selection(&self, tx: &mut Transaction<'static, Postgres>) -> Result<Selection, ExportError> {
@@ -146,10 +184,11 @@ impl ExportArgs {
 }
 
 /// A role that may only read the views cannot read how old the schema is; whether there is a view it is told all the same.
-async fn check_schema(pool: &PgPool) -> Result<(), StoreError> {
+async fn check_schema(pool: &PgPool) -> Result<(), ExportError> {
     match pool::check_schema(pool).await {
         Err(StoreError::Database(error)) if pool::sqlstate(&error).as_deref() == Some(pool::FORBIDDEN) => Ok(()),
-        checked => checked,
+        Err(StoreError::OldSchema) => Err(ExportError::NoCopy),
+        checked => Ok(checked?),
     }
 }
 

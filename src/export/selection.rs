@@ -113,6 +113,12 @@ impl Selection {
         Ok(())
     }
 
+    /// Whether there are rows, the condition aside.
+    pub async fn has_rows(&self, connection: &mut PgConnection) -> Result<bool, ExportError> {
+        let sql = format!("select exists (select from {})", self.source);
+        Ok(sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await.map_err(StoreError::from)?)
+    }
+
     /// What makes the server send the rows.
     pub fn statement(&self) -> String {
         let condition = self.condition.as_deref().map(|condition| format!(" where {}", in_brackets(condition)));

@@ -82,7 +82,12 @@ pub fn connect(url: &SecretString) -> Result<PgPool, StoreError> {
 ///
 /// Each session ends a transaction that idles for 10 s, so that a frozen process cannot hold the lease's row against the next.
 pub fn connect_keeping(url: &SecretString, history: bool) -> Result<PgPool, StoreError> {
-    let options: PgConnectOptions = url.expose_secret().parse().map_err(StoreError::Url)?;
+    let text = url.expose_secret();
+    // sqlx takes any.
+    if text.contains("://") && !["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+        return Err(StoreError::Url(sqlx::Error::Configuration("it begins with something else".into())));
+    }
+    let options: PgConnectOptions = text.parse().map_err(StoreError::Url)?;
     let options = options
         .application_name("teamleader2db")
         .options(SESSION)
@@ -127,7 +132,15 @@ pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     connection.close_on_drop();
     // An index over millions of rows takes its time.
     sqlx::raw_sql("set statement_timeout = 0").execute(&mut *connection).await?;
-    Ok(MIGRATOR.run(&mut *connection).await?)
+    MIGRATOR.run(&mut *connection).await.map_err(|error| match error {
+        // It says nothing of the migrations.
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
+            if sqlstate(&error).as_deref() == Some(FORBIDDEN) =>
+        {
+            StoreError::Database(error)
+        }
+        error => StoreError::Migration(error),
+    })
 }
 
 /// Checks that the schema is up to date, without changing anything.
@@ -186,6 +199,9 @@ pub fn sqlstate(error: &sqlx::Error) -> Option<Cow<'_, str>> {
 pub fn in_words(error: &sqlx::Error) -> String {
     match error.as_database_error() {
         Some(told) => format!("{} (SQLSTATE {})", told.message(), told.code().unwrap_or_default()),
+        None if matches!(error, sqlx::Error::PoolTimedOut) => {
+            format!("no connection within {} s; `teamleader2db doctor` says why", ACQUIRE_TIMEOUT.as_secs())
+        }
         None => error.to_string(),
     }
 }

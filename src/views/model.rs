@@ -294,8 +294,13 @@ impl Writer {
             is_reference(member).then(|| member.members.iter().find(|member| member.name == "type")).flatten();
         for field in &member.members {
             match (reference, field.name.as_str()) {
-                // It says the same of all.
-                (Some(of), "type") if kinds_of(&member.name, of).len() == 1 && !of.is_undefined => {}
+                (Some(of), "type") if !of.is_undefined => {
+                    let kinds: Vec<String> = kinds_of(&member.name, of).into_iter().collect();
+                    // One says the same of all.
+                    if kinds.len() != 1 {
+                        self.write(place, name, &Member { values: kinds, ..field.clone() });
+                    }
+                }
                 (Some(of), "id") => {
                     let before = self.columns.len();
                     self.write(place, name, field);
@@ -357,6 +362,9 @@ fn kinds_of(name: &str, kind: &Member) -> BTreeSet<String> {
         several
     });
     let drawn = drawn_kinds(kind);
+    if kind.values.len() > 1 {
+        return drawn;
+    }
     let elsewhere = SEVERAL.get(name).filter(|kinds| !drawn.is_disjoint(kinds));
     elsewhere.into_iter().flatten().cloned().chain(drawn.iter().cloned()).collect()
 }

@@ -53,6 +53,11 @@ fn full_name(person: &Value) -> String {
     [&person["first_name"], &person["last_name"]].into_iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
 }
 
+/// What `concat_ws` makes of nobody is an empty text.
+fn name_of(person: Option<&Value>) -> String {
+    person.map(full_name).unwrap_or_default()
+}
+
 fn day(value: &Value) -> Option<NaiveDate> {
     value.as_str()?.parse().ok()
 }
@@ -149,9 +154,9 @@ fn revenue(account: &Account) -> Vec<Value> {
         let day = day(&invoice["invoice_date"]).unwrap();
         json!([date(day.year(), day.month()), invoice["department"]["id"]])
     });
-    let rows = by_month.into_iter().filter_map(|(key, invoices)| {
-        let department = account.find("departments", &key[1])?;
-        Some(json!({ "month": key[0], "department": department["name"], "revenue": total(invoices, EXCLUSIVE) }))
+    let rows = by_month.into_iter().map(|(key, invoices)| {
+        let department = account.find("departments", &key[1]).map(|department| &department["name"]);
+        json!({ "month": key[0], "department": department, "revenue": total(invoices, EXCLUSIVE) })
     });
     rows.collect()
 }
@@ -280,32 +285,37 @@ fn dormant(account: &Account) -> Vec<Value> {
 }
 
 fn phases(account: &Account) -> Vec<Value> {
-    let open =
-        account.all("deals").filter(|deal| deal["status"] == "open" && at(deal, "estimated_value/currency") == "EUR");
-    let rows = grouped(open, |deal| at(deal, "current_phase/id").clone()).into_iter().filter_map(|(phase, deals)| {
-        let phase = account.find("dealPhases", &phase)?;
+    let open = account.all("deals").filter(|deal| deal["status"] == "open");
+    let rows = grouped(open, |deal| at(deal, "current_phase/id").clone()).into_iter().map(|(phase, deals)| {
+        let phase = account.find("dealPhases", &phase).map(|phase| &phase["name"]);
         let mut weighted = Sum::default();
-        for deal in &deals {
+        for deal in deals.iter().filter(|deal| in_euro(deal)) {
             let amount = at(deal, "estimated_value/amount").as_f64();
             weighted.add(
                 amount.zip(deal["estimated_probability"].as_f64()).map(|(amount, probability)| amount * probability),
             );
         }
-        let value = total(deals.iter().copied(), "estimated_value/amount");
-        Some(json!({ "phase": phase["name"], "deals": deals.len(), "value": value, "weighted": weighted.0 }))
+        json!({ "phase": phase, "deals": deals.len(), "value": worth(&deals), "weighted": weighted.0 })
     });
     rows.collect()
 }
 
+fn in_euro(deal: &Value) -> bool {
+    at(deal, "estimated_value/currency") == "EUR"
+}
+
+fn worth(deals: &[&Value]) -> Option<f64> {
+    total(deals.iter().copied().filter(|deal| in_euro(deal)), "estimated_value/amount")
+}
+
 fn won(account: &Account) -> Vec<Value> {
     let closed = account.all("deals").filter(|deal| deal["status"] == "won" || deal["status"] == "lost");
-    let rows =
-        grouped(closed, |deal| at(deal, "responsible_user/id").clone()).into_iter().filter_map(|(user, deals)| {
-            let user = account.find("users", &user)?;
-            let won = deals.iter().filter(|deal| deal["status"] == "won").count();
-            let percent = rounded(100.0 * won as f64 / deals.len() as f64, 1);
-            Some(json!({ "seller": full_name(user), "closed": deals.len(), "won": won, "won_percent": percent }))
-        });
+    let rows = grouped(closed, |deal| at(deal, "responsible_user/id").clone()).into_iter().map(|(user, deals)| {
+        let user = account.find("users", &user);
+        let won = deals.iter().filter(|deal| deal["status"] == "won").count();
+        let percent = rounded(100.0 * won as f64 / deals.len() as f64, 1);
+        json!({ "seller": name_of(user), "closed": deals.len(), "won": won, "won_percent": percent })
+    });
     rows.collect()
 }
 
@@ -315,9 +325,9 @@ fn lost(account: &Account) -> Vec<Value> {
         let reason = account.find("lostReasons", at(deal, "lost_reason/reason/id"));
         reason.map_or_else(|| json!("(no reason)"), |reason| reason["name"].clone())
     };
-    let rows = grouped(lost, reason).into_iter().map(|(reason, deals)| {
-        json!({ "reason": reason, "deals": deals.len(), "value": total(deals.iter().copied(), "estimated_value/amount") })
-    });
+    let rows = grouped(lost, reason)
+        .into_iter()
+        .map(|(reason, deals)| json!({ "reason": reason, "deals": deals.len(), "value": worth(&deals) }));
     rows.collect()
 }
 
@@ -339,24 +349,30 @@ fn time_to_sale(account: &Account) -> Vec<Value> {
 }
 
 fn projects(account: &Account) -> Vec<Value> {
-    let entries =
-        account.all("timeTracking").filter(|entry| at(entry, "subject/type") == "milestone").filter_map(|entry| {
-            let milestone = account.find("milestones", at(entry, "subject/id"))?;
-            let project = account.find("projects", at(milestone, "project/id"))?;
-            Some((entry, project, account.find("users", at(entry, "user/id"))?))
-        });
-    let rows = grouped(entries, |(_, project, user)| json!([project["id"], user["id"]])).into_iter().map(|(_, entries)| {
+    let none = Value::Null;
+    let entries = account.all("timeTracking").filter(|entry| at(entry, "subject/type") == "milestone").map(|entry| {
+        let milestone = account.find("milestones", at(entry, "subject/id"));
+        let project = milestone.and_then(|milestone| account.find("projects", at(milestone, "project/id")));
+        (entry, project.unwrap_or(&none), account.find("users", at(entry, "user/id")))
+    });
+    let both =
+        |(_, project, user): &(&Value, &Value, Option<&Value>)| json!([project["id"], user.map(|user| &user["id"])]);
+    let rows = grouped(entries, both).into_iter().map(|(_, entries)| {
         let (_, project, user) = entries[0];
-        let (mut hours, mut value) = (Sum::default(), Sum::default());
+        let (mut hours, mut value, mut of_budget) = (Sum::default(), Sum::default(), Sum::default());
+        let currency = at(project, "budget/provided/currency");
         for (entry, ..) in &entries {
             let worked = entry["duration"].as_f64().map(|seconds| seconds / 3600.0);
             hours.add(worked);
-            value.add(worked.zip(at(entry, "hourly_rate/amount").as_f64()).map(|(hours, rate)| hours * rate));
+            let worth = worked.zip(at(entry, "hourly_rate/amount").as_f64()).map(|(hours, rate)| hours * rate);
+            let of = at(entry, "hourly_rate/currency");
+            value.add(worth.filter(|_| of == "EUR"));
+            of_budget.add(worth.filter(|_| !of.is_null() && of == currency));
         }
         let budget = at(project, "budget/provided/amount").as_f64().filter(|budget| *budget != 0.0);
-        let percent = value.0.zip(budget).map(|(value, budget)| rounded(100.0 * value / budget, 1));
+        let percent = of_budget.0.zip(budget).map(|(value, budget)| rounded(100.0 * value / budget, 1));
         json!({
-            "project": project["title"], "worker": full_name(user), "hours": hours.round(2), "value": value.round(2),
+            "project": project["title"], "worker": name_of(user), "hours": hours.round(2), "value": value.round(2),
             "budget_percent": percent,
         })
     });
@@ -396,13 +412,16 @@ fn work(account: &Account) -> Vec<Value> {
     let month = account
         .all("timeTracking")
         .filter(|entry| day(&entry["started_on"]).is_some_and(|day| date(day.year(), day.month()) == date(2022, 6)));
-    let rows = grouped(month, |entry| json!([at(entry, "user/id"), at(entry, "work_type/id")])).into_iter().filter_map(
-        |(key, entries)| {
-            let (user, work) = (account.find("users", &key[0])?, account.find("workTypes", &key[1])?);
-            let hours = total(entries, "duration").map(|all| rounded(all / 3600.0, 2));
-            Some(json!({ "worker": full_name(user), "work": work["name"], "hours": hours }))
-        },
-    );
+    let both = |entry: &&Value| {
+        let (user, work) =
+            (account.find("users", at(entry, "user/id")), account.find("workTypes", at(entry, "work_type/id")));
+        json!([user.map(|user| &user["id"]), work.map(|work| &work["id"])])
+    };
+    let rows = grouped(month, both).into_iter().map(|(key, entries)| {
+        let (user, work) = (account.find("users", &key[0]), account.find("workTypes", &key[1]));
+        let hours = total(entries, "duration").map(|all| rounded(all / 3600.0, 2));
+        json!({ "worker": name_of(user), "work": work.map(|work| &work["name"]), "hours": hours })
+    });
     rows.collect()
 }
 

@@ -59,6 +59,7 @@ async fn a_database_that_cannot_be_reached() {
         (url_as(&stage, "nobody_at_all"), "nobody_at_all", "pg_hba.conf"),
         ("postgres://nobody@127.0.0.1:9/nothing".to_owned(), "refused", "is the server up"),
         ("mysql is what we have".to_owned(), "DATABASE_URL is not a URL", "mend DATABASE_URL"),
+        ("mysql://root@localhost/teamleader".to_owned(), "DATABASE_URL is not a URL", "mend DATABASE_URL"),
     ] {
         stage.set("DATABASE_URL", &url);
         assert_complains(&stage, about, mend).await;

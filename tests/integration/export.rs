@@ -259,8 +259,17 @@ async fn what_is_no_condition_is_refused_and_runs_nothing() {
 async fn what_cannot_be_exported_is_told() {
     let mut stage = Stage::small().await.on_an_empty_database().await;
     let ended = stage.run(&["export", "contacts", "--format", "csv"]).await;
-    assert!(ended.code == 1 && ended.err.contains("teamleader2db migrate"), "{ended:?}");
+    assert!(ended.code == 1 && ended.err.contains("is DATABASE_URL right?"), "{ended:?}");
     assert_eq!(stage.run(&["migrate"]).await.code, 0);
+    let sql = format!(
+        "insert into teamleader2db.cursor (account, resource) values ('{}', 'contacts')",
+        stage.setting("TEAMLEADER_ACCOUNT")
+    );
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&stage.database.pool).await.unwrap();
+    let ended = stage.run(&["export", "contacts", "--format", "csv", "--account", "acne"]).await;
+    let there =
+        format!("there is no account \"acne\" in this copy, which has {}:", stage.setting("TEAMLEADER_ACCOUNT"));
+    assert!(ended.code == 2 && ended.err.contains(&there) && ended.out.is_empty(), "{ended:?}");
     for (name, said) in [
         ("kontacts", "there is no view \"kontacts\" in schema teamleader_views: there are contacts"),
         ("emails", "contact_emails"),
