@@ -33,7 +33,7 @@ QUICK ?= 0
 .PHONY: help install demo test test-integrations faults soak fuzz drift economy check format format-check lint prepare prepare-check resources views schemas docs coverage bench bench-functions server sync deploy-check dockertest clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ## install what building, testing and the demo need (apt), or name it
 	@dev/install

@@ -3,6 +3,7 @@
 The account changes, the worker syncs, dbt builds incrementally; and each time the marts are held against plain SQL over the views.
 """
 
+import atexit
 import contextlib
 import io
 import json
@@ -151,13 +152,20 @@ def of(mart: str, column: str, ids: list[str]) -> list[tuple]:
 
 
 parameters = connection.get_dsn_parameters()
+# A role with the rights that the README names, where nobody has others.
+ROLE, DATABASE = f"dbt_{os.getpid()}", parameters["dbname"]
+sql(f"create role {ROLE} login password 'dbt' in role teamleader_reader")
+sql(f"grant {ROLE} to current_user")
+sql(f"revoke all on database {DATABASE} from public")
+sql(f"grant connect, create, temporary on database {DATABASE} to {ROLE}")
+atexit.register(lambda: sql(f"drop owned by {ROLE} cascade; drop role {ROLE}"))
 for name in [name for name in os.environ if name.startswith("DBT_")]:
     del os.environ[name]
 os.environ |= {
     "PGHOST": parameters["host"],
     "PGPORT": parameters["port"],
-    "PGUSER": parameters["user"],
-    "PGPASSWORD": connection.info.password or "",
+    "PGUSER": ROLE,
+    "PGPASSWORD": "dbt",
     "PGDATABASE": parameters["dbname"],
     "DBT_SCHEMA": SCHEMA,
     "DBT_PROFILES_DIR": str(PACKAGE),
