@@ -84,7 +84,8 @@ pub fn connect(url: &SecretString) -> Result<PgPool, StoreError> {
 pub fn connect_keeping(url: &SecretString, history: bool) -> Result<PgPool, StoreError> {
     let text = url.expose_secret();
     // sqlx takes any.
-    if text.contains("://") && !["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    if scheme.is_some_and(|scheme| scheme != "postgres" && scheme != "postgresql") {
         return Err(StoreError::Url(sqlx::Error::Configuration("it begins with something else".into())));
     }
     let options: PgConnectOptions = text.parse().map_err(StoreError::Url)?;

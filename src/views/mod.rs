@@ -131,8 +131,10 @@ async fn make(pool: &PgPool) -> Result<(), StoreError> {
     let is_first = !schema.comment.contains(MADE_BY);
     let existing = existing(&mut *pool.acquire().await?, None).await?;
     // Where there is none yet, nobody reads one.
-    let all: Vec<String> = definitions.iter().map(|view| create(view, existing.get(&view.name))).collect();
-    let are_made = existing.is_empty() && change(pool, &all, PATIENCE).await?.is_ok();
+    let are_made = existing.is_empty() && {
+        let all: Vec<String> = definitions.iter().map(|view| create(view, None)).collect();
+        change(pool, &all, PATIENCE).await?.is_ok()
+    };
     let mut patience = PATIENCE;
     for view in definitions.iter().filter(|_| !are_made) {
         let there = existing.get(&view.name);

@@ -376,13 +376,13 @@ mod tests {
         assert_eq!(left, ["cf_sector", "cf_sector_2"]);
     }
 
-    fn texts(columns: &[(&str, &str)]) -> Vec<Known> {
-        let known = |(name, kind): &(&str, &str)| Known {
+    fn known(columns: &[(&str, &str)]) -> Vec<Known> {
+        let one = |(name, kind): &(&str, &str)| Known {
             name: (*name).to_owned(),
             kind: (*kind).to_owned(),
             comment: String::new(),
         };
-        columns.iter().map(known).collect()
+        columns.iter().map(one).collect()
     }
 
     #[test]
@@ -392,7 +392,7 @@ mod tests {
         let now = [field(1, "Sector (old)", "single_line"), field(2, "Sector", "date")];
         let (_, named) = names(&now, &kept);
         let (columns, unlike) =
-            columns(&now.iter().collect::<Vec<_>>(), &named, &kept, &[], &texts(&[("cf_sector", "text")]));
+            columns(&now.iter().collect::<Vec<_>>(), &named, &kept, &[], &known(&[("cf_sector", "text")]));
         let made: Vec<(&str, Type)> = columns.iter().map(|column| (column.name.as_str(), column.kind)).collect();
         assert_eq!(made, [("cf_sector_old", Type::Text), ("cf_sector", Type::Date)]);
         assert!(unlike.is_empty(), "{unlike:?}");
@@ -403,7 +403,7 @@ mod tests {
         let (_, kept) = names(&[field(1, "Budget", "money")], &Columns::new());
         let now = [field(1, "Budget", "single_line")];
         let (_, named) = names(&now, &kept);
-        let there = texts(&[("cf_budget", "numeric"), ("cf_budget_currency", "text")]);
+        let there = known(&[("cf_budget", "numeric"), ("cf_budget_currency", "text")]);
         let (columns, unlike) = columns(&now.iter().collect::<Vec<_>>(), &named, &kept, &[], &there);
         let made: Vec<(&str, Type)> = columns.iter().map(|column| (column.name.as_str(), column.kind)).collect();
         assert_eq!(made, [("cf_budget", Type::Number), ("cf_budget_currency", Type::Text)]);

@@ -15,8 +15,9 @@ use crate::slot::{HarmKind, Slot};
 /// How long an answer may be under way, from the moment at which the simulator has made it: the machine may be busy, and the body slow.
 const UNDER_WAY: TimeDelta = TimeDelta::seconds(6);
 
-/// How long a request may be under way: it arrives although the process that sent it has ended meanwhile.
-const SENT_BEFORE: TimeDelta = TimeDelta::seconds(2);
+/// How long a request may be under way: it arrives although the process that sent it has ended meanwhile. The next one takes longer than that
+/// to start and to refresh.
+const SENT_BEFORE: TimeDelta = TimeDelta::milliseconds(500);
 
 /// How long after the end of a pause the request may come that was held up by it.
 const LATE_AFTER_PAUSE: TimeDelta = TimeDelta::seconds(4);

@@ -120,6 +120,9 @@ async fn a_schema_that_is_missing_or_old() {
     run(format!("create role {role} login")).await;
     let earlier = stage.set("DATABASE_URL", &url_as(&stage, &role));
     assert_complains(&stage, "schema is not up to date", "as another user").await;
+    let ended = stage.run(&["migrate"]).await;
+    assert!(ended.code == 1 && ended.err.contains("permission denied"), "{ended:?}");
+    assert!(!ended.err.contains("Run a program"), "the program is not too old: {ended:?}");
     stage.restore("DATABASE_URL", earlier);
     run(format!("drop role {role}")).await;
 

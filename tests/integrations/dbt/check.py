@@ -93,7 +93,7 @@ def dbt(*arguments: str, directory: Path = PROJECT, fails: bool = False) -> None
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         ended = DBT.invoke([*arguments, "--project-dir", str(directory)])
-    check(ended.success is not fails, f"dbt {' '.join(arguments)}: {ended.exception or ''}\n{printed.getvalue()}")
+    check(ended.exception is None and ended.success is not fails, f"dbt {' '.join(arguments)}: {ended.exception or ''}\n{printed.getvalue()}")
     print(f"   dbt {' '.join(arguments)}: {time.monotonic() - began:.1f} s", flush=True)
 
 
