@@ -250,7 +250,7 @@ async fn the_views_answer_whatever_a_record_holds() {
             let sql = "insert into teamleader.record (resource, account, id, content, list_hash)
                  select resource, account, gen_random_uuid(),
                      (select jsonb_object_agg(key, $2::jsonb) from jsonb_each(content)), ''::bytea from (
-                     select * from teamleader.record where resource = $1 and jsonb_typeof(content) = 'object' and content <> '{}' order by id limit 1) one
+                     select * from teamleader.record where resource = $1 and list_hash <> '' order by id limit 1) one
                  union all select $1, 'test', gen_random_uuid(), $2::jsonb, ''";
             sqlx::query(sql).bind(resource).bind(&value).execute(&stage.database.pool).await.unwrap();
         }
