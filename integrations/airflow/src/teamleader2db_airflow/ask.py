@@ -122,6 +122,7 @@ class _Conversation:
         self.request = request
         self.attempt = attempt
         self.id = request.id(attempt)
+        self.final_ids = request.final_ids(broker.account, attempt)
         self.log = log
         self.traceparent = traceparent
         self.asked = False
@@ -224,11 +225,16 @@ class _Conversation:
     async def _hear(self, message: AbstractIncomingMessage) -> None:
         try:
             event = json.loads(message.body)
-            about, kind = event["subject"], event["type"]
+            event_id, about, kind = event["id"], event["subject"], event["type"]
         except (ValueError, KeyError, TypeError):
             self.log.warning("A message that is no event came, and is ignored")
             return
-        if about == self.id or kind == "teamleader2db.authorization.required":
+        if kind in FINAL:
+            # Whoever knows the id of the request can have a message refused in its name: the id of the event tells them apart.
+            mine = event_id in self.final_ids
+        else:
+            mine = about == self.id or kind == "teamleader2db.authorization.required"
+        if mine:
             self.inbox.put_nowait(event)
 
     def _tell(self, event: Event) -> None:

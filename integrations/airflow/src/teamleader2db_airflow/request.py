@@ -7,10 +7,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 NAMESPACE = uuid5(NAMESPACE_URL, "https://github.com/teamleader2db/teamleader2db/integrations/airflow")
 """Of the ids of requests. It must never change: a task that is cleared after an upgrade has to find its sync again."""
+
+EVENTS = UUID("6f1d4a9c-3b52-5c0e-9d3a-7e6142b8c0d5")
+"""The worker's namespace of the ids of events."""
 
 MODES = ("incremental", "full", "audit")
 
@@ -40,6 +43,17 @@ class SyncRequest:
     def body(self, attempt: int) -> bytes:
         """The message's body: JSON as docs/schemas/request.json has it."""
         return json.dumps({"request_id": self.id(attempt), **self.parameters}).encode()
+
+    def final_ids(self, account: str, attempt: int) -> frozenset[str]:
+        """The ids that the final event of the attempt can have: that of its run, or that of a refusal of this very body.
+
+        A refusal of a message with an id that a run has is about an id made from the message. An event of another id is the answer to somebody
+        else's message, whatever its subject says.
+        """
+        asked = self.id(attempt)
+        message = str(uuid5(EVENTS, f"{account}/{self.body(attempt).decode()}"))
+        names = (f"{asked}/final", f"{asked}/refused/{message}", f"{message}/refused/{message}")
+        return frozenset(str(uuid5(EVENTS, f"{account}/{name}")) for name in names)
 
     @property
     def correlation_id(self) -> str:

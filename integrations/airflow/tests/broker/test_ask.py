@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from dataclasses import replace
+from uuid import uuid5
 
 import aio_pika
 import pytest
@@ -14,8 +15,14 @@ from conftest import cable, other_login, worker
 
 from teamleader2db_airflow import ask as module
 from teamleader2db_airflow.ask import NoAnswerError, ask
+from teamleader2db_airflow.request import EVENTS
 
-COMPLETED = {"type": "teamleader2db.sync.completed", "data": {"status": "completed"}}
+
+
+def completed(request):
+    """The final event of the request's run."""
+    event = str(uuid5(EVENTS, f"default/{request.id(0)}/final"))
+    return {"id": event, "type": "teamleader2db.sync.completed", "subject": request.id(0), "data": {"status": "completed"}}
 
 
 def asking(broker, request, log, *, seconds=30.0, traceparent=None):
@@ -49,7 +56,7 @@ def test_the_request_is_kept_by_the_broker_and_the_answer_is_returned(broker, re
             assert json.loads(request.body) == {"request_id": request_.id(0), "mode": "full", "resources": ["contacts"]}
             assert request.headers["traceparent"].endswith("-01")
             assert await exists(broker, request.reply_to)
-            event = COMPLETED | {"subject": request_.id(0)}
+            event = completed(request_)
             await it.answer(request, event)
             assert await asked == event
             assert not await exists(broker, request.reply_to)
@@ -66,15 +73,15 @@ def test_how_it_goes_on_stands_in_the_log_but_nothing_of_others(broker, request_
             for subject, requests in ((request_.id(0), 3), ("another", 4)):
                 await it.tell(
                     "sync.default.progress",
-                    {"type": "teamleader2db.sync.progress", "subject": subject, "data": data | {"api_requests": requests}},
+                    {"id": "1", "type": "teamleader2db.sync.progress", "subject": subject, "data": data | {"api_requests": requests}},
                 )
             await it.tell(
                 "authorization.default.required",
-                {"type": "teamleader2db.authorization.required", "subject": "default", "data": {"reason": "invalid token"}},
+                {"id": "2", "type": "teamleader2db.authorization.required", "subject": "default", "data": {"reason": "invalid token"}},
             )
-            await it.tell("sync.default.progress", {"type": "teamleader2db.sync.progress", "subject": request_.id(0), "data": None})
+            await it.tell("sync.default.progress", {"id": "3", "type": "teamleader2db.sync.progress", "subject": request_.id(0), "data": None})
             await until(lambda: "/sync/authorize" in caplog.text and "cannot be shown" in caplog.text)
-            await it.answer(request, COMPLETED | {"subject": request_.id(0)})
+            await it.answer(request, completed(request_))
             await asked
 
     asyncio.run(story())
@@ -91,10 +98,24 @@ def test_one_who_comes_after_a_lost_one_asks_again_with_the_same_id(broker, requ
             lost.cancel()
             await asyncio.wait([lost])
             # The answer comes while nobody is there, and stays.
-            await it.answer(first, COMPLETED | {"subject": request_.id(0)})
+            await it.answer(first, completed(request_))
             assert (await asking(broker, request_, log))["type"] == "teamleader2db.sync.completed"
             second = await it.next()
             assert (second.body, second.reply_to, second.correlation_id) == (first.body, first.reply_to, first.correlation_id)
+
+    asyncio.run(story())
+
+
+def test_an_event_that_answers_somebody_elses_message_ends_nothing(broker, request_, log):
+    async def story():
+        async with worker(broker) as it:
+            asked = asking(broker, request_, log)
+            request = await it.next()
+            # Somebody who knows the id has had a message refused, with this task's queue as the address of the reply.
+            forged = uuid5(EVENTS, f"default/{request_.id(0)}/refused/{uuid5(EVENTS, 'default/no JSON')}")
+            await it.answer(request, completed(request_) | {"id": str(forged), "type": "teamleader2db.sync.failed"})
+            await it.answer(request, completed(request_))
+            assert (await asked)["type"] == "teamleader2db.sync.completed"
 
     asyncio.run(story())
 
@@ -106,9 +127,9 @@ def test_two_who_wait_for_the_same_answer_both_get_it(broker, request_, log, cap
             request = await it.next()
             other = asking(broker, request_, log)
             await until(lambda: "Another process still waits" in caplog.text)
-            await it.answer(request, COMPLETED | {"subject": request_.id(0)})
+            await it.answer(request, completed(request_))
             assert (await one)["subject"] == request_.id(0)
-            await it.answer(await it.next(), COMPLETED | {"subject": request_.id(0)})
+            await it.answer(await it.next(), completed(request_))
             assert (await other)["subject"] == request_.id(0)
 
     asyncio.run(story())
@@ -124,7 +145,7 @@ def test_a_queue_that_is_gone_is_made_again(broker, request_, log, monkeypatch):
             await it.channel.queue_delete(request.reply_to)
             again = await it.next()
             assert again.body == request.body
-            await it.answer(again, COMPLETED | {"subject": request_.id(0)})
+            await it.answer(again, completed(request_))
             await asked
 
     asyncio.run(story())
@@ -138,7 +159,7 @@ def test_a_connection_that_breaks_is_made_anew_and_asks_again(broker, request_, 
             way.cut()
             again = await it.next()
             assert (again.body, again.reply_to) == (request.body, request.reply_to)
-            await it.answer(again, COMPLETED | {"subject": request_.id(0)})
+            await it.answer(again, completed(request_))
             await asked
 
     asyncio.run(story())
@@ -150,7 +171,7 @@ def test_one_who_may_not_listen_to_events_gets_the_answer_all_the_same(broker, r
         async with worker(broker) as it:
             await it.channel.exchange_delete(broker.events_exchange)
             asked = asking(broker, request_, log)
-            await it.answer(await it.next(), COMPLETED | {"subject": request_.id(0)})
+            await it.answer(await it.next(), completed(request_))
             await asked
 
     asyncio.run(story())

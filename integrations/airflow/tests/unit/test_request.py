@@ -36,6 +36,15 @@ def test_the_body_has_the_id_and_what_is_asked_for():
     assert json.loads(request().body(1)) == {"request_id": request().id(1), "mode": "full"}
 
 
+def test_the_ids_of_the_final_event_are_those_that_the_worker_makes():
+    # The worker's own tests have the same ones, for the same request.
+    assert request().final_ids("default", 0) == {
+        "c56ba28e-de02-583d-a79a-533dcb94e80b",
+        "cb9f8523-c233-5167-8c04-a847bd2fe40f",
+        "5ca5be1f-b612-5dcd-9f9b-af09ef37a6a0",
+    }
+
+
 def test_the_correlation_id_is_readable_and_fits_into_the_message():
     assert request().correlation_id == "airflow/nightly/sync/scheduled__2026-11-22/-1/default"
     assert len(request(dag="é" * 250).correlation_id.encode()) <= 200
