@@ -1,25 +1,30 @@
 //! The composition root: everything is made and wired here, runs until a signal, and is drained.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::SecretString;
 use sqlx::PgPool;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
+use uuid::Uuid;
 
 use crate::amqp::parking::TokenQueue;
 use crate::amqp::publisher::Publisher;
+use crate::amqp::reply_address::ReplyAddresses;
 use crate::amqp::topology::{Declare, Names};
 use crate::catalog::{RESOURCES, Resource};
+use crate::consuming::Consuming;
 use crate::dead_letters::DeadLetters;
+use crate::fault::{self, Point};
 use crate::http::{self, Guard, HttpState};
 use crate::ids::Account;
+use crate::lifecycle::{Ended, Parts, Signals};
 use crate::relay::Relay;
+use crate::replies::Replies;
 use crate::store::cipher::Cipher;
 use crate::store::pool::{self, StoreError};
 use crate::store::report;
@@ -44,7 +49,7 @@ const LATE: Duration = Duration::from_millis(500);
 /// The end of all patience after a signal: what a refresh may take, and storing what came of it.
 const LONGEST_DRAIN: Duration = Duration::from_secs(28);
 
-/// How often histograms are compacted and old rows looked for.
+/// How often histograms are compacted; how long after the start old rows are looked for.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// How often stale details are counted.
@@ -64,6 +69,8 @@ pub struct WorkerConfig {
     pub amqp_url: SecretString,
     /// Exchanges and queues.
     pub names: Names,
+    /// Where replies may go.
+    pub addresses: ReplyAddresses,
     /// Whether to make them.
     pub declare: Declare,
     /// The integration.
@@ -91,18 +98,28 @@ pub struct WorkerConfig {
 /// A worker process, made but not running.
 #[derive(Debug)]
 pub struct Application {
+    start: Start,
     worker: Worker,
     relay: Relay,
+    replies: Replies,
     http: HttpState,
     listener: tokio::net::TcpListener,
-    metrics: Option<PrometheusHandle>,
+    upkeep: Upkeep,
+}
+
+/// What has to be done in the database before anything else uses it.
+#[derive(Debug)]
+struct Start {
     pool: PgPool,
+    migrate: bool,
+    tokens: Tokens,
+    first_refresh_token: Option<SecretString>,
     account: Account,
-    retention: Retention,
+    resources: Vec<&'static Resource>,
 }
 
 impl Application {
-    /// Connects to the database, brings it up to date or refuses an old one, and makes all parts.
+    /// Makes all parts. Needs neither the database nor the broker.
     pub async fn build(config: WorkerConfig) -> anyhow::Result<Self> {
         let WorkerConfig { integration, settings, names, .. } = config;
         let account = settings.account.clone();
@@ -111,35 +128,43 @@ impl Application {
         let publisher = Publisher::new(config.amqp_url.clone(), &format!("teamleader2db {account} publisher"));
         let parking = Arc::new(TokenQueue::new(config.amqp_url.clone(), publisher.clone(), &names));
         let tokens = Tokens::new(pool.clone(), account.clone(), config.cipher, Some(parking));
-        let first = config.first_refresh_token.as_ref();
-        let successes = once_there(async || {
-            if config.migrate {
-                views::migrate(&pool).await?;
-            } else {
-                pool::check_schema(&pool).await?;
-            }
-            tokens.introduce(first).await?;
-            // A key that does not open what is stored is found now, not by the first request.
-            tokens.check_key().await?;
-            report::last_successes(&pool, &account, &settings.resources).await
-        })
-        .await?;
-        for (resource, at) in successes {
-            telemetry::last_success(&resource, at);
-        }
         let oauth = OAuth::new(integration.clone())?;
         let auth = Auth::new(Arc::new(tokens.clone()), oauth.clone());
         let limiter = Limiter::new(config.rate_reserve);
         let client = Client::new(&integration.api_uri, auth, limiter, config.most_in_flight)?;
-        let relay = Relay::new(pool.clone(), publisher.clone(), names.clone());
-        let consuming = Arc::new(AtomicBool::new(false));
+        let replies_due = Arc::new(Notify::new());
+        let relay = Relay::new(pool.clone(), publisher.clone(), names.clone(), replies_due.clone());
+        let replier = Publisher::new(config.amqp_url.clone(), &format!("teamleader2db {account} replies"));
+        let replies = Replies::new(pool.clone(), account.clone(), replier, replies_due);
+        let consuming = Consuming::default();
+        consuming.set_active(false);
+        let holder = holder();
         let dead_letters = DeadLetters {
             amqp_url: config.amqp_url.clone(),
             names: names.clone(),
             pool: pool.clone(),
             publisher: publisher.clone(),
             relay: relay.clone(),
-            holder: holder(),
+            addresses: config.addresses.clone(),
+            holder: holder.clone(),
+        };
+        let start = Start {
+            pool: pool.clone(),
+            migrate: config.migrate,
+            tokens: tokens.clone(),
+            first_refresh_token: config.first_refresh_token,
+            account: account.clone(),
+            resources: settings.resources.clone(),
+        };
+        let memory: Arc<http::Memory> = Arc::default();
+        let upkeep = Upkeep {
+            pool: pool.clone(),
+            account: account.clone(),
+            metrics: metrics.clone(),
+            retention: config.retention,
+            client: client.clone(),
+            served: settings.resources.clone(),
+            memory: memory.clone(),
         };
         let worker = Worker {
             dead_letters,
@@ -150,115 +175,160 @@ impl Application {
             tokens: tokens.clone(),
             publisher: publisher.clone(),
             relay: relay.clone(),
+            addresses: config.addresses,
             engine: Engine { settings, pool: pool.clone(), client: client.clone(), tokens: tokens.clone() },
-            holder: holder(),
+            holder,
             consuming: consuming.clone(),
+            panicked: Arc::default(),
         };
         let guard = Guard::new(config.api_token, &account)
             .map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
-        let http = HttpState {
-            pool: pool.clone(),
-            tokens,
-            oauth,
-            publisher,
-            names,
-            metrics: metrics.clone(),
-            consuming,
-            guard,
-            client,
-            memory: Arc::default(),
-        };
+        let http = HttpState { pool, tokens, oauth, publisher, names, metrics, consuming, guard, client, memory };
         let listener = tokio::net::TcpListener::bind(config.listen)
             .await
             .map_err(|error| anyhow::anyhow!("HTTP_LISTEN: {} cannot be listened on: {error}", config.listen))?;
-        Ok(Self { worker, relay, http, listener, metrics, pool, account, retention: config.retention })
+        Ok(Self { start, worker, relay, replies, http, listener, upkeep })
     }
 
-    /// Runs until SIGTERM or SIGINT, then hands back what is in hand and ends within 10 s; a refresh of the token under way is
-    /// waited for longer. A second signal aborts.
-    pub async fn run_until_stopped(self) -> anyhow::Result<()> {
-        let stop = CancellationToken::new();
-        let parts = TaskTracker::new();
+    /// Runs until a signal, or until a part ends by itself, which is an error. Then it hands back what is in hand and ends within 10 s; a refresh of
+    /// the token under way is waited for longer. A second signal aborts.
+    pub async fn run_until_stopped(self, signals: &mut Signals) -> anyhow::Result<()> {
         info!(address = %self.listener.local_addr()?, "Listening for HTTP");
-        let (client, publisher) = (self.worker.engine.client.clone(), self.worker.publisher.clone());
-        let served = self.worker.engine.settings.resources.clone();
-        let mut worker = parts.spawn(self.worker.run(stop.child_token()));
-        // The outbox and HTTP outlive the worker: its last events are sent, and health tells that it is ending.
-        let late = CancellationToken::new();
-        parts.spawn(self.relay.run(late.child_token()));
-        let kept = Kept {
-            pool: self.pool.clone(),
-            account: self.account,
-            metrics: self.metrics,
-            retention: self.retention,
-            client: client.clone(),
-            served,
-            memory: self.http.memory.clone(),
+        let Self { start, worker, relay, replies, http, listener, upkeep } = self;
+        let (client, publisher, pool) = (worker.engine.client.clone(), worker.publisher.clone(), worker.pool.clone());
+        let (stop, late) = (CancellationToken::new(), CancellationToken::new());
+        let mut parts = Parts::default();
+        // HTTP and metrics are there from the first moment on, whatever the database does.
+        parts.spawn("the HTTP server", serve(listener, http, late.child_token()));
+        let mut failure = tokio::select! {
+            prepared = start.prepare() => prepared.err().map(Failure::from),
+            end = first_end(&mut parts, signals) => Some(end),
         };
-        parts.spawn(http::serve(self.listener, self.http, late.child_token()));
-        parts.spawn(upkeep(kept, late.child_token()));
-        parts.close();
-
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM: handing back what is in hand"),
-            _ = interrupt.recv() => info!("SIGINT: handing back what is in hand; a second one aborts"),
-            ended = &mut worker => anyhow::bail!("the worker ended by itself, which is a bug: {ended:?}"),
+        if failure.is_none() {
+            parts.spawn(WORKER, endless(worker.run(stop.clone())));
+            // These outlive the worker: its last events are sent, and health shows that it is ending.
+            parts.spawn("the relay of events", endless(relay.run(late.child_token())));
+            parts.spawn("the relay of replies", endless(replies.run(late.child_token())));
+            parts.spawn("the upkeep of metrics", endless(upkeep.clone().keep_metrics(late.child_token())));
+            parts.spawn("retention", endless(upkeep.delete_what_is_old(late.child_token())));
+            failure = Some(first_end(&mut parts, signals).await);
+        }
+        let failure = failure.and_then(|Failure(failure)| failure);
+        if let Some(failure) = &failure {
+            error!(error = %failure, "A part of the process ended, so the process ends: handing back what is in hand");
         }
         client.close();
         stop.cancel();
-        let in_order_by = tokio::time::Instant::now() + DRAIN;
-        let drained = async {
-            // It hands back first; then a refresh, which may not be cut short, is stored or parked.
-            let handed_back = tokio::time::timeout_at(in_order_by, worker).await;
-            if handed_back.is_err() {
-                warn!("The worker did not end within {} s; a request in hand will be delivered again", DRAIN.as_secs());
-            }
-            late.cancel();
-            client.settled().await;
-            // Neither a broker that takes nothing nor a caller over HTTP that takes its time is waited for: what is not confirmed is
-            // in the outbox.
-            let _ = tokio::time::timeout_at(in_order_by, async {
-                publisher.close().await;
-                parts.wait().await;
-                self.pool.close().await;
-            })
-            .await;
-            if tokio::time::Instant::now() > in_order_by + LATE {
-                warn!("The end took longer than {} s", DRAIN.as_secs());
-            }
-        };
+        let drained = drain(&mut parts, late, &client, &publisher, &pool);
         tokio::select! {
             ended = tokio::time::timeout(LONGEST_DRAIN, drained) => {
                 if ended.is_err() {
                     warn!("Not everything ended in order within {} s", LONGEST_DRAIN.as_secs());
                 }
-                Ok(())
+                failure.map_or(Ok(()), Err)
             }
-            _ = terminate.recv() => anyhow::bail!("aborted by a second SIGTERM"),
-            _ = interrupt.recv() => anyhow::bail!("aborted by a second SIGINT"),
+            signal = signals.next() => anyhow::bail!("aborted by a second {}", signal.name()),
         }
     }
 }
 
-/// What the database does, as soon as it can: it may be starting, too, or start anew. A schema or a key that does not fit is an error
-/// at once.
-async fn once_there<T>(ask: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    let mut delays = crate::retry::RECONNECT.begin();
-    loop {
-        let error = match ask().await {
-            Err(error) if error.may_pass() => error,
-            done => return done,
+/// The name of the part that is waited for first.
+const WORKER: &str = "the worker";
+
+/// Why the process ends; `None`: a signal came.
+struct Failure(Option<anyhow::Error>);
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self(Some(error))
+    }
+}
+
+/// Waits for the first thing that ends the process.
+async fn first_end(parts: &mut Parts, signals: &mut Signals) -> Failure {
+    tokio::select! {
+        signal = signals.next() => {
+            info!("{}: handing back what is in hand; a second signal aborts", signal.name());
+            Failure(None)
+        }
+        ended = parts.next() => match ended {
+            Some(Ended { name, outcome: Err(error) }) => anyhow::anyhow!("{name} ended: {error}").into(),
+            Some(Ended { name, outcome: Ok(()) }) => anyhow::anyhow!("{name} ended by itself, which is a bug").into(),
+            None => anyhow::anyhow!("nothing runs any more, which is a bug").into(),
+        },
+    }
+}
+
+/// A part that knows of no error but a panic.
+async fn endless(part: impl Future<Output = ()>) -> anyhow::Result<()> {
+    part.await;
+    Ok(())
+}
+
+/// Lets the worker hand back, then a refresh end, which may not be cut short, then everything else.
+async fn drain(parts: &mut Parts, late: CancellationToken, client: &Client, publisher: &Publisher, pool: &PgPool) {
+    let in_order_by = tokio::time::Instant::now() + DRAIN;
+    if tokio::time::timeout_at(in_order_by, parts.wait_for(WORKER)).await.is_err() {
+        warn!("The worker did not end within {} s; a request in hand will be delivered again", DRAIN.as_secs());
+    }
+    late.cancel();
+    client.settled().await;
+    // Neither a broker that takes nothing nor a caller over HTTP that takes its time is waited for: what is not confirmed is in the outbox.
+    let _ = tokio::time::timeout_at(in_order_by, async {
+        publisher.close().await;
+        parts.wait().await;
+        pool.close().await;
+    })
+    .await;
+    if tokio::time::Instant::now() > in_order_by + LATE {
+        warn!("The end took longer than {} s", DRAIN.as_secs());
+    }
+}
+
+async fn serve(listener: tokio::net::TcpListener, state: HttpState, stop: CancellationToken) -> anyhow::Result<()> {
+    fault::reached(Point::HttpServed);
+    http::serve(listener, state, stop).await;
+    Ok(())
+}
+
+impl Start {
+    /// Waits for the database, brings it up to date or refuses an old one, and makes sure that the account's tokens can be used.
+    async fn prepare(self) -> anyhow::Result<()> {
+        let mut delays = crate::retry::RECONNECT.begin();
+        // The database may be starting, too, or start again. A schema or a key that does not fit is an error at once.
+        let successes = loop {
+            let error = match self.try_to_prepare().await {
+                Ok(successes) => break successes,
+                Err(error) if error.may_pass() => error,
+                Err(error) => return Err(error.into()),
+            };
+            let delay = delays.next_delay().unwrap_or(crate::retry::RECONNECT.longest);
+            error!(%error, ?delay, "The database cannot be used yet; trying again");
+            tokio::time::sleep(delay).await;
         };
-        let delay = delays.next_delay().unwrap_or(crate::retry::RECONNECT.longest);
-        error!(%error, ?delay, "The database cannot be used yet; trying again");
-        tokio::time::sleep(delay).await;
+        info!("The database is ready");
+        for (resource, at) in successes {
+            telemetry::last_success(&resource, at);
+        }
+        Ok(())
+    }
+
+    async fn try_to_prepare(&self) -> Result<Vec<(String, DateTime<Utc>)>, StoreError> {
+        if self.migrate {
+            views::migrate(&self.pool).await?;
+        } else {
+            pool::check_schema(&self.pool).await?;
+        }
+        self.tokens.introduce(self.first_refresh_token.as_ref()).await?;
+        // A key that does not open what is stored is found now, not by the first request.
+        self.tokens.check_key().await?;
+        report::last_successes(&self.pool, &self.account, &self.resources).await
     }
 }
 
 /// What is looked after every few seconds.
-struct Kept {
+#[derive(Clone, Debug)]
+struct Upkeep {
     pool: PgPool,
     account: Account,
     metrics: Option<PrometheusHandle>,
@@ -268,39 +338,50 @@ struct Kept {
     memory: Arc<http::Memory>,
 }
 
-async fn upkeep(kept: Kept, stop: CancellationToken) {
-    let Kept { pool, account, metrics, retention, client, served, memory } = kept;
-    let mut last: Option<tokio::time::Instant> = None;
-    let mut counted: Option<tokio::time::Instant> = None;
-    let is_due = |last: Option<tokio::time::Instant>, every| last.is_none_or(|at| at.elapsed() >= every);
-    while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
-        if let Some(metrics) = &metrics {
-            metrics.run_upkeep();
-        }
-        memory.note_budget(client.budget());
-        if is_due(counted, COUNT_STALE_EVERY) {
-            counted = Some(tokio::time::Instant::now());
-            // The database that is away is told of by whoever needs it.
-            for (resource, rows) in pool::answered(report::stale_details(&pool, &account)).await.unwrap_or_default() {
-                telemetry::stale_details(&resource, rows);
+impl Upkeep {
+    async fn keep_metrics(self, stop: CancellationToken) {
+        let mut counted: Option<tokio::time::Instant> = None;
+        while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+            fault::reached(Point::UpkeepDue);
+            if let Some(metrics) = &self.metrics {
+                metrics.run_upkeep();
             }
-            // Those of another worker of the account, too.
-            let successes = pool::answered(report::last_successes(&pool, &account, &served));
-            for (resource, at) in successes.await.unwrap_or_default() {
-                telemetry::last_success(&resource, at);
+            self.memory.note_budget(self.client.budget());
+            if counted.is_none_or(|at| at.elapsed() >= COUNT_STALE_EVERY) {
+                counted = Some(tokio::time::Instant::now());
+                stop.run_until_cancelled(self.count()).await;
             }
         }
-        if is_due(last, RETENTION_EVERY) {
-            last = Some(tokio::time::Instant::now());
-            if let Err(error) = pool::answered(retention.apply(&pool, &account)).await {
+    }
+
+    /// A database that is away is reported by whoever needs it.
+    async fn count(&self) {
+        let stale = pool::answered(report::stale_details(&self.pool, &self.account));
+        for (resource, rows) in stale.await.unwrap_or_default() {
+            telemetry::stale_details(&resource, rows);
+        }
+        // Those of another worker of the account, too.
+        let successes = pool::answered(report::last_successes(&self.pool, &self.account, &self.served));
+        for (resource, at) in successes.await.unwrap_or_default() {
+            telemetry::last_success(&resource, at);
+        }
+    }
+
+    /// Deletes what is old now and then. What has been deleted by the time of a stop stays deleted.
+    async fn delete_what_is_old(self, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+            let deleted = self.retention.apply(&self.pool, &self.account);
+            if let Some(Err(error)) = stop.run_until_cancelled(deleted).await {
                 warn!(%error, "What is old could not be deleted");
             }
+            stop.run_until_cancelled(tokio::time::sleep(RETENTION_EVERY)).await;
         }
     }
 }
 
-/// Host and process, for people who look at the lease.
+/// Who holds the lease: host and process, for an operator who looks at it, and a number that no other process has, since hosts and processes of
+/// several containers can have the same names.
 fn holder() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{} {}", host.trim(), std::process::id())
+    format!("{} {} {}", host.trim(), std::process::id(), Uuid::new_v4().simple())
 }

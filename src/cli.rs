@@ -11,7 +11,9 @@ use crate::amqp::link::AmqpError;
 use crate::app::{Application, WorkerConfig};
 use crate::authorize;
 use crate::compat::{Compat, CompatError};
-use crate::config::{AccountArgs, AmqpArgs, ConfigError, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs, SyncArgs};
+use crate::config::{
+    AccountArgs, AmqpArgs, ConfigError, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs, ReplyArgs, SyncArgs,
+};
 use crate::doctor::{self, DoctorArgs};
 use crate::events;
 use crate::export::{ExportArgs, ExportError};
@@ -19,7 +21,9 @@ use crate::findings;
 use crate::follow::{self, Ended};
 use crate::healthcheck::{self, HealthcheckArgs};
 use crate::ids::TraceParent;
+use crate::lifecycle::Signals;
 use crate::message::{Mode, RunStatus, SyncRequest};
+use crate::panics;
 use crate::status;
 use crate::store::pool::{self, StoreError};
 use crate::store::retention::Retention;
@@ -81,6 +85,8 @@ struct WorkerArgs {
     database: DatabaseArgs,
     #[command(flatten)]
     amqp: AmqpArgs,
+    #[command(flatten)]
+    replies: ReplyArgs,
     #[command(flatten)]
     integration: IntegrationArgs,
     #[command(flatten)]
@@ -208,6 +214,7 @@ impl Cli {
     /// Runs the command. Errors go to standard error, with what to do about them.
     pub fn run(self) -> ExitCode {
         telemetry::start_logging(self.log_format);
+        panics::log_them();
         // Another provider can only have been set by a test in the same process; it serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -220,7 +227,7 @@ impl Cli {
         // A refresh under way was waited for; what still runs now may not hold the exit up.
         runtime.shutdown_timeout(std::time::Duration::from_millis(500));
         match code {
-            Ok(code) => ExitCode::from(code),
+            Ok(code) => code,
             Err(error) => complain(&error, if is_usage(&error) { USAGE } else { FAILED }),
         }
     }
@@ -247,11 +254,40 @@ fn print(text: &str) {
 }
 
 impl Command {
-    async fn run(self) -> anyhow::Result<u8> {
+    /// Runs it. Signals are listened to before anything else is done.
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut signals =
+            Signals::listen().map_err(|error| anyhow::anyhow!("signals cannot be listened to: {error}"))?;
         match self {
             Self::Worker(args) => {
-                Application::build(args.config()?).await?.run_until_stopped().await?;
-                Ok(OK)
+                Application::build(args.config()?).await?.run_until_stopped(&mut signals).await?;
+                Ok(OK.into())
+            }
+            Self::Events(args) => {
+                let (url, names) = (args.amqp.url()?, args.amqp.names(&args.account.account)?);
+                let out = &mut std::io::stdout();
+                events::print(&url, &names, args.amqp.amqp_declare, args.json, out, &mut signals).await?;
+                Ok(OK.into())
+            }
+            Self::Export(args) => match signals.unless_one_comes(args.run()).await? {
+                Ok(done) => done.map(|()| OK.into()).map_err(Into::into),
+                Err(_) => anyhow::bail!("stopped before the end"),
+            },
+            command => match signals.unless_one_comes(command.run_to_its_end()).await? {
+                Ok(done) => done.map(ExitCode::from),
+                Err(signal) => {
+                    complain(&anyhow::anyhow!("stopped by {}", signal.name()), FAILED);
+                    Ok(signal.exit_code().into())
+                }
+            },
+        }
+    }
+
+    /// A command that a signal ends wherever it is.
+    async fn run_to_its_end(self) -> anyhow::Result<u8> {
+        match self {
+            Self::Worker(_) | Self::Events(_) | Self::Export(_) => {
+                anyhow::bail!("this command listens to signals itself")
             }
             Self::Migrate(args) => {
                 let problems = views::migrate(&pool::connect(&args.url()?)?).await?;
@@ -263,18 +299,9 @@ impl Command {
             }
             Self::Request(args) => args.run().await,
             Self::Audit(args) => args.run().await,
-            Self::Events(args) => {
-                let (url, names) = (args.amqp.url()?, args.amqp.names(&args.account.account)?);
-                events::print(&url, &names, args.amqp.amqp_declare, args.json, &mut std::io::stdout()).await?;
-                Ok(OK)
-            }
             Self::Status(args) => {
                 let pool = pool::connect(&args.database.url()?)?;
                 print(&status::show(&pool, &args.account.account, args.json).await?);
-                Ok(OK)
-            }
-            Self::Export(args) => {
-                args.run().await?;
                 Ok(OK)
             }
             Self::Authorize(args) => args.run().await,
@@ -306,12 +333,14 @@ impl Command {
 impl WorkerArgs {
     fn config(self) -> Result<WorkerConfig, ConfigError> {
         let (listen, api_token) = self.http.listen()?;
+        let names = self.amqp.names(&self.account.account)?;
         let sync = self.sync;
         Ok(WorkerConfig {
             database_url: self.database.url()?,
             migrate: sync.migrate_on_start,
             amqp_url: self.amqp.url()?,
-            names: self.amqp.names(&self.account.account)?,
+            addresses: self.replies.addresses(names.clone())?,
+            names,
             declare: self.amqp.amqp_declare,
             integration: self.integration.integration()?,
             cipher: self.key.cipher()?,

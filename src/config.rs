@@ -15,6 +15,7 @@
 //! | `HTTP_API_TOKEN` | none | |
 //! | `AMQP_PREFIX` | `teamleader` | of the names of exchanges and queues |
 //! | `AMQP_DECLARE` | `create` | `check`: never declare, only check |
+//! | `REPLY_TO_ALLOWED` | not set | which queues of others a reply may go to, a regular expression |
 //! | `MIGRATE_ON_START` | `true` | `false`: refuse to start on an old schema |
 //! | `SYNC_SLICE` | `30s` | how long one delivery is worked on |
 //! | `SYNC_CONCURRENCY` | `auto` | API requests in flight; a number caps them |
@@ -37,8 +38,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use regex::Regex;
 use secrecy::SecretString;
 
+use crate::amqp::reply_address::ReplyAddresses;
 use crate::amqp::topology::{Declare, Names};
 use crate::catalog::{self, RESOURCES, Resource};
 use crate::ids::Account;
@@ -110,6 +113,15 @@ pub struct AmqpArgs {
     /// Whether to declare exchanges and queues, or only check that they are there
     #[arg(long, env = "AMQP_DECLARE", default_value = "create", value_name = "HOW")]
     pub amqp_declare: Declare,
+}
+
+/// Replies to senders.
+#[derive(Args, Debug)]
+pub struct ReplyArgs {
+    /// Which queues of others a reply may go to: a regular expression, found anywhere in a name; without it any queue that has neither
+    /// the prefix nor a name of RabbitMQ's own, and no `.tokens.` or `.requests.` in it
+    #[arg(long, env = "REPLY_TO_ALLOWED", value_name = "PATTERN")]
+    reply_to_allowed: Option<String>,
 }
 
 /// The integration, as registered in Teamleader's marketplace.
@@ -305,6 +317,17 @@ impl AmqpArgs {
             return Err(ConfigError::Invalid("AMQP_PREFIX", "1 to 100 of A-Z a-z 0-9 . _ -, and not amq.".to_owned()));
         }
         Ok(Names::new(prefix, account.clone()))
+    }
+}
+
+impl ReplyArgs {
+    /// Where replies may go.
+    pub fn addresses(&self, names: Names) -> Result<ReplyAddresses, ConfigError> {
+        // As everywhere, an empty variable is one that is not set.
+        let pattern = self.reply_to_allowed.as_deref().filter(|pattern| !pattern.is_empty()).map(Regex::new);
+        let pattern =
+            pattern.transpose().map_err(|error| ConfigError::Invalid("REPLY_TO_ALLOWED", error.to_string()))?;
+        Ok(ReplyAddresses::new(names, pattern))
     }
 }
 

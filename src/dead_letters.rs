@@ -5,19 +5,20 @@ use std::time::Duration;
 use secrecy::SecretString;
 use sqlx::PgPool;
 use tracing::{error, warn};
-use uuid::Uuid;
 
 use crate::amqp::consumer::{Consumer, Mailbox, Message};
 use crate::amqp::link::AmqpError;
-use crate::amqp::publisher::{Publisher, Reach};
+use crate::amqp::publisher::Publisher;
+use crate::amqp::reply_address::ReplyAddresses;
 use crate::amqp::topology::Names;
-use crate::delivery::{delivered, reply_of};
+use crate::delivery::Received;
 use crate::fault::{self, Point};
-use crate::ids::RunId;
+use crate::ids::{Epoch, RunId};
 use crate::message::{self, Request};
+use crate::panics;
 use crate::relay::{Relay, RelayError};
-use crate::store::ending::{self, Abandoned};
-use crate::store::{journal, lease};
+use crate::store::ending::{self, Abandoned, Audience, Refusal};
+use crate::store::lease;
 use crate::telemetry;
 
 /// Tells of and keeps what cannot be processed. The caller acknowledges, once this has succeeded.
@@ -33,6 +34,8 @@ pub struct DeadLetters {
     pub publisher: Publisher,
     /// Sends the events.
     pub relay: Relay,
+    /// Where replies may go.
+    pub addresses: ReplyAddresses,
     /// Host and process, for the lease.
     pub holder: String,
 }
@@ -41,47 +44,52 @@ impl DeadLetters {
     /// Tells the sender why, then keeps the message where a person can look at it.
     pub async fn refuse(
         &self,
-        message: &Message,
+        received: &Received<'_>,
         id: Option<RunId>,
         reason: &str,
         label: &'static str,
     ) -> Result<(), RelayError> {
-        let seed = message::id_of_message(self.names.account(), message.body());
-        let id = id.map_or(seed, |id| id.0);
-        self.tell_and_bury(message, (id, seed), reason, label, true).await
+        self.refuse_and_bury(received, (id, Audience::Everyone), reason, label).await
     }
 
     /// The same for one who wants to join a run that goes on: nobody else hears of it, since it is not the run's end.
-    pub async fn turn_away(&self, message: &Message, id: RunId, reason: &str) -> Result<(), RelayError> {
-        let sender = reply_of(message);
-        let sender = format!("{:?}", (sender.reply_to, sender.correlation_id));
-        let seed = message::id_of_message(self.names.account(), sender.as_bytes());
-        self.tell_and_bury(message, (id.0, seed), reason, "crowded", false).await
+    pub async fn turn_away(&self, received: &Received<'_>, id: RunId, reason: &str) -> Result<(), RelayError> {
+        self.refuse_and_bury(received, (Some(id), Audience::Sender), reason, "crowded").await
     }
 
-    async fn tell_and_bury(
+    async fn refuse_and_bury(
         &self,
-        message: &Message,
-        ids: (Uuid, Uuid),
+        received: &Received<'_>,
+        (id, audience): (Option<RunId>, Audience),
         reason: &str,
         label: &'static str,
-        to_all: bool,
     ) -> Result<(), RelayError> {
         warn!(reason, "A request is refused");
-        ending::refuse(&self.pool, self.names.account(), ids, reason, reply_of(message), to_all).await?;
+        let seed = message::id_of_message(self.names.account(), received.message.body());
+        let refusal = Refusal { id, seed, reason, reply: received.reply.clone(), audience };
+        ending::refuse(&self.pool, self.names.account(), refusal).await?;
         self.relay.flush().await?;
-        self.bury(message, reason, label).await
+        self.bury(received.message, reason, label).await
     }
 
-    /// A run that crashes whoever works on it was finished as failed.
-    pub async fn bury_given_up(&self, message: &Message, id: RunId) -> Result<(), RelayError> {
-        let reason = format!(
-            "the run was begun {} times without progress: see the worker's log, and send it again with a new request_id",
-            journal::MAX_ATTEMPTS
-        );
+    /// A run was finished as failed, since each try to work on it fails: its message is kept, too.
+    pub async fn bury_given_up(&self, message: &Message, id: RunId, reason: &str) -> Result<(), RelayError> {
         error!(run = %id, reason, "A run is given up");
         self.relay.flush().await?;
-        self.bury(message, &reason, "given_up").await
+        self.bury(message, reason, "given_up").await
+    }
+
+    /// What stands in the database of this run cannot be read: it ends as failed, so that the next request gets its turn.
+    pub async fn give_up_unreadable(
+        &self,
+        received: &Received<'_>,
+        id: RunId,
+        epoch: Epoch,
+        why: &str,
+    ) -> Result<(), RelayError> {
+        let reason = format!("the run cannot be read: {why}. Send it again with a new request_id");
+        ending::fail_unreadable(&self.pool, self.names.account(), epoch, id, &reason, &received.reply).await?;
+        self.bury_given_up(received.message, id, &reason).await
     }
 
     /// Requests that the broker itself gave up get their event too. A message that cannot even be read stays where it is: it must
@@ -107,32 +115,10 @@ impl DeadLetters {
     async fn bury_all_of(&self, queue: &str) -> Result<(), RelayError> {
         let letters = Mailbox::open(&self.amqp_url).await?;
         while let Some(message) = letters.take(queue).await? {
-            let why = message.why_given_up();
-            let reason = format!(
-                "the broker gave the request up: {}. Send it again with a new request_id",
-                match why {
-                    Some("expired") => "it waited longer than its expiration, or a policy's message-ttl, allows",
-                    // 1000 deliveries, or an older broker that does not say.
-                    _ => "it was delivered too often without being acknowledged, see the worker's log",
-                }
-            );
-            match Request::parse(message.body(), message.message_id()) {
-                Ok(Request { id: Some(id), parameters }) => {
-                    let epoch = lease::take(&self.pool, self.names.account(), &self.holder).await?;
-                    let delivered = delivered(&message, id, &parameters);
-                    let poisonous = why != Some("expired");
-                    let account = self.names.account();
-                    match ending::abandon(&self.pool, account, epoch, &delivered, poisonous, &reason).await? {
-                        Abandoned::Ended | Abandoned::GoesOn => {
-                            self.relay.flush().await?;
-                            self.bury(&message, &reason, "undelivered").await?;
-                        }
-                        Abandoned::HasBegun => self.deliver_again(&message).await?,
-                        Abandoned::Conflict => self.refuse(&message, Some(id), &reason, "undelivered").await?,
-                    }
-                }
-                Ok(Request { id: None, .. }) => self.refuse(&message, None, &reason, "undelivered").await?,
-                Err(bad) => self.refuse(&message, bad.id, &reason, "undelivered").await?,
+            match panics::caught(self.bury_undelivered_message(&message)).await {
+                Ok(buried) => buried?,
+                // The next one must not wait for this one.
+                Err(panicked) => self.bury(&message, &panicked.to_string(), "panicked").await?,
             }
             message.ack().await?;
         }
@@ -140,20 +126,50 @@ impl DeadLetters {
         Ok(())
     }
 
+    async fn bury_undelivered_message(&self, message: &Message) -> Result<(), RelayError> {
+        let received = Received::new(message, &self.addresses);
+        let why = message.why_given_up();
+        let reason = format!(
+            "the broker gave the request up: {}. Send it again with a new request_id",
+            match why {
+                Some("expired") => "it waited longer than its expiration, or a policy's message-ttl, allows",
+                // 1000 deliveries, or an older broker that does not say.
+                _ => "it was delivered too often without being acknowledged, see the worker's log",
+            }
+        );
+        match Request::parse(message.body(), message.message_id()) {
+            Ok(Request { id: Some(id), parameters }) => {
+                let epoch = lease::take(&self.pool, self.names.account(), &self.holder).await?;
+                let delivered = received.delivered(id, &parameters);
+                let poisonous = why != Some("expired");
+                let account = self.names.account();
+                match ending::abandon(&self.pool, account, epoch, &delivered, poisonous, &reason).await? {
+                    Abandoned::Ended | Abandoned::GoesOn => {
+                        self.relay.flush().await?;
+                        self.bury(message, &reason, "undelivered").await?;
+                    }
+                    Abandoned::HasBegun => self.deliver_again(message).await?,
+                    Abandoned::Conflict => self.refuse(&received, Some(id), &reason, "undelivered").await?,
+                }
+            }
+            Ok(Request { id: None, .. }) => self.refuse(&received, None, &reason, "undelivered").await?,
+            Err(bad) => self.refuse(&received, bad.id, &reason, "undelivered").await?,
+        }
+        Ok(())
+    }
+
     /// A run that has begun does not expire: its request goes back to the queue, as it was but for the expiration.
     async fn deliver_again(&self, message: &Message) -> Result<(), AmqpError> {
         let properties = message.copy_properties(message.slice());
         let (exchange, key) = (self.names.requests_exchange(), self.names.account().as_str());
-        self.publisher.publish(&exchange, key, message.body(), properties, Reach::AQueue).await?;
+        self.publisher.publish(&exchange, key, message.body(), properties).await?;
         Ok(())
     }
 
     async fn bury(&self, message: &Message, reason: &str, label: &'static str) -> Result<(), RelayError> {
         let properties = message.dead_properties(reason);
         fault::reached(Point::DeadLetterWanted);
-        self.publisher
-            .publish(&self.names.dead(), self.names.account().as_str(), message.body(), properties, Reach::AQueue)
-            .await?;
+        self.publisher.publish(&self.names.dead(), self.names.account().as_str(), message.body(), properties).await?;
         fault::reached(Point::DeadLetterConfirmed);
         telemetry::dead_lettered(label);
         Ok(())

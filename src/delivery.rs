@@ -1,21 +1,46 @@
-//! A message as the store knows it.
+//! A message as the store knows it: who sent it, and what to.
+
+use tracing::warn;
 
 use crate::amqp::consumer::Message;
+use crate::amqp::reply_address::ReplyAddresses;
 use crate::ids::RunId;
 use crate::message::Parameters;
 use crate::store::outbox::Reply;
 use crate::store::run::Delivered;
+use crate::telemetry;
 
-/// Where the sender wants the final event.
-pub fn reply_of(message: &Message) -> Reply {
-    // AMQP allows U+0000 in these, PostgreSQL does not. No queue that is worth a reply has one in its name.
-    let reply_to = message.reply_to().filter(|queue| !queue.contains('\0')).map(str::to_owned);
-    // By one byte: there may be 255.
-    let correlation_id = message.correlation_id().map(|id| id.replace('\0', "?"));
-    Reply { reply_to, correlation_id, traceparent: message.traceparent() }
+/// A message in hand, and where its sender gets the final event.
+#[derive(Debug)]
+pub struct Received<'a> {
+    /// The message.
+    pub message: &'a Message,
+    /// Where the final event goes, besides the exchange.
+    pub reply: Reply,
 }
 
-/// A delivery of the request with this id.
-pub fn delivered<'a>(message: &Message, id: RunId, parameters: &'a Parameters) -> Delivered<'a> {
-    Delivered { id, parameters, slice: message.slice(), again: message.again(), reply: reply_of(message) }
+impl<'a> Received<'a> {
+    /// Looks at what the sender wants. An address to which replies are not sent is left out: the request is worked on all the same.
+    pub fn new(message: &'a Message, addresses: &ReplyAddresses) -> Self {
+        // AMQP allows U+0000, PostgreSQL does not. By one byte: there may be 255.
+        let correlation_id = message.correlation_id().map(|id| id.replace('\0', "?"));
+        let wanted = message.reply_to();
+        let reply_to = wanted.filter(|queue| addresses.takes(queue)).map(str::to_owned);
+        if let (Some(wanted), None) = (wanted, &reply_to) {
+            telemetry::reply("not_allowed");
+            warn!(
+                reply_to = ?wanted,
+                message_id = ?message.message_id().unwrap_or_default(),
+                correlation_id = ?correlation_id.as_deref().unwrap_or_default(),
+                "No reply is sent to this address: see REPLY_TO_ALLOWED. The event on the exchange holds the same"
+            );
+        }
+        Self { message, reply: Reply { reply_to, correlation_id, traceparent: message.traceparent() } }
+    }
+
+    /// A delivery of the request with this id.
+    pub fn delivered<'p>(&self, id: RunId, parameters: &'p Parameters) -> Delivered<'p> {
+        let message = self.message;
+        Delivered { id, parameters, slice: message.slice(), again: message.again(), reply: self.reply.clone() }
+    }
 }

@@ -5,12 +5,12 @@ use std::pin::pin;
 
 use secrecy::SecretString;
 use serde::de::IgnoredAny;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::amqp::link::AmqpError;
 use crate::amqp::listener::Listener;
 use crate::amqp::topology::{Declare, Names};
+use crate::lifecycle::Signals;
 use crate::{retry, wording};
 
 /// Prints each event to `out` until SIGTERM or SIGINT, or until nobody reads. `as_json`: as it came, else in words.
@@ -22,11 +22,9 @@ pub async fn print(
     declare: Declare,
     as_json: bool,
     out: &mut impl Write,
+    signals: &mut Signals,
 ) -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut stopped = pin!(async {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    });
+    let mut stopped = pin!(async { _ = signals.next().await });
     let mut listener = tokio::select! {
         opened = open(url, names, declare) => opened?,
         () = &mut stopped => return Ok(()),

@@ -1,8 +1,9 @@
-//! Points at which a test lets the process die or freeze: around the commits, publishes, confirms and acks of a request, and the steps of
+//! Points at which a test lets the process die, freeze or panic: around the commits, publishes, confirms and acks of a request, and the steps of
 //! a refresh and of an authorization.
 //!
 //! Without the cargo feature `fault-points`, which no build but the tests' has, [`reached`] is empty. With it, the variable
-//! `FAULT_POINT` names what happens, where, and at which time of getting there: `die page_committed 2`, `freeze intent_committed 1`.
+//! `FAULT_POINT` names what happens, where, and at which time of getting there: `die page_committed 2`, `freeze intent_committed 1`,
+//! `panic page_written 1`; `panic-always slice_begun 1` does so each time from then on.
 
 /// A place between two steps of the protocol, each of which leaves something behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum Point {
     ClaimWritten,
     /// The claim is committed; no work was done.
     ClaimCommitted,
+    /// A slice has begun; nothing was asked.
+    SliceBegun,
     /// New rows are sent to PostgreSQL by `COPY`, which has not ended.
     RowsSent,
     /// Rows and checkpoint are written, not committed.
@@ -44,6 +47,14 @@ pub enum Point {
     EventConfirmed,
     /// An event is marked as sent.
     EventMarked,
+    /// A reply is confirmed, and not marked as sent.
+    ReplyConfirmed,
+    /// The relay looks at the outbox, for what nobody waits for.
+    RelayDue,
+    /// Metrics are about to be brought up to date.
+    UpkeepDue,
+    /// The HTTP server is about to take connections.
+    HttpServed,
     /// All is done; the delivery is not acknowledged.
     AckWanted,
     /// The delivery is acknowledged.
@@ -99,9 +110,18 @@ mod armed {
 
     use super::Point;
 
+    /// What happens at a point.
+    #[derive(Clone, Copy, Debug)]
+    enum Kind {
+        Die,
+        Freeze,
+        Panic,
+    }
+
     /// What `FAULT_POINT` says.
     struct Fault {
-        freezes: bool,
+        kind: Kind,
+        always: bool,
         point: String,
         at_time: u32,
         times: AtomicU32,
@@ -110,14 +130,17 @@ mod armed {
     static FAULT: LazyLock<Option<Fault>> = LazyLock::new(|| {
         let text = std::env::var("FAULT_POINT").ok()?;
         let mut words = text.split_whitespace();
-        let freezes = match words.next()? {
-            "die" => false,
-            "freeze" => true,
-            other => panic!("FAULT_POINT: {other} is neither die nor freeze"),
+        let word = words.next()?;
+        let kind = match word.trim_end_matches("-always") {
+            "die" => Kind::Die,
+            "freeze" => Kind::Freeze,
+            "panic" => Kind::Panic,
+            other => panic!("FAULT_POINT: {other} is neither die, nor freeze, nor panic"),
         };
+        let always = word.ends_with("-always");
         let point = words.next().expect("FAULT_POINT names a point").to_owned();
         let at_time = words.next().map_or(1, |n| n.parse().expect("FAULT_POINT ends with a number"));
-        Some(Fault { freezes, point, at_time, times: AtomicU32::new(0) })
+        Some(Fault { kind, always, point, at_time, times: AtomicU32::new(0) })
     });
 
     /// The point's name in `FAULT_POINT`: `page_committed`.
@@ -132,20 +155,23 @@ mod armed {
         name
     }
 
-    /// Ends the process without a goodbye, or stops it until SIGCONT, if `FAULT_POINT` says so.
+    /// Ends the process without a goodbye, stops it until SIGCONT, or panics, if `FAULT_POINT` says so.
     pub fn reached(point: Point) {
         let Some(fault) = FAULT.as_ref().filter(|fault| fault.point == name(point)) else { return };
-        if fault.times.fetch_add(1, Ordering::SeqCst) + 1 != fault.at_time {
+        let time = fault.times.fetch_add(1, Ordering::SeqCst) + 1;
+        if time < fault.at_time || time > fault.at_time && !fault.always {
             return;
         }
-        tracing::warn!(point = fault.point, freezes = fault.freezes, "A fault point is reached");
-        if fault.freezes {
-            let process = std::process::id().to_string();
-            std::process::Command::new("kill").args(["-STOP", &process]).status().expect("kill is there");
-            // The signal may arrive at this thread a moment later.
-            std::thread::sleep(std::time::Duration::from_secs(1));
-        } else {
-            std::process::abort();
+        tracing::warn!(point = fault.point, kind = ?fault.kind, "A fault point is reached");
+        match fault.kind {
+            Kind::Freeze => {
+                let process = std::process::id().to_string();
+                std::process::Command::new("kill").args(["-STOP", &process]).status().expect("kill is there");
+                // The signal may arrive at this thread a moment later.
+                std::thread::sleep(std::time::Duration::from_secs(1));
+            }
+            Kind::Die => std::process::abort(),
+            Kind::Panic => panic!("at the point {}", fault.point),
         }
     }
 }

@@ -111,7 +111,8 @@ async fn follow(
             }
             return Ok(Ended::NotAuthorized);
         }
-        if event.subject != id.to_string() {
+        let is_final = final_ids.contains(&event.id);
+        if !is_final && event.subject != id.to_string() {
             continue;
         }
         let Ok(report) = serde_json::from_value::<RunReport>(event.data) else {
@@ -119,7 +120,7 @@ async fn follow(
         };
         match report.status {
             RunStatus::Running => progress.tell(&report),
-            status if final_ids.contains(&event.id) => {
+            status if is_final => {
                 return Ok(Ended::Event { payload, status, report: Box::new(report) });
             }
             _ => {}

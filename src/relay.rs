@@ -1,4 +1,6 @@
 //! The outbox: events go to the broker in order, and are marked sent when it has confirmed them.
+//!
+//! A sender's reply is no event: see `replies.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,18 +8,20 @@ use std::time::Duration;
 
 use lapin::BasicProperties;
 use sqlx::PgPool;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::amqp::link::AmqpError;
-use crate::amqp::publisher::{self, Publisher, Reach};
+use crate::amqp::publisher::{self, Fate, Publisher};
 use crate::amqp::topology::Names;
 use crate::fault::{self, Point};
-use crate::ids::TraceParent;
+use crate::ids::{RunId, TraceParent};
 use crate::message::{EVENT_CONTENT_TYPE, Event, RunReport};
+use crate::retry;
 use crate::store::outbox::{self, Pending};
 use crate::store::pool::{self, StoreError};
+use crate::store::run;
 use crate::telemetry;
 
 /// How often the outbox is looked at for what nobody waits for.
@@ -45,44 +49,52 @@ pub struct Relay {
     names: Names,
     /// One at a time, so that the order holds.
     sending: Arc<Mutex<()>>,
-    /// Whether it was said that nobody listens; the counter tells how often.
-    told_unrouted: Arc<AtomicBool>,
+    /// Whether it was said that nobody listens; the counter goes on.
+    said_unrouted: Arc<AtomicBool>,
+    /// Wakes whoever sends the replies, which are written together with events.
+    replies: Arc<Notify>,
 }
 
 impl Relay {
-    /// From the account's outbox to the broker.
-    pub fn new(pool: PgPool, publisher: Publisher, names: Names) -> Self {
-        Self { pool, publisher, names, sending: Arc::default(), told_unrouted: Arc::default() }
+    /// From the account's outbox to the broker. `replies` is notified with each flush.
+    pub fn new(pool: PgPool, publisher: Publisher, names: Names, replies: Arc<Notify>) -> Self {
+        Self { pool, publisher, names, sending: Arc::default(), said_unrouted: Arc::default(), replies }
     }
 
-    /// Sends all that is pending. When it returns `Ok`, the broker has confirmed every event that was in the outbox at the call.
+    /// Sends all that is due. When it returns `Ok`, the broker has answered for every event that was in the outbox at the call: confirmed it,
+    /// or refused it because a queue of somebody else's is full. Such an event stays in the outbox and is tried again, and holds up neither the
+    /// others nor the caller. Replies are sent apart.
     pub async fn flush(&self) -> Result<(), RelayError> {
+        self.replies.notify_one();
         let _one_at_a_time = self.sending.lock().await;
         loop {
             let pending = pool::answered(outbox::pending(&self.pool, self.names.account(), BATCH)).await?;
             if pending.is_empty() {
-                telemetry::outbox_pending(0);
+                let left = pool::answered(outbox::count_pending(&self.pool, self.names.account())).await?;
+                telemetry::outbox_pending(left);
                 return Ok(());
             }
             for event in &pending {
-                fault::reached(Point::EventWanted);
                 self.send(event).await?;
-                fault::reached(Point::EventConfirmed);
-                pool::answered(outbox::sent(&self.pool, event.id)).await?;
-                fault::reached(Point::EventMarked);
             }
         }
     }
 
-    /// Tells how far a run is. Not kept: lost when the broker is away.
-    pub async fn tell_progress(&self, report: &RunReport, traceparent: Option<&TraceParent>) {
+    /// Publishes how far a run is. Not stored: lost when the broker is away. Nothing is sent of a run that has ended, so it never
+    /// follows the final event.
+    pub async fn send_progress(&self, report: &RunReport, traceparent: Option<&TraceParent>) {
+        // No final event goes out meanwhile.
+        let _one_at_a_time = self.sending.lock().await;
+        let running = run::is_running(&self.pool, self.names.account(), RunId(report.request_id));
+        if !pool::answered(running).await.unwrap_or(false) {
+            return;
+        }
         let event = Event::of_run(report);
         let key = event.kind.routing_key(self.names.account());
         let traceparent = traceparent.map(TraceParent::as_str);
         let properties = properties(&event.id.to_string(), &event.subject, traceparent);
         let exchange = self.names.events_exchange();
-        let sent = self.publisher.publish(&exchange, &key, event.payload.as_bytes(), properties, Reach::Anyone).await;
-        if let Err(error) = sent {
+        if let Err(error) = self.publisher.offer(&exchange, &key, event.payload.as_bytes(), properties).await {
             warn!(%error, "A progress event could not be sent");
         }
     }
@@ -91,6 +103,7 @@ impl Relay {
     pub async fn run(self, stop: CancellationToken) {
         let mut failing = false;
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+            fault::reached(Point::RelayDue);
             match self.flush().await {
                 Ok(()) if failing => {
                     failing = false;
@@ -98,7 +111,7 @@ impl Relay {
                 }
                 Ok(()) => {}
                 Err(error) => {
-                    // Once, not every two seconds: the gauge and /health/ready tell that it lasts.
+                    // Once, not every two seconds: the gauge and /health/ready show that it lasts.
                     if !failing {
                         warn!(%error, "Events cannot be sent; they stay in the outbox");
                     }
@@ -112,26 +125,52 @@ impl Relay {
         }
     }
 
-    async fn send(&self, event: &Pending) -> Result<(), AmqpError> {
+    async fn send(&self, event: &Pending) -> Result<(), RelayError> {
+        if event.superseded {
+            let why = "a queue did not take it, and a later event of its subject was sent";
+            return Ok(pool::answered(outbox::give_up(&self.pool, event.id, why)).await?);
+        }
+        fault::reached(Point::EventWanted);
         let correlation = event.correlation_id.as_deref().unwrap_or_default();
         let properties = properties(&event.event_id.to_string(), correlation, event.traceparent.as_deref());
-        let events = self.names.events_exchange();
-        let (exchange, key) = match &event.reply_to {
-            Some(queue) => ("", queue.as_str()),
-            None => (events.as_str(), event.routing_key.as_str()),
-        };
-        let taken = self.publisher.publish(exchange, key, event.payload.as_bytes(), properties, Reach::Anyone).await?;
-        if !taken {
-            telemetry::unrouted();
-            if !self.told_unrouted.swap(true, Ordering::Relaxed) {
-                info!(key, "Nobody is bound for an event; this is said once, and counted");
+        let (exchange, key) = (self.names.events_exchange(), event.routing_key.as_str());
+        match self.publisher.offer(&exchange, key, event.payload.as_bytes(), properties).await? {
+            Fate::Taken => {}
+            Fate::Unrouted => {
+                telemetry::unrouted();
+                if !self.said_unrouted.swap(true, Ordering::Relaxed) {
+                    info!(key, "Nobody is bound for an event; this is said once, and counted");
+                }
+            }
+            Fate::Nacked => return Ok(pool::answered(self.try_again(event)).await?),
+        }
+        fault::reached(Point::EventConfirmed);
+        pool::answered(outbox::sent(&self.pool, event.id)).await?;
+        fault::reached(Point::EventMarked);
+        Ok(())
+    }
+
+    /// A queue that is bound for the event is full. Those that are not full have it, and get it again with each try.
+    async fn try_again(&self, event: &Pending) -> Result<(), StoreError> {
+        let key = &event.routing_key;
+        let tries = event.tries.saturating_add(1);
+        telemetry::event_nacked();
+        match retry::nacked_event_delay(tries) {
+            Some(delay) => {
+                warn!(key, event = %event.event_id, ?delay, "A queue that is bound for an event is full; it is tried again");
+                outbox::defer(&self.pool, event.id, tries, delay).await
+            }
+            None => {
+                let why = format!("a queue that is bound for it was full at each of {tries} tries");
+                error!(key, event = %event.event_id, "An event is given up: {why}");
+                outbox::give_up(&self.pool, event.id, &why).await
             }
         }
-        Ok(())
     }
 }
 
-fn properties(message_id: &str, correlation_id: &str, traceparent: Option<&str>) -> BasicProperties {
+/// The properties of an event.
+pub(crate) fn properties(message_id: &str, correlation_id: &str, traceparent: Option<&str>) -> BasicProperties {
     publisher::traced(traceparent)
         .with_message_id(message_id.into())
         .with_correlation_id(correlation_id.into())

@@ -104,6 +104,23 @@ pub fn delay_step(earlier_waits: i32) -> u32 {
     DELAY_STEPS[usize::try_from(earlier_waits).unwrap_or(0).min(last)]
 }
 
+/// When a reply that the broker did not take is published again: after 1, 2, 4, 8 and 16 s; `None`: not any more.
+pub fn reply_delay(tries: i32) -> Option<Duration> {
+    doubled(tries, 6)
+}
+
+/// When an event that a full queue did not take is published again: after 1, 2, 4 … s, 17 tries over 18 hours in all; `None`: not any more.
+///
+/// The delays double without a bound, since each try is one more copy for the queues that are not full.
+pub fn nacked_event_delay(tries: i32) -> Option<Duration> {
+    doubled(tries, 17)
+}
+
+fn doubled(tries: i32, most: i32) -> Option<Duration> {
+    let before = u32::try_from(tries).ok()?.checked_sub(1)?;
+    (tries < most).then(|| Duration::from_secs(1 << before))
+}
+
 /// The delays of one operation that is tried again and again.
 #[derive(Debug)]
 pub struct Delays(ExponentialBackoff);
@@ -161,6 +178,17 @@ mod tests {
             let delay = delays.next_delay().expect("no budget").as_secs_f64();
             assert!((expected * 0.49..=expected * 1.51).contains(&delay), "{delay} for {expected}");
             expected = f64::min(expected * 2.0, 5.0);
+        }
+    }
+
+    #[test]
+    fn what_the_broker_does_not_take_is_tried_a_bounded_number_of_times() {
+        let seconds =
+            |delay: fn(i32) -> Option<Duration>| (1..).map_while(delay).map(|d| d.as_secs()).collect::<Vec<_>>();
+        assert_eq!(seconds(reply_delay), [1, 2, 4, 8, 16]);
+        assert_eq!(seconds(nacked_event_delay).iter().sum::<u64>(), 65_535);
+        for odd in [i32::MIN, -1, 0, i32::MAX] {
+            assert_eq!(nacked_event_delay(odd), None);
         }
     }
 

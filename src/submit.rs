@@ -4,7 +4,7 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 use crate::amqp::link::{self, AmqpError, REPLY_TIMEOUT};
-use crate::amqp::publisher::{self, Publisher, Reach};
+use crate::amqp::publisher::{self, Publisher};
 use crate::amqp::topology::{Declare, Names};
 use crate::ids::TraceParent;
 use crate::message::SyncRequest;
@@ -38,10 +38,11 @@ impl Order {
 pub async fn publish(publisher: &Publisher, names: &Names, order: &Order) -> Result<(), AmqpError> {
     let properties = publisher::traced(order.traceparent.as_ref().map(TraceParent::as_str))
         .with_message_id(order.id.to_string().into())
+        .with_correlation_id(order.id.to_string().into())
         .with_content_type("application/json".into())
         .with_app_id("teamleader2db".into());
     let (exchange, key) = (names.requests_exchange(), names.account().as_str());
-    publisher.publish(&exchange, key, &order.body(), properties, Reach::AQueue).await.map(drop)
+    publisher.publish(&exchange, key, &order.body(), properties).await
 }
 
 /// Publishes a request without waiting for its end. Declares the queues, so that it works before the first worker runs.

@@ -40,8 +40,12 @@ const DELETIONS_HELD: &str = "teamleader2db_deletions_held_total";
 const STALE_DETAILS: &str = "teamleader2db_stale_details";
 /// Rows that audits found to differ from the API, by `resource` and `finding` (missing, stale, wrong).
 const AUDIT_FINDINGS: &str = "teamleader2db_audit_findings_total";
-/// Published messages that no queue was bound for.
+/// Published events that no queue was bound for.
 const UNROUTED: &str = "teamleader2db_unrouted_events_total";
+/// Times that a queue which is bound for an event did not take it, because it was full.
+const NACKED: &str = "teamleader2db_nacked_events_total";
+/// Replies to senders, by `outcome` (sent, unrouted, given_up, not_allowed).
+const REPLIES: &str = "teamleader2db_replies_total";
 
 /// The upper bounds of the latency histogram, in seconds.
 const LATENCY_BUCKETS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -93,6 +97,8 @@ pub fn start_metrics(resources: impl IntoIterator<Item = &'static str>) -> Optio
     describe_gauge!(STALE_DETAILS, "Rows whose detail is missing or older than their list item, by resource.");
     describe_counter!(AUDIT_FINDINGS, "Rows that audits found to differ from the API, by resource and finding.");
     describe_counter!(UNROUTED, "Published events that no queue was bound for.");
+    describe_counter!(NACKED, "Times that a queue bound for an event did not take it, because it was full.");
+    describe_counter!(REPLIES, "Replies to senders, by outcome.");
     // Counters begin at nothing, not at their first event: a rate over them would miss that one.
     for status in ["completed", "partial", "failed"] {
         counter!(RUNS, "status" => status).increment(0);
@@ -100,7 +106,7 @@ pub fn start_metrics(resources: impl IntoIterator<Item = &'static str>) -> Optio
     for outcome in ["refreshed", "refused", "client_rejected", "not_sent", "unknown"] {
         counter!(TOKEN_REFRESHES, "outcome" => outcome).increment(0);
     }
-    for reason in ["bad_request", "conflict", "crowded", "given_up", "undelivered"] {
+    for reason in ["bad_request", "conflict", "crowded", "given_up", "undelivered", "token_pair", "panicked"] {
         counter!(DEAD_LETTERS, "reason" => reason).increment(0);
     }
     for resource in resources {
@@ -108,7 +114,11 @@ pub fn start_metrics(resources: impl IntoIterator<Item = &'static str>) -> Optio
         counter!(DELETIONS_HELD, "resource" => resource).increment(0);
     }
     counter!(RATE_LIMITED).increment(0);
+    for outcome in ["sent", "unrouted", "given_up", "not_allowed"] {
+        counter!(REPLIES, "outcome" => outcome).increment(0);
+    }
     counter!(UNROUTED).increment(0);
+    counter!(NACKED).increment(0);
     Some(handle)
 }
 
@@ -191,6 +201,16 @@ pub fn stale_details(resource: &str, rows: i64) {
 pub fn audited(resource: &str, finding: &'static str, rows: i64) {
     let found = counter!(AUDIT_FINDINGS, "resource" => resource.to_owned(), "finding" => finding);
     found.increment(u64::try_from(rows).unwrap_or(0));
+}
+
+/// A queue that is bound for an event was full.
+pub fn event_nacked() {
+    counter!(NACKED).increment(1);
+}
+
+/// A reply came to this.
+pub fn reply(outcome: &'static str) {
+    counter!(REPLIES, "outcome" => outcome).increment(1);
 }
 
 /// An event found no queue.

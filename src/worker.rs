@@ -3,10 +3,10 @@
 //! A request is acknowledged last. Whatever fails before, the delivery is left as it is: the connection is closed, the
 //! broker delivers the request again, and the run goes on from its checkpoint.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
@@ -17,15 +17,19 @@ use uuid::Uuid;
 
 use crate::amqp::consumer::{Consumer, MAX_HEADER_BYTES, Message};
 use crate::amqp::link::AmqpError;
-use crate::amqp::publisher::{Publisher, Reach};
+use crate::amqp::publisher::Publisher;
+use crate::amqp::reply_address::ReplyAddresses;
 use crate::amqp::topology::{Declare, Names};
+use crate::consuming::Consuming;
 use crate::dead_letters::DeadLetters;
-use crate::delivery::delivered;
+use crate::delivery::Received;
 use crate::fault::{self, Point};
 use crate::ids::{Epoch, RunId};
-use crate::message::{BadRequest, Forecast, Request};
-use crate::relay::{Relay, RelayError};
+use crate::message::{self, BadRequest, Forecast, Request};
+use crate::panics::{self, Panicked};
+use crate::relay::Relay;
 use crate::retry;
+use crate::settlement::{SessionError, Settlement};
 use crate::store::journal::{self, Claim, Cursor, HandBack};
 use crate::store::lease;
 use crate::store::pool::{self, StoreError};
@@ -65,41 +69,6 @@ const FORGIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// itself: 8 resets, of a minute each as the API documents them.
 const OVERDUE: Duration = Duration::from_secs(12 * 60);
 
-/// Why consuming ended.
-#[derive(Debug, thiserror::Error)]
-enum SessionError {
-    #[error(transparent)]
-    Amqp(#[from] AmqpError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Relay(#[from] RelayError),
-    #[error("a message was not settled in time: is the database frozen?")]
-    Overdue,
-}
-
-impl SessionError {
-    /// Whether it says nothing against the request: the broker or the database is away, or another worker has taken over.
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Amqp(_) | Self::Relay(RelayError::Amqp(_)) => true,
-            Self::Store(error) | Self::Relay(RelayError::Store(error)) => error.may_pass(),
-            Self::Overdue => false,
-        }
-    }
-}
-
-/// What is to be done with the message in hand.
-#[derive(Debug)]
-enum Settlement {
-    /// All is confirmed and committed: acknowledge it.
-    Ack,
-    /// The same, and consume no more: another worker may be better off, or nobody may.
-    AckAndRest,
-    /// Do nothing: it will be delivered again.
-    Leave(SessionError),
-}
-
 /// What the worker is made of.
 #[derive(Clone, Debug)]
 pub struct Worker {
@@ -117,14 +86,18 @@ pub struct Worker {
     pub publisher: Publisher,
     /// Sends events.
     pub relay: Relay,
+    /// Where replies may go.
+    pub addresses: ReplyAddresses,
     /// Tells of what cannot be processed.
     pub dead_letters: DeadLetters,
     /// Works on runs.
     pub engine: Engine,
     /// Host and process, for the lease.
     pub holder: String,
-    /// True while it consumes, for `/health/ready`.
-    pub consuming: Arc<AtomicBool>,
+    /// Whether it consumes, for `/health/ready`.
+    pub consuming: Consuming,
+    /// The message without a run whose handling panicked last, and how often in a row.
+    pub panicked: Arc<Mutex<Option<(Uuid, i32)>>>,
 }
 
 impl Worker {
@@ -134,8 +107,12 @@ impl Worker {
         let mut left = 0;
         while !stop.is_cancelled() {
             let ended = self.session(&stop, &mut delays, &mut left).await;
-            self.consumes(false);
+            self.consuming.set_active(false);
             let Err(error) = ended else { continue };
+            if let Some(obstacle) = error.obstacle() {
+                error!(%error, "No request can be worked on: {obstacle}");
+                self.wait_for_an_operator(obstacle, &stop).await;
+            }
             let delay = delays.next_delay().unwrap_or(retry::RECONNECT.longest);
             let delay = if left < MANY_LEFT { delay } else { delay.max(LONG_PAUSE) };
             match &error {
@@ -171,7 +148,7 @@ impl Worker {
         }
         let mut active = false;
         self.bury_undelivered(&consumer, active).await?;
-        self.consumes(true);
+        self.consuming.set_active(true);
         info!(queue = self.names.requests_queue(), "Waiting for requests");
         let mut looked_at = Instant::now();
         loop {
@@ -194,13 +171,14 @@ impl Worker {
             active = true;
             let longest = self.engine.settings.slice + OVERDUE;
             let handling = self.handle(&mut consumer, &message, stop).instrument(span_of(&message));
-            let handled = tokio::time::timeout(longest, handling).await;
-            let settlement = handled.unwrap_or(Settlement::Leave(SessionError::Overdue));
+            let settlement = match tokio::time::timeout(longest, panics::caught(handling.boxed())).await {
+                Ok(Ok(settlement)) => settlement,
+                Ok(Err(panicked)) => self.count_panic(&message, panicked).await,
+                Err(_) => Settlement::Leave(SessionError::Overdue),
+            };
             match settlement {
                 Settlement::Ack => {
-                    fault::reached(Point::AckWanted);
-                    message.ack().await?;
-                    fault::reached(Point::Acked);
+                    panics::caught(acknowledge(&message).boxed()).await??;
                     // Only now: an error that each delivery meets again must not become a hot loop of deliveries.
                     delays.reset();
                     *left = 0;
@@ -228,9 +206,19 @@ impl Worker {
         Ok(buried.await.map_err(|_| SessionError::Overdue)??)
     }
 
-    fn consumes(&self, yes: bool) {
-        self.consuming.store(yes, Ordering::Relaxed);
-        telemetry::consumer_active(yes);
+    /// Waits until the schema and the keys fit, or until stopped. Requests wait in the queue, and another worker may be better off.
+    async fn wait_for_an_operator(&self, obstacle: &'static str, stop: &CancellationToken) {
+        self.consuming.set_obstacle(Some(obstacle));
+        while stop.run_until_cancelled(tokio::time::sleep(LOOK_AT_AUTHORIZATION)).await.is_some() {
+            let fits = async {
+                pool::check_schema(&self.pool).await?;
+                self.tokens.check_key().await
+            };
+            if pool::answered(fits).await.is_ok() {
+                break;
+            }
+        }
+        self.consuming.set_obstacle(None);
     }
 
     async fn is_authorized(&self) -> Result<bool, StoreError> {
@@ -268,10 +256,11 @@ impl Worker {
 
     /// From a message to what is to be done with it.
     async fn handle(&self, consumer: &mut Consumer, message: &Message, stop: &CancellationToken) -> Settlement {
+        let received = Received::new(message, &self.addresses);
         let request = match within_bounds(message, Request::parse(message.body(), message.message_id())) {
             Ok(request) => request,
             Err(bad) => {
-                return self.dead_letters.refuse(message, bad.id, &bad.reason, "bad_request").await.into();
+                return self.dead_letters.refuse(&received, bad.id, &bad.reason, "bad_request").await.into();
             }
         };
         let Some(id) = request.id else {
@@ -282,7 +271,7 @@ impl Worker {
             Err(error) => return Settlement::Leave(error.into()),
         };
         fault::reached(Point::LeaseTaken);
-        match self.claim(message, id, &request, epoch).await {
+        let settlement = match self.claim(&received, id, &request, epoch).await {
             Ok(Claim::Fresh(run)) => {
                 let Forecast { api_requests, done_at } = forecast::of(&run, &self.engine.client);
                 let (mode, resources) = (request.parameters.mode.as_str(), run.steps.len());
@@ -305,22 +294,67 @@ impl Worker {
                 let reason = format!(
                     "the request id {id} was used before, with other parameters: use a new id for a new request"
                 );
-                self.dead_letters.refuse(message, Some(id), &reason, "conflict").await.into()
+                self.dead_letters.refuse(&received, Some(id), &reason, "conflict").await.into()
             }
             Ok(Claim::Crowded) => {
                 let reason = format!(
                     "{} others wait for the request {id} already: use a new id, or listen to the events exchange",
                     run::MAX_REPLIES
                 );
-                self.dead_letters.turn_away(message, id, &reason).await.into()
+                self.dead_letters.turn_away(&received, id, &reason).await.into()
             }
-            Ok(Claim::GivenUp) => self.dead_letters.bury_given_up(message, id).await.into(),
+            Ok(Claim::GivenUp(why)) => self.dead_letters.bury_given_up(message, id, &why).await.into(),
             Err(error) => Settlement::Leave(error.into()),
+        };
+        match settlement {
+            // No other delivery could read it either.
+            Settlement::Leave(SessionError::Store(error @ StoreError::Corrupt(_))) => {
+                self.dead_letters.give_up_unreadable(&received, id, epoch, &error.to_string()).await.into()
+            }
+            settlement => settlement,
         }
     }
 
-    async fn claim(&self, message: &Message, id: RunId, request: &Request, epoch: Epoch) -> Result<Claim, StoreError> {
-        let delivered = delivered(message, id, &request.parameters);
+    /// A panic is one failed attempt of the request's run, which is given up after a few. A request that panics before it has a run is refused
+    /// after as many.
+    async fn count_panic(&self, message: &Message, panicked: Panicked) -> Settlement {
+        let reason = panicked.to_string();
+        let counted = panics::caught(async {
+            let account = self.names.account();
+            let id = Request::parse(message.body(), message.message_id()).ok().and_then(|request| request.id);
+            if let Some(id) = id
+                && pool::answered(journal::panicked(&self.pool, account, id, &panicked.at)).await?
+            {
+                return Err(SessionError::Panicked(panicked));
+            }
+            if self.panics_in_a_row(message::id_of_message(account, message.body())) < journal::MAX_ATTEMPTS {
+                return Err(SessionError::Panicked(panicked));
+            }
+            let received = Received::new(message, &self.addresses);
+            Ok(self.dead_letters.refuse(&received, id, &reason, "panicked").await?)
+        });
+        match counted.await {
+            Ok(Ok(())) => Settlement::Ack,
+            Ok(Err(error)) => Settlement::Leave(error),
+            Err(panicked) => Settlement::Leave(panicked.into()),
+        }
+    }
+
+    fn panics_in_a_row(&self, message: Uuid) -> i32 {
+        let mut last = self.panicked.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = last.filter(|(other, _)| *other == message).map_or(1, |(_, times)| times.saturating_add(1));
+        *last = Some((message, times));
+        times
+    }
+
+    async fn claim(
+        &self,
+        received: &Received<'_>,
+        id: RunId,
+        request: &Request,
+        epoch: Epoch,
+    ) -> Result<Claim, StoreError> {
+        let delivered = received.delivered(id, &request.parameters);
         let Engine { settings, client, .. } = &self.engine;
         let plan = |cursors: &[Cursor], now| plan::plan(&request.parameters, settings, cursors, now);
         journal::claim(&self.pool, self.names.account(), epoch, &delivered, plan, |run| forecast::of(run, client)).await
@@ -355,7 +389,7 @@ impl Worker {
         // Apart from the slice: a broker that does not answer must not hold it up. Ends with the sender.
         let telling = async move {
             while let Some(report) = reports.recv().await {
-                relay.tell_progress(&report, traceparent.as_ref()).await;
+                relay.send_progress(&report, traceparent.as_ref()).await;
             }
         };
         tokio::spawn(telling.in_current_span());
@@ -407,7 +441,7 @@ impl Worker {
     ) -> Result<(), SessionError> {
         let properties = message.copy_properties(next.slice);
         fault::reached(Point::CopyWanted);
-        self.publisher.publish(exchange, key, message.body(), properties, Reach::AQueue).await?;
+        self.publisher.publish(exchange, key, message.body(), properties).await?;
         fault::reached(Point::CopyConfirmed);
         journal::hand_back(&self.pool, self.names.account(), epoch, next).await?;
         fault::reached(Point::HandBackCommitted);
@@ -420,19 +454,17 @@ impl Worker {
         let properties = message.stamped_properties(&Uuid::new_v4().to_string());
         let (exchange, key) = (self.names.requests_exchange(), self.names.account().as_str());
         fault::reached(Point::StampWanted);
-        self.publisher.publish(&exchange, key, message.body(), properties, Reach::AQueue).await?;
+        self.publisher.publish(&exchange, key, message.body(), properties).await?;
         fault::reached(Point::StampConfirmed);
         Ok(())
     }
 }
 
-impl<E: Into<SessionError>> From<Result<(), E>> for Settlement {
-    fn from(done: Result<(), E>) -> Self {
-        match done {
-            Ok(()) => Self::Ack,
-            Err(error) => Self::Leave(error.into()),
-        }
-    }
+async fn acknowledge(message: &Message) -> Result<(), AmqpError> {
+    fault::reached(Point::AckWanted);
+    message.ack().await?;
+    fault::reached(Point::Acked);
+    Ok(())
 }
 
 /// What each log line about a request says besides: its place in a trace, if its sender has told one.

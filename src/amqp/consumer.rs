@@ -9,10 +9,11 @@ use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ErrorKind};
 use secrecy::SecretString;
+use tracing::warn;
 
 use super::link::{self, AmqpError, REPLY_TIMEOUT};
 use super::publisher::TRACEPARENT;
-use super::topology::{Declare, Names};
+use super::topology::{Declare, Differing, Names};
 use crate::ids::TraceParent;
 
 /// The header that numbers the deliveries of one request.
@@ -55,7 +56,12 @@ impl Consumer {
     /// Connects, makes sure that all queues are there, and consumes. The connection ends with the value.
     pub async fn open(url: &SecretString, names: &Names, declare: Declare) -> Result<Self, AmqpError> {
         let connection = link::connect(url, &format!("teamleader2db {} consumer", names.account())).await?;
-        names.declare(&connection, declare).await?;
+        for Differing { queue, argument } in names.declare(&connection, declare).await? {
+            warn!(
+                queue,
+                argument, "A queue has another setting than it is declared with, and is used as it is: see `doctor`"
+            );
+        }
         let channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
         link::within(REPLY_TIMEOUT, channel.basic_qos(1, BasicQosOptions::default())).await?;
         let queue = names.requests_queue();

@@ -5,4 +5,5 @@ pub mod link;
 pub mod listener;
 pub mod parking;
 pub mod publisher;
+pub mod reply_address;
 pub mod topology;

@@ -9,14 +9,15 @@ use lapin::BasicProperties;
 use secrecy::SecretString;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{error, warn};
 
-use super::consumer::{Lock, Mailbox};
+use super::consumer::{Lock, Mailbox, Message};
 use super::link::AmqpError;
-use super::publisher::{Publisher, Reach};
+use super::publisher::Publisher;
 use super::topology::Names;
 use crate::fault::{self, Point};
-use crate::store::tokens::{Parking, StoredOutcome};
+use crate::store::tokens::{ParkedOutcome, Parking, StoringParked};
+use crate::telemetry;
 
 /// How long to wait for another process to be done, which takes as long as storing a pair. One that froze at it has the lock until
 /// the broker notices.
@@ -33,8 +34,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(250);
 pub struct TokenQueue {
     amqp_url: SecretString,
     publisher: Publisher,
-    queue: String,
-    lock: String,
+    names: Names,
     /// The parts of a process wait for each other without asking the broker.
     taking: Arc<Mutex<()>>,
     told_without_lock: Arc<AtomicBool>,
@@ -43,11 +43,10 @@ pub struct TokenQueue {
 impl TokenQueue {
     /// The queue must have been declared.
     pub fn new(amqp_url: SecretString, publisher: Publisher, names: &Names) -> Self {
-        let (queue, lock) = (names.tokens_queue(), names.tokens_lock());
-        Self { amqp_url, publisher, queue, lock, taking: Arc::default(), told_without_lock: Arc::default() }
+        Self { amqp_url, publisher, names: names.clone(), taking: Arc::default(), told_without_lock: Arc::default() }
     }
 
-    async fn take_all(&self, store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync)) -> Result<(), AmqpError> {
+    async fn take_all(&self, store: &(dyn Fn(Vec<u8>) -> StoringParked + Sync)) -> Result<(), AmqpError> {
         let _one_at_a_time = self.taking.lock().await;
         // Whatever happens, the lock and what is in hand go with its connection.
         let mut mailbox = Mailbox::open(&self.amqp_url).await?;
@@ -60,13 +59,14 @@ impl TokenQueue {
     /// Takes the broker's lock, for which it waits a moment. A user that may not declare it goes without.
     async fn lock(&self, mailbox: &mut Mailbox) -> Result<(), AmqpError> {
         let begun = Instant::now();
+        let lock = self.names.tokens_lock();
         loop {
-            match mailbox.lock(&self.lock).await? {
+            match mailbox.lock(&lock).await? {
                 Lock::Taken => return Ok(()),
                 Lock::Forbidden => {
                     if !self.told_without_lock.swap(true, Ordering::Relaxed) {
                         let mend = "grant the broker's user configure on this name";
-                        warn!(queue = self.lock, mend, "Parked token pairs are read without a lock");
+                        warn!(queue = lock, mend, "Parked token pairs are read without a lock");
                     }
                     return Ok(());
                 }
@@ -79,12 +79,13 @@ impl TokenQueue {
     async fn take_each(
         &self,
         mailbox: &Mailbox,
-        store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync),
+        store: &(dyn Fn(Vec<u8>) -> StoringParked + Sync),
     ) -> Result<(), AmqpError> {
-        while let Some(message) = mailbox.take(&self.queue).await? {
+        while let Some(message) = mailbox.take(&self.names.tokens_queue()).await? {
             let stored = store(message.body().to_vec()).await;
             match &stored {
-                Ok(()) => fault::reached(Point::ParkedPairStored),
+                Ok(ParkedOutcome::Stored) => fault::reached(Point::ParkedPairStored),
+                Ok(ParkedOutcome::Foreign(reason)) => self.set_aside(&message, reason).await?,
                 Err(error) => {
                     warn!(%error, "A parked token pair could not be stored and stays parked");
                     // As a new message: RabbitMQ 4 drops one that was put back 20 times.
@@ -97,9 +98,19 @@ impl TokenQueue {
         Ok(())
     }
 
+    /// What cannot be read must not stand before every refresh: it goes where an operator looks, with an alert.
+    async fn set_aside(&self, message: &Message, reason: &str) -> Result<(), AmqpError> {
+        let (exchange, queue) = (self.names.dead(), self.names.tokens_queue());
+        error!(queue, reason, "A message among the parked token pairs cannot be used and is moved to {exchange}");
+        let properties = message.dead_properties(reason);
+        self.publisher.publish(&exchange, self.names.account().as_str(), message.body(), properties).await?;
+        telemetry::dead_lettered("token_pair");
+        Ok(())
+    }
+
     async fn publish(&self, sealed: &[u8]) -> Result<(), AmqpError> {
         let properties = BasicProperties::default().with_content_type("application/octet-stream".into());
-        self.publisher.publish("", &self.queue, sealed, properties, Reach::AQueue).await.map(drop)
+        self.publisher.publish("", &self.names.tokens_queue(), sealed, properties).await
     }
 }
 
@@ -109,7 +120,7 @@ impl Parking for TokenQueue {
         self.publish(&sealed).await.map_err(|error| error.to_string())
     }
 
-    async fn drain(&self, store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync)) -> Result<(), String> {
+    async fn drain(&self, store: &(dyn Fn(Vec<u8>) -> StoringParked + Sync)) -> Result<(), String> {
         self.take_all(store).await.map_err(|error| error.to_string())
     }
 }

@@ -15,13 +15,15 @@ use crate::fault::{self, Point};
 /// How often a connection that the broker has blocked is looked at.
 const LOOK_AT_ALARM: Duration = Duration::from_millis(100);
 
-/// Whether a message may find nobody.
+/// What the broker did with a message that it answered for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// A queue has to take it: without one it is an error.
-    AQueue,
-    /// It may be that nobody is bound: events and replies.
-    Anyone,
+pub enum Fate {
+    /// Each queue that it was routed to has it.
+    Taken,
+    /// No queue was bound for it.
+    Unrouted,
+    /// A queue that it was routed to did not take it, because it is full. Others may have it.
+    Nacked,
 }
 
 /// Publishes, one message after the other, each confirmed by the broker. Connects when needed, and again after an error.
@@ -62,7 +64,7 @@ impl Publisher {
         Self { url, name: name.to_owned(), open: Arc::default() }
     }
 
-    /// Publishes and waits until the broker has confirmed. True: a queue took it.
+    /// Publishes what must reach a queue, and waits until the broker has confirmed it. Where no queue takes it, that is an error.
     ///
     /// After an error the message may be there all the same.
     pub async fn publish(
@@ -71,16 +73,29 @@ impl Publisher {
         routing_key: &str,
         body: &[u8],
         properties: BasicProperties,
-        reach: Reach,
-    ) -> Result<bool, AmqpError> {
-        let mut open = self.open.lock().await;
-        if open.as_ref().is_some_and(Open::is_blocked) {
-            unblocked(open.as_ref()).await?;
-        }
-        let current = match open.take().filter(Open::is_usable) {
-            Some(usable) => open.insert(usable),
-            None => open.insert(self.connect().await?),
+    ) -> Result<(), AmqpError> {
+        let to = || {
+            if exchange.is_empty() { routing_key.to_owned() } else { format!("{exchange} ({routing_key})") }
         };
+        match self.offer(exchange, routing_key, body, properties).await? {
+            Fate::Taken => Ok(()),
+            Fate::Unrouted => Err(AmqpError::Unroutable(to())),
+            Fate::Nacked => Err(AmqpError::Refused(to())),
+        }
+    }
+
+    /// Publishes what nobody may be bound for, and waits until the broker has answered.
+    ///
+    /// After an error the message may be there all the same.
+    pub async fn offer(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> Result<Fate, AmqpError> {
+        let mut open = self.open.lock().await;
+        let current = self.usable(&mut open).await?;
         current.settled = false;
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let published = async {
@@ -95,16 +110,28 @@ impl Publisher {
         // its socket and buffers would stay for as long as the alarm lasts, one more with each try.
         let confirmation = link::within(REPLY_TIMEOUT, published).await?;
         current.settled = true;
-        let to = || {
-            if exchange.is_empty() { routing_key.to_owned() } else { format!("{exchange} ({routing_key})") }
-        };
         match confirmation {
-            Confirmation::Ack(None) => Ok(true),
-            // A full queue of somebody else's must not stop this account.
-            Confirmation::Ack(Some(_)) | Confirmation::Nack(_) if reach == Reach::Anyone => Ok(false),
-            Confirmation::Ack(Some(_)) => Err(AmqpError::Unroutable(to())),
-            Confirmation::Nack(_) | Confirmation::NotRequested => Err(AmqpError::Refused(to())),
+            Confirmation::Ack(None) => Ok(Fate::Taken),
+            Confirmation::Ack(Some(_)) => Ok(Fate::Unrouted),
+            Confirmation::Nack(_) => Ok(Fate::Nacked),
+            // The channel is in confirm mode.
+            Confirmation::NotRequested => Err(AmqpError::Ended),
         }
+    }
+
+    /// Makes sure that there is a connection from which the broker takes messages: an error says nothing against what is to be published.
+    pub async fn ready(&self) -> Result<(), AmqpError> {
+        self.usable(&mut *self.open.lock().await).await.map(drop)
+    }
+
+    async fn usable<'a>(&self, open: &'a mut Option<Open>) -> Result<&'a mut Open, AmqpError> {
+        if open.as_ref().is_some_and(Open::is_blocked) {
+            unblocked(open.as_ref()).await?;
+        }
+        Ok(match open.take().filter(Open::is_usable) {
+            Some(usable) => open.insert(usable),
+            None => open.insert(self.connect().await?),
+        })
     }
 
     /// Closes the connection, if one is open.

@@ -1,8 +1,9 @@
 //! Exchanges and queues: their names, and how they are declared.
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ExchangeKind};
+use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 
 use super::link::{self, AmqpError, REPLY_TIMEOUT, Refusal};
 use crate::ids::Account;
@@ -81,13 +82,30 @@ impl Names {
         format!("{}.lock", self.tokens_queue())
     }
 
+    /// How the names of the queues begin that Airflow's tasks wait for replies on.
+    pub fn airflow_prefix(&self) -> String {
+        format!("{}.airflow.", self.prefix)
+    }
+
+    /// Whether a name begins with the prefix, so that it may be of this program.
+    pub fn is_in_namespace(&self, name: &str) -> bool {
+        name.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with('.'))
+    }
+
+    /// Whether a queue of this program has this name, of any account.
+    pub fn is_own_queue(&self, name: &str) -> bool {
+        let within =
+            |whole: &str| name.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let requests = self.requests_exchange();
+        [requests, self.dead(), format!("{}.tokens", self.prefix)].iter().any(|own| within(own))
+    }
+
     /// The account.
     pub fn account(&self) -> &Account {
         &self.account
     }
 
     fn queues(&self) -> Vec<(String, FieldTable)> {
-        let quorum = || table([("x-queue-type", text("quorum"))]);
         // At-least-once: the broker keeps the message until the next queue has confirmed it. That needs reject-publish.
         let dead_lettered_to = |queue: &str, more: Vec<(&str, AMQPValue)>| {
             let mut arguments = table([
@@ -113,37 +131,42 @@ impl Names {
             let ttl = AMQPValue::LongLongInt(i64::from(*seconds) * 1000);
             (self.delay_queue(*seconds), dead_lettered_to(&self.requests_queue(), vec![("x-message-ttl", ttl)]))
         };
-        // What cannot be told of is put back again and again; without a limit of its own RabbitMQ 4 drops it after 20 times.
-        let mut undelivered = quorum();
-        undelivered.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(NO_LIMIT));
+        // What these hold is looked at and put back again and again; without a limit of its own RabbitMQ 4 drops it after 20 times.
+        let kept = || table([("x-queue-type", text("quorum")), ("x-delivery-limit", AMQPValue::LongLongInt(NO_LIMIT))]);
         let mut queues = vec![
-            (self.dead(), quorum()),
-            (self.undelivered_queue(), undelivered),
-            (self.tokens_queue(), quorum()),
+            (self.dead(), kept()),
+            (self.undelivered_queue(), kept()),
+            (self.tokens_queue(), kept()),
             (self.requests_queue(), requests),
         ];
         queues.extend(DELAY_STEPS.iter().map(delay));
         queues
     }
 
-    /// Declares or checks everything. A queue that stands with other settings is named, with the way out.
-    pub async fn declare(&self, connection: &Connection, how: Declare) -> Result<(), AmqpError> {
+    /// Declares or checks everything. A queue that stands with other settings goes on to be used where the worker can do with them, and is
+    /// returned; one that it cannot use is an error, with the way out.
+    pub async fn declare(&self, connection: &Connection, how: Declare) -> Result<Vec<Differing>, AmqpError> {
         let passive = how == Declare::Check;
         let exchanges = [
             (self.requests_exchange(), ExchangeKind::Direct),
             (self.events_exchange(), ExchangeKind::Topic),
             (self.dead(), ExchangeKind::Fanout),
         ];
-        let channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
+        let mut channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
         for (exchange, kind) in exchanges {
             let options = ExchangeDeclareOptions { passive, durable: true, ..Default::default() };
             let declared = channel.exchange_declare(exchange.as_str().into(), kind, options, FieldTable::default());
             link::within(REPLY_TIMEOUT, declared).await.map_err(|error| explain(error, "exchange", &exchange, how))?;
         }
+        let mut differing = Vec::new();
         for (queue, arguments) in self.queues() {
-            let options = QueueDeclareOptions { passive, durable: true, ..Default::default() };
-            let declared = channel.queue_declare(queue.as_str().into(), options, arguments);
-            link::within(REPLY_TIMEOUT, declared).await.map_err(|error| explain(error, "queue", &queue, how))?;
+            let Err(error) = declare_queue(&channel, &queue, arguments, passive).await else { continue };
+            let Some(argument) = harmless_difference(&error) else {
+                return Err(explain(error, "queue", &queue, how));
+            };
+            // The broker has closed the channel. That the queue is there is certain: its settings were compared.
+            channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
+            differing.push(Differing { queue, argument });
         }
         if how == Declare::Create {
             let account = self.account.as_str();
@@ -160,8 +183,58 @@ impl Names {
                 link::within(REPLY_TIMEOUT, bound).await.map_err(|error| explain(error, "queue", &queue, how))?;
             }
         }
-        link::within(REPLY_TIMEOUT, channel.close(200, "done".into())).await
+        link::within(REPLY_TIMEOUT, channel.close(200, "done".into())).await?;
+        Ok(differing)
     }
+
+    /// A policy by which the broker drops no message of the queues that have to keep every one, whatever they were declared with.
+    pub fn policy_without_limit(&self) -> String {
+        let prefix = self.prefix.replace('.', "\\.");
+        format!(
+            "rabbitmqctl set_policy --apply-to queues {}-no-delivery-limit '^{prefix}\\.(dead$|tokens\\.|requests\\..*\\.undelivered$)' \
+             '{{\"delivery-limit\": {NO_LIMIT}}}'",
+            self.prefix
+        )
+    }
+}
+
+async fn declare_queue(channel: &Channel, queue: &str, arguments: FieldTable, passive: bool) -> Result<(), AmqpError> {
+    let options = QueueDeclareOptions { passive, durable: true, ..Default::default() };
+    link::within(REPLY_TIMEOUT, channel.queue_declare(queue.into(), options, arguments)).await.map(drop)
+}
+
+/// A queue that stands with another setting than the worker declares, and is used as it is. Settings of a queue never change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Differing {
+    /// The queue.
+    pub queue: String,
+    /// The first setting that differs, as the broker names it.
+    pub argument: String,
+}
+
+/// The settings without which the worker does not work: one consumer at a time, where messages go when their time is up, and that none is lost.
+const ESSENTIAL: [&str; 8] = [
+    "durable",
+    "exclusive",
+    "auto_delete",
+    "x-single-active-consumer",
+    "x-message-ttl",
+    "x-expires",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+];
+
+/// The setting that differs, if the worker can do with it.
+fn harmless_difference(error: &AmqpError) -> Option<String> {
+    let AmqpError::Broker(error) = error else { return None };
+    let ErrorKind::ProtocolError(error) = error.kind() else { return None };
+    if *error.kind() != AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) {
+        return None;
+    }
+    // inequivalent arg 'x-delivery-limit' for queue 'teamleader.dead' in vhost '/': received …
+    let (_, rest) = error.get_message().as_str().split_once("inequivalent arg '")?;
+    let (argument, _) = rest.split_once('\'')?;
+    (!ESSENTIAL.contains(&argument)).then(|| argument.to_owned())
 }
 
 fn explain(error: AmqpError, kind: &str, name: &str, how: Declare) -> AmqpError {

@@ -37,7 +37,15 @@ pub struct DoctorArgs {
 /// One finding.
 enum Finding {
     Well(String),
-    Wrong { what: String, mend: String },
+    /// It works as it is; `mend` says what could be better.
+    Note {
+        what: String,
+        mend: String,
+    },
+    Wrong {
+        what: String,
+        mend: String,
+    },
 }
 
 /// Whether all is well, and a line for each check.
@@ -54,6 +62,7 @@ pub async fn examine(args: &DoctorArgs) -> (bool, String) {
         for finding in findings {
             match finding {
                 Finding::Well(what) => lines.push(format!("ok     {name}: {what}")),
+                Finding::Note { what, mend } => lines.push(format!("note   {name}: {what}\n       {mend}")),
                 Finding::Wrong { what, mend } => {
                     well = false;
                     lines.push(format!("WRONG  {name}: {what}\n       {mend}"));

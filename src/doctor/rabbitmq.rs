@@ -4,7 +4,7 @@ use lapin::ErrorKind;
 
 use super::{DoctorArgs, Finding, is_untrusted, wrong};
 use crate::amqp::link::{self, AmqpError, Refusal};
-use crate::amqp::topology::Declare;
+use crate::amqp::topology::{Declare, Differing, Names};
 
 pub(super) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
     let prepared = args.amqp.url().and_then(|url| Ok((url, args.amqp.names(&args.account.account)?)));
@@ -24,8 +24,10 @@ pub(super) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
     let looked = names.declare(&connection, Declare::Check).await;
     let is_there = looked.is_ok();
     let declared = if is_there && would_declare { names.declare(&connection, Declare::Create).await } else { looked };
+    let differing = declared.as_ref().map_or(&[][..], Vec::as_slice);
+    findings.extend(differing.iter().map(|queue| differs(queue, &names)));
     findings.push(match declared {
-        Ok(()) => Finding::Well(format!("all queues are there, {} among them", names.requests_queue())),
+        Ok(_) => Finding::Well(format!("all queues are there, {} among them", names.requests_queue())),
         Err(AmqpError::Topology { what, why, mend }) => {
             let mend = if would_declare && !is_there {
                 "`worker` declares what is missing when it starts".to_owned()
@@ -39,6 +41,21 @@ pub(super) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
     // A look was all; the goodbye does not matter.
     link::close(&connection).await;
     findings
+}
+
+/// A queue that stands with another setting: only a policy changes what it does.
+fn differs(differing: &Differing, names: &Names) -> Finding {
+    let Differing { queue, argument } = differing;
+    let mend = match argument.as_str() {
+        "x-delivery-limit" => format!(
+            "it is used as it is; so that RabbitMQ 4 drops nothing that it returned 20 times: {}",
+            names.policy_without_limit()
+        ),
+        _ => "it is used as it is; a policy can set most arguments (`rabbitmqctl set_policy`), else empty and delete it while no worker \
+              runs: it is declared again"
+            .to_owned(),
+    };
+    Finding::Note { what: format!("the queue {queue} has another {argument} than it is declared with"), mend }
 }
 
 fn mend_connection(error: &AmqpError) -> &'static str {

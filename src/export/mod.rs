@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use futures_util::TryStreamExt as _;
 use sqlx::{PgPool, Postgres, Transaction};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{AccountArgs, ConfigError, DatabaseArgs};
 use crate::store::pool::{self, StoreError};
@@ -91,12 +90,6 @@ pub enum ExportError {
     /// The file, or the disk.
     #[error("{file} cannot be written: {1}. Mend that, or name another file with -o", file = .0.display())]
     Output(PathBuf, std::io::Error),
-    /// Signals cannot be waited for.
-    #[error("signals cannot be listened to: {0}")]
-    Signals(std::io::Error),
-    /// Somebody stopped it.
-    #[error("stopped before the end")]
-    Stopped,
 }
 
 impl ExportError {
@@ -116,18 +109,8 @@ impl ExportError {
 impl ExportArgs {
     /// Does it, and says what was written to which file. On standard error: the rows may be on standard output, by whatever name.
     ///
-    /// A signal ends it as an error does: what is half done is taken away.
+    /// Dropped before its end, it takes away what is half done, as after an error.
     pub async fn run(self) -> Result<(), ExportError> {
-        let mut terminate = signal(SignalKind::terminate()).map_err(ExportError::Signals)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(ExportError::Signals)?;
-        tokio::select! {
-            done = self.export() => done,
-            _ = terminate.recv() => Err(ExportError::Stopped),
-            _ = interrupt.recv() => Err(ExportError::Stopped),
-        }
-    }
-
-    async fn export(&self) -> Result<(), ExportError> {
         let pool = pool::connect(&self.database.url()?)?;
         check_schema(&pool).await?;
         let mut tx = pool::begin(&pool).await?;

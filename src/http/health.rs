@@ -1,6 +1,5 @@
 //! Health: whether the process lives, and whether it can work.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Json;
@@ -72,11 +71,13 @@ pub(super) async fn ready(State(state): State<HttpState>) -> (StatusCode, Json<R
         }
     };
     let authorized = authorization.as_ref().map(|a| a.authorized);
-    let consuming = state.consuming.load(Ordering::Relaxed);
+    let consuming = state.consuming.is_active();
     if let Some(reason) = authorization.filter(|a| !a.authorized).and_then(|a| a.reason) {
         problems.push(format!("authorization: {reason}: open /sync/authorize in a browser and log in to Teamleader"));
     }
-    if authorized == Some(true) && !consuming {
+    if let Some(obstacle) = state.consuming.obstacle() {
+        problems.push(obstacle.to_owned());
+    } else if authorized == Some(true) && !consuming {
         problems.push(
             "broker: not consuming: is RabbitMQ up, and AMQP_URL right? The worker tries on by itself".to_owned(),
         );

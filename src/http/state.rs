@@ -1,7 +1,6 @@
 //! What the handlers share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
@@ -10,6 +9,7 @@ use super::dashboard::Memory;
 use super::guard::Guard;
 use crate::amqp::publisher::Publisher;
 use crate::amqp::topology::Names;
+use crate::consuming::Consuming;
 use crate::store::tokens::Tokens;
 use crate::teamleader::client::Client;
 use crate::teamleader::oauth::OAuth;
@@ -30,7 +30,7 @@ pub struct HttpState {
     /// Renders metrics.
     pub metrics: Option<PrometheusHandle>,
     /// Whether this process consumes.
-    pub consuming: Arc<AtomicBool>,
+    pub consuming: Consuming,
     /// Who may call.
     pub guard: Guard,
     /// The API, for forecasts and the budget.

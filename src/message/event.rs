@@ -230,11 +230,14 @@ impl Event {
         Self::new(kind, &report.account, &report.request_id.to_string(), &seed, time, &json!(report))
     }
 
-    /// The ids that the final event of this request can have: that of its run, or that of its refusal. An event of another id with the
-    /// same subject tells that somebody else's request with the same id was refused.
-    pub fn final_ids(account: &Account, request_id: Uuid, body: &[u8]) -> [Uuid; 2] {
-        let refused = format!("refused/{}", super::id_of_message(account, body));
-        ["final", &refused].map(|seed| Self::id_from(account, &request_id.to_string(), seed))
+    /// The ids that the final event of this request can have: that of its run, or that of its refusal, whose subject is the request's id or,
+    /// where a run has that id, one made from the message. An event of another id with the same subject says that somebody else's request
+    /// with the same id was refused.
+    pub fn final_ids(account: &Account, request_id: Uuid, body: &[u8]) -> [Uuid; 3] {
+        let seed = super::id_of_message(account, body);
+        let refused = format!("refused/{seed}");
+        [(request_id, "final"), (request_id, &refused), (seed, &refused)]
+            .map(|(subject, seed)| Self::id_from(account, &subject.to_string(), seed))
     }
 
     fn id_from(account: &Account, subject: &str, seed: &str) -> Uuid {
@@ -298,5 +301,18 @@ mod tests {
         let report = RunReport::refused(&account, Uuid::new_v4(), "why");
         assert_eq!(Event::of_run(&report).id, Event::of_run(&report).id);
         assert_ne!(Event::of_run(&report).id, Event::started(&report).id);
+    }
+
+    #[test]
+    fn the_ids_of_a_final_event_are_those_that_the_package_for_airflow_expects() {
+        let account: Account = "default".parse().expect("valid");
+        let id = "0e807902-7fcf-5851-b627-fcc112c25229".parse().expect("a UUID");
+        let body = br#"{"request_id": "0e807902-7fcf-5851-b627-fcc112c25229", "mode": "full"}"#;
+        let expected = [
+            "c56ba28e-de02-583d-a79a-533dcb94e80b",
+            "cb9f8523-c233-5167-8c04-a847bd2fe40f",
+            "5ca5be1f-b612-5dcd-9f9b-af09ef37a6a0",
+        ];
+        assert_eq!(Event::final_ids(&account, id, body).map(|id| id.to_string()), expected);
     }
 }

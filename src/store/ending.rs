@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::outbox::{self, Reply};
 use super::pool::{self, StoreError};
-use super::run::{Delivered, Run, Step, from_json};
+use super::run::{Delivered, NO_SLICE, Run, Step, from_json};
 use super::{lease, report, run};
 use crate::fault::{self, Point};
-use crate::ids::{Account, Epoch};
+use crate::ids::{Account, Epoch, RunId};
 use crate::message::{Event, Mode, Parameters, RunReport, RunStatus};
 
 /// Why a resource is failed that was not worked on to its end.
@@ -164,7 +164,7 @@ pub async fn abandon(
         account.as_str(),
         id.0,
         request,
-        delivered.slice,
+        NO_SLICE,
         replies,
     )
     .execute(&mut *tx)
@@ -189,7 +189,7 @@ pub async fn abandon(
         return Ok(Abandoned::Ended);
     }
     run::join(&mut tx, account, id, from_json(known.replies)?, &delivered.reply).await?;
-    let what = if delivered.slice < known.slice {
+    let what = if delivered.is_behind(known.slice) {
         Abandoned::GoesOn
     } else if never_ran || poisonous {
         let mut run = Run {
@@ -211,22 +211,94 @@ pub async fn abandon(
     Ok(what)
 }
 
-/// Puts the final event of a request that never became a run into the outbox. `seed` is made from the message, and the event's id
-/// from it: the same message refused again has the same event. `to_all`: it goes to the exchange as well as to the sender.
-pub async fn refuse(
+/// Ends a run as failed of which something that stands in the database cannot be read. Its report has no resources. One that has ended stays as
+/// it is.
+pub async fn fail_unreadable(
     pool: &PgPool,
     account: &Account,
-    (id, seed): (Uuid, Uuid),
+    epoch: Epoch,
+    id: RunId,
     reason: &str,
-    reply: Reply,
-    to_all: bool,
+    reply: &Reply,
 ) -> Result<(), StoreError> {
+    let mut tx = lease::begin(pool, account, epoch).await?;
+    let report = RunReport::refused(account, id.0, reason);
+    let ended = sqlx::query!(
+        "update teamleader2db.sync_run set status = 'failed', finished_at = $5, error = $3, event = $4
+         where account = $1 and id = $2 and status = 'running' returning replies",
+        account.as_str(),
+        id.0,
+        reason,
+        json!(report),
+        report.finished_at,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let mut replies = vec![reply.clone()];
+    if let Some(ended) = ended {
+        sqlx::query!(
+            "update teamleader2db.sync_step set phase = 'done', status = 'failed', position = null, error = $3
+             where account = $1 and run_id = $2 and status is null",
+            account.as_str(),
+            id.0,
+            reason,
+        )
+        .execute(&mut *tx)
+        .await?;
+        // They may be what cannot be read.
+        let others: Vec<Reply> = from_json(ended.replies).unwrap_or_default();
+        replies.extend(others.into_iter().filter(|other| !other.is_as(reply)));
+    }
+    outbox::put(&mut tx, account, &Event::of_run(&report), &replies).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Who learns that a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Whoever listens to the exchange, and the sender.
+    Everyone,
+    /// The sender alone: it is not the end of a request.
+    Sender,
+}
+
+/// A request that is refused.
+#[derive(Debug)]
+pub struct Refusal<'a> {
+    /// Its id, if the message has one.
+    pub id: Option<RunId>,
+    /// Made from the message: the same message refused again has the same event.
+    pub seed: Uuid,
+    /// Why.
+    pub reason: &'a str,
+    /// Who sent it.
+    pub reply: Reply,
+    /// Who learns of it.
+    pub audience: Audience,
+}
+
+/// Puts the final event of a request that never became a run into the outbox.
+///
+/// Its subject is the request's id, unless a run has that id: then it is an id of its own, since whoever waits for that run must not take the
+/// refusal for its end. The sender knows it by the `correlation_id`, which is the request's id where the sender gave none.
+pub async fn refuse(pool: &PgPool, account: &Account, refusal: Refusal<'_>) -> Result<(), StoreError> {
+    let Refusal { id, seed, reason, mut reply, audience } = refusal;
     let mut tx = pool::begin(pool).await?;
-    let event = Event::of_refusal(&RunReport::refused(account, id, reason), seed);
-    if to_all {
-        outbox::put(&mut tx, account, &event, &[reply]).await?;
-    } else {
-        outbox::put_replies(&mut tx, account, &event, &[reply]).await?;
+    let subject = match id {
+        Some(id) if run::exists(&mut tx, account, id).await? => {
+            reply.correlation_id.get_or_insert_with(|| id.to_string());
+            seed
+        }
+        Some(id) => id.0,
+        None => seed,
+    };
+    let event = Event::of_refusal(&RunReport::refused(account, subject, reason), seed);
+    // The same id means the same event to the letter, the time included.
+    let event = outbox::as_before(&mut tx, account, event).await?;
+    match audience {
+        Audience::Everyone => outbox::put(&mut tx, account, &event, &[reply]).await?,
+        Audience::Sender => outbox::put_replies(&mut tx, account, &event, &[reply]).await?,
     }
     fault::reached(Point::RefusalWritten);
     tx.commit().await?;

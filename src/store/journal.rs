@@ -6,7 +6,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use super::outbox::{self, Reply};
 use super::pool::StoreError;
-use super::run::{Delivered, Run, Step};
+use super::run::{Delivered, NO_SLICE, Run, Step};
 use super::{ending, lease, report, run};
 use crate::fault::{self, Point};
 use crate::ids::{Account, Epoch, RunId};
@@ -30,8 +30,9 @@ pub enum Claim {
     Conflict,
     /// [`run::MAX_REPLIES`] others wait for this run already.
     Crowded,
-    /// The run was claimed too often without progress, and is now finished as failed; its event is in the outbox.
-    GivenUp,
+    /// The run was claimed too often without progress, or bugs ended the work on it too often. It is now finished as failed, for this reason; its
+    /// event is in the outbox.
+    GivenUp(String),
 }
 
 /// How far a resource is known to be complete.
@@ -64,7 +65,7 @@ pub async fn claim(
     let mut tx = lease::begin(pool, account, epoch).await?;
     let id = delivered.id;
     let known = sqlx::query!(
-        "select request, status, slice, attempts, waits, replies, started_at, event, api_requests
+        "select request, status, slice, attempts, waits, replies, started_at, event, api_requests, panics, panicked_at
          from teamleader2db.sync_run where account = $1 and id = $2 for update",
         account.as_str(),
         id.0
@@ -88,44 +89,56 @@ pub async fn claim(
         outbox::put(&mut tx, account, &Event::of_run(&report), std::slice::from_ref(&delivered.reply)).await?;
         tx.commit().await?;
         // Given up before, and delivered again: whoever gave it up died before it had buried the message.
-        let unburied = delivered.again && known.attempts > MAX_ATTEMPTS;
-        return Ok(if unburied { Claim::GivenUp } else { Claim::AlreadyDone });
+        let given_up = known.attempts > MAX_ATTEMPTS || known.panics >= MAX_ATTEMPTS;
+        return Ok(match report.error.filter(|_| given_up && delivered.again) {
+            Some(why) => Claim::GivenUp(why),
+            None => Claim::AlreadyDone,
+        });
     }
     if !run::join(&mut tx, account, id, run::from_json(known.replies)?, &delivered.reply).await? {
         return Ok(Claim::Crowded);
     }
-    if delivered.slice < known.slice {
+    if delivered.is_behind(known.slice) {
         tx.commit().await?;
         return Ok(Claim::Superseded);
     }
+    let slice = delivered.slice_of(known.slice);
     sqlx::query!(
         "update teamleader2db.sync_run set slice = $3, attempts = attempts + 1 where account = $1 and id = $2",
         account.as_str(),
         id.0,
-        delivered.slice,
+        slice,
     )
     .execute(&mut *tx)
     .await?;
     let mut run = Run {
         id,
         parameters: delivered.parameters.clone(),
-        slice: delivered.slice,
+        slice,
         waits: known.waits,
         api_requests: known.api_requests,
         started_at: known.started_at,
         steps: run::load_steps(&mut tx, account, id).await?,
         view_problems: Vec::new(),
     };
-    if known.attempts >= MAX_ATTEMPTS {
-        let why = format!(
-            "the run was begun {MAX_ATTEMPTS} times without progress and is given up: look in the worker's log for why it ended"
-        );
-        ending::finish_in(&mut tx, account, &mut run, Some(why)).await?;
+    if let Some(why) = why_given_up(known.attempts, known.panics, known.panicked_at.as_deref()) {
+        ending::finish_in(&mut tx, account, &mut run, Some(why.clone())).await?;
         tx.commit().await?;
-        return Ok(Claim::GivenUp);
+        return Ok(Claim::GivenUp(why));
     }
     tx.commit().await?;
     Ok(Claim::Resumed(run))
+}
+
+/// Why a run with so many claims without progress and so many panics is worked on no more.
+fn why_given_up(attempts: i32, panics: i32, panicked_at: Option<&str>) -> Option<String> {
+    const AGAIN: &str = "look in the worker's log for why, and send it again with a new request_id";
+    if panics >= MAX_ATTEMPTS {
+        let at = panicked_at.unwrap_or("an unknown place");
+        return Some(format!("a bug ended the work on the run {panics} times, the last time at {at}: {AGAIN}"));
+    }
+    (attempts >= MAX_ATTEMPTS)
+        .then(|| format!("the run was begun {MAX_ATTEMPTS} times without progress and is given up: {AGAIN}"))
 }
 
 async fn begin_run(
@@ -143,7 +156,7 @@ async fn begin_run(
         account.as_str(),
         delivered.id.0,
         request,
-        delivered.slice,
+        NO_SLICE,
         replies,
     )
     .fetch_one(&mut *tx)
@@ -177,7 +190,7 @@ async fn begin_run(
     let run = Run {
         id: delivered.id,
         parameters: delivered.parameters.clone(),
-        slice: delivered.slice,
+        slice: NO_SLICE,
         waits: 0,
         view_problems: Vec::new(),
         api_requests: 0,
@@ -279,6 +292,19 @@ pub async fn hand_back(pool: &PgPool, account: &Account, epoch: Epoch, next: &Ha
     fault::reached(Point::HandBackWritten);
     tx.commit().await?;
     Ok(())
+}
+
+/// Counts a panic in the work on a run, where it happened, as a failed attempt. Whether there is such a run. Not fenced: the attempt is over.
+pub async fn panicked(pool: &PgPool, account: &Account, run: RunId, at: &str) -> Result<bool, StoreError> {
+    let counted = sqlx::query!(
+        "update teamleader2db.sync_run set panics = panics + 1, panicked_at = $3 where account = $1 and id = $2",
+        account.as_str(),
+        run.0,
+        at,
+    )
+    .execute(pool)
+    .await?;
+    Ok(counted.rows_affected() == 1)
 }
 
 /// A claim ended in order, although without progress: it does not count towards [`MAX_ATTEMPTS`]. Not fenced, since whoever was

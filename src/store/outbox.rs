@@ -1,4 +1,6 @@
-//! Events to be sent, written in the transaction of what they tell, and sent in order.
+//! Events to be sent, written in the transaction of what they report, and sent in order; and replies, each for itself.
+
+use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -14,16 +16,18 @@ pub struct Pending {
     pub id: i64,
     /// The event's id.
     pub event_id: Uuid,
-    /// The routing key on the events exchange.
+    /// The routing key on the events exchange; of a reply the queue.
     pub routing_key: String,
-    /// The queue that it goes to instead, for replies.
-    pub reply_to: Option<String>,
     /// The AMQP `correlation_id`.
     pub correlation_id: Option<String>,
     /// The AMQP header `traceparent`.
     pub traceparent: Option<String>,
     /// The JSON text.
     pub payload: String,
+    /// How often the broker did not take it; of a reply, how often it was published, this time included.
+    pub tries: i32,
+    /// The broker did not take it at first, and a later event of its subject went out meanwhile.
+    pub superseded: bool,
 }
 
 /// Where else a final event goes.
@@ -78,6 +82,21 @@ pub async fn put_replies(
     Ok(())
 }
 
+/// The event as it was written before, where one of the same id was: only its time can differ.
+pub async fn as_before(connection: &mut PgConnection, account: &Account, event: Event) -> Result<Event, StoreError> {
+    let before = sqlx::query_scalar!(
+        "select payload from teamleader2db.event_outbox where account = $1 and event_id = $2 order by id limit 1",
+        account.as_str(),
+        event.id,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(match before {
+        Some(payload) => Event { payload, ..event },
+        None => event,
+    })
+}
+
 async fn put_one(
     connection: &mut PgConnection,
     account: &Account,
@@ -107,12 +126,18 @@ async fn put_one(
     Ok(())
 }
 
-/// The oldest events that are not confirmed, at most `limit`.
+/// The oldest events that are due to be published, at most `limit`.
 pub async fn pending(pool: &PgPool, account: &Account, limit: i64) -> Result<Vec<Pending>, StoreError> {
     let pending = sqlx::query_as!(
         Pending,
-        "select id, event_id, routing_key, reply_to, correlation_id, traceparent, payload
-         from teamleader2db.event_outbox where account = $1 and sent_at is null order by id limit $2",
+        r#"select id, event_id, routing_key, correlation_id, traceparent, payload, tries,
+             tries > 0 and exists (
+                 select from teamleader2db.event_outbox later
+                 where later.account = $1 and later.subject = event.subject and later.id > event.id and later.reply_to is null
+                   and (later.sent_at is not null or later.tries > 0)) as "superseded!"
+         from teamleader2db.event_outbox event
+         where account = $1 and reply_to is null and sent_at is null and (next_try_at is null or next_try_at <= now())
+         order by id limit $2"#,
         account.as_str(),
         limit,
     )
@@ -121,10 +146,11 @@ pub async fn pending(pool: &PgPool, account: &Account, limit: i64) -> Result<Vec
     Ok(pending)
 }
 
-/// How many events are not confirmed.
+/// How many events are not confirmed. Replies are not among them.
 pub async fn count_pending(pool: &PgPool, account: &Account) -> Result<i64, StoreError> {
     let count = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from teamleader2db.event_outbox where account = $1 and sent_at is null"#,
+        r#"select count(*) as "count!" from teamleader2db.event_outbox
+         where account = $1 and reply_to is null and sent_at is null"#,
         account.as_str()
     )
     .fetch_one(pool)
@@ -132,8 +158,49 @@ pub async fn count_pending(pool: &PgPool, account: &Account) -> Result<i64, Stor
     Ok(count)
 }
 
+/// Takes the reply that was tried least often, of those that are due, for one try. The try counts from now on, so that a reply that ends
+/// the process counts it as well; nobody else takes it for the time of `lasts`.
+pub async fn take_reply(pool: &PgPool, account: &Account, lasts: Duration) -> Result<Option<Pending>, StoreError> {
+    let taken = sqlx::query_as!(
+        Pending,
+        r#"update teamleader2db.event_outbox
+         set tries = tries + 1, next_try_at = now() + make_interval(secs => $2)
+         where id = (
+             select id from teamleader2db.event_outbox
+             where account = $1 and reply_to is not null and sent_at is null and (next_try_at is null or next_try_at <= now())
+             order by tries, id limit 1 for update skip locked)
+         returning id, event_id, reply_to as "routing_key!", correlation_id, traceparent, payload, tries, false as "superseded!""#,
+        account.as_str(),
+        lasts.as_secs_f64(),
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(taken)
+}
+
 /// The broker has confirmed it.
 pub async fn sent(pool: &PgPool, id: i64) -> Result<(), StoreError> {
     sqlx::query!("update teamleader2db.event_outbox set sent_at = now() where id = $1", id).execute(pool).await?;
+    Ok(())
+}
+
+/// It is published again after this time, having been tried so often.
+pub async fn defer(pool: &PgPool, id: i64, tries: i32, delay: Duration) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update teamleader2db.event_outbox set tries = $2, next_try_at = now() + make_interval(secs => $3) where id = $1",
+        id,
+        tries,
+        delay.as_secs_f64(),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// It is not published any more.
+pub async fn give_up(pool: &PgPool, id: i64, why: &str) -> Result<(), StoreError> {
+    sqlx::query!("update teamleader2db.event_outbox set sent_at = now(), given_up = $2 where id = $1", id, why)
+        .execute(pool)
+        .await?;
     Ok(())
 }

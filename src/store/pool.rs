@@ -68,6 +68,9 @@ pub enum StoreError {
     /// The tokens could not be read or written.
     #[error("the token store: {0}")]
     Tokens(String),
+    /// The tokens could not be read or written, and waiting does not help.
+    #[error("the token store: {0}")]
+    TokensUnusable(String),
     /// PostgreSQL, or the way to it.
     #[error("PostgreSQL: {}", in_words(.0))]
     Database(#[from] sqlx::Error),
@@ -175,6 +178,21 @@ impl StoreError {
         }
     }
 
+    /// What an operator has to do before anything can be done at all, if there is such a thing: a fixed sentence.
+    pub fn obstacle(&self) -> Option<&'static str> {
+        match self {
+            Self::Sealed(_) | Self::TokensUnusable(_) => Some(
+                "the stored tokens cannot be used: add the key that sealed them to TOKEN_ENCRYPTION_KEY, or authorize again",
+            ),
+            Self::OldSchema => Some("the database's schema is too old: run `teamleader2db migrate`"),
+            Self::Migration(_) if !self.may_pass() => Some(
+                "the database's schema does not fit this program: run one at least as new as the one that migrated it",
+            ),
+            Self::Url(_) | Self::Fenced | Self::Lost | Self::Migration(_) | Self::Corrupt(_) => None,
+            Self::NoAnswer(_) | Self::Tokens(_) | Self::Database(_) => None,
+        }
+    }
+
     /// Whether it says nothing against what was asked for: the server is away, busy, full or not to be written to, or another worker
     /// has taken over. Waiting may help.
     pub fn may_pass(&self) -> bool {
@@ -182,7 +200,8 @@ impl StoreError {
             Self::Fenced | Self::Lost | Self::NoAnswer(_) | Self::Tokens(_) => true,
             Self::Database(error)
             | Self::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => passes(error),
-            Self::Url(_) | Self::OldSchema | Self::Migration(_) | Self::Corrupt(_) | Self::Sealed(_) => false,
+            Self::Url(_) | Self::OldSchema | Self::Migration(_) | Self::Corrupt(_) => false,
+            Self::Sealed(_) | Self::TokensUnusable(_) => false,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use tracing::warn;
 
 use super::outbox::Reply;
@@ -27,12 +27,28 @@ pub struct Delivered<'a> {
     pub id: RunId,
     /// What it asks for.
     pub parameters: &'a Parameters,
-    /// The header `slice`.
+    /// The header `slice`: whatever the sender wrote, unless the worker did.
     pub slice: i32,
     /// Whether the broker delivered this very message before.
     pub again: bool,
     /// Where the final event goes, besides the exchange.
     pub reply: Reply,
+}
+
+/// The number of a run's first delivery.
+pub const NO_SLICE: i32 = 0;
+
+impl Delivered<'_> {
+    /// Whether another delivery carries the run on, whose number is `current`.
+    pub fn is_behind(&self, current: i32) -> bool {
+        self.slice < current
+    }
+
+    /// The number that the run has with this delivery, if it is not behind. A copy that was published and not yet committed is one ahead;
+    /// what is further ahead was never given by the worker, and counts as the run's own.
+    pub fn slice_of(&self, current: i32) -> i32 {
+        if self.slice.checked_sub(1) == Some(current) { self.slice } else { current }
+    }
 }
 
 /// A run as a slice works on it.
@@ -295,6 +311,31 @@ pub(super) async fn join(
     .execute(connection)
     .await?;
     Ok(true)
+}
+
+/// Whether a run has this id.
+pub async fn exists(connection: &mut PgConnection, account: &Account, id: RunId) -> Result<bool, StoreError> {
+    let exists = sqlx::query_scalar!(
+        r#"select exists (select from teamleader2db.sync_run where account = $1 and id = $2) as "exists!""#,
+        account.as_str(),
+        id.0
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(exists)
+}
+
+/// Whether a run has begun and not ended.
+pub async fn is_running(pool: &PgPool, account: &Account, id: RunId) -> Result<bool, StoreError> {
+    let running = sqlx::query_scalar!(
+        r#"select exists (
+             select from teamleader2db.sync_run where account = $1 and id = $2 and status = 'running') as "exists!""#,
+        account.as_str(),
+        id.0
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(running)
 }
 
 /// Reads a JSON column that this program wrote.

@@ -23,12 +23,21 @@ use crate::teamleader::oauth::TokenPair;
 pub trait Parking: Send + Sync + std::fmt::Debug {
     /// Keeps it, durably, before it returns.
     async fn put(&self, sealed: Vec<u8>) -> Result<(), String>;
-    /// Hands over each kept pair in turn; it is forgotten when `store` says that it is stored.
-    async fn drain(&self, store: &(dyn Fn(Vec<u8>) -> StoredOutcome + Sync)) -> Result<(), String>;
+    /// Hands over each kept pair in turn; it is forgotten when `store` says that it is stored, and set aside where it is foreign.
+    async fn drain(&self, store: &(dyn Fn(Vec<u8>) -> StoringParked + Sync)) -> Result<(), String>;
 }
 
-/// Whether a parked pair was stored, in a future.
-pub type StoredOutcome = futures_util::future::BoxFuture<'static, Result<(), TokenStoreError>>;
+/// What became of something that was parked.
+#[derive(Debug)]
+pub enum ParkedOutcome {
+    /// The database holds this pair, or a newer one.
+    Stored,
+    /// It cannot be used, for this reason.
+    Foreign(String),
+}
+
+/// Storing a parked pair.
+pub type StoringParked = futures_util::future::BoxFuture<'static, Result<ParkedOutcome, TokenStoreError>>;
 
 /// The tokens of one account.
 #[derive(Clone, Debug)]
@@ -41,6 +50,10 @@ pub struct Tokens {
 
 /// Storing a parked pair takes at most this long: others wait for whoever has them.
 const STORE_PARKED_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Why a message among the parked pairs is set aside.
+const NOT_OPENED: &str = "no key of TOKEN_ENCRYPTION_KEY opens it. If it is a token pair that was sealed with a key which is not in the list, add \
+                          that key and move the message back to the token queue; else it is somebody else's message";
 
 /// A pair as it is parked.
 #[derive(Serialize, Deserialize)]
@@ -85,24 +98,35 @@ impl Tokens {
         Ok(Generation(stored.unwrap_or(0)))
     }
 
-    /// Opens a parked pair and stores it, unless the stored generation is as high.
-    async fn store_parked(self, parked: Vec<u8>) -> Result<(), TokenStoreError> {
-        let unreadable = || TokenStoreError::Unavailable(CipherError::Open.to_string());
-        let (generation, sealed) = parked.split_at_checked(8).ok_or_else(unreadable)?;
-        let made_from = Generation(i64::from_be_bytes(generation.try_into().map_err(|_| unreadable())?));
-        if self.generation().await? > made_from {
-            // A newer pair is stored: this one is history, whatever sealed it.
-            return Ok(());
+    /// Opens a parked pair and stores it, unless a newer one is stored. Stored means that the row was read back.
+    ///
+    /// Anybody who can write to the queue can put something else there: only what a key opens is believed.
+    async fn store_parked(self, parked: Vec<u8>) -> Result<ParkedOutcome, TokenStoreError> {
+        let Some((made_from, pair)) = self.open_parked(&parked) else {
+            return Ok(ParkedOutcome::Foreign(NOT_OPENED.to_owned()));
+        };
+        if self.generation().await? <= made_from {
+            self.store(made_from, &pair).await?;
         }
-        let opened = self.open(sealed, "parked", made_from).map_err(|_| unreadable())?;
-        let pair: ParkedPair = serde_json::from_str(opened.expose_secret()).map_err(|_| unreadable())?;
+        if self.generation().await? <= made_from {
+            let why = "the token pair was written, and is not there when it is read back";
+            return Err(TokenStoreError::Unavailable(why.to_owned()));
+        }
+        Ok(ParkedOutcome::Stored)
+    }
+
+    fn open_parked(&self, parked: &[u8]) -> Option<(Generation, TokenPair)> {
+        let (generation, sealed) = parked.split_at_checked(8)?;
+        let made_from = Generation(i64::from_be_bytes(generation.try_into().ok()?));
+        let opened = self.open(sealed, "parked", made_from).ok()?;
+        let pair: ParkedPair = serde_json::from_str(opened.expose_secret()).ok()?;
         let pair = TokenPair {
             access: pair.access.into(),
             refresh: pair.refresh.into(),
             // Its age is not known: the first use asks for the next pair.
             expires_in: Duration::from_secs(pair.expires_in.min(1)),
         };
-        self.store(made_from, &pair).await
+        Some((made_from, pair))
     }
 }
 
@@ -110,7 +134,8 @@ impl From<StoreError> for TokenStoreError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Fenced => Self::Fenced,
-            other => Self::Unavailable(other.to_string()),
+            other if other.may_pass() => Self::Unavailable(other.to_string()),
+            lasting => Self::Unusable(lasting.to_string()),
         }
     }
 }
@@ -232,12 +257,16 @@ impl TokenStore for Tokens {
         let next = Generation(made_from.0 + 1);
         let access = self.seal(&pair.access, "access", next).map_err(StoreError::from)?;
         let refresh = self.seal(&pair.refresh, "refresh", next).map_err(StoreError::from)?;
+        // Not only over the generation that it was made from: a database that was restored, or a replica that was behind, may have lost it.
         sqlx::query!(
-            "update teamleader2db.oauth_token
-             set generation = $3, state = 'authorized', access_token = $4, refresh_token = $5,
-                 access_expires_at = clock_timestamp() + make_interval(secs => $6), access_lifetime = $6,
-                 attempt_id = null, attempt_deadline = null, reason = null, updated_at = now()
-             where account = $1 and generation = $2",
+            "insert into teamleader2db.oauth_token as stored
+                 (account, generation, state, access_token, refresh_token, access_expires_at, access_lifetime)
+             values ($1, $3, 'authorized', $4, $5, clock_timestamp() + make_interval(secs => $6), $6)
+             on conflict (account) do update
+             set generation = excluded.generation, state = excluded.state, access_token = excluded.access_token,
+                 refresh_token = excluded.refresh_token, access_expires_at = excluded.access_expires_at,
+                 access_lifetime = excluded.access_lifetime, attempt_id = null, attempt_deadline = null, reason = null, updated_at = now()
+             where stored.generation <= $2",
             self.account.as_str(),
             made_from.0,
             next.0,
@@ -273,7 +302,7 @@ impl TokenStore for Tokens {
             return Ok(());
         };
         let tokens = self.clone();
-        let store = move |parked| -> StoredOutcome {
+        let store = move |parked| -> StoringParked {
             Box::pin(pool::answered_within(STORE_PARKED_TIMEOUT, tokens.clone().store_parked(parked)))
         };
         parking.drain(&store).await.map_err(TokenStoreError::Unavailable)

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use super::slice::{LISTS_AT_ONCE, Settings, Slice, WorkError};
 use super::{details, list, sweep};
 use crate::catalog::Scope;
+use crate::fault::{self, Point};
 use crate::ids::Epoch;
 use crate::message::{RunReport, RunStatus};
 use crate::retry::{self, Failure};
@@ -84,6 +85,7 @@ impl Engine {
             stop,
             project_api: OnceCell::new(),
         };
+        fault::reached(Point::SliceBegun);
         match self.know_whose_token(&slice).await {
             Ok(Accepted::Stored) => {}
             Ok(Accepted::OtherAccount) => return hand_back(&slice),
@@ -292,6 +294,7 @@ fn into_store_error(error: WorkError) -> StoreError {
     match error {
         WorkError::Store(error) => error,
         WorkError::Api(ApiError::Store(TokenStoreError::Fenced)) => StoreError::Fenced,
+        WorkError::Api(ApiError::Store(TokenStoreError::Unusable(why))) => StoreError::TokensUnusable(why),
         other => StoreError::Tokens(other.to_string()),
     }
 }

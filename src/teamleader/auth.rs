@@ -25,6 +25,7 @@ use uuid::Uuid;
 use super::oauth::{OAuth, TOKEN_TIMEOUT, TokenAnswer, TokenPair};
 use crate::fault::{self, Point};
 use crate::ids::{Epoch, Generation};
+use crate::panics;
 use crate::retry;
 use crate::telemetry;
 
@@ -108,6 +109,9 @@ pub enum TokenStoreError {
     /// The database, or what stands in it, cannot be used; the text says how to mend it.
     #[error("{0}")]
     Unavailable(String),
+    /// The same, and waiting does not help: an operator has to do what the text says.
+    #[error("{0}")]
+    Unusable(String),
 }
 
 /// Where the tokens of one account are kept.
@@ -346,7 +350,10 @@ impl Attempt {
         });
         match answer {
             TokenAnswer::Pair(pair) => {
-                self.keep(&pair).await;
+                // A bug on the way must not cost the pair: it is nowhere else.
+                while panics::caught(self.keep(&pair)).await.is_err() {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
                 let access = AccessToken { token: pair.access, generation: Generation(self.generation.0 + 1) };
                 Ok(Some(Current { access, refresh_at: refresh_at(pair.expires_in, pair.expires_in) }))
             }

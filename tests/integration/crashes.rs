@@ -54,7 +54,10 @@ async fn a_killed_worker_is_followed_by_one_that_goes_on_from_the_checkpoint() {
     stage.completed(id).await;
     stage.assert_copy_is_equal().await;
     assert_eq!(stage.final_events(id).len(), 1);
-    assert_eq!(stage.events_of_kind("sync.started").len(), 1);
+    // Twice where it was killed after it had sent it, and before it had marked it.
+    let mut started = stage.events_of_kind("sync.started");
+    started.dedup_by(|one, other| one.id() == other.id());
+    assert_eq!(started.len(), 1, "{started:?}");
     assert_eq!(stage.simulator.counters().refused_refresh_reuse, 0);
     assert_went_on(&stage, 2).await;
 }
@@ -364,7 +367,7 @@ async fn a_migration_that_failed_holds_up_nobody() {
     let first = stage.worker_that_listens_at(&format!("127.0.0.1:{}", free_port()));
     until("it fails", async || first.log().contains("cannot be used yet").then_some(())).await;
     stage.database.interfere_no_more().await;
-    until("it goes on", async || first.log().contains("Listening for HTTP").then_some(())).await;
+    until("it goes on", async || first.log().contains("The database is ready").then_some(())).await;
 
     // The lock of whoever migrates went with the connection that failed.
     assert_eq!(stage.run(&["migrate"]).await.code, 0);

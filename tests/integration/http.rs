@@ -12,7 +12,7 @@ use crate::stage::{ACCOUNT, RESOURCES, Stage, free_port, until};
 const TOKEN: &str = "a token of the tests";
 
 /// The metric families that `/metrics` tells after a run, and how Prometheus is to take them.
-const FAMILIES: [(&str, &str); 17] = [
+const FAMILIES: [(&str, &str); 19] = [
     ("teamleader2db_runs_total", "counter"),
     ("teamleader2db_records_total", "counter"),
     ("teamleader2db_api_requests_total", "counter"),
@@ -30,6 +30,8 @@ const FAMILIES: [(&str, &str); 17] = [
     ("teamleader2db_stale_details", "gauge"),
     ("teamleader2db_audit_findings_total", "counter"),
     ("teamleader2db_unrouted_events_total", "counter"),
+    ("teamleader2db_nacked_events_total", "counter"),
+    ("teamleader2db_replies_total", "counter"),
 ];
 
 async fn json_of(request: reqwest::RequestBuilder) -> (u16, Value) {
@@ -270,7 +272,8 @@ async fn metrics_are_told_as_prometheus_reads_them() {
         r#"teamleader2db_stale_details{resource="deals"} 0"#.to_owned(),
         r#"teamleader2db_audit_findings_total{resource="departments",finding="wrong"} 0"#.to_owned(),
         "teamleader2db_authorized 1".to_owned(),
-        "teamleader2db_unrouted_events_total 1".to_owned(),
+        "teamleader2db_unrouted_events_total 0".to_owned(),
+        r#"teamleader2db_replies_total{outcome="unrouted"} 1"#.to_owned(),
         "teamleader2db_queue_consumer_active 1".to_owned(),
         r#"teamleader2db_token_refreshes_total{outcome="refreshed"} 1"#.to_owned(),
         r#"teamleader2db_dead_letters_total{reason="bad_request"} 1"#.to_owned(),

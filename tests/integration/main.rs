@@ -30,10 +30,13 @@ mod history;
 mod http;
 mod incremental;
 mod main_job;
+#[cfg(feature = "fault-points")]
+mod panics;
 mod questions;
 mod rate_limit;
 mod refusals;
 mod repetition;
+mod replies;
 #[cfg(feature = "fault-points")]
 mod seams;
 mod secrets;

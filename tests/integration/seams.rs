@@ -97,11 +97,11 @@ crashes! {
     a_crash_after_the_commit_of_the_end: FinishCommitted 1;
     a_crash_before_the_first_event_is_published: EventWanted 1;
     a_crash_before_the_final_event_is_published: EventWanted 2;
-    a_crash_before_the_reply_is_published: EventWanted 3;
     a_crash_before_the_confirm_of_the_first_event: MessagePublished 1;
     a_crash_before_the_confirm_of_the_final_event: MessagePublished 2;
     a_crash_after_the_confirm_of_the_final_event: EventConfirmed 2;
     a_crash_after_the_mark_of_the_final_event: EventMarked 2;
+    a_crash_after_the_confirm_of_the_reply: ReplyConfirmed 1;
     a_crash_before_the_ack: AckWanted 1;
     a_crash_after_the_ack: Acked 1;
 }

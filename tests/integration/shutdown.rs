@@ -121,3 +121,33 @@ async fn a_broker_that_answers_nothing_holds_up_no_end() {
     assert!(cable.cut_far_end() >= 1);
     assert_ends_in_order(worker).await;
 }
+
+#[tokio::test]
+async fn a_worker_whose_database_is_away_answers_and_ends_when_it_is_told_to() {
+    let mut stage = Stage::small().await;
+    let nobody = format!("postgres://nobody@127.0.0.1:{}/nothing", crate::stage::free_port());
+    let url = stage.set("DATABASE_URL", &nobody);
+    let worker = stage.worker_without_database().await;
+    stage.restore("DATABASE_URL", url);
+
+    let (status, metrics) = worker.get("/metrics").await;
+    assert_eq!(status, 200);
+    assert!(metrics.contains("teamleader2db_queue_consumer_active"), "{metrics}");
+    let (status, ready) = worker.get("/health/ready").await;
+    assert_eq!(status, 503);
+    assert!(ready.contains(r#""database":false"#), "{ready}");
+    until("it says so", async || worker.log().contains("The database cannot be used yet").then_some(())).await;
+    assert_ends_in_order(worker).await;
+}
+
+#[tokio::test]
+async fn every_command_ends_at_a_signal() {
+    let stage = Stage::small().await;
+    // Nobody serves the account, so it waits for ever.
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let mut waiting = stage.watch(&["request", "users", "--wait"]);
+        waiting.says("is in the queue").await;
+        assert_eq!(waiting.end(signal).await.code(), Some(code));
+        assert!(waiting.log().contains(&format!("stopped by SIG{signal}")), "{}", waiting.log());
+    }
+}

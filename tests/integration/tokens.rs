@@ -155,3 +155,53 @@ async fn a_token_endpoint_that_fails_is_not_given_the_same_token_in_a_burst() {
     assert!(gaps.iter().all(|seconds| *seconds >= 5.0), "{gaps:?}");
     assert_eq!(stage.simulator.counters().refused_refresh_reuse, 0);
 }
+
+#[tokio::test]
+async fn a_foreign_message_among_the_parked_pairs_is_moved_away_and_stops_no_refresh() {
+    let stage = Stage::small().await;
+    let worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    let queue = format!("{}.tokens.acme", stage.broker.prefix);
+    // As short as a generation, of one that is higher than any, and as long as a pair.
+    for foreign in [&b"x"[..], &[0x7f; 8], &[0x7f; 400]] {
+        stage.broker.put(&queue, foreign).await;
+        stage.simulator.expire_access_tokens();
+        stage.complete(json!({ "resources": ["users"] })).await;
+
+        let dead = stage.broker.take(&stage.broker.dead_queue()).await;
+        assert_eq!(dead.data, foreign);
+        assert!(crate::refusals::reason(&dead).contains("TOKEN_ENCRYPTION_KEY"), "{}", crate::refusals::reason(&dead));
+    }
+    stage.broker.await_ready(&queue, 0).await;
+    assert_eq!(stage.simulator.counters().refused_refresh_reuse, 0);
+    let (_, metrics) = worker.get("/metrics").await;
+    assert!(metrics.contains("teamleader2db_dead_letters_total{reason=\"token_pair\"} 3"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_parked_pair_whose_predecessor_the_database_lost_is_stored() {
+    let stage = Stage::of(60).await;
+    let mut worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    let before = "create table restored as select * from teamleader2db.oauth_token";
+    stage.database.execute(before).await;
+    stage.simulator.expire_access_tokens();
+    stage.complete(json!({ "resources": ["users"] })).await;
+    stage.database.fail_before("update on teamleader2db.oauth_token", "new.generation > old.generation").await;
+    stage.simulator.expire_access_tokens();
+    stage.request(json!({ "mode": "full", "refetch": true })).await;
+    let parked = format!("{}.tokens.acme", stage.broker.prefix);
+    stage.broker.await_ready(&parked, 1).await;
+    worker.kill();
+    stage.database.interfere_no_more().await;
+    // A dump of an hour ago comes back: two generations behind what the parked pair makes.
+    stage.database.execute("delete from teamleader2db.oauth_token").await;
+    stage.database.execute("insert into teamleader2db.oauth_token select * from restored").await;
+
+    let _next = stage.worker().await;
+    stage.complete(json!({})).await;
+    stage.broker.await_ready(&parked, 0).await;
+    assert_eq!(stage.simulator.counters().refused_refresh_reuse, 0);
+    assert!(stage.events_of_kind("authorization.required").is_empty());
+    stage.broker.await_ready(&stage.broker.dead_queue(), 0).await;
+}

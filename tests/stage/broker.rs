@@ -9,7 +9,7 @@ use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
     ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
 use serde_json::Value;
 use uuid::Uuid;
@@ -177,6 +177,51 @@ impl Broker {
         assert!(delivery.acker.ack(BasicAckOptions::default()).await.unwrap());
         channel.close(200, "done".into()).await.unwrap();
         delivery
+    }
+
+    /// A durable queue of this name, that is nobody's in particular; gives the name.
+    pub async fn named_queue(&self, name: &str) -> String {
+        self.declare_queue(name, FieldTable::default()).await;
+        name.to_owned()
+    }
+
+    /// A queue that takes all events as long as it holds none, and refuses the others; gives the name.
+    pub async fn queue_of_one(&self, name: &str) -> String {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
+        arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+        let channel = self.declare_queue(name, arguments).await;
+        let exchange = format!("{}.events", self.prefix);
+        let options = QueueBindOptions::default();
+        channel
+            .queue_bind(name.into(), exchange.as_str().into(), "#".into(), options, FieldTable::default())
+            .await
+            .unwrap();
+        name.to_owned()
+    }
+
+    async fn declare_queue(&self, name: &str, arguments: FieldTable) -> Channel {
+        let channel = self.connection.create_channel().await.unwrap();
+        let options = QueueDeclareOptions { durable: true, ..Default::default() };
+        channel.queue_declare(name.into(), options, arguments).await.unwrap();
+        channel
+    }
+
+    /// Puts a message straight into a queue.
+    pub async fn put(&self, queue: &str, body: &[u8]) {
+        let channel = self.connection.create_channel().await.unwrap();
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let published = channel.basic_publish("".into(), queue.into(), options, body, BasicProperties::default());
+        assert!(matches!(published.await.unwrap().await.unwrap(), Confirmation::Ack(None)), "{queue} took it");
+    }
+
+    /// Deletes queues that a test made.
+    pub async fn delete_queues(&self, names: &[&str]) {
+        let channel = self.connection.create_channel().await.unwrap();
+        for name in names {
+            channel.queue_delete((*name).into(), QueueDeleteOptions::default()).await.unwrap();
+        }
     }
 
     /// Declares a queue that only the connection that it gives may use.

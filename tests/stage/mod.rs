@@ -179,6 +179,11 @@ impl Stage {
         Worker::start_mortal(&self.worker_settings(), self.log()).await
     }
 
+    /// Starts a worker whose database is away, and waits until its HTTP server answers.
+    pub async fn worker_without_database(&self) -> Worker {
+        Worker::start_without_database(&self.worker_settings(), self.log()).await
+    }
+
     /// Starts a worker with another address for its HTTP server; it may as well refuse to start.
     pub fn worker_that_listens_at(&self, address: &str) -> Worker {
         let mut settings = self.worker_settings();

@@ -127,8 +127,18 @@ impl Worker {
         worker
     }
 
-    /// Starts a worker, and waits until its HTTP server answers, or it has ended.
+    /// Starts a worker, and waits until its HTTP server answers and its database is ready, or it has ended.
     pub async fn start_mortal(settings: &Settings, log: PathBuf) -> Self {
+        let mut worker = Self::start_without_database(settings, log).await;
+        until("the worker's database is ready", async || {
+            (worker.ended().is_some() || worker.log().contains("The database is ready")).then_some(())
+        })
+        .await;
+        worker
+    }
+
+    /// Starts a worker, and waits until its HTTP server answers, or it has ended.
+    pub async fn start_without_database(settings: &Settings, log: PathBuf) -> Self {
         let mut worker = Self::spawn(settings, log);
         let live = format!("{}/health/live", worker.url);
         let http = worker.http.clone();

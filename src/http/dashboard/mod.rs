@@ -132,7 +132,7 @@ async fn look(state: &HttpState) -> Result<Shown, StoreError> {
     }
     Ok(Shown {
         authorization,
-        consuming: state.consuming.load(std::sync::atomic::Ordering::Relaxed),
+        consuming: state.consuming.is_active(),
         unsent: outbox::count_pending(&state.pool, account).await?,
         tables: state.memory.tables(state).await?,
         shortfalls: report::shortfalls(&state.pool, account).await?,
