@@ -6,6 +6,8 @@ use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, ErrorKind};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::screen;
+
 /// Heartbeats, unless the URL says otherwise: a peer that is gone is noticed after about two of them.
 const HEARTBEAT_SECONDS: u16 = 10;
 
@@ -17,6 +19,9 @@ pub const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Closing a connection waits for the broker's goodbye at most this long, since it does not matter.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Of a message's body so many bytes are taken. A request may have no more, and a token pair has some hundreds.
+pub const BODY_BOUND: u64 = 64 * 1024;
 
 /// What can go wrong with the broker.
 #[derive(Debug, thiserror::Error)]
@@ -82,12 +87,17 @@ pub fn refusal(error: &lapin::Error) -> Option<Refusal> {
 }
 
 /// Opens a connection that does not recover by itself: after a recovery lapin's stream neither ends nor errs, and an
-/// old ack does nothing. Whoever uses it opens a new one.
+/// old ack does nothing. Whoever uses it opens a new one. Of a message's body it takes the first [`BODY_BOUND`] bytes.
 pub async fn connect(url: &SecretString, name: &str) -> Result<Connection, AmqpError> {
+    connect_for_bodies_of(BODY_BOUND, url, name).await
+}
+
+/// The same with another bound for the bodies of messages.
+pub async fn connect_for_bodies_of(bytes: u64, url: &SecretString, name: &str) -> Result<Connection, AmqpError> {
     let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_: String| AmqpError::Url)?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    within(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await
+    within(CONNECT_TIMEOUT, screen::connect(uri, properties, bytes)).await
 }
 
 /// Closes a connection; what is in hand on it goes back to its queue, with or without the broker's goodbye.

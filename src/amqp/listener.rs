@@ -9,6 +9,9 @@ use secrecy::SecretString;
 use super::link::{self, AmqpError, REPLY_TIMEOUT};
 use super::topology::{Declare, Names};
 
+/// An event takes some kilobytes, more where many resources failed with long errors. So much is a message's maximum on RabbitMQ 4.
+const EVENT_BOUND: u64 = 16 * 1024 * 1024;
+
 /// Hears each event of an account that is published from now on.
 #[derive(Debug)]
 pub struct Listener {
@@ -20,7 +23,7 @@ impl Listener {
     /// Connects, makes sure that the exchanges and queues are there, and binds a queue of its own to the account's events. `name` is
     /// shown in the broker's list of connections. The connection ends with the value.
     pub async fn open(url: &SecretString, names: &Names, declare: Declare, name: &str) -> Result<Self, AmqpError> {
-        let connection = link::connect(url, name).await?;
+        let connection = link::connect_for_bodies_of(EVENT_BOUND, url, name).await?;
         names.declare(&connection, declare).await?;
         let channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
         let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };

@@ -6,4 +6,5 @@ pub mod listener;
 pub mod parking;
 pub mod publisher;
 pub mod reply_address;
+mod screen;
 pub mod topology;
