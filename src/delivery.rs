@@ -5,10 +5,18 @@ use tracing::warn;
 use crate::amqp::consumer::Message;
 use crate::amqp::reply_address::ReplyAddresses;
 use crate::ids::RunId;
-use crate::message::Parameters;
+use crate::message::{BadRequest, Parameters, Request};
 use crate::store::outbox::Reply;
 use crate::store::run::Delivered;
 use crate::telemetry;
+
+/// The request that a message is. What is not as its sender sent it, or could not be handed back as it is, is none.
+pub fn request_of(message: &Message) -> Result<Request, BadRequest> {
+    let request = Request::parse(message.body(), message.message_id());
+    let Some(reason) = message.out_of_bounds() else { return request };
+    let id = request.map_or_else(|bad| bad.id, |request| request.id);
+    Err(BadRequest { reason, id })
+}
 
 /// A message in hand, and where its sender gets the final event.
 #[derive(Debug)]

@@ -11,8 +11,9 @@ use lapin::{BasicProperties, Channel, Connection, ErrorKind};
 use secrecy::SecretString;
 use tracing::warn;
 
-use super::link::{self, AmqpError, REPLY_TIMEOUT};
+use super::link::{self, AmqpError, BODY_BOUND, REPLY_TIMEOUT};
 use super::publisher::TRACEPARENT;
+use super::screen::{BODY_BYTES, UNREADABLE};
 use super::topology::{Declare, Differing, Names};
 use crate::ids::TraceParent;
 
@@ -28,6 +29,9 @@ const BROKER_HEADER_PREFIXES: [&str; 2] = ["x-first-death-", "x-last-death-"];
 /// Headers over this many bytes are not copied: all properties of a message have to fit a frame, of 128 KiB by RabbitMQ's default, and
 /// a copy has more of them.
 pub const MAX_HEADER_BYTES: usize = 64 * 1024;
+
+/// So much of a mark is repeated: whatever stands there was a header of the sender's if it is not the screen's.
+const MAX_MARK_BYTES: usize = 200;
 
 const TAG: &str = "teamleader2db";
 
@@ -170,9 +174,34 @@ impl Message {
         &self.delivery.data
     }
 
+    /// Why the message is not worked on whatever it asks for: it is not as its sender sent it, or could not be copied with its headers.
+    pub fn out_of_bounds(&self) -> Option<String> {
+        let mut reasons = Vec::new();
+        if let Some(why) = self.header(UNREADABLE).and_then(text_of) {
+            let why = &why[..why.floor_char_boundary(MAX_MARK_BYTES)];
+            reasons.push(format!("the message's properties cannot be read: {why}; this copy has what could be read"));
+        }
+        if let Some(bytes) = self.header(BODY_BYTES).and_then(number_of) {
+            reasons.push(format!(
+                "the message's body has {bytes} bytes; at most {BODY_BOUND} are taken, and only these are in this copy"
+            ));
+        }
+        let bytes = self.header_bytes();
+        if bytes > MAX_HEADER_BYTES {
+            reasons.push(format!(
+                "the message's headers have {bytes} bytes; at most {MAX_HEADER_BYTES} are taken, and these are left out of this copy"
+            ));
+        }
+        (!reasons.is_empty()).then(|| reasons.join(". "))
+    }
+
     /// About how many bytes the headers are on the wire.
     pub fn header_bytes(&self) -> usize {
         self.delivery.properties.headers().as_ref().map_or(0, bytes_of_table)
+    }
+
+    fn header(&self, name: &str) -> Option<&AMQPValue> {
+        self.delivery.properties.headers().as_ref()?.inner().get(name)
     }
 
     /// The AMQP `message_id`.
@@ -192,24 +221,12 @@ impl Message {
 
     /// The sender's place in a trace; one that cannot be read counts as none, as the specification has it.
     pub fn traceparent(&self) -> Option<TraceParent> {
-        match self.delivery.properties.headers().as_ref()?.inner().get(TRACEPARENT)? {
-            AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok()?.parse().ok(),
-            AMQPValue::ShortString(text) => text.as_str().parse().ok(),
-            _ => None,
-        }
+        text_of(self.header(TRACEPARENT)?)?.parse().ok()
     }
 
     /// The number of this delivery of the request; 0 unless the worker handed it back.
     pub fn slice(&self) -> i32 {
-        let header = self.delivery.properties.headers().as_ref().and_then(|headers| headers.inner().get(SLICE));
-        let number = match header {
-            Some(AMQPValue::LongInt(n)) => i64::from(*n),
-            Some(AMQPValue::LongLongInt(n)) => *n,
-            Some(AMQPValue::ShortInt(n)) => i64::from(*n),
-            Some(AMQPValue::ShortShortInt(n)) => i64::from(*n),
-            Some(AMQPValue::LongUInt(n)) => i64::from(*n),
-            _ => 0,
-        };
+        let number = self.header(SLICE).and_then(number_of).unwrap_or(0);
         i32::try_from(number).unwrap_or(0).max(0)
     }
 
@@ -245,8 +262,8 @@ impl Message {
     fn copy(&self, more: Vec<(&str, AMQPValue)>) -> BasicProperties {
         let from = &self.delivery.properties;
         let mut headers = FieldTable::default();
-        let kept = from.headers().as_ref().filter(|_| self.header_bytes() <= MAX_HEADER_BYTES);
-        for (key, value) in kept.into_iter().flatten() {
+        let all = self.header_bytes() <= MAX_HEADER_BYTES;
+        for (key, value) in from.headers().iter().flatten().filter(|(key, _)| all || is_mark(key)) {
             let name = key.as_str();
             if !BROKER_HEADERS.contains(&name) && !BROKER_HEADER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
             {
@@ -281,6 +298,30 @@ fn is_soft(error: &lapin::Error, kind: &AMQPSoftError) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == AMQPErrorKind::Soft(kind.clone()))
 }
 
+fn is_mark(name: &ShortString) -> bool {
+    [UNREADABLE, BODY_BYTES].contains(&name.as_str())
+}
+
+fn text_of(value: &AMQPValue) -> Option<&str> {
+    match value {
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
+        AMQPValue::ShortString(text) => Some(text.as_str()),
+        _ => None,
+    }
+}
+
+fn number_of(value: &AMQPValue) -> Option<i64> {
+    match value {
+        AMQPValue::LongInt(n) => Some((*n).into()),
+        AMQPValue::LongLongInt(n) => Some(*n),
+        AMQPValue::ShortInt(n) => Some((*n).into()),
+        AMQPValue::ShortShortInt(n) => Some((*n).into()),
+        AMQPValue::LongUInt(n) => Some((*n).into()),
+        _ => None,
+    }
+}
+
+// The screen bounds how deep tables and arrays are nested, so these two may call each other.
 fn bytes_of_table(table: &FieldTable) -> usize {
     table.inner().iter().map(|(key, value)| key.as_str().len() + 1 + bytes_of(value)).sum()
 }
