@@ -11,7 +11,7 @@ use crate::amqp::link::AmqpError;
 use crate::amqp::publisher::Publisher;
 use crate::amqp::reply_address::ReplyAddresses;
 use crate::amqp::topology::Names;
-use crate::delivery::Received;
+use crate::delivery::{Received, request_of};
 use crate::fault::{self, Point};
 use crate::ids::{Epoch, RunId};
 use crate::message::{self, Request};
@@ -137,7 +137,7 @@ impl DeadLetters {
                 _ => "it was delivered too often without being acknowledged, see the worker's log",
             }
         );
-        match Request::parse(message.body(), message.message_id()) {
+        match request_of(message) {
             Ok(Request { id: Some(id), parameters }) => {
                 let epoch = lease::take(&self.pool, self.names.account(), &self.holder).await?;
                 let delivered = received.delivered(id, &parameters);
@@ -153,7 +153,7 @@ impl DeadLetters {
                 }
             }
             Ok(Request { id: None, .. }) => self.refuse(&received, None, &reason, "undelivered").await?,
-            Err(bad) => self.refuse(&received, bad.id, &reason, "undelivered").await?,
+            Err(bad) => self.refuse(&received, bad.id, &format!("{reason}. {}", bad.reason), "undelivered").await?,
         }
         Ok(())
     }

@@ -15,17 +15,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, debug, error, error_span, info, warn};
 use uuid::Uuid;
 
-use crate::amqp::consumer::{Consumer, MAX_HEADER_BYTES, Message};
+use crate::amqp::consumer::{Consumer, Message};
 use crate::amqp::link::AmqpError;
 use crate::amqp::publisher::Publisher;
 use crate::amqp::reply_address::ReplyAddresses;
 use crate::amqp::topology::{Declare, Names};
 use crate::consuming::Consuming;
 use crate::dead_letters::DeadLetters;
-use crate::delivery::Received;
+use crate::delivery::{Received, request_of};
 use crate::fault::{self, Point};
 use crate::ids::{Epoch, RunId};
-use crate::message::{self, BadRequest, Forecast, Request};
+use crate::message::{self, Forecast, Request};
 use crate::panics::{self, Panicked};
 use crate::relay::Relay;
 use crate::retry;
@@ -257,7 +257,7 @@ impl Worker {
     /// From a message to what is to be done with it.
     async fn handle(&self, consumer: &mut Consumer, message: &Message, stop: &CancellationToken) -> Settlement {
         let received = Received::new(message, &self.addresses);
-        let request = match within_bounds(message, Request::parse(message.body(), message.message_id())) {
+        let request = match request_of(message) {
             Ok(request) => request,
             Err(bad) => {
                 return self.dead_letters.refuse(&received, bad.id, &bad.reason, "bad_request").await.into();
@@ -321,7 +321,7 @@ impl Worker {
         let reason = panicked.to_string();
         let counted = panics::caught(async {
             let account = self.names.account();
-            let id = Request::parse(message.body(), message.message_id()).ok().and_then(|request| request.id);
+            let id = request_of(message).ok().and_then(|request| request.id);
             if let Some(id) = id
                 && pool::answered(journal::panicked(&self.pool, account, id, &panicked.at)).await?
             {
@@ -474,17 +474,4 @@ fn span_of(message: &Message) -> Span {
         Some(traceparent) => error_span!("request", %traceparent),
         None => Span::none(),
     }
-}
-
-/// Headers that cannot be copied could not be handed back with the request.
-fn within_bounds(message: &Message, request: Result<Request, BadRequest>) -> Result<Request, BadRequest> {
-    let bytes = message.header_bytes();
-    if bytes <= MAX_HEADER_BYTES {
-        return request;
-    }
-    let reason = format!(
-        "the message's headers have {bytes} bytes; at most {MAX_HEADER_BYTES} are taken, and these are left out of this copy"
-    );
-    let id = request.map_or_else(|bad| bad.id, |request| request.id);
-    Err(BadRequest { reason, id })
 }

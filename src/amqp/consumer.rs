@@ -28,7 +28,7 @@ const BROKER_HEADER_PREFIXES: [&str; 2] = ["x-first-death-", "x-last-death-"];
 
 /// Headers over this many bytes are not copied: all properties of a message have to fit a frame, of 128 KiB by RabbitMQ's default, and
 /// a copy has more of them.
-pub const MAX_HEADER_BYTES: usize = 64 * 1024;
+const MAX_HEADER_BYTES: usize = 64 * 1024;
 
 /// So much of a mark is repeated: whatever stands there was a header of the sender's if it is not the screen's.
 const MAX_MARK_BYTES: usize = 200;
@@ -196,7 +196,7 @@ impl Message {
     }
 
     /// About how many bytes the headers are on the wire.
-    pub fn header_bytes(&self) -> usize {
+    fn header_bytes(&self) -> usize {
         self.delivery.properties.headers().as_ref().map_or(0, bytes_of_table)
     }
 
