@@ -37,6 +37,7 @@ mod rate_limit;
 mod refusals;
 mod repetition;
 mod replies;
+mod screen;
 #[cfg(feature = "fault-points")]
 mod seams;
 mod secrets;

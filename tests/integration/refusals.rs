@@ -71,7 +71,8 @@ async fn a_request_that_asks_for_what_there_is_not_is_refused_with_the_way_out()
         let told = event.body["data"]["error"].as_str().unwrap();
         assert!(told.contains(mend), "{body}: {told}");
         let dead = stage.broker.take(&stage.broker.dead_queue()).await;
-        assert_eq!(dead.data, body.as_bytes());
+        // Of a larger one its beginning.
+        assert_eq!(dead.data, body.as_bytes()[..body.len().min(64 * 1024)]);
         assert_eq!(reason(&dead), told);
     }
     let runs: i64 = stage.database.value("select count(*) from teamleader2db.sync_run").await;

@@ -173,6 +173,11 @@ impl Worker {
         self.child.id()
     }
 
+    /// The most bytes that were resident of it so far.
+    pub fn peak(&self) -> u64 {
+        peak_of(self.pid()).expect("a running worker")
+    }
+
     /// The status and the text that a GET gives. Redirects are followed, as a browser does.
     pub async fn get(&self, path: &str) -> (u16, String) {
         let answer = self.http.get(format!("{}{path}", self.url)).send().await.unwrap();
