@@ -388,6 +388,25 @@ mod tests {
     }
 
     #[test]
+    fn a_marked_message_is_out_of_bounds_and_its_copy_stays_marked() {
+        assert_eq!(message(&[("traceparent", AMQPValue::LongString("t".into()))]).out_of_bounds(), None);
+        let huge = AMQPValue::LongString("x".repeat(MAX_HEADER_BYTES).into());
+        let marks = [
+            (UNREADABLE, AMQPValue::LongString("é".repeat(MAX_MARK_BYTES).into())),
+            (BODY_BYTES, AMQPValue::LongLongInt(70_000)),
+        ];
+        let marked = message(&[&marks[..], &[("huge", huge)]].concat());
+        let reason = marked.out_of_bounds().unwrap();
+        for part in ["cannot be read: éé", "has 70000 bytes; at most 65536", "headers have 6"] {
+            assert!(reason.contains(part), "{reason}");
+        }
+        assert!(reason.len() < 3 * MAX_MARK_BYTES, "{reason}");
+        let copy = marked.dead_properties("why");
+        let headers: Vec<&str> = copy.headers().iter().flatten().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(headers, ["x-reason", BODY_BYTES, UNREADABLE]);
+    }
+
+    #[test]
     fn the_slice_is_read_from_any_kind_of_number() {
         assert_eq!(message(&[]).slice(), 0);
         assert_eq!(message(&[("slice", AMQPValue::LongInt(2))]).slice(), 2);

@@ -150,7 +150,7 @@ impl Header {
         payload.extend_from_slice(&self.before);
         put_length(&mut payload, self.headers.len() + marks.len());
         payload.extend_from_slice(&self.headers);
-        // Of two headers with one name lapin keeps the last, so no sender can set these.
+        // Of two headers with one name lapin keeps the last: a sender's own of these names count for nothing.
         payload.extend_from_slice(marks);
         payload.extend_from_slice(&self.after);
         payload
