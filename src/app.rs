@@ -287,8 +287,7 @@ async fn drain(parts: &mut Parts, late: CancellationToken, client: &Client, publ
 
 async fn serve(listener: tokio::net::TcpListener, state: HttpState, stop: CancellationToken) -> anyhow::Result<()> {
     fault::reached(Point::HttpServed);
-    http::serve(listener, state, stop).await;
-    Ok(())
+    Ok(http::serve(listener, state, stop).await?)
 }
 
 impl Start {

@@ -7,6 +7,7 @@ mod health;
 mod oauth;
 mod problem;
 mod router;
+mod server;
 mod state;
 mod sync;
 

@@ -1,10 +1,11 @@
 //! The routes, who may call them, and the server.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -12,7 +13,6 @@ use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -20,19 +20,16 @@ use utoipa_axum::routes;
 use super::docs::{self, Description};
 use super::guard::{keep_out_other_sites, require_token};
 use super::problem::Problem;
+use super::server::{self, Limits};
 use super::state::HttpState;
 use super::{dashboard, health, oauth, sync};
-use crate::message::MAX_REQUEST_BYTES;
 
 /// An answer takes at most this long; the callback asks Teamleader twice.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Serves until stopped.
-pub async fn serve(listener: TcpListener, state: HttpState, stop: CancellationToken) {
-    let served = axum::serve(listener, router(state)).with_graceful_shutdown(stop.cancelled_owned()).await;
-    if let Err(error) = served {
-        error!(%error, "The HTTP server ended");
-    }
+/// Serves until stopped. An error means that the listener cannot be used any more.
+pub async fn serve(listener: TcpListener, state: HttpState, stop: CancellationToken) -> io::Result<()> {
+    server::serve(listener, router(state), Limits::of_process(), stop).await
 }
 
 fn router(state: HttpState) -> Router {
@@ -60,7 +57,6 @@ fn router(state: HttpState) -> Router {
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not one of this path's")
         })
-        .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .layer(middleware::from_fn(bound_time))
         .with_state(state)
 }
