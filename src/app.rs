@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -127,7 +128,7 @@ impl Application {
         let pool = pool::connect_keeping(&config.database_url, config.history)?;
         let publisher = Publisher::new(config.amqp_url.clone(), &format!("teamleader2db {account} publisher"));
         let parking = Arc::new(TokenQueue::new(config.amqp_url.clone(), publisher.clone(), &names));
-        let tokens = Tokens::new(pool.clone(), account.clone(), config.cipher, Some(parking));
+        let tokens = Tokens::new(pool.clone(), account.clone(), config.cipher.clone(), Some(parking));
         let oauth = OAuth::new(integration.clone())?;
         let auth = Auth::new(Arc::new(tokens.clone()), oauth.clone());
         let limiter = Limiter::new(config.rate_reserve);
@@ -181,9 +182,10 @@ impl Application {
             consuming: consuming.clone(),
             panicked: Arc::default(),
         };
-        let guard = Guard::new(config.api_token, &account)
-            .map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
-        let http = HttpState { pool, tokens, oauth, publisher, names, metrics, consuming, guard, client, memory };
+        let guard = Guard::new(config.api_token, &config.cipher, &account, &integration.redirect_uri)?;
+        let authorizing = TaskTracker::new();
+        let http =
+            HttpState { pool, tokens, oauth, publisher, names, metrics, consuming, guard, client, memory, authorizing };
         let listener = tokio::net::TcpListener::bind(config.listen)
             .await
             .map_err(|error| anyhow::anyhow!("HTTP_LISTEN: {} cannot be listened on: {error}", config.listen))?;

@@ -1,10 +1,10 @@
 //! Authorizing an account: a link with a state that works once, and the code that comes back. For the browser and the shell.
 
 use secrecy::SecretString;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::fault::{self, Point};
-use crate::store::authorization::Accepted;
+use crate::store::authorization::{Accepted, StartedBy, StateUse};
 use crate::store::pool::StoreError;
 use crate::store::tokens::Tokens;
 use crate::teamleader::oauth::{OAuth, TokenAnswer};
@@ -21,6 +21,11 @@ pub enum Rejected {
     /// The state was not given out for this account, was used already, or is older than an hour.
     #[error("the state is unknown, used or too old: open /sync/authorize again, and log in within an hour")]
     State,
+    /// The state is bound to another browser.
+    #[error(
+        "another browser began this, or this one lost its cookie: open /sync/authorize again, at the address of TEAMLEADER_REDIRECT_URI"
+    )]
+    OtherBrowser,
     /// The code does not work.
     #[error("Teamleader refused the code ({0}): open /sync/authorize again; a code works once, for 10 minutes")]
     Code(String),
@@ -40,25 +45,39 @@ pub enum Rejected {
     Store(#[from] StoreError),
 }
 
-/// The link that a person opens to authorize. Its state works once, for an hour.
-pub async fn link(tokens: &Tokens, oauth: &OAuth) -> Result<String, StoreError> {
-    Ok(oauth.authorize_url(&tokens.new_state().await?))
+/// A link that a person opens to authorize. Its state works once, for an hour.
+pub struct Link {
+    /// Where it leads.
+    pub url: String,
+    /// The state in it.
+    pub state: String,
 }
 
-/// Trades a code for tokens and stores them. Any process may do it, at any time.
-pub async fn accept(tokens: &Tokens, oauth: &OAuth, code: SecretString, state: String) -> Result<(), Rejected> {
-    // In a task of its own: a browser that goes away must not leave a used code without its tokens.
-    let (tokens, oauth) = (tokens.clone(), oauth.clone());
-    tokio::spawn(async move { trade(&tokens, &oauth, &code, &state).await })
-        .await
-        .unwrap_or_else(|_| Err(Rejected::Unclear("it was interrupted".to_owned())))
+/// A new link.
+pub async fn link(tokens: &Tokens, oauth: &OAuth, by: StartedBy) -> Result<Link, StoreError> {
+    let state = tokens.new_state(by).await?;
+    Ok(Link { url: oauth.authorize_url(&state), state })
 }
 
-async fn trade(tokens: &Tokens, oauth: &OAuth, code: &SecretString, state: &str) -> Result<(), Rejected> {
-    if !tokens.use_state(state).await? {
-        return Err(Rejected::State);
+/// What Teamleader sends back.
+pub struct Callback {
+    /// Works once.
+    pub code: SecretString,
+    /// That of the link.
+    pub state: String,
+    /// Whether the cookie of this state came with it, or who brings it needs none.
+    pub has_cookie: bool,
+}
+
+/// Trades a code for tokens and stores them. Any process may do it, at any time. Not to be cancelled: a code that is
+/// used up would be left without its tokens.
+pub async fn accept(tokens: &Tokens, oauth: &OAuth, callback: Callback) -> Result<(), Rejected> {
+    match tokens.use_state(&callback.state, callback.has_cookie).await? {
+        StateUse::Accepted => {}
+        StateUse::OtherBrowser => return Err(Rejected::OtherBrowser),
+        StateUse::Unknown => return Err(Rejected::State),
     }
-    let pair = match oauth.exchange(code).await {
+    let pair = match oauth.exchange(&callback.code).await {
         TokenAnswer::Pair(pair) => pair,
         TokenAnswer::Refused(reason) => return Err(Rejected::Code(reason)),
         TokenAnswer::ClientRejected(reason) => return Err(Rejected::Client(reason)),
@@ -67,11 +86,17 @@ async fn trade(tokens: &Tokens, oauth: &OAuth, code: &SecretString, state: &str)
         }
     };
     fault::reached(Point::CodeTraded);
-    let by = oauth.who_authorized(&pair.access).await.map_err(Rejected::Unclear)?;
-    match tokens.authorize(&pair, &by).await? {
+    let by = oauth.who_authorized(&pair.access).await;
+    if let Err(reason) = &by {
+        warn!(reason, "It is not known who authorized the account: that is asked again before the next list");
+    }
+    let by = by.ok();
+    match tokens.authorize(&pair, by.as_ref()).await? {
         Accepted::Stored => {
             fault::reached(Point::AuthorizationCommitted);
-            info!(by = by.name, teamleader_account = %by.account, "The account is authorized");
+            if let Some(by) = by {
+                info!(by = by.name, teamleader_account = %by.account, "The account is authorized");
+            }
             Ok(())
         }
         Accepted::OtherAccount => Err(Rejected::OtherAccount),

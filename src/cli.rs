@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::amqp::link::AmqpError;
 use crate::app::{Application, WorkerConfig};
-use crate::authorize;
+use crate::authorize::{self, Callback};
 use crate::compat::{Compat, CompatError};
 use crate::config::{
     AccountArgs, AmqpArgs, ConfigError, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs, ReplyArgs, SyncArgs,
@@ -25,6 +25,7 @@ use crate::lifecycle::Signals;
 use crate::message::{Mode, RunStatus, SyncRequest};
 use crate::panics;
 use crate::status;
+use crate::store::authorization::StartedBy;
 use crate::store::pool::{self, StoreError};
 use crate::store::retention::Retention;
 use crate::store::tokens::Tokens;
@@ -466,10 +467,11 @@ impl AuthorizeArgs {
         }
         let oauth = OAuth::new(self.integration.integration()?)?;
         let (Some(code), Some(state)) = (self.code, self.state) else {
-            print(&authorize::link(&tokens, &oauth).await?);
+            print(&authorize::link(&tokens, &oauth, StartedBy::Command).await?.url);
             return Ok(OK);
         };
-        match authorize::accept(&tokens, &oauth, code, state).await {
+        // Who has the database's password and the keys needs no cookie.
+        match authorize::accept(&tokens, &oauth, Callback { code, state, has_cookie: true }).await {
             Ok(()) => {
                 print("code accepted");
                 Ok(OK)

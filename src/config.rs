@@ -12,7 +12,7 @@
 //! | `TEAMLEADER_RESOURCES` | `all` | comma-separated; `all`: those that do not take a call for each parent record |
 //! | `TOKEN_ENCRYPTION_KEY` | required by `worker` | 32 bytes, base64; a comma-separated list: the first encrypts, all decrypt |
 //! | `HTTP_LISTEN` | `127.0.0.1:8080` | beyond loopback a token is required |
-//! | `HTTP_API_TOKEN` | none | |
+//! | `HTTP_API_TOKEN` | none | beyond loopback at least 16 characters |
 //! | `AMQP_PREFIX` | `teamleader` | of the names of exchanges and queues |
 //! | `AMQP_DECLARE` | `create` | `check`: never declare, only check |
 //! | `REPLY_TO_ALLOWED` | not set | which queues of others a reply may go to, a regular expression |
@@ -47,6 +47,9 @@ use crate::catalog::{self, RESOURCES, Resource};
 use crate::ids::Account;
 use crate::store::cipher::{Cipher, CipherError};
 use crate::teamleader::oauth::Integration;
+
+/// The shortest token of HTTP that is taken beyond loopback, in characters.
+const SHORTEST_TOKEN: usize = 16;
 
 /// What is wrong with the configuration, and how to mend it. Never shows a value that may be secret.
 #[derive(Debug, thiserror::Error)]
@@ -377,9 +380,13 @@ impl HttpArgs {
     /// Where to listen, and the token, which is required beyond loopback.
     pub fn listen(&self) -> Result<(SocketAddr, Option<SecretString>), ConfigError> {
         let token = secret("HTTP_API_TOKEN", self.http_api_token.as_ref(), self.http_api_token_file.as_deref())?;
-        if token.is_none() && !self.http_listen.ip().is_loopback() {
+        let is_loopback = self.http_listen.ip().is_loopback();
+        if token.is_none() && !is_loopback {
             let how = format!("{} can be reached from other machines: set HTTP_API_TOKEN too", self.http_listen);
             return Err(ConfigError::Invalid("HTTP_LISTEN", how));
+        }
+        if let Some(token) = &token {
+            check_token(token, is_loopback)?;
         }
         Ok((self.http_listen, token))
     }
@@ -420,6 +427,22 @@ impl SyncArgs {
         let (value, file) = (self.teamleader_refresh_token.as_ref(), self.teamleader_refresh_token_file.as_deref());
         secret("TEAMLEADER_REFRESH_TOKEN", value, file)
     }
+}
+
+/// A token that can be sent in a header, and that other machines cannot guess.
+fn check_token(token: &SecretString, is_loopback: bool) -> Result<(), ConfigError> {
+    use secrecy::ExposeSecret as _;
+    let token = token.expose_secret();
+    let how = "make one with `head -c 24 /dev/urandom | base64`";
+    if token.trim() != token || !token.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        let why = "only visible ASCII characters, and no space at its ends";
+        return Err(ConfigError::Invalid("HTTP_API_TOKEN", format!("{why}: {how}")));
+    }
+    if token.len() < SHORTEST_TOKEN && !is_loopback {
+        let why = format!("shorter than {SHORTEST_TOKEN} characters, and other machines can try to guess it");
+        return Err(ConfigError::Invalid("HTTP_API_TOKEN", format!("{why}: {how}")));
+    }
+    Ok(())
 }
 
 /// A secret from the variable or from the file that its twin names. An empty one counts as not set.

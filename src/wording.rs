@@ -25,6 +25,11 @@ pub fn event(payload: &str) -> Option<String> {
     let (group, word) = event.kind.strip_prefix("teamleader2db.")?.split_once('.')?;
     let time = event.time.to_rfc3339_opts(SecondsFormat::Secs, true);
     let (kind, said) = match group {
+        "authorization" if word == "changed" => {
+            let name = |key: &str| event.data.get(key).and_then(Value::as_str).unwrap_or("nobody known");
+            let (by, before) = (name("authorized_by"), name("previously_authorized_by"));
+            ("authorized", format!("by {by}, no longer by {before}"))
+        }
         "authorization" => {
             let reason = event.data.get("reason").and_then(Value::as_str).unwrap_or_default();
             let reason = reason.trim_end_matches('.');
@@ -250,6 +255,9 @@ mod tests {
             ),
             "{line}"
         );
+        let changed = Event::authorization_changed(&account(), 4, "Eve\u{1b}[31m", "Ann");
+        let line = event(&changed.payload).expect("an event");
+        assert!(line.ends_with("  authorized      acme  by Eve [31m, no longer by Ann"), "{line}");
         assert_eq!(event("{}"), None);
         assert_eq!(event("no JSON"), None);
     }

@@ -10,7 +10,7 @@ use crate::store::tokens::Tokens;
 use crate::views;
 
 /// What the worker does with its tables; docs/operations.md has the same as grants.
-const RIGHTS: [(&str, &[&str]); 15] = [
+const RIGHTS: [(&str, &[&str]); 16] = [
     ("teamleader.record", &["select", "insert", "update"]),
     ("teamleader.record_history", &["select", "insert", "delete"]),
     ("teamleader_views.contacts", &["select"]),
@@ -20,6 +20,7 @@ const RIGHTS: [(&str, &[&str]); 15] = [
     ("teamleader2db.event_outbox", &["select", "insert", "update", "delete"]),
     ("teamleader2db.lease", &["select", "insert", "update"]),
     ("teamleader2db.migration", &["select"]),
+    ("teamleader2db.login", &["select", "insert", "delete"]),
     ("teamleader2db.oauth_state", &["select", "insert", "delete"]),
     ("teamleader2db.oauth_token", &["select", "insert", "update"]),
     ("teamleader2db.sync_page", &["select", "insert", "delete"]),

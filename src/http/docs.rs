@@ -10,6 +10,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::Config;
 
 use super::problem::Problem;
+use super::security::SWAGGER_POLICY;
 
 /// The files of Swagger UI that its page loads.
 pub(super) const FILES: [&str; 8] = [
@@ -57,7 +58,12 @@ pub(super) async fn swagger_ui(uri: Uri) -> Response {
     let Ok(Some(file)) = file else {
         return Problem::new(StatusCode::NOT_FOUND, "Swagger UI has no such file").into_response();
     };
-    let mut response = ([(header::CONTENT_TYPE, file.content_type)], file.bytes.into_owned()).into_response();
+    let content_type = (header::CONTENT_TYPE, file.content_type);
+    let policy = (header::CONTENT_SECURITY_POLICY, SWAGGER_POLICY.to_owned());
+    // The page itself is asked for each time, so that a login is.
+    let caching = if uri.path() == "/" { "no-store" } else { "private, max-age=300" };
+    let caching = (header::CACHE_CONTROL, caching.to_owned());
+    let mut response = ([content_type, policy, caching], file.bytes.into_owned()).into_response();
     if file.gzpipped {
         response.headers_mut().insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
     }

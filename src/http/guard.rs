@@ -1,45 +1,72 @@
-//! Who may call: whoever sends the token, and a browser that has logged in with it. And no page of another site, whoever looks at it.
+//! Who may call: who sends the token, and a browser that has logged in with it. And no page of another site, in whose
+//! browser it may be.
 
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, uri::Authority};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
-use chrono::Utc;
-use ring::hmac;
-use ring::rand::SystemRandom;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
+use uuid::Uuid;
 
+use super::cookies::Cookies;
+use super::dashboard;
+use super::guesses::Guesses;
+use super::oauth::AUTHORIZE;
 use super::problem::Problem;
 use super::state::HttpState;
 use crate::ids::Account;
-
-/// How long a login holds.
-const SESSION: Duration = Duration::from_secs(12 * 3600);
+use crate::store::cipher::{Cipher, CipherError};
+use crate::store::logins;
+use crate::store::pool::{self, StoreError};
 
 /// Where a browser logs in.
 pub(super) const LOGIN: &str = "/dashboard/login";
+
+/// Whether a login holds is not waited for longer.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What callers are held against.
 #[derive(Clone, Debug)]
 pub struct Guard {
     token: Option<SecretString>,
-    /// Signs logins and forms: made from the token, so that a login holds for every process of the account.
-    key: hmac::Key,
-    /// The name of the login's cookie. Browsers send it to every port of a host, so it tells which account's it is.
-    cookie: String,
+    /// The cookies of this server.
+    pub(super) cookies: Cookies,
+    /// Tries to log in, by browsers that never have.
+    strangers: Arc<Guesses>,
+    /// Tries by those that have, whether the login has ended or not: no stranger can use these up.
+    known: Arc<Guesses>,
+}
+
+/// Who calls a guarded route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// No token is asked for.
+    Anyone,
+    /// A program, with the token.
+    Program,
+    /// A browser, with a login.
+    Browser,
 }
 
 impl Guard {
-    /// `token`: what callers send; none where only loopback reaches this server.
-    pub fn new(token: Option<SecretString>, account: &Account) -> Result<Self, ring::error::Unspecified> {
-        let key = match &token {
-            Some(token) => hmac::Key::new(hmac::HMAC_SHA256, token.expose_secret().as_bytes()),
-            None => hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?,
-        };
-        Ok(Self { token, key, cookie: format!("teamleader2db-{account}") })
+    /// `token`: what callers send; none where only loopback reaches this server. Cookies are signed with a key made
+    /// from it and from the keys that seal tokens: a cookie is no means to guess either, and holds for each process of
+    /// the account. `public_uri`: an address by which browsers reach this server.
+    pub fn new(
+        token: Option<SecretString>,
+        cipher: &Cipher,
+        account: &Account,
+        public_uri: &str,
+    ) -> Result<Self, CipherError> {
+        let secret = token.as_ref().map(|token| token.expose_secret().as_bytes()).unwrap_or_default();
+        let key = cipher.signing_key(&[b"http\0", account.as_str().as_bytes(), b"\0", secret])?;
+        let cookies = Cookies::new(account, key, public_uri);
+        Ok(Self { token, cookies, strangers: Arc::default(), known: Arc::default() })
     }
 
     /// Whether this is the token that callers send.
@@ -52,125 +79,152 @@ impl Guard {
         self.token.is_some()
     }
 
-    /// The `Set-Cookie` of a new login, to a browser that sent these headers.
-    pub(super) fn logged_in(&self, headers: &HeaderMap) -> String {
-        let ends_at = Utc::now().timestamp().saturating_add_unsigned(SESSION.as_secs());
-        // What the browser says of its own page: there may be a proxy with TLS between.
-        let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
-        let secure = if origin.is_some_and(|origin| origin.starts_with(b"https:")) { "; Secure" } else { "" };
-        self.set_cookie(&format!("{ends_at}.{}", self.sign(&format!("login {ends_at}"))), SESSION) + secure
-    }
-
-    /// The `Set-Cookie` that ends a login.
-    pub(super) fn logged_out(&self) -> String {
-        self.set_cookie("", Duration::ZERO)
-    }
-
-    fn set_cookie(&self, value: &str, lives: Duration) -> String {
-        format!("{}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict", self.cookie, lives.as_secs())
-    }
-
-    /// The login that a request carries, if it holds.
-    fn login<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
-        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let (_, login) = pairs.find(|(name, _)| *name == self.cookie)?;
-        let (ends_at, signature) = login.split_once('.')?;
-        let holds = ends_at.parse::<i64>().is_ok_and(|ends_at| Utc::now().timestamp() < ends_at);
-        (holds && self.is_signed(&format!("login {ends_at}"), signature)).then_some(login)
+    /// Waits until this browser may try a token; false: too many wait.
+    pub(super) async fn may_try(&self, headers: &HeaderMap) -> bool {
+        let tries = if self.cookies.login(headers).is_some() { &self.known } else { &self.strangers };
+        tries.take().await
     }
 
     /// What a form of the dashboard has to send along: no other site can know it.
     pub(super) fn form_token(&self, headers: &HeaderMap) -> String {
-        self.sign(&format!("form {}", self.login(headers).unwrap_or_default()))
+        self.cookies.sign(&form_of(self.cookies.login(headers)))
     }
 
     /// Whether a form was made for this login.
     pub(super) fn is_form_token(&self, headers: &HeaderMap, told: &str) -> bool {
-        self.is_signed(&format!("form {}", self.login(headers).unwrap_or_default()), told)
+        self.cookies.is_signed(&form_of(self.cookies.login(headers)), told)
     }
 
-    fn sign(&self, text: &str) -> String {
-        hmac::sign(&self.key, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    fn is_signed(&self, text: &str, signature: &str) -> bool {
-        self.sign(text).as_bytes().ct_eq(signature.as_bytes()).into()
-    }
-
-    fn is_authorized(&self, headers: &HeaderMap) -> bool {
+    /// Who calls without a login: a program with the token, or anyone where none is asked for.
+    pub(super) fn without_login(&self, headers: &HeaderMap) -> Option<Caller> {
         let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let bearer = sent.and_then(|value| value.strip_prefix("Bearer "));
-        self.token.is_none() || bearer.is_some_and(|token| self.is_token(token)) || self.login(headers).is_some()
+        match bearer {
+            _ if self.token.is_none() => Some(Caller::Anyone),
+            Some(token) if self.is_token(token) => Some(Caller::Program),
+            _ => None,
+        }
     }
 
     /// Without a token, whoever reaches this server may use it. A page of another site may not: not by a name of its own that it lets
-    /// lead to 127.0.0.1 (DNS rebinding).
-    fn knows_host(&self, headers: &HeaderMap) -> bool {
-        let Some(host) = host_of(headers) else { return true };
-        let name = host.trim_start_matches('[').trim_end_matches(']');
-        let is_loopback = name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        self.token.is_some() || is_loopback || name.eq_ignore_ascii_case("localhost")
+    /// lead to 127.0.0.1 (DNS rebinding). So there has to be one name, and one that only this machine has.
+    fn knows_host(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let is_known = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => host.to_str().is_ok_and(is_loopback),
+            _ => false,
+        };
+        self.token.is_some() || is_known && uri.authority().is_none()
     }
 }
 
-fn host_of(headers: &HeaderMap) -> Option<String> {
-    let host = headers.get(header::HOST)?.to_str().ok()?;
-    Some(host.parse::<Authority>().map_or_else(|_| host.to_owned(), |authority| authority.host().to_owned()))
+fn form_of(login: Option<Uuid>) -> String {
+    format!("form {}", login.map(|id| id.to_string()).unwrap_or_default())
+}
+
+/// Whether a `Host` names this machine: `localhost`, `127.0.0.1` or `[::1]`, with a port or without.
+fn is_loopback(host: &str) -> bool {
+    let name = host.split_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
+    let address = host.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| host.parse::<IpAddr>());
+    let in_brackets = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    name.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|address| address.is_loopback())
+        || in_brackets.and_then(|text| text.parse::<Ipv6Addr>().ok()).is_some_and(|address| address.is_loopback())
+}
+
+/// Who calls a guarded route, if they may.
+async fn caller(state: &HttpState, headers: &HeaderMap) -> Result<Option<Caller>, StoreError> {
+    if let Some(caller) = state.guard.without_login(headers) {
+        return Ok(Some(caller));
+    }
+    let Some(login) = state.guard.cookies.login(headers) else { return Ok(None) };
+    let holds = pool::answered_within(PATIENCE, logins::holds(&state.pool, state.names.account(), login)).await?;
+    Ok(holds.then_some(Caller::Browser))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// Whether a browser says that a page of another site made this request.
 fn is_of_another_site(headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(site) = text("sec-fetch-site") {
+    if let Some(site) = text(headers, "sec-fetch-site") {
         return !matches!(site, "same-origin" | "none");
     }
-    let Some(origin) = text("origin") else { return false };
+    let Some(origin) = text(headers, "origin") else { return false };
     let authority = origin.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
-    authority.is_none_or(|authority| Some(authority.as_str()) != text("host"))
+    authority.is_none_or(|authority| Some(authority.as_str()) != text(headers, "host"))
+}
+
+/// Whether a page of another site loads this, as a picture or in a frame, and nobody has followed a link to it.
+pub(super) fn is_loaded_by_another_site(headers: &HeaderMap) -> bool {
+    is_of_another_site(headers) && text(headers, "sec-fetch-dest").is_some_and(|shown| shown != "document")
+}
+
+/// A login takes the token itself, which no other site has, so one whose browser hides where it comes from may pass.
+fn is_login_of_unknown_origin(request: &Request) -> bool {
+    let headers = request.headers();
+    request.uri().path() == LOGIN
+        && text(headers, "sec-fetch-site").is_none()
+        && text(headers, "origin") == Some("null")
 }
 
 /// Whether a browser asks, for a page to show.
 pub(super) fn accepts_html(headers: &HeaderMap) -> bool {
-    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accepts.is_some_and(|accepts| accepts.contains("text/html"))
+    text(headers, "accept").is_some_and(|accepts| accepts.contains("text/html"))
 }
 
 /// Keeps out pages of other sites.
 pub(super) async fn keep_out_other_sites(State(state): State<HttpState>, request: Request, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if !reads && is_of_another_site(request.headers()) {
+    if !reads && is_of_another_site(request.headers()) && !is_login_of_unknown_origin(&request) {
         return Problem::new(StatusCode::FORBIDDEN, "a page of another site may not do this").into_response();
     }
-    if !state.guard.knows_host(request.headers()) {
+    if !state.guard.knows_host(request.uri(), request.headers()) {
         let why = "without HTTP_API_TOKEN this server answers to localhost only: set it, to use another name";
         return Problem::new(StatusCode::FORBIDDEN, why).into_response();
     }
-    let mut response = next.run(request).await;
-    // Nor may it show what is here in a frame of its own.
-    response.headers_mut().insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    response
+    next.run(request).await
 }
 
-/// Lets through who sends the token or has logged in. Browsers are sent to log in.
-pub(super) async fn require_token(State(state): State<HttpState>, request: Request, next: Next) -> Response {
-    if state.guard.is_authorized(request.headers()) {
-        return next.run(request).await;
+/// Lets through who sends the token or has logged in. Browsers are sent to log in, and come back to an authorization.
+pub(super) async fn require_token(State(state): State<HttpState>, mut request: Request, next: Next) -> Response {
+    let is_page = request.method() == Method::GET && accepts_html(request.headers());
+    match caller(&state, request.headers()).await {
+        Ok(Some(caller)) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Ok(None) if is_page && request.uri().path() == AUTHORIZE => {
+            Redirect::to(&format!("{LOGIN}?next={AUTHORIZE}")).into_response()
+        }
+        Ok(None) if is_page => Redirect::to(LOGIN).into_response(),
+        Ok(None) => {
+            let how = "send the header `Authorization: Bearer …` with HTTP_API_TOKEN";
+            let challenge = [(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))];
+            (challenge, Problem::new(StatusCode::UNAUTHORIZED, how)).into_response()
+        }
+        // Whether the login holds is not known.
+        Err(error) if is_page => dashboard::no_database(&state, &error),
+        Err(error) => Problem::from(error).into_response(),
     }
-    if request.method() == Method::GET && accepts_html(request.headers()) {
-        return Redirect::to(LOGIN).into_response();
-    }
-    let problem =
-        Problem::new(StatusCode::UNAUTHORIZED, "send the header `Authorization: Bearer …` with HTTP_API_TOKEN");
-    ([(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))], problem).into_response()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    const OTHER_KEY: &str = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+    fn guard_with(token: Option<&str>, key: &str) -> Guard {
+        let cipher = Cipher::new(&key.to_owned().into()).expect("a key");
+        let account = "acme".parse().expect("an account");
+        Guard::new(token.map(|token| token.to_owned().into()), &cipher, &account, "http://localhost/").expect("a key")
+    }
+
     fn guard(token: Option<&str>) -> Guard {
-        Guard::new(token.map(|token| token.to_owned().into()), &"acme".parse().expect("an account")).expect("a key")
+        guard_with(token, KEY)
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -180,45 +234,49 @@ mod tests {
             .collect()
     }
 
-    /// The headers of a browser that keeps this `Set-Cookie`.
-    fn with_cookie(set: &str) -> HeaderMap {
-        headers(&[("cookie", &format!("theme=dark; {}", set.split(';').next().expect("a pair")))])
-    }
-
     #[test]
-    fn a_login_holds_for_every_process_with_the_same_token_and_for_no_other() {
-        let set = guard(Some("secret")).logged_in(&headers(&[("origin", "https://sync.example.eu")]));
-        assert!(set.contains("HttpOnly; SameSite=Strict; Secure"), "{set}");
-        assert!(guard(Some("secret")).is_authorized(&with_cookie(&set)));
-        assert!(!guard(Some("another")).is_authorized(&with_cookie(&set)));
-        let (value, _) = set.split_once(';').expect("attributes");
-        let later = value.replacen('=', "=9", 1);
-        assert!(!guard(Some("secret")).is_authorized(&with_cookie(&later)), "its end is signed");
-        assert!(!guard(Some("secret")).is_authorized(&with_cookie(&guard(Some("secret")).logged_out())));
-    }
-
-    #[test]
-    fn a_form_belongs_to_its_login() {
-        let guard = guard(Some("secret"));
-        let mine = with_cookie(&guard.logged_in(&HeaderMap::new()));
-        let token = guard.form_token(&mine);
-        assert!(guard.is_form_token(&mine, &token));
-        assert!(!guard.is_form_token(&HeaderMap::new(), &token));
-        assert!(!guard.is_form_token(&mine, ""));
+    fn logins_are_signed_with_all_secrets_and_not_with_the_token_alone() {
+        let (id, ours) = (Uuid::new_v4(), guard(Some("secret")));
+        let set = ours.cookies.of_login(id, &HeaderMap::new());
+        let browser = headers(&[("cookie", set.split(';').next().expect("a pair"))]);
+        assert_eq!(guard(Some("secret")).cookies.login(&browser), Some(id), "each process of the account knows it");
+        assert_eq!(guard(Some("another")).cookies.login(&browser), None);
+        assert_eq!(guard_with(Some("secret"), OTHER_KEY).cookies.login(&browser), None);
+        assert!(ours.is_form_token(&browser, &ours.form_token(&browser)));
+        assert!(!ours.is_form_token(&HeaderMap::new(), &ours.form_token(&browser)), "a form belongs to its login");
+        assert!(!ours.is_form_token(&browser, ""));
     }
 
     #[test]
     fn without_a_token_only_known_hosts_are_answered() {
-        for (host, known) in [
-            ("127.0.0.1:8080", true),
-            ("[::1]:8080", true),
-            ("localhost", true),
-            ("sync.example.eu", false),
-            ("evil.example", false),
-            ("127.0.0.1.evil.example:8080", false),
+        for (hosts, known) in [
+            (&["127.0.0.1:8080"][..], true),
+            (&["127.0.0.1"], true),
+            (&["[::1]:8080"], true),
+            (&["[::1]"], true),
+            (&["localhost"], true),
+            (&["LOCALHOST:80"], true),
+            (&["sync.example.eu"], false),
+            (&["evil.example"], false),
+            (&["127.0.0.1.evil.example:8080"], false),
+            (&["[::1].evil"], false),
+            (&["[::1].evil:80"], false),
+            (&["localhost:80.evil"], false),
+            (&["localhost@evil.example"], false),
+            (&["localhost."], false),
+            (&["2130706433"], false),
+            (&[""], false),
+            (&[], false),
+            (&["localhost", "evil.example"], false),
+            (&["localhost", "localhost"], false),
         ] {
-            assert_eq!(guard(None).knows_host(&headers(&[("host", host)])), known, "{host}");
-            assert!(guard(Some("secret")).knows_host(&headers(&[("host", host)])));
+            let pairs: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+            let mut map = HeaderMap::new();
+            pairs.iter().for_each(|(_, host)| _ = map.append(header::HOST, host.parse().expect("valid")));
+            let (here, elsewhere) = (Uri::from_static("/"), Uri::from_static("http://localhost/"));
+            assert_eq!(guard(None).knows_host(&here, &map), known, "{hosts:?}");
+            assert!(!guard(None).knows_host(&elsewhere, &map), "{hosts:?}: this is no proxy");
+            assert!(guard(Some("secret")).knows_host(&here, &map));
         }
     }
 
@@ -235,5 +293,8 @@ mod tests {
         ] {
             assert_eq!(is_of_another_site(&headers(&pairs)), another, "{pairs:?}");
         }
+        let picture = headers(&[("sec-fetch-site", "cross-site"), ("sec-fetch-dest", "image")]);
+        let link = headers(&[("sec-fetch-site", "cross-site"), ("sec-fetch-dest", "document")]);
+        assert!(is_loaded_by_another_site(&picture) && !is_loaded_by_another_site(&link));
     }
 }

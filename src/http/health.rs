@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use serde::Serialize;
+use tracing::debug;
 use utoipa::ToSchema;
 
 use super::state::HttpState;
@@ -13,6 +14,10 @@ use crate::store::outbox;
 
 /// A database that does not answer within this is not ready.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What anyone may know of it: an error's text has names of hosts and users.
+const NO_DATABASE: &str =
+    "database: it cannot be used: is PostgreSQL up, and DATABASE_URL right? The worker's log says more";
 
 /// Whether the process answers.
 #[derive(Serialize, ToSchema)]
@@ -34,7 +39,7 @@ pub(super) struct Ready {
     consuming: bool,
     /// Events that the broker has not confirmed yet.
     outbox_pending: Option<i64>,
-    /// What is wrong, and how to mend it.
+    /// What is wrong, and how to fix it. Where a token is set, without it: in fixed sentences.
     problems: Vec<String>,
 }
 
@@ -50,7 +55,7 @@ pub(super) async fn live() -> Json<Live> {
     (status = 200, description = "Consuming or standing by; or `degraded`, and a person has to authorize", body = Ready),
     (status = 503, description = "The database or the broker is gone", body = Ready),
 ))]
-pub(super) async fn ready(State(state): State<HttpState>) -> (StatusCode, Json<Ready>) {
+pub(super) async fn ready(State(state): State<HttpState>, headers: HeaderMap) -> (StatusCode, Json<Ready>) {
     let mut problems = Vec::new();
     let looked = tokio::time::timeout(PATIENCE, async {
         let authorization = state.tokens.authorization().await?;
@@ -62,17 +67,22 @@ pub(super) async fn ready(State(state): State<HttpState>) -> (StatusCode, Json<R
     let (database, authorization, pending) = match looked.await {
         Ok(Ok((authorization, pending))) => (true, Some(authorization), Some(pending)),
         Ok(Err(error)) => {
-            problems.push(format!("database: {error}"));
+            debug!(%error, "The database cannot be used");
+            problems.push(NO_DATABASE.to_owned());
             (false, None, None)
         }
         Err(_) => {
-            problems.push(format!("database: no answer within {} s", PATIENCE.as_secs()));
+            problems.push(NO_DATABASE.to_owned());
             (false, None, None)
         }
     };
     let authorized = authorization.as_ref().map(|a| a.authorized);
     let consuming = state.consuming.is_active();
-    if let Some(reason) = authorization.filter(|a| !a.authorized).and_then(|a| a.reason) {
+    if let Some(authorization) = authorization.filter(|a| !a.authorized) {
+        // Teamleader's words are for those alone who may see the account.
+        let may_see = state.guard.without_login(&headers).is_some();
+        let reason = authorization.reason.filter(|_| may_see);
+        let reason = reason.as_deref().unwrap_or("the account is not authorized");
         problems.push(format!("authorization: {reason}: open /sync/authorize in a browser and log in to Teamleader"));
     }
     if let Some(obstacle) = state.consuming.obstacle() {

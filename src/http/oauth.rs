@@ -1,17 +1,22 @@
 //! Authorizing in a browser: the link, and the way back with the code.
 
+use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::dashboard;
-use super::guard::accepts_html;
-use super::problem::{Problem, ProblemDetails};
+use super::guard::{Caller, accepts_html, is_loaded_by_another_site};
+use super::problem::{Guarded, Problem};
 use super::state::HttpState;
 use crate::authorize::{self, Rejected};
+use crate::store::authorization::StartedBy;
+
+/// Where an authorization begins.
+pub(super) const AUTHORIZE: &str = "/sync/authorize";
 
 /// What Teamleader sends the browser back with.
 #[derive(Default, Deserialize)]
@@ -24,13 +29,29 @@ pub(super) struct Callback {
     error: Option<String>,
 }
 
-/// Sends the browser to Teamleader, with a state that works once.
-#[utoipa::path(get, path = "/sync/authorize", tag = "authorization", responses(
-    (status = 303, description = "To Teamleader, to log in and allow the access"),
-    (status = 503, description = "The database cannot be used", body = ProblemDetails, content_type = "application/problem+json"),
+/// Sends the browser to Teamleader, with a state that works once, and in a browser that has logged in for this browser
+/// alone.
+#[utoipa::path(get, path = "/sync/authorize", tag = "authorization", security(("token" = [])), responses(
+    (status = 303, description = "To Teamleader, to log in and allow the access; or, without a login, to the login"),
+    Guarded,
 ))]
-pub(super) async fn authorize(State(state): State<HttpState>) -> Result<Redirect, Problem> {
-    Ok(Redirect::to(&authorize::link(&state.tokens, &state.oauth).await?))
+pub(super) async fn authorize(
+    State(state): State<HttpState>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if is_loaded_by_another_site(&headers) {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "a page of another site may not do this"));
+    }
+    let started_by = match caller {
+        Caller::Anyone => StartedBy::Anyone,
+        Caller::Program => StartedBy::Command,
+        Caller::Browser => StartedBy::Browser,
+    };
+    let link = authorize::link(&state.tokens, &state.oauth, started_by).await?;
+    let cookie = (started_by == StartedBy::Browser)
+        .then(|| [(header::SET_COOKIE, state.guard.cookies.of_state(&link.state, &headers))]);
+    Ok((cookie.map(AppendHeaders), Redirect::to(&link.url)).into_response())
 }
 
 /// Takes the code: `code accepted`, or `code rejected: why`.
@@ -54,7 +75,10 @@ pub(super) async fn callback(
     let Callback { code, state: given, error } = callback.map(|Query(callback)| callback).unwrap_or_default();
     let outcome = match (error, code, given) {
         (Some(error), ..) => Err(Rejected::Denied(error.chars().filter(|c| c.is_ascii_graphic()).take(64).collect())),
-        (None, Some(code), Some(given)) => authorize::accept(&state.tokens, &state.oauth, code, given).await,
+        (None, Some(code), Some(given)) => {
+            let has_cookie = state.guard.cookies.has_state(&headers, &given);
+            accept(&state, authorize::Callback { code, state: given, has_cookie }).await
+        }
         (None, ..) => Err(Rejected::Incomplete),
     };
     let (status, said) = match outcome {
@@ -66,11 +90,23 @@ pub(super) async fn callback(
                 Rejected::Unclear(_) => StatusCode::BAD_GATEWAY,
                 _ => StatusCode::BAD_REQUEST,
             };
-            (status, format!("code rejected: {rejected}"))
+            let why = match rejected {
+                // The database's words are for the log: anyone may ask here.
+                Rejected::Store(_) => "it could not be stored: open /sync/authorize again".to_owned(),
+                rejected => rejected.to_string(),
+            };
+            (status, format!("code rejected: {why}"))
         }
     };
     match accepts_html(&headers) {
         true => dashboard::after_authorizing(&state, status, &said),
         false => (status, format!("{said}\n")).into_response(),
     }
+}
+
+/// In a task of its own: a browser that goes away must not leave a used code without its tokens.
+async fn accept(state: &HttpState, callback: authorize::Callback) -> Result<(), Rejected> {
+    let (tokens, oauth) = (state.tokens.clone(), state.oauth.clone());
+    let accepted = state.authorizing.spawn(async move { authorize::accept(&tokens, &oauth, callback).await });
+    accepted.await.unwrap_or_else(|_| Err(Rejected::Unclear("it was interrupted".to_owned())))
 }

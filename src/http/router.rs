@@ -27,19 +27,26 @@ use super::{dashboard, health, oauth, sync};
 /// An answer takes at most this long; the callback asks Teamleader twice.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Serves until stopped. An error means that the listener cannot be used any more.
+/// Serves until stopped, and until authorizations under way have ended. An error means that the listener cannot be used
+/// any more.
 pub async fn serve(listener: TcpListener, state: HttpState, stop: CancellationToken) -> io::Result<()> {
-    server::serve(listener, router(state), Limits::of_process(), stop).await
+    let authorizing = state.authorizing.clone();
+    let ended = server::serve(listener, router(state), Limits::of_process(), stop).await;
+    authorizing.close();
+    authorizing.wait().await;
+    ended
 }
 
 fn router(state: HttpState) -> Router {
-    let (guarded, described) =
-        OpenApiRouter::new().routes(routes!(sync::request, sync::status)).routes(routes!(sync::run)).split_for_parts();
+    let (guarded, described) = OpenApiRouter::new()
+        .routes(routes!(sync::request, sync::status))
+        .routes(routes!(sync::run))
+        .routes(routes!(oauth::authorize))
+        .split_for_parts();
     let (open, mut description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(metrics))
-        .routes(routes!(oauth::authorize))
         .routes(routes!(oauth::callback))
         .split_for_parts();
     description.merge(described);
@@ -51,12 +58,12 @@ fn router(state: HttpState) -> Router {
         .merge(dashboard::routes())
         .route_layer(middleware::from_fn_with_state(state.clone(), require_token))
         .merge(dashboard::login_routes())
-        .route_layer(middleware::from_fn_with_state(state.clone(), keep_out_other_sites))
         .merge(open)
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing here; / shows what there is") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not one of this path's")
         })
+        .layer(middleware::from_fn_with_state(state.clone(), keep_out_other_sites))
         .layer(middleware::from_fn(bound_time))
         .with_state(state)
 }

@@ -1,11 +1,9 @@
 //! The server: HTTP/1.1 with bounds on time and connections, so that no caller takes what others need.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -21,13 +19,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 use tracing::{error, warn};
 
+use super::connections::{Connection, Connections};
 use super::problem::Problem;
+use super::security::secured;
 use crate::message::MAX_REQUEST_BYTES;
 
 /// The most connections at a time.
@@ -45,28 +43,26 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// How long to wait before the next connection is accepted, where the process or the system has no file left for it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// How long a connection on which nothing is worked may still take once the server stops.
-const LAST_ANSWER: Duration = Duration::from_secs(1);
-
 /// What a connection may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Connections at a time.
     pub(super) connections: usize,
-    /// From the first byte of a request, or the end of the one before, to the end of its head.
+    /// From the beginning of the connection, or the end of the request before, to the end of a head. So idle
+    /// connections end, too.
     pub(super) head: Duration,
     /// From the end of the head to the end of the body.
     pub(super) body: Duration,
-    /// From the answer to the next request; an answer that the caller does not read ends then, too.
-    pub(super) idle: Duration,
+    /// For an answer that its caller does not read.
+    pub(super) unread: Duration,
 }
 
 impl Limits {
     /// What this process can afford.
     pub(super) fn of_process() -> Self {
         let connections = affordable(getrlimit(Resource::Nofile).current);
-        let (head, body, idle) = (Duration::from_secs(10), Duration::from_secs(10), Duration::from_secs(60));
-        Self { connections, head, body, idle }
+        let (head, body, unread) = (Duration::from_secs(10), Duration::from_secs(10), Duration::from_secs(60));
+        Self { connections, head, body, unread }
     }
 }
 
@@ -76,7 +72,8 @@ fn affordable(open_files: Option<u64>) -> usize {
     files.saturating_sub(OTHER_FILES).clamp(LEAST_CONNECTIONS, MOST_CONNECTIONS)
 }
 
-/// Serves until stopped, and until each request under way is answered. An error means that the listener cannot be used any more.
+/// Serves until stopped, and until each request under way is answered. An error means that the listener cannot be used
+/// any more.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -126,105 +123,11 @@ fn is_final(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK))
 }
 
-/// The connections that are open. Where there is room for no more, the one that has waited longest for its caller gives way: half-open
-/// ones keep nobody out for longer than it takes to open new ones.
-#[derive(Debug)]
-struct Connections {
-    most: u32,
-    permits: Arc<Semaphore>,
-    next_id: AtomicU64,
-    open: Mutex<BTreeMap<u64, Open>>,
-    /// A request was answered, so its connection can give way.
-    answered: Notify,
-}
-
-/// A connection, as the others see it.
-#[derive(Debug)]
-struct Open {
-    /// Whether a request is worked on: then it does not give way.
-    is_at_work: bool,
-    /// Since when.
-    since: Instant,
-    close: CancellationToken,
-}
-
-impl Connections {
-    fn new(most: usize) -> Self {
-        let most = u32::try_from(most).unwrap_or(u32::MAX);
-        let permits = Arc::new(Semaphore::new(most as usize));
-        Self { most, permits, next_id: AtomicU64::default(), open: Mutex::default(), answered: Notify::new() }
-    }
-
-    fn all(&self) -> MutexGuard<'_, BTreeMap<u64, Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Room for one more.
-    async fn permit(&self) -> OwnedSemaphorePermit {
-        loop {
-            let answered = self.answered.notified();
-            if let Ok(permit) = self.permits.clone().try_acquire_owned() {
-                return permit;
-            }
-            let gives_way = self.close_oldest();
-            tokio::select! {
-                // The semaphore is never closed.
-                Ok(permit) = self.permits.clone().acquire_owned() => return permit,
-                () = answered, if !gives_way => {}
-            }
-        }
-    }
-
-    /// Closes the connection that has waited longest for its caller, if one waits.
-    fn close_oldest(&self) -> bool {
-        let mut open = self.all();
-        let oldest = open.iter().filter(|(_, open)| !open.is_at_work).min_by_key(|(_, open)| open.since);
-        let Some(id) = oldest.map(|(id, _)| *id) else { return false };
-        if let Some(oldest) = open.remove(&id) {
-            oldest.close.cancel();
-        }
-        true
-    }
-
-    fn open(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Connection {
-        let close = CancellationToken::new();
-        let mut open = self.all();
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        open.insert(id, Open { is_at_work: false, since: Instant::now(), close: close.clone() });
-        Connection { id, close, connections: self.clone(), _permit: permit }
-    }
-
-    /// Waits until all are closed. No caller is waited for, but what is worked on is.
-    async fn drained(&self) {
-        let all_closed = self.permits.acquire_many(self.most);
-        tokio::pin!(all_closed);
-        while tokio::time::timeout(LAST_ANSWER, &mut all_closed).await.is_err() {
-            let idle = |open: &Open| !open.is_at_work && open.since.elapsed() >= LAST_ANSWER;
-            self.all().values().filter(|open| idle(open)).for_each(|open| open.close.cancel());
-        }
-    }
-}
-
-/// One connection, open until it is dropped.
-#[derive(Debug)]
-struct Connection {
-    id: u64,
-    close: CancellationToken,
-    connections: Arc<Connections>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.connections.all().remove(&self.id);
-    }
-}
-
 impl Connection {
     async fn serve(self, stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {
         let answer = service_fn(|request: hyper::Request<Incoming>| {
             let router = router.clone();
-            async { Ok::<_, Infallible>(self.answer(request.map(Body::new), router, limits).await) }
+            async { Ok::<_, Infallible>(secured(self.answer(request.map(Body::new), router, limits).await)) }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -236,7 +139,7 @@ impl Connection {
         tokio::select! {
             _ = &mut served => return,
             () = self.close.cancelled() => return,
-            () = self.is_idle(limits.idle) => return,
+            () = self.is_idle(limits.unread) => return,
             () = stop.cancelled() => {}
         }
         served.as_mut().graceful_shutdown();
@@ -246,7 +149,8 @@ impl Connection {
         }
     }
 
-    /// Reads the body, whole, before anything is worked on: a caller that takes its time holds nothing but its connection.
+    /// Reads the body, whole, before anything is worked on: a caller that takes its time holds nothing but its
+    /// connection.
     async fn answer(&self, request: Request, mut router: Router, limits: Limits) -> Response {
         let (head, body) = request.into_parts();
         let body = match tokio::time::timeout(limits.body, read_whole(body)).await {
@@ -264,43 +168,6 @@ impl Connection {
                 closing(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "this is a bug: see the worker's log"))
             }
         }
-    }
-
-    fn at_work(&self) -> AtWork<'_> {
-        self.note(true);
-        AtWork(self)
-    }
-
-    fn note(&self, is_at_work: bool) {
-        if let Some(open) = self.connections.all().get_mut(&self.id) {
-            (open.is_at_work, open.since) = (is_at_work, Instant::now());
-        }
-    }
-
-    /// Waits until the caller has done nothing for so long.
-    async fn is_idle(&self, bound: Duration) {
-        let mut until = Instant::now() + bound;
-        loop {
-            tokio::time::sleep_until(until).await;
-            until = match self.connections.all().get(&self.id) {
-                Some(open) if open.is_at_work => Instant::now() + bound,
-                Some(open) => open.since + bound,
-                None => return,
-            };
-            if until <= Instant::now() {
-                return;
-            }
-        }
-    }
-}
-
-/// A request is worked on for as long as this lives.
-struct AtWork<'a>(&'a Connection);
-
-impl Drop for AtWork<'_> {
-    fn drop(&mut self) {
-        self.0.note(false);
-        self.0.connections.answered.notify_waiters();
     }
 }
 
@@ -327,12 +194,13 @@ async fn read_whole(body: Body) -> Result<Bytes, Problem> {
 mod tests {
     use axum::routing::{get, post};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::Semaphore;
 
     use super::*;
 
     const LONG: Duration = Duration::from_secs(600);
 
-    const LIMITS: Limits = Limits { connections: 4, head: LONG, body: LONG, idle: LONG };
+    const LIMITS: Limits = Limits { connections: 4, head: LONG, body: LONG, unread: LONG };
 
     const GET: &str = "GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -438,7 +306,7 @@ mod tests {
         let answer = slow_body.answer("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf").await;
         assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 
-        let unread = served(Limits { idle: short, ..LIMITS }).await;
+        let unread = served(Limits { unread: short, ..LIMITS }).await;
         let mut stream = unread.send(&closing_get("/large")).await;
         within_deadline("closing what is not read", async {
             // Writing fails once the server has closed it.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
+use tokio_util::task::TaskTracker;
 
 use super::dashboard::Memory;
 use super::guard::Guard;
@@ -37,4 +38,6 @@ pub struct HttpState {
     pub client: Client,
     /// What the dashboard remembers.
     pub memory: Arc<Memory>,
+    /// Authorizations under way, which the end of the server waits for.
+    pub authorizing: TaskTracker,
 }

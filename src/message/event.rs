@@ -28,6 +28,8 @@ pub enum EventKind {
     Failed,
     /// A person has to authorize the account.
     AuthorizationRequired,
+    /// Another person than before has authorized it.
+    AuthorizationChanged,
 }
 
 impl EventKind {
@@ -40,6 +42,7 @@ impl EventKind {
             Self::Partial => ("sync", "partial"),
             Self::Failed => ("sync", "failed"),
             Self::AuthorizationRequired => ("authorization", "required"),
+            Self::AuthorizationChanged => ("authorization", "changed"),
         }
     }
 
@@ -207,6 +210,18 @@ pub(super) struct AuthorizationRequired<'a> {
     reason: &'a str,
 }
 
+/// The `data` of `authorization.<account>.changed`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct AuthorizationChanged<'a> {
+    /// The account.
+    account: &'a Account,
+    /// The name of who authorized it.
+    authorized_by: &'a str,
+    /// The name of who had before.
+    previously_authorized_by: &'a str,
+}
+
 /// A CloudEvent, ready to be sent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
@@ -273,6 +288,13 @@ impl Event {
         let data = json!(AuthorizationRequired { account, reason });
         let seed = format!("authorization/{generation}");
         Self::new(EventKind::AuthorizationRequired, account, account.as_str(), &seed, Utc::now(), &data)
+    }
+
+    /// The event that another person has authorized; `generation` is that of the token which shows it.
+    pub fn authorization_changed(account: &Account, generation: i64, by: &str, previously: &str) -> Self {
+        let data = json!(AuthorizationChanged { account, authorized_by: by, previously_authorized_by: previously });
+        let seed = format!("authorized/{generation}");
+        Self::new(EventKind::AuthorizationChanged, account, account.as_str(), &seed, Utc::now(), &data)
     }
 
     fn new(kind: EventKind, account: &Account, subject: &str, seed: &str, time: DateTime<Utc>, data: &Value) -> Self {

@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::event::{AuthorizationRequired, EventKind, RunReport};
+use super::event::{AuthorizationChanged, AuthorizationRequired, EventKind, RunReport};
 use super::request::SyncRequest;
 use crate::catalog::RESOURCES;
 
@@ -40,9 +40,11 @@ fn event() -> Value {
         json!({ "properties": { "type": { "enum": types }, "data": { "$ref": format!("#/$defs/{data}") } } })
     };
     let mut defs = json!({});
-    for (name, mut schema) in
-        [("RunReport", schema_of::<RunReport>()), ("AuthorizationRequired", schema_of::<AuthorizationRequired>())]
-    {
+    for (name, mut schema) in [
+        ("RunReport", schema_of::<RunReport>()),
+        ("AuthorizationRequired", schema_of::<AuthorizationRequired>()),
+        ("AuthorizationChanged", schema_of::<AuthorizationChanged>()),
+    ] {
         let parts = schema.as_object_mut().expect("an object");
         parts.remove("$schema");
         if let Some(Value::Object(inner)) = parts.remove("$defs") {
@@ -80,6 +82,7 @@ fn event() -> Value {
                 "RunReport",
             ),
             of(&[EventKind::AuthorizationRequired], "AuthorizationRequired"),
+            of(&[EventKind::AuthorizationChanged], "AuthorizationChanged"),
         ],
         "$defs": defs,
     })

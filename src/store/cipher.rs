@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use ring::{hkdf, hmac};
 use secrecy::{ExposeSecret, SecretString};
 
 const NONCE_BYTES: usize = 24;
@@ -28,33 +29,44 @@ pub enum CipherError {
 
 /// The keys: the first seals, all open.
 #[derive(Clone)]
-pub struct Cipher(Vec<XChaCha20Poly1305>);
+pub struct Cipher {
+    keys: Vec<XChaCha20Poly1305>,
+    /// Made from the first: other keys are derived from it.
+    root: hkdf::Prk,
+}
 
 impl std::fmt::Debug for Cipher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cipher").field("keys", &self.0.len()).finish()
+        f.debug_struct("Cipher").field("keys", &self.keys.len()).finish_non_exhaustive()
     }
 }
 
 impl Cipher {
     /// Reads `TOKEN_ENCRYPTION_KEY`.
     pub fn new(keys: &SecretString) -> Result<Self, CipherError> {
+        let mut root = None;
         let keys: Result<Vec<_>, _> = keys
             .expose_secret()
             .split(',')
             .map(|key| {
                 let key = STANDARD.decode(key.trim()).map_err(|_| CipherError::BadKey)?;
+                root.get_or_insert_with(|| hkdf::Salt::new(hkdf::HKDF_SHA256, b"teamleader2db").extract(&key));
                 XChaCha20Poly1305::new_from_slice(&key).map_err(|_| CipherError::BadKey)
             })
             .collect();
-        Ok(Self(keys?))
+        Ok(Self { keys: keys?, root: root.ok_or(CipherError::BadKey)? })
+    }
+
+    /// A key for signatures, derived from the first key and from all that it is for.
+    pub fn signing_key(&self, purpose: &[&[u8]]) -> Result<hmac::Key, CipherError> {
+        Ok(self.root.expand(purpose, hmac::HMAC_SHA256).map_err(|_| CipherError::BadKey)?.into())
     }
 
     /// Seals `text`; only the same `purpose` opens it.
     pub fn seal(&self, text: &str, purpose: &str) -> Result<Vec<u8>, CipherError> {
         let nonce = XNonce::try_generate().map_err(|_| CipherError::Seal)?;
         let payload = Payload { msg: text.as_bytes(), aad: purpose.as_bytes() };
-        let key = self.0.first().ok_or(CipherError::BadKey)?;
+        let key = self.keys.first().ok_or(CipherError::BadKey)?;
         let sealed = key.encrypt(&nonce, payload).map_err(|_| CipherError::Seal)?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
@@ -64,7 +76,7 @@ impl Cipher {
         let (nonce, body) = sealed.split_at_checked(NONCE_BYTES).ok_or(CipherError::Open)?;
         let nonce = XNonce::try_from(nonce).map_err(|_| CipherError::Open)?;
         let payload = || Payload { msg: body, aad: purpose.as_bytes() };
-        let opened = self.0.iter().find_map(|key| key.decrypt(&nonce, payload()).ok()).ok_or(CipherError::Open)?;
+        let opened = self.keys.iter().find_map(|key| key.decrypt(&nonce, payload()).ok()).ok_or(CipherError::Open)?;
         String::from_utf8(opened).map(SecretString::from).map_err(|_| CipherError::Open)
     }
 }

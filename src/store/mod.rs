@@ -8,6 +8,7 @@ pub mod ending;
 pub mod journal;
 pub mod lease;
 pub mod load;
+pub mod logins;
 pub mod outbox;
 pub mod parents;
 pub mod pool;

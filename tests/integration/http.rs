@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::stage::{ACCOUNT, RESOURCES, Stage, free_port, until};
 
-const TOKEN: &str = "a token of the tests";
+pub const TOKEN: &str = "a token of the tests";
 
 /// The metric families that `/metrics` tells after a run, and how Prometheus is to take them.
 const FAMILIES: [(&str, &str); 19] = [
@@ -34,7 +34,7 @@ const FAMILIES: [(&str, &str); 19] = [
     ("teamleader2db_replies_total", "counter"),
 ];
 
-async fn json_of(request: reqwest::RequestBuilder) -> (u16, Value) {
+pub async fn json_of(request: reqwest::RequestBuilder) -> (u16, Value) {
     let answer = request.send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
@@ -120,6 +120,7 @@ async fn guarded_routes_want_the_token() {
         (Method::POST, "/sync/teamleader".to_owned()),
         (Method::GET, format!("/sync/runs/{run}")),
         (Method::GET, "/".to_owned()),
+        (Method::GET, "/sync/authorize".to_owned()),
     ];
     for (method, path) in guarded {
         let send = async |authorization: Option<String>| {
@@ -133,7 +134,7 @@ async fn guarded_routes_want_the_token() {
         assert_eq!(send(Some(TOKEN.to_owned())).await, 401, "{path}");
         assert!((200..300).contains(&send(Some(format!("Bearer {TOKEN}"))).await), "{path}");
     }
-    for path in ["/health/live", "/health/ready", "/metrics", "/sync/authorize"] {
+    for path in ["/health/live", "/health/ready", "/metrics"] {
         assert_eq!(worker.get(path).await.0, 200, "{path} is open to all");
     }
     assert_eq!(worker.get("/sync/oauth").await.0, 400, "the callback is open to all, and wants a code");
@@ -141,7 +142,7 @@ async fn guarded_routes_want_the_token() {
 }
 
 /// The hidden field of the dashboard's forms.
-fn form_token(page: &str) -> &str {
+pub fn form_token(page: &str) -> &str {
     let (_, rest) = page.split_once("name=\"form_token\" value=\"").expect("a form");
     rest.split_once('"').expect("a value").0
 }

@@ -28,6 +28,7 @@ mod grants;
 mod healthcheck;
 mod history;
 mod http;
+mod http_guard;
 mod incremental;
 mod main_job;
 #[cfg(feature = "fault-points")]

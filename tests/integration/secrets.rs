@@ -41,8 +41,10 @@ async fn tokens_are_sealed_and_no_secret_is_told() {
     stage.complete(json!({ "mode": "full" })).await;
     stage.simulator.expire_access_tokens();
     stage.complete(json!({ "mode": "full", "refetch": true })).await;
-    let (_, text) = worker.get("/sync/authorize").await;
-    assert_eq!(text.trim(), "code accepted");
+    let link = worker.request(reqwest::Method::GET, "/sync/authorize").bearer_auth("for-callers-only");
+    assert_eq!(link.send().await.unwrap().text().await.unwrap().trim(), "code accepted");
+    let login = worker.request(reqwest::Method::POST, "/dashboard/login").form(&[("token", "for-callers-only")]);
+    assert!(login.send().await.unwrap().url().path().ends_with("/dashboard"), "the login leads there");
 
     let sealed: bool = stage
         .database

@@ -9,23 +9,26 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Form, Query, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use chrono::Utc;
 use maud::Markup;
 use serde::Deserialize;
 use tokio::time::Instant;
+use uuid::Uuid;
 
+use super::cookies::LOGIN_LASTS;
 use super::guard::LOGIN;
 use super::problem::Problem;
+use super::security::DASHBOARD_POLICY;
 use super::state::HttpState;
 use super::sync::{Refused, ask};
 use crate::ids::RunId;
 use crate::message::{Forecast, Mode, Parameters};
-use crate::store::pool::StoreError;
+use crate::store::pool::{self, StoreError};
 use crate::store::report::{self, TableStatus};
-use crate::store::{outbox, run};
+use crate::store::{logins, outbox, run};
 use crate::sync::forecast;
 use budget::Budget;
 use page::{Running, Shown};
@@ -39,9 +42,8 @@ const RUNS: i64 = 10;
 /// Counting rows reads the tables: it is not done for each look.
 const TABLES_HOLD: Duration = Duration::from_secs(15);
 
-/// All that its pages load comes from here, and nobody else shows them in a frame.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; \
-     frame-ancestors 'none'; base-uri 'none'";
+/// A login that the database does not keep within this is not one.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the dashboard remembers between two looks.
 #[derive(Debug, Default)]
@@ -93,7 +95,7 @@ pub(super) fn login_routes() -> Router<HttpState> {
 #[derive(Default, Deserialize)]
 struct Said {
     #[serde(default)]
-    asked: Option<uuid::Uuid>,
+    asked: Option<Uuid>,
 }
 
 async fn show(
@@ -105,11 +107,14 @@ async fn show(
     let form_token = state.guard.form_token(&headers);
     match look(&state).await {
         Ok(shown) => html(StatusCode::OK, page::dashboard(&state, &shown, &form_token, asked)),
-        Err(error) => {
-            tracing::error!(%error, "The dashboard cannot be shown");
-            html(StatusCode::SERVICE_UNAVAILABLE, page::no_database(&state, &error))
-        }
+        Err(error) => no_database(&state, &error),
     }
+}
+
+/// In place of a page that needs the database.
+pub(super) fn no_database(state: &HttpState, error: &StoreError) -> Response {
+    tracing::error!(%error, "The dashboard cannot be shown");
+    html(StatusCode::SERVICE_UNAVAILABLE, page::no_database(state))
 }
 
 async fn look(state: &HttpState) -> Result<Shown, StoreError> {
@@ -157,6 +162,26 @@ struct LogoutForm {
 #[derive(Deserialize)]
 struct LoginForm {
     token: secrecy::SecretString,
+    #[serde(default)]
+    next: Next,
+}
+
+/// Where a login leads.
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+enum Next {
+    /// To begin an authorization.
+    #[serde(rename = "/sync/authorize")]
+    Authorize,
+    #[default]
+    #[serde(other)]
+    Dashboard,
+}
+
+/// What the address of the login may say.
+#[derive(Default, Deserialize)]
+struct LoginQuery {
+    #[serde(default)]
+    next: Next,
 }
 
 fn forged() -> Problem {
@@ -183,11 +208,12 @@ async fn sync(
     }
 }
 
-async fn ask_to_log_in(State(state): State<HttpState>) -> Response {
+async fn ask_to_log_in(State(state): State<HttpState>, query: Result<Query<LoginQuery>, QueryRejection>) -> Response {
     if !state.guard.has_token() {
         return Redirect::to(DASHBOARD).into_response();
     }
-    html(StatusCode::OK, page::login(&state, false))
+    let next = query.map(|Query(query)| query.next).unwrap_or_default();
+    html(StatusCode::OK, page::login(&state, next, None))
 }
 
 async fn log_in(
@@ -196,27 +222,47 @@ async fn log_in(
     form: Result<Form<LoginForm>, FormRejection>,
 ) -> Response {
     use secrecy::ExposeSecret as _;
-    let Form(form) = match form {
+    let Form(LoginForm { token, next }) = match form {
         Ok(form) => form,
         Err(rejection) => return unreadable(&rejection).into_response(),
     };
-    if !state.guard.is_token(form.token.expose_secret().trim()) {
-        tracing::warn!("Somebody tried to log in to the dashboard with another token than HTTP_API_TOKEN");
-        return html(StatusCode::UNAUTHORIZED, page::login(&state, true));
+    if !state.guard.may_try(&headers).await {
+        let page = page::login(&state, next, Some("Too many tries to log in. Try again in a few seconds."));
+        return ([(header::RETRY_AFTER, "5")], html(StatusCode::TOO_MANY_REQUESTS, page)).into_response();
     }
-    ([(header::SET_COOKIE, state.guard.logged_in(&headers))], Redirect::to(DASHBOARD)).into_response()
+    if !state.guard.is_token(token.expose_secret().trim()) {
+        tracing::warn!("Somebody tried to log in to the dashboard with another token than HTTP_API_TOKEN");
+        return html(StatusCode::UNAUTHORIZED, page::login(&state, next, Some("That is not the token.")));
+    }
+    let id = Uuid::new_v4();
+    let kept = logins::begin(&state.pool, state.names.account(), id, LOGIN_LASTS);
+    if let Err(error) = pool::answered_within(PATIENCE, kept).await {
+        return no_database(&state, &error);
+    }
+    let cookie = [(header::SET_COOKIE, state.guard.cookies.of_login(id, &headers))];
+    let next = match next {
+        Next::Dashboard => Redirect::to(DASHBOARD).into_response(),
+        // Not a redirect, which would lead on to Teamleader: browsers allow a form no more than the policy names,
+        // redirects included.
+        Next::Authorize => html(StatusCode::OK, page::to_authorize(&state)),
+    };
+    (cookie, next).into_response()
 }
 
 async fn log_out(
     State(state): State<HttpState>,
     headers: HeaderMap,
     form: Result<Form<LogoutForm>, FormRejection>,
-) -> Result<Response, Problem> {
+) -> Result<Redirect, Problem> {
     let Form(form) = form.map_err(|rejection| unreadable(&rejection))?;
     if !state.guard.is_form_token(&headers, &form.form_token) {
         return Err(forged());
     }
-    Ok(([(header::SET_COOKIE, state.guard.logged_out())], Redirect::to(LOGIN)).into_response())
+    // The cookie stays, and logs nobody in: it says that this browser may try to without waiting for strangers.
+    if let Some(id) = state.guard.cookies.login(&headers) {
+        pool::answered_within(PATIENCE, logins::end(&state.pool, state.names.account(), id)).await?;
+    }
+    Ok(Redirect::to(LOGIN))
 }
 
 /// What a browser sees that comes back from Teamleader.
@@ -226,14 +272,7 @@ pub(super) fn after_authorizing(state: &HttpState, status: StatusCode, said: &st
 
 /// A page that shows what is so now, to who asked for it.
 fn html(status: StatusCode, page: Markup) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    let headers: HeaderMap =
-        headers.into_iter().map(|(name, value): (HeaderName, _)| (name, HeaderValue::from_static(value))).collect();
+    let headers =
+        [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, DASHBOARD_POLICY)];
     (status, headers, page.into_string()).into_response()
 }

@@ -5,11 +5,12 @@ use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::Next;
 use super::budget::Budget;
+use crate::http::oauth::AUTHORIZE;
 use crate::http::state::HttpState;
 use crate::message::{Forecast, Mode};
 use crate::store::authorization::Authorization;
-use crate::store::pool::StoreError;
 use crate::store::report::{RunStatusRow, Shortfall, TableStatus};
 
 /// What the dashboard shows.
@@ -70,7 +71,7 @@ pub(super) fn dashboard(state: &HttpState, shown: &Shown, form_token: &str, aske
                     }
                     _ => p { (pill("failed", "not authorized")) }
                 }
-                p { a .button .second href="/sync/authorize" {
+                p { a .button .second href=(AUTHORIZE) {
                     @if shown.authorization.authorized { "Connect anew" } @else { "Connect to Teamleader" }
                 } }
             }
@@ -110,18 +111,28 @@ pub(super) fn dashboard(state: &HttpState, shown: &Shown, form_token: &str, aske
     frame(state, html! { (pill) }, logout, content)
 }
 
-/// The form in which a browser logs in.
-pub(super) fn login(state: &HttpState, was_wrong: bool) -> Markup {
+/// The form in which a browser logs in; `problem`: why the last one was not taken.
+pub(super) fn login(state: &HttpState, next: Next, problem: Option<&str>) -> Markup {
     let content = html! {
         section .login {
             h2 { "Log in" }
-            @if was_wrong { p .finding role="alert" { "That is not the token." } }
+            @if let Some(problem) = problem { p .finding role="alert" { (problem) } }
             form method="post" action="/dashboard/login" {
+                @if next == Next::Authorize { input type="hidden" name="next" value=(AUTHORIZE); }
                 label for="token" { "Token (HTTP_API_TOKEN)" }
                 input #token type="password" name="token" required autofocus autocomplete="current-password";
                 button { "Log in" }
             }
         }
+    };
+    frame(state, html! {}, html! {}, content)
+}
+
+/// What a browser sees that has logged in to begin an authorization: it goes on by itself.
+pub(super) fn to_authorize(state: &HttpState) -> Markup {
+    let content = html! {
+        meta http-equiv="refresh" content=(format!("0; url={AUTHORIZE}"));
+        section { p { a href=(AUTHORIZE) { "Go on to Teamleader" } } }
     };
     frame(state, html! {}, html! {}, content)
 }
@@ -132,7 +143,7 @@ pub(super) fn after_authorizing(state: &HttpState, is_well: bool, said: &str) ->
         section .finding[!is_well] {
             p { strong { (said) } }
             @if is_well { p { "The account is connected. Requests that waited begin by themselves." } }
-            @else { p { a href="/sync/authorize" { "Try again" } } }
+            @else { p { a href=(AUTHORIZE) { "Try again" } } }
             p { a href="/dashboard" { "To the dashboard" } }
         }
     };
@@ -140,12 +151,11 @@ pub(super) fn after_authorizing(state: &HttpState, is_well: bool, said: &str) ->
 }
 
 /// In place of the dashboard.
-pub(super) fn no_database(state: &HttpState, error: &StoreError) -> Markup {
+pub(super) fn no_database(state: &HttpState) -> Markup {
     let content = html! {
         section .finding role="alert" {
             p { strong { "The database cannot be used." } }
-            p { (error) }
-            p { "The worker tries on by itself. " code { "teamleader2db doctor" } " says what is wrong." }
+            p { "The worker tries on by itself. Its log and " code { "teamleader2db doctor" } " say what is wrong." }
         }
     };
     frame(state, pill("failed", "no database"), html! {}, content)
@@ -185,7 +195,7 @@ fn findings(shown: &Shown) -> Vec<Finding> {
         let reason = reason.as_deref().unwrap_or("no reason is known");
         findings.push(Finding {
             what: format!("The account is not authorized: {reason}."),
-            mend: html! { "Requests wait in the queue until somebody does it. " a href="/sync/authorize" { "Connect to Teamleader" } },
+            mend: html! { "Requests wait in the queue until somebody does it. " a href=(AUTHORIZE) { "Connect to Teamleader" } },
         });
     }
     if shown.authorization.authorized && !shown.consuming {
