@@ -139,7 +139,8 @@ def test_the_log_says_that_a_person_has_to_authorize(airflow: Airflow, account):
     later = Run(airflow, "in_a_slot")
     await_("the log says that nobody reads", lambda: "Nobody reads the queue" in later.log())
     assert (run.task["state"], later.task["state"]) == ("deferred", "running")
-    urllib.request.urlopen(f"{os.environ['WORKER']}/sync/authorize", timeout=30).close()
+    token = {"Authorization": f"Bearer {os.environ['TOKEN']}"}
+    urllib.request.urlopen(urllib.request.Request(f"{os.environ['WORKER']}/sync/authorize", headers=token), timeout=30).close()
     run.reach("success")
     later.reach("success")
     run.tell()
