@@ -183,9 +183,21 @@ impl Application {
             panicked: Arc::default(),
         };
         let guard = Guard::new(config.api_token, &config.cipher, &account, &integration.redirect_uri)?;
-        let authorizing = TaskTracker::new();
-        let http =
-            HttpState { pool, tokens, oauth, publisher, names, metrics, consuming, guard, client, memory, authorizing };
+        let (prepared, authorizing) = (CancellationToken::new(), TaskTracker::new());
+        let http = HttpState {
+            pool,
+            tokens,
+            oauth,
+            publisher,
+            names,
+            metrics,
+            consuming,
+            guard,
+            client,
+            memory,
+            prepared,
+            authorizing,
+        };
         let listener = tokio::net::TcpListener::bind(config.listen)
             .await
             .map_err(|error| anyhow::anyhow!("HTTP_LISTEN: {} cannot be listened on: {error}", config.listen))?;
@@ -199,6 +211,7 @@ impl Application {
         let Self { start, worker, relay, replies, http, listener, upkeep } = self;
         let (client, publisher, pool) = (worker.engine.client.clone(), worker.publisher.clone(), worker.pool.clone());
         let (stop, late) = (CancellationToken::new(), CancellationToken::new());
+        let prepared = http.prepared.clone();
         let mut parts = Parts::default();
         // HTTP and metrics are there from the first moment on, whatever the database does.
         parts.spawn("the HTTP server", serve(listener, http, late.child_token()));
@@ -207,6 +220,7 @@ impl Application {
             end = first_end(&mut parts, signals) => Some(end),
         };
         if failure.is_none() {
+            prepared.cancel();
             parts.spawn(WORKER, endless(worker.run(stop.clone())));
             // These outlive the worker: its last events are sent, and health shows that it is ending.
             parts.spawn("the relay of events", endless(relay.run(late.child_token())));

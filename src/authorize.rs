@@ -4,10 +4,11 @@ use secrecy::SecretString;
 use tracing::{info, warn};
 
 use crate::fault::{self, Point};
+use crate::panics::{self, Panicked};
 use crate::store::authorization::{Accepted, StartedBy, StateUse};
 use crate::store::pool::StoreError;
 use crate::store::tokens::Tokens;
-use crate::teamleader::oauth::{OAuth, TokenAnswer};
+use crate::teamleader::oauth::{OAuth, TokenAnswer, TokenPair};
 
 /// Why a code is not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +44,13 @@ pub enum Rejected {
     /// The database.
     #[error("it could not be stored ({0}): open /sync/authorize again")]
     Store(#[from] StoreError),
+    /// A bug.
+    #[error("it could not be stored: {0}. Open /sync/authorize again")]
+    Bug(#[from] Panicked),
 }
+
+/// How often a pair is tried to be stored that a bug keeps from it.
+const TRIES_TO_STORE: u32 = 3;
 
 /// A link that a person opens to authorize. Its state works once, for an hour.
 pub struct Link {
@@ -85,13 +92,23 @@ pub async fn accept(tokens: &Tokens, oauth: &OAuth, callback: Callback) -> Resul
             return Err(Rejected::Unclear(reason));
         }
     };
+    // A bug on the way must not cost the pair: it is nowhere else, and its code is used up.
+    for _ in 1..TRIES_TO_STORE {
+        if let Ok(stored) = panics::caught(store(tokens, oauth, &pair)).await {
+            return stored;
+        }
+    }
+    panics::caught(store(tokens, oauth, &pair)).await?
+}
+
+async fn store(tokens: &Tokens, oauth: &OAuth, pair: &TokenPair) -> Result<(), Rejected> {
     fault::reached(Point::CodeTraded);
     let by = oauth.who_authorized(&pair.access).await;
     if let Err(reason) = &by {
         warn!(reason, "It is not known who authorized the account: that is asked again before the next list");
     }
     let by = by.ok();
-    match tokens.authorize(&pair, by.as_ref()).await? {
+    match tokens.authorize(pair, by.as_ref()).await? {
         Accepted::Stored => {
             fault::reached(Point::AuthorizationCommitted);
             if let Some(by) = by {

@@ -274,6 +274,11 @@ impl Command {
                 Ok(done) => done.map(|()| OK.into()).map_err(Into::into),
                 Err(_) => anyhow::bail!("stopped before the end"),
             },
+            // A code that was traded would be used up without its tokens.
+            Self::Authorize(args) if args.code.is_some() => match signals.unless_two_come(args.run()).await {
+                Ok(done) => done.map(ExitCode::from),
+                Err(signal) => Ok(signal.exit_code().into()),
+            },
             command => match signals.unless_one_comes(command.run_to_its_end()).await? {
                 Ok(done) => done.map(ExitCode::from),
                 Err(signal) => {

@@ -1,11 +1,13 @@
 //! How a process ends: by a signal, or because one of its parts ended.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::task::{Id, JoinSet};
+use tracing::info;
 
 /// How long after a signal a command that does not react ends.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -47,6 +49,19 @@ impl Signals {
         tokio::select! {
             done = work => Ok(Ok(done)),
             signal = self.next() => Ok(Err(signal)),
+        }
+    }
+
+    /// The outcome of `work`, which one signal does not end and a second one does.
+    pub async fn unless_two_come<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Signal> {
+        let mut work = pin!(work);
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            signal = self.next() => info!("{}: it ends once the work in hand is done; a second signal aborts", signal.name()),
+        }
+        tokio::select! {
+            done = &mut work => Ok(done),
+            signal = self.next() => Err(signal),
         }
     }
 

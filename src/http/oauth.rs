@@ -87,6 +87,7 @@ pub(super) async fn callback(
             tracing::warn!(reason = %rejected, "An authorization was rejected");
             let status = match rejected {
                 Rejected::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+                Rejected::Bug(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 Rejected::Unclear(_) => StatusCode::BAD_GATEWAY,
                 _ => StatusCode::BAD_REQUEST,
             };

@@ -27,6 +27,9 @@ use super::{dashboard, health, oauth, sync};
 /// An answer takes at most this long; the callback asks Teamleader twice.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
+/// A process that starts is waited for so long.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(15);
+
 /// Serves until stopped, and until authorizations under way have ended. An error means that the listener cannot be used
 /// any more.
 pub async fn serve(listener: TcpListener, state: HttpState, stop: CancellationToken) -> io::Result<()> {
@@ -63,6 +66,7 @@ fn router(state: HttpState) -> Router {
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not one of this path's")
         })
+        .layer(middleware::from_fn_with_state(state.clone(), wait_for_database))
         .layer(middleware::from_fn_with_state(state.clone(), keep_out_other_sites))
         .layer(middleware::from_fn(bound_time))
         .with_state(state)
@@ -75,6 +79,20 @@ fn router(state: HttpState) -> Router {
 async fn metrics(State(state): State<HttpState>) -> Response {
     let text = state.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+/// A process that has just started answers once its database is up to date, so that its callers need not try again. Health and metrics
+/// answer at once.
+async fn wait_for_database(State(state): State<HttpState>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if !path.starts_with("/health/") && path != "/metrics" {
+        let prepared = state.prepared.cancelled();
+        if tokio::time::timeout(DATABASE_PATIENCE, prepared).await.is_err() {
+            let why = "the database is not ready yet: see the worker's log";
+            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+        }
+    }
+    next.run(request).await
 }
 
 async fn bound_time(request: Request, next: Next) -> Response {

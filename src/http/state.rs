@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::dashboard::Memory;
@@ -38,6 +39,8 @@ pub struct HttpState {
     pub client: Client,
     /// What the dashboard remembers.
     pub memory: Arc<Memory>,
+    /// Cancelled once the database is up to date and the account has its row.
+    pub prepared: CancellationToken,
     /// Authorizations under way, which the end of the server waits for.
     pub authorizing: TaskTracker,
 }

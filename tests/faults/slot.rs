@@ -121,12 +121,13 @@ impl Slot {
         self.frozen_since.is_some()
     }
 
-    /// Waits until the process answers over HTTP.
+    /// Waits until the process answers over HTTP, and its database is ready.
     pub async fn answers(&mut self) -> bool {
         let process = self.process.as_ref().expect("a process");
         found_within(Duration::from_secs(60), Duration::from_millis(50), async || {
             let asked = process.request(reqwest::Method::GET, "/health/live").timeout(Duration::from_secs(2)).send();
-            asked.await.ok()?.status().is_success().then_some(())
+            let answers = asked.await.ok()?.status().is_success();
+            (answers && process.log().contains("The database is ready")).then_some(())
         })
         .await
         .is_some()

@@ -126,3 +126,14 @@ async fn a_panic_of_a_part_lets_a_refresh_under_way_end() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_panic_with_a_traded_code_in_hand_costs_no_authorization() {
+    let mut stage = Stage::small().await.unauthorized();
+    let mut worker = doomed(&mut stage, "panic", Point::CodeTraded, 1).await;
+    let (_, text) = worker.get("/sync/authorize").await;
+    assert_eq!(text.trim(), "code accepted");
+    stage.complete(json!({ "resources": ["users"] })).await;
+    assert!(worker.log().contains("A panic, which is a bug") && worker.ended().is_none());
+    assert_eq!(stage.simulator.counters().code_grants, 1);
+}

@@ -93,16 +93,18 @@ async fn headers_as_deep_as_a_frame_holds_cost_their_message_alone_on_each_queue
 }
 
 #[tokio::test]
-async fn headers_as_deep_as_a_frame_holds_among_the_token_pairs_end_no_process() {
+async fn headers_as_deep_as_a_frame_holds_among_the_token_pairs_cost_their_message_alone() {
     let mut scene = Scene::new().await;
     scene.worker.terminate().await;
     let queue = format!("{}.tokens.{ACCOUNT}", scene.stage.broker.prefix);
     scene.publish(&queue, &RawProperties::default().headers(&nested_arrays(b"x", DEEPEST)), b"no pair").await;
     // It looks for pairs before it consumes.
     scene.worker = scene.stage.worker().await;
-    scene.stage.complete(json!({ "resources": ["departments"] })).await;
-    assert!(scene.worker.ended().is_none());
-    assert!(scene.worker.terminate().await.success());
+    let dead = scene.dead().await;
+    assert_eq!(mark(&dead), "the headers are nested deeper than 16");
+    assert_eq!(dead.data, b"no pair");
+    scene.stage.broker.await_ready(&queue, 0).await;
+    scene.assert_nothing_is_left().await;
 }
 
 #[tokio::test]
