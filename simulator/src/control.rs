@@ -49,6 +49,7 @@ struct Settings {
     deny_authorization: Option<bool>,
     account_id: Option<Uuid>,
     projects_v2: Option<bool>,
+    compression: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -148,6 +149,9 @@ fn set(state: &State, settings: Settings) -> Result<(), String> {
     }
     if let Some(account) = settings.account_id {
         state.store.set_account(account);
+    }
+    if let Some(compression) = settings.compression {
+        state.set_compression(compression);
     }
     if let Some(projects_v2) = settings.projects_v2 {
         state.set_projects_v2(projects_v2);

@@ -63,6 +63,18 @@ pub enum FaultKind {
         #[serde(default)]
         reset_in_ms: Option<u64>,
     },
+    /// The answer is right, and its `Date` is of another time.
+    Date {
+        /// How many seconds later; earlier if negative.
+        seconds: i64,
+    },
+    /// The answer is right, and compressed with gzip, although nobody may have asked for it.
+    Gzip,
+    /// An answer that is small as long as it is compressed with gzip, and is so many bytes then: white space before the right answer.
+    GzipBomb {
+        /// How many bytes.
+        bytes: u64,
+    },
     /// 403, as for a missing scope or a module that is not in the customer's plan.
     Forbidden,
     /// The token endpoint does its work, the old refresh token is dead, and the connection is closed without an answer.

@@ -16,6 +16,7 @@ mod counters;
 mod faults;
 mod filter;
 mod generate;
+mod gzip;
 mod oauth;
 mod query;
 mod rate_limit;

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
+use chrono::TimeDelta;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
@@ -24,7 +25,7 @@ use crate::oauth::TokenOutcome;
 use crate::rate_limit::Quota;
 use crate::refreshes::Refresh;
 use crate::state::State;
-use crate::{api, contract, control};
+use crate::{api, contract, control, gzip};
 
 /// The largest request body that is read. A list of a thousand ids takes 40 kB.
 const MAX_BODY: usize = 4 << 20;
@@ -109,11 +110,17 @@ async fn serve(state: Arc<State>, from: SocketAddr, request: Request<Incoming>) 
     drop(in_work);
     state.counters.end(answer.as_ref().ok().map(|answer| answer.status().as_u16()));
     answer.map(|mut answer| {
-        let date = state.clock.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let now = state.clock.now();
+        let off = answer.extensions().get().map_or(TimeDelta::zero(), |DateOff(off)| *off);
+        let date = now.checked_add_signed(off).unwrap_or(now).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
         insert(answer.headers_mut(), DATE, &date);
         answer
     })
 }
+
+/// By how much the `Date` of an answer is later than it should be.
+#[derive(Clone, Copy)]
+struct DateOff(TimeDelta);
 
 /// One request to the API or to the authorization server.
 struct Call<'a> {
@@ -131,7 +138,7 @@ impl Call<'_> {
         if self.endpoint.starts_with("oauth2/") {
             let trouble = self.state.faults.strike(self.endpoint);
             let answer_lost = trouble.kind.as_ref().is_some_and(FaultKind::loses_the_answer);
-            return afflict(trouble, || self.oauth(answer_lost)).await;
+            return afflict(trouble, || self.encoded(self.oauth(answer_lost))).await;
         }
         let State { oauth, rate_limit, clock, .. } = self.state;
         let authorization = self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -148,7 +155,14 @@ impl Call<'_> {
         if let Some(FaultKind::RateLimited { reset_in_ms }) = trouble.kind {
             quota = quota.exhausted(clock.now(), reset_in_ms);
         }
-        Ok(with_quota(afflict(trouble, || self.api()).await?, quota))
+        Ok(with_quota(afflict(trouble, || self.encoded(self.api())).await?, quota))
+    }
+
+    /// Compressed, where the simulator does that and the client asks for it.
+    fn encoded(&self, answer: Response<Bytes>) -> Response<Bytes> {
+        let asked = self.headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+        let compresses = self.state.compresses() && asked.is_some_and(|codings| codings.contains("gzip"));
+        if compresses { gzip::compressed(answer, 0) } else { answer }
     }
 
     fn api(&self) -> Response<Bytes> {
@@ -197,6 +211,13 @@ async fn afflict(trouble: Trouble, respond: impl FnOnce() -> Response<Bytes>) ->
         // Ends when the client or the simulator closes the connection.
         FaultKind::Hang => std::future::pending().await,
         FaultKind::RateLimited { .. } => Ok(answer::whole(answer::error(429, "Too many requests"))),
+        FaultKind::Date { seconds } => {
+            let mut answer = answer::whole(respond());
+            answer.extensions_mut().insert(DateOff(TimeDelta::try_seconds(seconds).unwrap_or_default()));
+            Ok(answer)
+        }
+        FaultKind::Gzip => Ok(answer::whole(gzip::compressed(respond(), 0))),
+        FaultKind::GzipBomb { bytes } => Ok(answer::whole(gzip::compressed(respond(), bytes))),
         FaultKind::Forbidden => Ok(answer::whole(answer::error(403, "You are not allowed to do this."))),
         FaultKind::LoseTokenAnswer => {
             respond();

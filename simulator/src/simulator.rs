@@ -199,6 +199,11 @@ impl Simulator {
         self.state.set_projects_v2(projects_v2);
     }
 
+    /// Whether answers come in gzip where that is asked for, as a proxy or a content delivery network sends them.
+    pub fn set_compression(&self, yes: bool) {
+        self.state.set_compression(yes);
+    }
+
     /// Whether the list of a resource comes in pages although the blueprint shows none.
     pub fn set_paged(&self, resource: &str, paged: bool) {
         self.state.set_paged(resource, paged);

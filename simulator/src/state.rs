@@ -29,6 +29,7 @@ pub(crate) struct State {
     pub(crate) refreshes: Refreshes,
     paged: RwLock<BTreeSet<String>>,
     projects_v2: AtomicBool,
+    compresses: AtomicBool,
 }
 
 impl State {
@@ -45,6 +46,7 @@ impl State {
             refreshes: Refreshes::default(),
             paged: RwLock::new(config.paged.clone()),
             projects_v2: AtomicBool::new(config.projects_v2),
+            compresses: AtomicBool::new(false),
         }
     }
 
@@ -70,6 +72,16 @@ impl State {
     /// Gives the account the new projects, or the legacy ones.
     pub(crate) fn set_projects_v2(&self, projects_v2: bool) {
         self.projects_v2.store(projects_v2, Ordering::Relaxed);
+    }
+
+    /// Whether answers come in gzip where that is asked for.
+    pub(crate) fn compresses(&self) -> bool {
+        self.compresses.load(Ordering::Relaxed)
+    }
+
+    /// Makes answers come in gzip where that is asked for, or never.
+    pub(crate) fn set_compression(&self, yes: bool) {
+        self.compresses.store(yes, Ordering::Relaxed);
     }
 
     /// Changes records of a resource now.

@@ -332,6 +332,8 @@ fn api_kind(kind: &FaultKind) -> &'static str {
         FaultKind::SlowBody { .. } | FaultKind::Latency { .. } => "API: late",
         FaultKind::RateLimited { .. } => "API: 429",
         FaultKind::Hang => "API: no answer",
+        FaultKind::Date { .. } => "API: another time",
+        FaultKind::Gzip | FaultKind::GzipBomb { .. } => "API: gzip",
         FaultKind::Forbidden => "API: 403",
         FaultKind::LoseTokenAnswer => "token answer lost",
     }

@@ -151,6 +151,33 @@ async fn a_resource_can_be_forbidden_as_a_whole() {
 }
 
 #[tokio::test]
+async fn a_date_can_be_of_another_time() {
+    let api = Api::unlimited(&[]).await;
+    let date = async || {
+        let text = api.call("users.me", json!({})).await.header("date").to_owned();
+        chrono::DateTime::parse_from_rfc2822(&text).unwrap()
+    };
+    api.simulator.inject(Fault::new(FaultKind::Date { seconds: 86_400 }).times(1));
+    let (tomorrow, now) = (date().await, date().await);
+    assert!((86_390..=86_400).contains(&(tomorrow - now).num_seconds()), "{tomorrow} and {now}");
+}
+
+#[tokio::test]
+async fn answers_can_be_compressed_where_it_is_asked_for_and_where_it_is_not() {
+    let api = Api::unlimited(&[]).await;
+    let encoded = async |asks: &'static str| {
+        let url = format!("{}/users.me", api.simulator.url());
+        let answer = api.client.post(url).bearer_auth(&api.token).header("accept-encoding", asks).send().await.unwrap();
+        answer.headers().get("content-encoding").map(|coding| coding.to_str().unwrap().to_owned())
+    };
+    assert_eq!(encoded("gzip").await, None);
+    api.simulator.set_compression(true);
+    assert_eq!((encoded("gzip").await.as_deref(), encoded("identity").await), (Some("gzip"), None));
+    api.simulator.inject(Fault::new(FaultKind::Gzip).times(1));
+    assert_eq!(encoded("identity").await.as_deref(), Some("gzip"));
+}
+
+#[tokio::test]
 async fn a_token_answer_can_be_lost_after_the_rotation() {
     let api = Api::unlimited(&[]).await;
     let pair = api.simulator.grant();
