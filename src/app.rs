@@ -29,6 +29,7 @@ use crate::replies::Replies;
 use crate::store::cipher::Cipher;
 use crate::store::pool::{self, StoreError};
 use crate::store::report;
+use crate::store::requirements;
 use crate::store::retention::Retention;
 use crate::store::tokens::Tokens;
 use crate::sync::engine::Engine;
@@ -332,6 +333,7 @@ impl Start {
         if self.migrate {
             views::migrate(&self.pool).await?;
         } else {
+            requirements::check(&self.pool).await?;
             pool::check_schema(&self.pool).await?;
         }
         self.tokens.introduce(self.first_refresh_token.as_ref()).await?;

@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use sqlx::{ConnectOptions, PgPool};
 
 use super::{DoctorArgs, Finding, PATIENCE, clock, is_untrusted, wrong};
-use crate::store::authorization;
 use crate::store::pool::{self, StoreError};
 use crate::store::tokens::Tokens;
+use crate::store::{authorization, requirements};
 use crate::views;
 
 /// What the worker does with its tables; docs/operations.md has the same as grants.
@@ -29,7 +29,7 @@ const RIGHTS: [(&str, &[&str]); 16] = [
     ("teamleader2db.view_problem", &["select", "insert", "update", "delete"]),
 ];
 
-/// What was found; and the tokens, if the account is authorized and they can be read.
+/// What was found; the tokens, if the account is authorized and they can be read.
 pub(super) async fn examine(args: &DoctorArgs) -> (Vec<Finding>, Option<Tokens>) {
     let mut findings = Vec::new();
     let tokens = look(args, &mut findings).await.unwrap_or_else(|finding| {
@@ -49,6 +49,8 @@ async fn look(args: &DoctorArgs, findings: &mut Vec<Finding>) -> Result<Option<T
     let (version, now) = version(&pool).await.map_err(|error| wrong(error, "see the server's log"))?;
     findings.push(version);
     findings.extend(clock("PostgreSQL's", now));
+    let unmet = requirements::unmet(&pool).await.map_err(|error| wrong(error, "see the server's log"))?;
+    findings.extend(unmet.into_iter().map(|unmet| wrong(unmet.what, unmet.mend)));
     findings.extend(session(&pool).await.map_err(|error| wrong(error, "see the server's log"))?);
     match pool::check_schema(&pool).await {
         Ok(()) => findings.push(Finding::Well("the schema is up to date".to_owned())),
@@ -102,7 +104,7 @@ fn mend_connection(error: &sqlx::Error) -> &'static str {
         }
         ("3D000", _) => "mend the database's name in DATABASE_URL, or make it: `create database … owner …`",
         ("42501", _) => "as the database's owner: `grant connect on database … to …`",
-        ("53300", _) => "raise the server's max_connections, or end what uses them: a worker takes 12 at most",
+        ("53300", _) => "raise the server's max_connections, or end what uses them: a worker takes 8 at most",
         ("57P03", _) => "wait until the server has started",
         (_, sqlx::Error::Io(error)) if is_untrusted(error) => {
             "with a certificate authority of your own: sslrootcert in DATABASE_URL, or SSL_CERT_FILE; and the host has to be the certificate's"
@@ -113,28 +115,24 @@ fn mend_connection(error: &sqlx::Error) -> &'static str {
 }
 
 async fn version(pool: &PgPool) -> Result<(Finding, DateTime<Utc>), StoreError> {
-    let sql =
-        "select current_setting('server_version'), current_setting('server_version_num')::integer, clock_timestamp()";
-    let (version, number, now): (String, i32, DateTime<Utc>) = sqlx::query_as(sql).fetch_one(pool).await?;
-    let finding = if number >= 140_000 {
-        Finding::Well(format!("version {version}"))
-    } else {
-        wrong(format!("version {version} is too old"), "14 or later is needed")
-    };
-    Ok((finding, now))
+    let sql = "select current_setting('server_version'), clock_timestamp()";
+    let (version, now): (String, DateTime<Utc>) = sqlx::query_as(sql).fetch_one(pool).await?;
+    Ok((Finding::Well(format!("version {version}")), now))
 }
 
-/// A pooler in between may drop what the worker sets for its sessions, without a word.
+/// A pooler in between may give another session to each transaction, without a word.
 async fn session(pool: &PgPool) -> Result<Option<Finding>, StoreError> {
     let names = pool::SESSION.map(|(name, _)| name);
-    let values: Vec<String> = sqlx::query_scalar("select current_setting(name) from unnest($1::text[]) as n (name)")
-        .bind(names.as_slice())
-        .fetch_all(pool)
-        .await?;
+    // One that this version does not have is null.
+    let values: Vec<Option<String>> =
+        sqlx::query_scalar("select current_setting(name, true) from unnest($1::text[]) as n (name)")
+            .bind(names.as_slice())
+            .fetch_all(pool)
+            .await?;
     let dropped: Vec<_> = pool::SESSION
         .iter()
         .zip(&values)
-        .filter(|((_, set), value)| set != value)
+        .filter(|((_, set), value)| value.as_ref().is_some_and(|value| set != value))
         .map(|(setting, _)| setting)
         .collect();
     if dropped.is_empty() {

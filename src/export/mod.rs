@@ -15,6 +15,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 
 use crate::config::{AccountArgs, ConfigError, DatabaseArgs};
 use crate::store::pool::{self, StoreError};
+use crate::store::sqlstate;
 use destination::Destination;
 use selection::{Form, Selection};
 
@@ -140,7 +141,7 @@ impl ExportArgs {
         let known: Vec<String> = match sqlx::query_scalar(sql).fetch_all(pool).await {
             Ok(known) => known,
             // One that may read some views only.
-            Err(error) if pool::sqlstate(&error).as_deref() == Some(pool::FORBIDDEN) => return Ok(()),
+            Err(error) if pool::sqlstate(&error).as_deref() == Some(sqlstate::FORBIDDEN) => return Ok(()),
             Err(error) => return Err(StoreError::from(error).into()),
         };
         let account = self.account.account.as_str();
@@ -169,7 +170,7 @@ impl ExportArgs {
 /// A role that may only read the views cannot read how old the schema is; whether there is a view it is told all the same.
 async fn check_schema(pool: &PgPool) -> Result<(), ExportError> {
     match pool::check_schema(pool).await {
-        Err(StoreError::Database(error)) if pool::sqlstate(&error).as_deref() == Some(pool::FORBIDDEN) => Ok(()),
+        Err(StoreError::Database(error)) if pool::sqlstate(&error).as_deref() == Some(sqlstate::FORBIDDEN) => Ok(()),
         Err(StoreError::OldSchema) => Err(ExportError::NoCopy),
         checked => Ok(checked?),
     }

@@ -8,6 +8,7 @@ use strsim::jaro_winkler;
 use super::ExportError;
 use crate::ids::Account;
 use crate::store::pool::{self, StoreError};
+use crate::store::sqlstate;
 use crate::views::names::{self, literal, quoted};
 
 /// How like the names of views have to be to the one that is not there: that of `kontacts` to `contacts` is 0.92.
@@ -150,7 +151,7 @@ impl Selection {
     pub fn refused(&self, error: sqlx::Error) -> ExportError {
         let code = pool::sqlstate(&error).unwrap_or_default();
         let of_condition = ["0A", "21", "22", "25", "42"].iter().any(|class| code.starts_with(class));
-        if self.condition.is_some() && of_condition && code != pool::FORBIDDEN {
+        if self.condition.is_some() && of_condition && code != sqlstate::FORBIDDEN {
             ExportError::Condition(error)
         } else {
             StoreError::from(error).into()

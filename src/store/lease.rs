@@ -138,6 +138,12 @@ async fn begin_fenced(
 
 /// Lets the commit of a batch wait for the disk after all, and with it for all before it.
 pub async fn make_durable(tx: &mut Transaction<'_, Postgres>) -> Result<(), StoreError> {
-    sqlx::query!("set local synchronous_commit to default").execute(&mut **tx).await?;
+    // Not `to default`: that of the role may be `off`, which is not the session's.
+    sqlx::query!(
+        r#"select set_config(name, case reset_val when 'off' then 'on' else reset_val end, true) as "set!"
+           from pg_settings where name = 'synchronous_commit'"#
+    )
+    .fetch_one(&mut **tx)
+    .await?;
     Ok(())
 }

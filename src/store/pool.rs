@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPoolOptions};
 use sqlx::{PgPool, Postgres, Transaction};
 use tracing::Instrument as _;
+
+use super::sqlstate::{Cause, FORBIDDEN, cause};
 
 /// Where sqlx keeps which migrations were applied. Qualified: by PostgreSQL's default the place of an unqualified name depends on
 /// the user's, and changes when a migration makes a schema of that name.
@@ -23,11 +25,31 @@ static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
 });
 
 /// Connections of one process: four lists that are read at a time, the relay, the token, upkeep and the HTTP endpoints.
-const MAX_CONNECTIONS: u32 = 12;
+pub const MAX_CONNECTIONS: u32 = 8;
 
-/// What each session sets. A pooler may drop it, see docs/operations.md.
-pub const SESSION: [(&str, &str); 3] =
-    [("idle_in_transaction_session_timeout", "10s"), ("lock_timeout", "20s"), ("statement_timeout", "2min")];
+/// What each session sets, whatever role, database or server have as their default. A pooler of transactions loses it, see
+/// docs/operations.md. sqlx sets `TimeZone`, `DateStyle` and `client_encoding`. Left alone is what users' triggers rest on: `search_path`.
+pub const SESSION: [(&str, &str); 9] = [
+    // The fence, claims and compare-and-swaps look again at rows that were waited for; a higher level would fail instead.
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_read_only", "off"),
+    ("idle_in_transaction_session_timeout", "10s"),
+    ("idle_session_timeout", "0"),
+    ("lock_timeout", "20s"),
+    // Rather an error than rows that are silently not there.
+    ("row_security", "off"),
+    ("standard_conforming_strings", "on"),
+    ("statement_timeout", "2min"),
+    // PostgreSQL 17 and later; others do not know it.
+    ("transaction_timeout", "0"),
+];
+
+/// Sets what of [`SESSION`] the server knows, and `$3` for `teamleader2db.history`. A role whose commits do not wait for the disk has to:
+/// what was told to the broker must not be lost.
+const SET_SESSION: &str = "select set_config('teamleader2db.history', $3, false), array(
+         select set_config(s.name, wanted.value, false)
+         from unnest($1::text[], $2::text[]) as wanted (name, value) join pg_settings s on s.name = wanted.name),
+     case when current_setting('synchronous_commit') = 'off' then set_config('synchronous_commit', 'on', false) end";
 
 /// How long to wait for a free connection, or a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +57,21 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// No answer is waited for longer than this, which is longer than the server lets a statement run. Only a connection that died
 /// silently takes so long: a host that froze or a firewall that forgot it sends nothing more, and the kernel may wait for ever.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
+
+/// What the worker needs and the database does not give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub mend: String,
+}
+
+impl std::fmt::Display for Unmet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.what, self.mend)
+    }
+}
 
 /// Why the database did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +99,9 @@ pub enum StoreError {
     /// A value that is sealed cannot be opened or made.
     #[error("{0}")]
     Sealed(#[from] super::cipher::CipherError),
+    /// The database is set up as the worker cannot work with it.
+    #[error("{0}")]
+    Unmet(Unmet),
     /// The connection died silently.
     #[error("PostgreSQL did not answer within {} s: is its host, or the way to it, frozen?", .0.as_secs())]
     NoAnswer(Duration),
@@ -92,14 +132,18 @@ pub fn connect_keeping(url: &SecretString, history: bool) -> Result<PgPool, Stor
         return Err(StoreError::Url(sqlx::Error::Configuration("it begins with something else".into())));
     }
     let options: PgConnectOptions = text.parse().map_err(StoreError::Url)?;
-    let options = options
-        .application_name("teamleader2db")
-        .options(SESSION)
-        .options([("teamleader2db.history", if history { "on" } else { "off" })]);
     Ok(PgPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(options))
+        .after_connect(move |connection, _| Box::pin(set_session(connection, history)))
+        .connect_lazy_with(options.application_name("teamleader2db")))
+}
+
+/// By a statement, not by the connection's options: poolers refuse these, or drop them without a word.
+async fn set_session(connection: &mut PgConnection, history: bool) -> sqlx::Result<()> {
+    let (names, values): (Vec<&str>, Vec<&str>) = SESSION.into_iter().unzip();
+    let set = sqlx::query(SET_SESSION).bind(names).bind(values).bind(if history { "on" } else { "off" });
+    set.execute(connection).await.map(drop)
 }
 
 /// Begins a transaction; the only way to begin one.
@@ -111,7 +155,9 @@ pub fn connect_keeping(url: &SecretString, history: bool) -> Result<PgPool, Stor
 #[allow(clippy::disallowed_methods)]
 pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
     let pool = pool.clone();
-    let begun = tokio::spawn(async move { pool.begin().await }.in_current_span()).await;
+    // A pooler of transactions may have lost the session's default.
+    const BEGIN: &str = "begin isolation level read committed";
+    let begun = tokio::spawn(async move { pool.begin_with(BEGIN).await }.in_current_span()).await;
     // Only the end of the runtime ends the task early.
     Ok(begun.unwrap_or(Err(sqlx::Error::WorkerCrashed))?)
 }
@@ -167,13 +213,10 @@ fn is_missing(error: &sqlx::Error) -> bool {
 }
 
 impl StoreError {
-    /// Whether PostgreSQL refused what was to be written, so that trying again cannot help: a number beyond its range (SQLSTATE
-    /// class 22), a constraint (23), more than one of its limits allows (54), a statement that takes too long (57014).
-    pub fn is_bad_value(&self) -> bool {
+    /// Whether what was to be written is refused, by PostgreSQL or by what users built on the tables: see [`Cause::Refused`].
+    pub fn is_refused(&self) -> bool {
         match self {
-            Self::Database(sqlx::Error::Database(error)) => {
-                error.code().is_some_and(|code| ["22", "23", "54", "57014"].iter().any(|class| code.starts_with(class)))
-            }
+            Self::Database(error) => sqlstate(error).is_some_and(|code| cause(&code) == Cause::Refused),
             _ => false,
         }
     }
@@ -188,6 +231,7 @@ impl StoreError {
             Self::Migration(_) if !self.may_pass() => Some(
                 "the database's schema does not fit this program: run one at least as new as the one that migrated it",
             ),
+            Self::Unmet(_) => Some("the database lacks what the worker needs: `teamleader2db doctor` names it"),
             Self::Url(_) | Self::Fenced | Self::Lost | Self::Migration(_) | Self::Corrupt(_) => None,
             Self::NoAnswer(_) | Self::Tokens(_) | Self::Database(_) => None,
         }
@@ -201,24 +245,32 @@ impl StoreError {
             Self::Database(error)
             | Self::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => passes(error),
             Self::Url(_) | Self::OldSchema | Self::Migration(_) | Self::Corrupt(_) => false,
-            Self::Sealed(_) | Self::TokensUnusable(_) => false,
+            Self::Sealed(_) | Self::TokensUnusable(_) | Self::Unmet(_) => false,
         }
     }
 }
-
-/// SQLSTATE of a right that is missing.
-pub const FORBIDDEN: &str = "42501";
 
 /// The code of what the server tells, if it was the server.
 pub fn sqlstate(error: &sqlx::Error) -> Option<Cow<'_, str>> {
     error.as_database_error()?.code()
 }
 
-/// What PostgreSQL says, and the code that its manual explains. Not its detail, which may hold a whole row; nor, as sqlx has it, the line of
-/// PostgreSQL's own source.
+/// What PostgreSQL says, the code that its manual explains, and where: the table, the constraint, the line of a user's function. Not its
+/// detail, which may hold a whole row; nor, as sqlx has it, the line of PostgreSQL's own source.
 pub fn in_words(error: &sqlx::Error) -> String {
-    match error.as_database_error() {
-        Some(told) => format!("{} (SQLSTATE {})", told.message(), told.code().unwrap_or_default()),
+    match error.as_database_error().and_then(|told| told.try_downcast_ref::<PgDatabaseError>()) {
+        Some(told) => {
+            let mut words = format!("{} (SQLSTATE {}", told.message(), told.code());
+            if let (Some(schema), Some(table)) = (told.schema(), told.table()) {
+                words.extend([", table ", schema, ".", table]);
+            }
+            words.extend(told.constraint().iter().flat_map(|name| [", constraint ", name]));
+            // Other lines of the context may show a row, or a statement with its values.
+            let function = |line: &&str| line.starts_with("PL/pgSQL function ");
+            words
+                .extend(told.r#where().and_then(|lines| lines.lines().find(function)).iter().flat_map(|at| [", ", at]));
+            words + ")"
+        }
         None if matches!(error, sqlx::Error::PoolTimedOut) => {
             format!("no connection within {} s; `teamleader2db doctor` says why", ACQUIRE_TIMEOUT.as_secs())
         }
@@ -228,9 +280,8 @@ pub fn in_words(error: &sqlx::Error) -> String {
 
 fn passes(error: &sqlx::Error) -> bool {
     use sqlx::Error;
-    const PASSING: [&str; 7] = ["08", "25006", "40", "53", "55", "57P", "58"];
     match error {
-        Error::Database(error) => error.code().is_some_and(|code| PASSING.iter().any(|class| code.starts_with(class))),
+        Error::Database(error) => error.code().is_some_and(|code| cause(&code) == Cause::Passing),
         // What the server tells, or the URL asks for, is not what this program can use.
         Error::ColumnDecode { .. } | Error::Decode(_) | Error::Tls(_) | Error::Configuration(_) => false,
         _ => true,

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -25,10 +26,10 @@ use crate::store::tokens::Tokens;
 use crate::teamleader::auth::TokenStoreError;
 use crate::teamleader::client::{ApiError, Client};
 use crate::telemetry;
-use crate::views::wide;
+use crate::views::{names, wide};
 
 /// Progress is told at most this often.
-const PROGRESS_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// How a slice ended. Only the worker turns it into messages.
 #[derive(Debug)]
@@ -91,10 +92,7 @@ impl Engine {
             Ok(Accepted::OtherAccount) => return hand_back(&slice),
             Err(WorkError::Api(ApiError::NotAuthorized)) => return hand_back(&slice),
             Err(error) if slice.is_down(&error).await => {
-                return match wait(&slice, &error) {
-                    Ok(outcome) => outcome,
-                    Err(why) => finish(&slice, Some(why)).await,
-                };
+                return wait(&slice, &error).outcome(&slice).await;
             }
             Err(error) => return refuse(&slice, error).await,
         }
@@ -115,11 +113,10 @@ impl Engine {
             tokio::select! {
                 worked = working.next() => match worked {
                     Some((index, Going::On)) => _ = busy.remove(&index),
-                    // What the others are in the midst of is rolled back.
-                    Some((_, Going::Ends(outcome))) => return outcome,
-                    Some((_, Going::GivesUp(why))) => {
+                    Some((_, Going::Ends(end))) => {
+                        // What the others are in the midst of is rolled back, and their requests are counted.
                         drop(working);
-                        return finish(&slice, Some(why)).await;
+                        return end.outcome(&slice).await;
                     }
                     None if slice.run().steps.iter().all(|step| step.phase == Phase::Done) => return finish(&slice, None).await,
                     None => return hand_back(&slice),
@@ -160,10 +157,32 @@ async fn refuse(slice: &Slice<'_>, error: WorkError) -> Outcome {
 enum Going {
     /// It goes on with another step.
     On,
-    /// It ends.
-    Ends(Outcome),
-    /// The run is finished as failed, once nobody works on it.
+    /// It ends, once nobody works on the run.
+    Ends(End),
+}
+
+/// How a slice ends.
+enum End {
+    /// The request goes back to the queue.
+    HandsBack,
+    /// The request waits for the API, for so many seconds.
+    Waits(u32),
+    /// Nothing more may or can be written.
+    Stops(StoreError),
+    /// The run is finished as failed.
     GivesUp(String),
+}
+
+impl End {
+    /// Nobody works on the run any more: all requests that were made are counted.
+    async fn outcome(self, slice: &Slice<'_>) -> Outcome {
+        match self {
+            Self::HandsBack => hand_back(slice),
+            Self::Waits(seconds) => Outcome::Wait { seconds, requests: slice.client.take_request_count() },
+            Self::Stops(error) => Outcome::Stopped(error),
+            Self::GivesUp(why) => finish(slice, Some(why)).await,
+        }
+    }
 }
 
 /// Works on a step until its phase or the slice is over, or for a batch.
@@ -211,37 +230,40 @@ async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> Going {
     // Part of a list is no reason to skip the rest of it.
     let untouched = step.phase == Phase::List && step.position.is_null();
     let status = match &error {
-        WorkError::Store(refused) if refused.is_bad_value() => "failed",
+        WorkError::Store(refused) if refused.is_refused() => "failed",
         WorkError::Store(_) | WorkError::Api(ApiError::Store(_)) => {
-            return Going::Ends(Outcome::Stopped(into_store_error(error)));
+            return Going::Ends(End::Stops(into_store_error(error)));
         }
-        WorkError::Api(ApiError::NotAuthorized) => return Going::Ends(hand_back(slice)),
+        WorkError::Api(ApiError::NotAuthorized) => return Going::Ends(End::HandsBack),
         WorkError::Api(ApiError::Failed { failure: Failure::Forbidden, .. }) if untouched => "skipped",
         WorkError::Inapplicable(_) => "skipped",
         WorkError::Api(ApiError::Failed { .. }) | WorkError::Down(_) | WorkError::Unusable(_) => "failed",
     };
     if slice.is_down(&error).await {
-        return wait(slice, &error).map_or_else(Going::GivesUp, Going::Ends);
+        return Going::Ends(wait(slice, &error));
     }
-    warn!(run = %slice.id, resource, %error, "Resource {resource}: {status}");
-    step.end(status, Some(error.to_string()));
+    let why = match &error {
+        WorkError::Store(refused) => format!("the table teamleader.{}: {refused}", names::table(resource)),
+        other => other.to_string(),
+    };
+    warn!(run = %slice.id, resource, error = why, "Resource {resource}: {status}");
+    step.end(status, Some(why));
     let written = match slice.begin().await {
         Ok(tx) => slice.commit(tx, index, step).await,
         Err(error) => Err(error),
     };
-    written.err().map_or(Going::On, |error| Going::Ends(Outcome::Stopped(error)))
+    written.err().map_or(Going::On, |error| Going::Ends(End::Stops(error)))
 }
 
 /// The API is down: waits in a delay queue, or gives up after many waits in a row.
-fn wait(slice: &Slice<'_>, error: &WorkError) -> Result<Outcome, String> {
+fn wait(slice: &Slice<'_>, error: &WorkError) -> End {
     let waits = slice.run().waits;
     if waits >= retry::MAX_WAITS {
-        let why = format!("the API could not be reached for hours, last: {error}");
-        return Err(why);
+        return End::GivesUp(format!("the API could not be reached for hours, last: {error}"));
     }
     let seconds = retry::delay_step(waits);
     warn!(run = %slice.id, seconds, %error, "The API is down: the request waits {seconds} s in a delay queue");
-    Ok(Outcome::Wait { seconds, requests: slice.client.take_request_count() })
+    End::Waits(seconds)
 }
 
 async fn finish(slice: &Slice<'_>, error: Option<String>) -> Outcome {

@@ -21,6 +21,7 @@ use tracing::warn;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::store::pool::{self, StoreError};
+use crate::store::{requirements, sqlstate};
 use column::{Column, Type};
 use definition::{Existing, Known, KnownView};
 use fixed::Fixed;
@@ -37,6 +38,7 @@ const LOCK: &str = "select pg_advisory_xact_lock(hashtext('teamleader_views'))";
 /// Brings the schema up to date, and the views with it. Two processes at once are no harm: one waits for the other. Gives the views that it
 /// could not make; those of custom fields are the worker's.
 pub async fn migrate(pool: &PgPool) -> Result<Vec<ViewProblem>, StoreError> {
+    requirements::check(pool).await?;
     pool::migrate(pool).await?;
     make(pool).await?;
     unmade(pool).await
@@ -224,7 +226,7 @@ fn in_words(view: &str, error: sqlx::Error, again: &str) -> String {
     let what = pool::in_words(&error);
     let mend = match code.as_str() {
         LOCKED => format!("somebody reads it just now: {again} tries again"),
-        pool::FORBIDDEN => format!(
+        sqlstate::FORBIDDEN => format!(
             "give the program's role the rights of docs/operations.md; if the view is another role's: alter view {view} owner to the program's"
         ),
         "42809" => format!("something else has its name: rename that, and {again} makes the view"),

@@ -23,6 +23,7 @@ mod drift;
 mod events;
 mod export;
 mod failures;
+mod foreign_database;
 mod fuzz;
 mod grants;
 mod healthcheck;
