@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -20,6 +20,8 @@ const API_LATENCY: &str = "teamleader2db_api_request_duration_seconds";
 const RATE_LIMITED: &str = "teamleader2db_rate_limited_total";
 /// Requests that the API's window still allows, as it last told.
 const RATE_LIMIT_REMAINING: &str = "teamleader2db_rate_limit_remaining";
+/// Seconds by which the API's clock (`Date`) is ahead of the database's; negative where it is behind.
+const API_CLOCK_SKEW: &str = "teamleader2db_api_clock_skew_seconds";
 /// Requests for a token pair, by `outcome`.
 const TOKEN_REFRESHES: &str = "teamleader2db_token_refreshes_total";
 /// 1 while the account is authorized.
@@ -86,6 +88,7 @@ pub fn start_metrics(resources: impl IntoIterator<Item = &'static str>) -> Optio
     describe_histogram!(API_LATENCY, Unit::Seconds, "Time from a request to the end of its answer.");
     describe_counter!(RATE_LIMITED, "Requests that the API refused with 429: somebody else uses up the budget.");
     describe_gauge!(RATE_LIMIT_REMAINING, "Requests that the API's window still allows, as it last told.");
+    describe_gauge!(API_CLOCK_SKEW, Unit::Seconds, "By how much the API's clock is ahead of the database's.");
     describe_counter!(TOKEN_REFRESHES, "Requests for a token pair, by outcome.");
     describe_gauge!(AUTHORIZED, "1 while the account is authorized.");
     describe_gauge!(LAST_SUCCESS, "When a run last ended with the resource completed, in Unix seconds.");
@@ -148,6 +151,11 @@ pub fn api_answered(endpoint: &str, status: &str, after: Duration) {
 /// The API told what its window still allows.
 pub fn rate_limit_remaining(requests: u32) {
     gauge!(RATE_LIMIT_REMAINING).set(f64::from(requests));
+}
+
+/// By how much the `Date` of an answer is ahead of the database's clock.
+pub fn api_clock_skew(ahead: TimeDelta) {
+    gauge!(API_CLOCK_SKEW).set(ahead.as_seconds_f64());
 }
 
 /// A request for a token pair came to this.

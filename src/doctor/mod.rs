@@ -50,12 +50,12 @@ enum Finding {
 
 /// Whether all is well, and a line for each check.
 pub async fn examine(args: &DoctorArgs) -> (bool, String) {
-    let (database, tokens) = postgresql::examine(args).await;
+    let (database, tokens, database_clock) = postgresql::examine(args).await;
     let checks = [
         ("configuration", configuration(args)),
         ("PostgreSQL", database),
         ("RabbitMQ", rabbitmq::examine(args).await),
-        ("Teamleader", teamleader::examine(args, tokens).await),
+        ("Teamleader", teamleader::examine(args, tokens, &database_clock).await),
     ];
     let (mut well, mut lines) = (true, Vec::new());
     for (name, findings) in checks {

@@ -6,7 +6,8 @@ use sqlx::{ConnectOptions, PgPool};
 use super::{DoctorArgs, Finding, PATIENCE, clock, is_untrusted, wrong};
 use crate::store::pool::{self, StoreError};
 use crate::store::tokens::Tokens;
-use crate::store::{authorization, requirements};
+use crate::store::{authorization, report, requirements};
+use crate::teamleader::clock::DatabaseClock;
 use crate::views;
 
 /// What the worker does with its tables; docs/operations.md has the same as grants.
@@ -29,18 +30,22 @@ const RIGHTS: [(&str, &[&str]); 16] = [
     ("teamleader2db.view_problem", &["select", "insert", "update", "delete"]),
 ];
 
-/// What was found; the tokens, if the account is authorized and they can be read.
-pub(super) async fn examine(args: &DoctorArgs) -> (Vec<Finding>, Option<Tokens>) {
-    let mut findings = Vec::new();
-    let tokens = look(args, &mut findings).await.unwrap_or_else(|finding| {
+/// What was found; the tokens, if the account is authorized and they can be read; and the database's clock, if it answers.
+pub(super) async fn examine(args: &DoctorArgs) -> (Vec<Finding>, Option<Tokens>, DatabaseClock) {
+    let (mut findings, database_clock) = (Vec::new(), DatabaseClock::default());
+    let tokens = look(args, &mut findings, &database_clock).await.unwrap_or_else(|finding| {
         findings.push(finding);
         None
     });
-    (findings, tokens)
+    (findings, tokens, database_clock)
 }
 
 /// One look after the other; an `Err` leaves nothing more to look at.
-async fn look(args: &DoctorArgs, findings: &mut Vec<Finding>) -> Result<Option<Tokens>, Finding> {
+async fn look(
+    args: &DoctorArgs,
+    findings: &mut Vec<Finding>,
+    database_clock: &DatabaseClock,
+) -> Result<Option<Tokens>, Finding> {
     let pool = args.database.url().map_err(anyhow::Error::from).and_then(|url| Ok(pool::connect(&url)?));
     let pool = pool.map_err(|error| {
         wrong(error, "mend DATABASE_URL; what is no letter or digit in a password is written like %40")
@@ -48,6 +53,7 @@ async fn look(args: &DoctorArgs, findings: &mut Vec<Finding>) -> Result<Option<T
     connect(&pool).await?;
     let (version, now) = version(&pool).await.map_err(|error| wrong(error, "see the server's log"))?;
     findings.push(version);
+    database_clock.set(now);
     findings.extend(clock("PostgreSQL's", now));
     let unmet = requirements::unmet(&pool).await.map_err(|error| wrong(error, "see the server's log"))?;
     findings.extend(unmet.into_iter().map(|unmet| wrong(unmet.what, unmet.mend)));
@@ -64,8 +70,10 @@ async fn look(args: &DoctorArgs, findings: &mut Vec<Finding>) -> Result<Option<T
         Err(error) => return Err(wrong(error, "see the server's log")),
     }
     findings.push(rights(&pool).await.map_err(|error| wrong(error, "see the server's log"))?);
-    findings.push(views(&pool).await.map_err(|error| wrong(error, "see the server's log"))?);
     let account = &args.account.account;
+    let ahead = report::watermarks_ahead(&pool, account).await.map_err(|error| wrong(error, "see the server's log"))?;
+    findings.extend(watermarks(&ahead));
+    findings.push(views(&pool).await.map_err(|error| wrong(error, "see the server's log"))?);
     let tokens = args.key.cipher().ok().map(|cipher| Tokens::new(pool.clone(), account.clone(), cipher, None));
     if let Some(tokens) = &tokens
         && let Err(error) = tokens.check_key().await
@@ -143,6 +151,14 @@ async fn session(pool: &PgPool) -> Result<Option<Finding>, StoreError> {
         dropped.iter().map(|(name, set)| format!("alter role current_user set {name} = '{set}';")).collect();
     let what = format!("a pooler drops what the worker sets for its sessions: {}", names.join(", "));
     Ok(Some(wrong(what, format!("give it to the role, see docs/operations.md: {}", mend.join(" ")))))
+}
+
+/// What an incremental sync from a time in the future would miss.
+fn watermarks(ahead: &[String]) -> Option<Finding> {
+    let resources = ahead.join(", ");
+    let what = format!("the watermark of {resources} lies in the future: a Date of the API was wrong when it was set");
+    let mend = "the next sync of each reads all of it and sets it back: `teamleader2db request --full --wait`, followed by the resources' names";
+    (!ahead.is_empty()).then(|| wrong(what, mend))
 }
 
 async fn mend_schema(pool: &PgPool) -> String {

@@ -5,13 +5,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use reqwest::header::DATE;
 
-use super::{DoctorArgs, Finding, PATIENCE, clock, wrong};
+use super::{DoctorArgs, Finding, PATIENCE, clock as machine_clock, wrong};
 use crate::store::tokens::Tokens;
 use crate::teamleader::auth::TokenStore;
+use crate::teamleader::clock::{self, DatabaseClock, Dated};
 use crate::teamleader::oauth::{Integration, OAuth};
 
 /// Any answer proves the way there. `tokens`: where the account is authorized.
-pub(super) async fn examine(args: &DoctorArgs, tokens: Option<Tokens>) -> Vec<Finding> {
+pub(super) async fn examine(args: &DoctorArgs, tokens: Option<Tokens>, database_clock: &DatabaseClock) -> Vec<Finding> {
     let Ok(integration) = args.integration.integration() else {
         return Vec::new();
     };
@@ -21,7 +22,15 @@ pub(super) async fn examine(args: &DoctorArgs, tokens: Option<Tokens>) -> Vec<Fi
         let answer = asked.await;
         let date = answer.as_ref().ok().and_then(|answer| answer.headers().get(DATE)?.to_str().ok());
         let tells: Option<DateTime<Utc>> = date.and_then(|date| Some(httpdate::parse_http_date(date).ok()?.into()));
-        findings.extend(tells.and_then(|tells| clock(&format!("that of the {name}"), tells)));
+        findings.extend(tells.and_then(|tells| machine_clock(&format!("that of the {name}"), tells)));
+        // Only what the API tells becomes a watermark.
+        if let (Some(Dated::Apart(skew)), "API") = (tells.map(|tells| database_clock.judge(tells)), name) {
+            let skew = clock::described(skew);
+            findings.push(wrong(
+                format!("the clock of the API is {skew}: no watermark is taken from it, and no list counts as verified"),
+                "set the clock of PostgreSQL's host by the network; if that is right, a proxy on the way to Teamleader writes a wrong Date",
+            ));
+        }
         findings.push(match answer {
             Ok(_) => Finding::Well(format!("the {name} answers at {base}")),
             Err(error) if error.is_timeout() => {

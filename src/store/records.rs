@@ -77,7 +77,8 @@ pub async fn merge_page<'a>(
         .execute(tx)
         .await?;
     }
-    let created = count(differing.iter().filter(|record| !known.contains_key(&record.id)).count());
+    // A user's trigger may have kept some from being written.
+    let created = count(differing.iter().filter(|record| !known.contains_key(&record.id)).count()).min(written);
     Ok(Merged { created, updated: written - created, unchanged: count(told.len()) - written })
 }
 
@@ -361,19 +362,33 @@ pub async fn clock(pool: &PgPool) -> Result<DateTime<Utc>, StoreError> {
     Ok(now)
 }
 
-/// Moves the watermark of a resource, never back, in the transaction that ends its pass.
+/// What a pass over a list has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// All records.
+    Complete,
+    /// What changed since the watermark.
+    Incremental,
+}
+
+/// Moves the watermark of a resource, in the transaction that ends its pass. Back only after a complete pass, from one that cannot be:
+/// no list can have been read in the future.
 pub async fn move_watermark(
     tx: &mut PgConnection,
     account: &Account,
     resource: &Resource,
     watermark: DateTime<Utc>,
+    pass: Pass,
 ) -> Result<(), StoreError> {
     sqlx::query!(
         "insert into teamleader2db.cursor as c (account, resource, watermark) values ($1, $2, $3)
-         on conflict (account, resource) do update set watermark = greatest(c.watermark, excluded.watermark)",
+         on conflict (account, resource) do update set watermark = case
+             when $4 and c.watermark > clock_timestamp() then excluded.watermark
+             else greatest(c.watermark, excluded.watermark) end",
         account.as_str(),
         resource.name,
         watermark,
+        pass == Pass::Complete,
     )
     .execute(tx)
     .await?;

@@ -163,6 +163,15 @@ pub async fn last_successes(
     Ok(rows.into_iter().map(|row| (row.resource, row.at)).collect())
 }
 
+/// The resources of an account whose watermark is later than the database's clock.
+pub async fn watermarks_ahead(pool: &PgPool, account: &Account) -> Result<Vec<String>, StoreError> {
+    let ahead = sqlx::query_scalar!(
+        "select resource from teamleader2db.cursor where account = $1 and watermark > clock_timestamp() order by resource",
+        account.as_str(),
+    );
+    Ok(ahead.fetch_all(pool).await?)
+}
+
 /// A run as people ask for it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct RunStatusRow {

@@ -4,7 +4,7 @@
 //! (`details`); here is what these do with the answers instead of merging them. A sample takes random pages, to find what is missing,
 //! and random rows, to find what is gone.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -217,12 +217,22 @@ pub async fn read_sampled_page(slice: &Slice<'_>, index: usize, sample: i64) -> 
     Ok(slice.commit(tx, index, step).await?)
 }
 
-/// Up to `wanted` different pages from 2 to `last`.
+/// No sample has more pages of a list; they stand in the position until they are read.
+const MAX_SAMPLED: u32 = 10_000;
+
+/// Up to `wanted` different pages from 2 to `last`, drawn by Floyd's algorithm: as many draws as pages, however long the list is.
 fn pages_of_sample(wanted: i64, last: i64, random: impl Fn(u32) -> u128) -> VecDeque<u32> {
-    let mut pages: Vec<u32> = (2..=u32::try_from(last).unwrap_or(u32::MAX)).collect();
-    pages.sort_by_cached_key(|number| random(*number));
-    pages.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
-    pages.into()
+    let within = |number: i64| u32::try_from(number.max(0)).unwrap_or(u32::MAX);
+    let all = within(last).saturating_sub(1);
+    let wanted = within(wanted).min(all).min(MAX_SAMPLED);
+    let (mut drawn, mut pages) = (HashSet::new(), VecDeque::new());
+    for newest in all - wanted..all {
+        let any = u32::try_from(random(newest) % u128::from(newest + 1)).unwrap_or(newest);
+        let page = if drawn.insert(any) { any } else { newest };
+        drawn.insert(page);
+        pages.push_back(page + 2);
+    }
+    pages
 }
 
 async fn end(slice: &Slice<'_>, index: usize, mut step: Step) -> Result<(), WorkError> {
@@ -244,5 +254,20 @@ mod tests {
         assert_ne!(pages, VecDeque::from([2, 3, 4]));
         assert_eq!(pages_of_sample(9, 2, random), [2]);
         assert_eq!(pages_of_sample(9, 0, random), [0_u32; 0]);
+        let all: HashSet<u32> = pages_of_sample(i64::MAX, 200, random).into_iter().collect();
+        assert_eq!(all, (2..=200).collect(), "each once");
+    }
+
+    #[test]
+    fn a_sample_of_a_list_without_end_has_an_end() {
+        let random = |number: u32| xxh3_128(&number.to_be_bytes());
+        for last in [i64::MIN, -1, 1] {
+            assert_eq!(pages_of_sample(i64::MAX, last, random).len(), 0, "{last}");
+        }
+        for last in [i64::from(u32::MAX), i64::from(u32::MAX) + 1, i64::MAX] {
+            assert_eq!(pages_of_sample(2, last, random).len(), 2, "{last}");
+            assert_eq!(pages_of_sample(i64::MAX, last, random).len(), MAX_SAMPLED as usize, "{last}");
+        }
+        assert_eq!(pages_of_sample(i64::MIN, 7, random).len(), 0);
     }
 }

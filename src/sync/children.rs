@@ -1,6 +1,6 @@
 //! Lists of the children of one record each: many parents between two checkpoints, since most have few children or none.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::pin;
 
 use futures_util::{StreamExt, stream};
@@ -30,6 +30,7 @@ struct Batch {
     records: Vec<Record>,
     bytes: usize,
     replaced: i64,
+    odd: BTreeSet<String>,
     /// What each list that this settled said to hold.
     matches: Vec<Option<i64>>,
     last: Option<Part>,
@@ -58,6 +59,7 @@ pub async fn read_batch(
         return Err(error);
     }
     step.note_drift(answer::drift(&batch.records));
+    step.note_drift(batch.odd);
     let first_page = reading.at.pages_read;
     let mut pages_read = first_page;
     for matches in &batch.matches {
@@ -176,6 +178,7 @@ impl Batch {
         part.adopt(&mut page);
         self.bytes += page.records.iter().map(|record| record.json.len()).sum::<usize>();
         self.replaced += page.replaced;
+        self.odd.append(&mut page.odd);
         self.ids.extend(page.records.iter().map(|record| record.id));
         self.matches.push(page.matches);
         self.records.extend(page.records);

@@ -21,6 +21,7 @@ use crate::retry::{self, Failure};
 use crate::store::authorization::Accepted;
 use crate::store::ending;
 use crate::store::pool::{self, StoreError};
+use crate::store::records;
 use crate::store::run::{Phase, Run, Step};
 use crate::store::tokens::Tokens;
 use crate::teamleader::auth::TokenStoreError;
@@ -30,6 +31,9 @@ use crate::views::{names, wide};
 
 /// Progress is told at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// The database's clock is read at the beginning of a slice and this often: this machine's continues it, which may be paused.
+const CLOCK_EVERY: Duration = Duration::from_secs(60);
 
 /// How a slice ended. Only the worker turns it into messages.
 #[derive(Debug)]
@@ -66,6 +70,12 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// Reads the database's clock, which the client continues.
+    async fn read_clock(&self) -> Result<(), StoreError> {
+        self.client.clock().set(pool::answered(records::clock(&self.pool)).await?);
+        Ok(())
+    }
+
     /// Works on `run` for one slice. `progress` gets a report now and then; a full channel is no harm.
     pub async fn work(
         &self,
@@ -87,6 +97,9 @@ impl Engine {
             project_api: OnceCell::new(),
         };
         fault::reached(Point::SliceBegun);
+        if let Err(error) = self.read_clock().await {
+            return Outcome::Stopped(error);
+        }
         match self.know_whose_token(&slice).await {
             Ok(Accepted::Stored) => {}
             Ok(Accepted::OtherAccount) => return hand_back(&slice),
@@ -100,6 +113,8 @@ impl Engine {
         let mut busy = HashSet::new();
         let mut tell = tokio::time::interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
         tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut clock = tokio::time::interval_at(Instant::now() + CLOCK_EVERY, CLOCK_EVERY);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // However short the slice: each does something, or a run would be handed round for ever.
         let mut begun = false;
         loop {
@@ -121,6 +136,10 @@ impl Engine {
                     None if slice.run().steps.iter().all(|step| step.phase == Phase::Done) => return finish(&slice, None).await,
                     None => return hand_back(&slice),
                 },
+                // The one before serves on where this fails: whoever writes next notices.
+                _ = clock.tick() => {
+                    let _ = self.read_clock().await;
+                }
                 // Lost when the publisher is behind: the next one tells more.
                 _ = tell.tick() => {
                     let _ = progress.try_send(slice.report());

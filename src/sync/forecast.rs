@@ -11,17 +11,22 @@ use crate::teamleader::client::Client;
 
 /// What the run is expected to take from now on, and with what it has taken.
 pub fn of(run: &Run, client: &Client) -> Forecast {
-    let to_come = requests_to_come(&run.steps, &run.parameters);
-    Forecast { api_requests: run.api_requests + to_come, done_at: Utc::now() + client.time_for(to_come) }
+    of_requests(run.api_requests, requests_to_come(&run.steps, &run.parameters), client)
+}
+
+/// The forecast for a run that has made so many requests, where so many are still to come.
+pub fn of_requests(made: i64, to_come: i64, client: &Client) -> Forecast {
+    // `time_for` is bounded to years that a calendar has.
+    Forecast { api_requests: made.saturating_add(to_come), done_at: Utc::now() + client.time_for(to_come) }
 }
 
 /// The requests that these steps are still to make, as far as it can be told: no retries, and no records that the passes do not tell.
 pub fn requests_to_come(steps: &[Step], asked: &Parameters) -> i64 {
     let to_come = |step: &Step| {
         let read = Reading::of(step).ok().flatten();
-        pages_to_come(step, asked, read.as_ref()) + details_to_come(step, asked, read.as_ref())
+        pages_to_come(step, asked, read.as_ref()).saturating_add(details_to_come(step, asked, read.as_ref()))
     };
-    steps.iter().filter(|step| step.phase != Phase::Done).map(to_come).sum()
+    steps.iter().filter(|step| step.phase != Phase::Done).map(to_come).fold(0, i64::saturating_add)
 }
 
 /// List requests. A list says with its first page how much it holds; before that, and where it is read in parts, it will be as usual.
@@ -30,7 +35,7 @@ fn pages_to_come(step: &Step, asked: &Parameters, read: Option<&Reading>) -> i64
         return 0;
     }
     if let Some(sample) = audit::sample(asked) {
-        return (pages(sample) - step.counts.pages).max(1);
+        return pages(sample).saturating_sub(step.counts.pages).max(1);
     }
     let is_one_list = step.resource.stands_alone();
     let one_list = read.filter(|_| is_one_list);
@@ -38,8 +43,8 @@ fn pages_to_come(step: &Step, asked: &Parameters, read: Option<&Reading>) -> i64
     let first_pass = one_list.filter(|reading| reading.at.pass > 1).map(|_| step.counts.pages);
     let of_a_pass = told.or(first_pass).or(step.usual.pages).unwrap_or(1).max(1);
     let twice = audit::marks_deletions(asked) && step.resource.paging != Paging::Seek && is_one_list && of_a_pass > 1;
-    let in_all = if twice { 2 * of_a_pass } else { of_a_pass };
-    (in_all - read.map_or(0, |reading| i64::from(reading.at.pages_read))).max(1)
+    let in_all = if twice { of_a_pass.saturating_mul(2) } else { of_a_pass };
+    in_all.saturating_sub(read.map_or(0, |reading| i64::from(reading.at.pages_read))).max(1)
 }
 
 /// Requests for details: of what has changed so far, and of as many of the records to come.
@@ -49,26 +54,33 @@ fn details_to_come(step: &Step, asked: &Parameters, read: Option<&Reading>) -> i
     }
     let counts = &step.counts;
     let is_sampled = audit::sample(asked).is_some();
-    let wanted = if audit::is_audit(asked) || asked.refetch { counts.listed } else { counts.created + counts.updated };
+    let changed = counts.created.saturating_add(counts.updated);
+    let wanted = if audit::is_audit(asked) || asked.refetch { counts.listed } else { changed };
     let all = match step.phase {
         Phase::List if !is_sampled => {
             let holds = read.and_then(|reading| reading.at.matches()).unwrap_or(0);
             match counts.listed {
-                0 => step.usual.details.unwrap_or(0),
-                listed => wanted + wanted * (holds - listed).max(0) / listed,
+                ..=0 => step.usual.details.unwrap_or(0),
+                listed => {
+                    let of_others =
+                        i128::from(wanted) * i128::from(holds.saturating_sub(listed).max(0)) / i128::from(listed);
+                    wanted.saturating_add(i64::try_from(of_others).unwrap_or(i64::MAX))
+                }
             }
         }
         _ => wanted,
     };
-    (all - counts.detailed).max(0)
+    all.saturating_sub(counts.detailed).max(0)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::catalog::{self, PAGE_SIZE};
     use crate::message::Mode;
-    use crate::store::run::Usual;
+    use crate::store::run::{Counts, Usual};
     use crate::sync::pager::{Next, Position};
     use crate::teamleader::answer::{Page, Record};
     use uuid::Uuid;
@@ -123,6 +135,31 @@ mod tests {
         // Events have no details, and a full sync reads them twice.
         assert_eq!(requests_to_come(&[begun("events", 1_000)], &asked(Mode::Full)), 19);
         assert_eq!(requests_to_come(&[begun("events", 1_000)], &asked(Mode::Incremental)), 9);
+    }
+
+    proptest! {
+        #[test]
+        fn no_numbers_are_too_large_for_a_forecast(
+            holds in number(), [listed, created, updated, detailed, pages] in prop::array::uniform5(number()),
+            [usual_pages, usual_details, sample] in prop::array::uniform3(number()),
+            phase in prop::sample::select(&[Phase::List, Phase::Sweep, Phase::Detail, Phase::Aged]),
+            mode in prop::sample::select(&[Mode::Full, Mode::Incremental, Mode::Audit]), refetch: bool,
+        ) {
+            let steps: Vec<Step> = ["contacts", "events", "notes"].iter().map(|resource| {
+                let mut step = if *resource == "notes" { step(resource) } else { begun(resource, holds) };
+                step.phase = phase;
+                step.counts = Counts { listed, created, updated, detailed, pages, ..step.counts };
+                step.usual = Usual { pages: Some(usual_pages), details: Some(usual_details) };
+                step
+            }).collect();
+            let asked = Parameters { refetch, sample: u32::try_from(sample).ok(), ..asked(mode) };
+            prop_assert!(requests_to_come(&steps, &asked) >= 0);
+        }
+    }
+
+    /// Any number, and more often one that is at an end.
+    fn number() -> impl Strategy<Value = i64> {
+        prop_oneof![any::<i64>(), prop::sample::select(&[i64::MIN, -1, 0, 1, 99, i64::MAX])]
     }
 
     #[test]

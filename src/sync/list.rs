@@ -27,6 +27,7 @@ use crate::store::run::{Phase, Step};
 use crate::store::{parents, records};
 use crate::teamleader::answer::{self, Page, Record};
 use crate::teamleader::client::ApiError;
+use crate::teamleader::clock::{self, Dated};
 use crate::telemetry;
 
 /// Pages that were read and are not yet stored, besides those that are on their way.
@@ -276,15 +277,9 @@ async fn merge(
         step.counts.pages += i64::try_from(pages.len()).unwrap_or(i64::MAX);
     }
     for Read { mut page, next } in pages {
-        if step.clock.is_none() {
-            step.clock = Some(page.clock.ok_or_else(|| {
-                WorkError::Unusable(format!(
-                    "{} answered without a Date header, which the watermark needs",
-                    resource.list_endpoint()
-                ))
-            })?);
-        }
+        date(&mut step, &mut reading, &page)?;
         step.note_drift(answer::drift(&page.records));
+        step.note_drift(std::mem::take(&mut page.odd));
         step.note_replaced(page.replaced);
         part.adopt(&mut page);
         told.append(&mut page.records);
@@ -323,6 +318,32 @@ async fn merge(
     telemetry::records(resource.name, "updated", merged.updated);
     Ok(going_on.map(|reading| (step, reading)))
 }
+
+/// Notes when the list began by the API's clock, which is what the watermark comes from. Where that is not believed, there is no watermark.
+fn date(step: &mut Step, reading: &mut Reading, page: &Page) -> Result<(), WorkError> {
+    let endpoint = step.resource.list_endpoint();
+    let begins = step.clock.is_none() && !reading.undated;
+    match page.dated {
+        None if begins => {
+            Err(WorkError::Unusable(format!("{endpoint} answered without a Date header, which the watermark needs")))
+        }
+        Some(Dated::At(date)) if begins => {
+            step.clock = Some(date);
+            Ok(())
+        }
+        Some(Dated::Apart(skew)) => {
+            reading.undated |= begins;
+            if step.drift.iter().all(|known| !known.starts_with(SKEWED)) {
+                step.note_drift([format!("{SKEWED} {}: no watermark is taken from it", clock::described(skew))].into());
+            }
+            Ok(())
+        }
+        None | Some(Dated::At(_)) => Ok(()),
+    }
+}
+
+/// How the drift begins that says of a `Date` that it is not believed: once a step, since the seconds differ from answer to answer.
+const SKEWED: &str = "the Date of an answer is";
 
 async fn end_pass(
     slice: &Slice<'_>,

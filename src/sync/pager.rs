@@ -26,6 +26,13 @@ const MAX_OFFSET_PASSES: i32 = 3;
 /// Passes over a list that is read by seeking: a second one, when fewer records came than the list said to hold.
 const MAX_SEEK_PASSES: i32 = 2;
 
+/// Pages of one pass, after which it is given up: a list that never ends would fill the disk. Five million records, several times what
+/// the largest accounts hold, and four hours of the API's budget.
+const MAX_PAGES: u32 = 50_000;
+
+/// A list that says how much it holds may grow while it is read. What gives twice as much, and so many pages more, does not end.
+const PAGES_BEYOND: u32 = 200;
+
 /// Where in a list to go on. Kept as JSON in `sync_step.position`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Position {
@@ -33,6 +40,9 @@ pub struct Position {
     pub pass: i32,
     /// How many pages were read in all passes: the number of the next row of `sync_page`.
     pub pages_read: i32,
+    /// How many of them in this pass.
+    #[serde(default)]
+    pages_in_pass: u32,
     /// What the list said to hold when the pass began.
     matches: Option<i64>,
     way: Way,
@@ -137,7 +147,18 @@ impl Position {
             Paging::Seek => Way::Seek(Seek::begin(since)),
             Paging::Offset(_) => Way::Offset(Offset { page: 1, ..Offset::default() }),
         };
-        Self { pass: 1, pages_read, matches: None, way }
+        Self { pass: 1, pages_read, pages_in_pass: 0, matches: None, way }
+    }
+
+    /// The beginning of the next pass.
+    fn next_pass(pass: i32, pages_read: i32, way: Way) -> Self {
+        Self { pass: pass + 1, pages_read, pages_in_pass: 0, matches: None, way }
+    }
+
+    /// How many pages this pass may have.
+    fn most_pages(&self) -> u32 {
+        let told = self.matches.map(|matches| u32::try_from(catalog::pages(matches)).unwrap_or(u32::MAX));
+        told.map_or(MAX_PAGES, |told| told.saturating_mul(2).saturating_add(PAGES_BEYOND).min(MAX_PAGES))
     }
 
     /// The requests that may be made at once, as page number and `updated_since`, in the order in which [`Position::after`] wants
@@ -160,9 +181,10 @@ impl Position {
         self.matches
     }
 
-    /// What to do after this page. The error says how the page breaks the order that was asked for.
+    /// What to do after this page. The error says how the page breaks the order that was asked for, or that the list does not end.
     pub fn after(mut self, page: &Page) -> Result<Next, String> {
-        self.pages_read += 1;
+        self.pages_read = self.pages_read.saturating_add(1);
+        self.pages_in_pass = self.pages_in_pass.saturating_add(1);
         let pass_begins = self.matches.is_none();
         if pass_begins {
             self.matches = page.matches;
@@ -175,7 +197,12 @@ impl Position {
             }
         };
         if !ended {
-            return Ok(Next::Page(self));
+            let most = self.most_pages();
+            return if self.pages_in_pass < most {
+                Ok(Next::Page(self))
+            } else {
+                Err(format!("the list did not end within {most} pages, so nothing is known of what it holds"))
+            };
         }
         let requests = match &self.way {
             Way::Seek(_) => 1,
@@ -277,7 +304,7 @@ impl PassEnd {
     /// proof that deletions need. `once`: one request proves enough, since a list that is read by one cannot shift; not so where
     /// reading it once more is the only way to ask for what it did not tell.
     pub fn judge(self, distinct: i64, since: Option<DateTime<Utc>>, full: bool, once: bool) -> Verdict {
-        let Position { pass, pages_read, matches, way } = self.position;
+        let Position { pass, pages_read, matches, way, .. } = self.position;
         match way {
             Way::Seek(seek) => {
                 let Some(told) = matches.filter(|told| distinct < *told) else {
@@ -286,7 +313,7 @@ impl PassEnd {
                 if pass < MAX_SEEK_PASSES {
                     let short = Some((told, distinct));
                     let way = Way::Seek(Seek { short, ..Seek::begin(since) });
-                    return Verdict::Again(Position { pass: pass + 1, pages_read, matches: None, way });
+                    return Verdict::Again(Position::next_pass(pass, pages_read, way));
                 }
                 if seek.short == Some((told, distinct)) {
                     return contradiction(told, distinct);
@@ -305,7 +332,7 @@ impl PassEnd {
                 if pass < MAX_OFFSET_PASSES {
                     offset.counted.extend(counts.then_some(offset.pass_ids));
                     let way = Way::Offset(Offset { page: 1, counted: offset.counted, ..Offset::default() });
-                    return Verdict::Again(Position { pass: pass + 1, pages_read, matches: None, way });
+                    return Verdict::Again(Position::next_pass(pass, pages_read, way));
                 }
                 match matches {
                     Some(told) if unique && !offset.unsteady && told != distinct => contradiction(told, distinct),

@@ -35,7 +35,8 @@ pub fn plan(parameters: &Parameters, settings: &Settings, cursors: &[Cursor], no
 /// once a complete pass has read what lies before it.
 fn since_when(resource: &Resource, cursor: &Cursor, settings: &Settings, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     if resource.updated_since || !resource.stands_alone() {
-        return cursor.watermark;
+        // One in the future would ask for nothing: the complete pass in its place sets it back.
+        return cursor.watermark.filter(|watermark| *watermark <= now);
     }
     let (window, _) = (settings.incremental_window.zip(resource.window)?, cursor.last_full_at?);
     now.checked_sub_signed(chrono::Duration::from_std(window.0).ok()?)
@@ -95,6 +96,34 @@ mod tests {
         assert!(steps.contains(&("companies", None)), "no watermark yet");
         assert!(steps.contains(&("events", Some(60))), "by date");
         assert!(steps.contains(&("tasks", None)), "never read completely");
+    }
+
+    #[test]
+    fn a_watermark_in_the_future_is_not_asked_from() {
+        let now = Utc::now();
+        let at = |watermark| {
+            let settings = Settings {
+                account: "acme".parse().expect("valid"),
+                resources: Vec::new(),
+                slice: DAY,
+                lookback: DAY,
+                detail_max_age: DAY,
+                incremental_window: None,
+            };
+            let cursor = Cursor {
+                resource: "contacts".to_owned(),
+                watermark: Some(watermark),
+                last_full_at: None,
+                complete_pages: None,
+                incremental_pages: None,
+                incremental_details: None,
+            };
+            since_when(crate::catalog::find("contacts").expect("known"), &cursor, &settings, now)
+        };
+        assert_eq!(at(now), Some(now));
+        for ahead in [now + chrono::TimeDelta::seconds(1), DateTime::<Utc>::MAX_UTC] {
+            assert_eq!(at(ahead), None);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::parts::{self, Part};
 use super::slice::{Slice, WorkError};
 use crate::catalog::{AskAgain, Resource, Shapes};
 use crate::retry::Failure;
-use crate::store::records;
+use crate::store::records::{self, Pass};
 use crate::store::run::{Phase, Run, Step};
 use crate::teamleader::answer::{self, Page};
 use crate::telemetry;
@@ -44,6 +44,9 @@ pub struct Reading {
     /// Whether one of those parts may lack a record that was there throughout.
     #[serde(default)]
     pub incomplete: bool,
+    /// Whether the answer with which the list began has a `Date` that is not believed: nobody knows then what changed after it.
+    #[serde(default)]
+    pub undated: bool,
     /// Kinds of parents whose lists the API does not give.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     refused: Vec<String>,
@@ -78,6 +81,7 @@ impl Reading {
             listed: 0,
             unproven: false,
             incomplete: false,
+            undated: false,
             refused: Vec::new(),
             refusal: None,
             withheld: false,
@@ -145,7 +149,7 @@ impl Reading {
     /// leaves the sum unknown.
     pub fn add_matches(step: &mut Step, first_page: i32, matches: Option<i64>) {
         step.matches = match (step.matches, matches) {
-            (Some(sum), Some(matches)) => Some(sum + matches),
+            (Some(sum), Some(matches)) => sum.checked_add(matches),
             (None, matches) if first_page == 0 => matches,
             _ => None,
         };
@@ -186,16 +190,17 @@ impl Reading {
         }
         let audited = audit::is_audit(&slice.parameters);
         // No record of these parts that was there throughout can be missing.
-        let complete = !self.incomplete && !self.withheld;
+        let complete = !self.incomplete && !self.withheld && !self.undated;
         // They are all parts that there are.
         let whole = self.refused.is_empty() && pages_read > 0 && !parents_failed(&slice.run(), resource);
         // Of dates, or of the parents that changed.
         let windowed = step.since.is_some() && !resource.updated_since;
-        let sure = !self.unproven && !windowed && step.error.is_none();
+        let sure = !self.unproven && !self.undated && !windowed && step.error.is_none();
         step.verified = sure && whole;
         let has_watermark = (resource.updated_since || !resource.stands_alone()) && !audited;
         if let (true, true, Some(clock)) = (complete && step.error.is_none(), has_watermark, step.clock) {
-            records::move_watermark(tx, account, resource, slice.watermark(clock)).await?;
+            let pass = if step.since.is_none() { Pass::Complete } else { Pass::Incremental };
+            records::move_watermark(tx, account, resource, slice.watermark(clock), pass).await?;
         }
         if self.unproven && step.error.is_none() {
             warn!(run = %run, resource = resource.name, "{} changed too fast to be sure that all was seen", resource.name);

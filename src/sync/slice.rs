@@ -82,6 +82,13 @@ struct ReturnUnlessCommitted<'a> {
     requests: i64,
 }
 
+impl ReturnUnlessCommitted<'_> {
+    /// They are counted.
+    fn disarm(mut self) {
+        self.requests = 0;
+    }
+}
+
 impl Drop for ReturnUnlessCommitted<'_> {
     fn drop(&mut self) {
         self.client.return_request_count(self.requests);
@@ -206,7 +213,7 @@ impl Slice<'_> {
         journal::checkpoint(&mut tx, &self.settings.account, self.id, &step, requests).await?;
         fault::reached(Point::PageWritten);
         tx.commit().await?;
-        std::mem::forget(counted);
+        counted.disarm();
         fault::reached(Point::PageCommitted);
         let mut run = self.run();
         run.api_requests += requests;
@@ -217,6 +224,8 @@ impl Slice<'_> {
 
     /// The watermark for a pass that began at `clock` by the API.
     pub fn watermark(&self, clock: DateTime<Utc>) -> DateTime<Utc> {
-        chrono::Duration::from_std(self.settings.lookback).map_or(clock, |lookback| clock - lookback)
+        let lookback = chrono::Duration::from_std(self.settings.lookback).ok();
+        // A lookback beyond the calendar asks for everything.
+        lookback.and_then(|lookback| clock.checked_sub_signed(lookback)).unwrap_or(DateTime::UNIX_EPOCH)
     }
 }

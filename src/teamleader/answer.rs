@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
-use memchr::memchr;
+use chrono::{DateTime, Datelike as _, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::clock::Dated;
+use super::storable;
 use crate::catalog::{Kind, ProjectApi, Resource, Shape, Shapes};
 
 /// Records nested deeper than this are refused: the documented ones have six levels, and PostgreSQL has a limit of its own, which
@@ -42,26 +43,31 @@ pub struct Record {
 pub struct Page {
     /// The records in the API's order.
     pub records: Vec<Record>,
-    /// `meta.matches`: how many records the whole list holds, where the API says so.
+    /// `meta.matches`: how many records the whole list holds, where the API says so and it can be.
     pub matches: Option<i64>,
-    /// The API's clock when it answered (`Date` header).
-    pub clock: Option<DateTime<Utc>>,
+    /// When the API answered (`Date` header), held against the database's clock.
+    pub dated: Option<Dated>,
     /// How many characters were replaced.
     pub replaced: i64,
+    /// What is not plausible about the answer besides its records, in words.
+    pub odd: BTreeSet<String>,
 }
+
+/// No list holds more records: a larger `matches` is not believed. The largest accounts have some millions.
+const MAX_MATCHES: i64 = 1_000_000_000;
 
 #[derive(Deserialize)]
 struct ListEnvelope<'a> {
     #[serde(borrow)]
     data: Vec<Members<'a>>,
-    #[serde(default)]
-    meta: Option<Meta>,
+    #[serde(borrow, default)]
+    meta: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Meta {
-    #[serde(default)]
-    matches: Option<i64>,
+struct Meta<'a> {
+    #[serde(borrow, default)]
+    matches: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -86,18 +92,33 @@ struct ErrorItem {
 /// Reads the body of a list of `resource`. The error says what is wrong with it, and shows nothing of it.
 pub fn parse_list(resource: &Resource, body: &[u8]) -> Result<Page, String> {
     let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
-    let (text, replaced) = storable(text);
+    let (text, replaced) = storable::text(text);
     let envelope: ListEnvelope<'_> = serde_json::from_str(&text).map_err(|error| describe(&error))?;
     let shape = &Shapes::of(resource).list;
     let records =
         envelope.data.iter().map(|members| record(resource, shape, &text, members)).collect::<Result<_, _>>()?;
-    Ok(Page { records, matches: envelope.meta.and_then(|meta| meta.matches), clock: None, replaced })
+    let (matches, odd) = match envelope.meta.map_or(Ok(None), matches) {
+        Ok(matches) => (matches, BTreeSet::new()),
+        Err(odd) => (None, [odd.to_owned()].into()),
+    };
+    Ok(Page { records, matches, dated: None, replaced, odd })
+}
+
+/// How many records the list says to hold. The error is for what no list can say, which counts as if it said nothing.
+fn matches(meta: &RawValue) -> Result<Option<i64>, &'static str> {
+    const ODD: &str = "meta.matches is no plausible number of records, and is not used";
+    let Meta { matches } = serde_json::from_str(meta.get()).map_err(|_| ODD)?;
+    let Some(matches) = matches else { return Ok(None) };
+    match serde_json::from_str(matches.get()) {
+        Ok(matches @ 0..=MAX_MATCHES) => Ok(Some(matches)),
+        _ => Err(ODD),
+    }
 }
 
 /// Reads the body of an info answer of `resource`. One endpoint is documented without the `data` envelope: both are taken.
 pub fn parse_info(resource: &Resource, body: &[u8]) -> Result<(Record, i64), String> {
     let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
-    let (text, replaced) = storable(text);
+    let (text, replaced) = storable::text(text);
     let shape = &Shapes::of(resource).info;
     let members = match serde_json::from_str::<InfoEnvelope<'_>>(&text) {
         Err(error) if error.is_data() => serde_json::from_str(&text),
@@ -238,8 +259,15 @@ fn record(resource: &Resource, shape: &'static Shape, text: &str, members: &Memb
         }
     }
     let id = resource.row_id(&json, members.get("id", &mut 0))?;
+    let (json, long) = match storable::numbers(&json) {
+        (Cow::Owned(storable), long) => (storable, long),
+        (Cow::Borrowed(_), _) => (json.into_owned(), 0),
+    };
+    if long > 0 {
+        odd.push(format!("{id} holds a number that is too large to be stored as one, and is stored as a text"));
+    }
     let hash = hash(&json);
-    Ok(Record { id, updated_at, updated_at_text, json: json.into_owned(), hash, lacking, odd, parent: None })
+    Ok(Record { id, updated_at, updated_at_text, json, hash, lacking, odd, parent: None })
 }
 
 /// Whether objects and arrays nest deeper than [`MAX_NESTING`]. Means nothing where the text is no JSON.
@@ -274,7 +302,8 @@ pub fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     // The first is the faster one.
     let time =
         DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%#z"));
-    Some(time.ok()?.to_utc())
+    // Four digits are a year; the fallback takes any number.
+    Some(time.ok()?.to_utc()).filter(|time| (0..=9999).contains(&time.year()))
 }
 
 /// A parse error without any of the text that it stumbled over.
@@ -288,78 +317,12 @@ fn describe(error: &serde_json::Error) -> String {
     format!("{what} (line {}, column {})", error.line(), error.column())
 }
 
-/// Replaces what JSON allows and jsonb refuses: `\u0000` and lone surrogates become U+FFFD. Tells how many.
-fn storable(text: &str) -> (Cow<'_, str>, i64) {
-    let bytes = text.as_bytes();
-    let mut out = String::new();
-    let (mut copied, mut at, mut replaced) = (0, 0, 0);
-    while let Some(offset) = memchr(b'\\', &bytes[at..]) {
-        let escape = at + offset;
-        let Some(unit) = unicode_escape(bytes, escape) else {
-            // Any other escape is two bytes, so that the second backslash of `\\` begins none.
-            at = (escape + 2).min(bytes.len());
-            continue;
-        };
-        at = escape + 6;
-        let refused = match unit {
-            0 | 0xDC00..=0xDFFF => true,
-            0xD800..=0xDBFF => match unicode_escape(bytes, at) {
-                Some(0xDC00..=0xDFFF) => {
-                    at += 6;
-                    false
-                }
-                _ => true,
-            },
-            _ => false,
-        };
-        if refused {
-            out.push_str(&text[copied..escape]);
-            out.push_str("\\ufffd");
-            copied = escape + 6;
-            replaced += 1;
-        }
-    }
-    if replaced == 0 {
-        return (Cow::Borrowed(text), 0);
-    }
-    out.push_str(&text[copied..]);
-    (Cow::Owned(out), replaced)
-}
-
-/// The code unit of the `\uXXXX` that begins at `at`, if one does.
-fn unicode_escape(bytes: &[u8], at: usize) -> Option<u32> {
-    let escape = bytes.get(at..at + 6).filter(|e| e.starts_with(b"\\u"))?;
-    u32::from_str_radix(std::str::from_utf8(&escape[2..]).ok()?, 16).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn contacts() -> &'static Resource {
         crate::catalog::find("contacts").expect("known")
-    }
-
-    fn stored(text: &str) -> String {
-        storable(text).0.into_owned()
-    }
-
-    #[test]
-    fn what_jsonb_refuses_is_replaced_and_counted() {
-        assert_eq!(stored(r#""a\u0000b""#), r#""a\ufffdb""#);
-        assert_eq!(stored(r#""\ud83d""#), r#""\ufffd""#);
-        assert_eq!(stored(r#""\ude00\ud83d x""#), r#""\ufffd\ufffd x""#);
-        assert_eq!(storable(r#""\ud83d\ud83d\ude00""#).1, 1);
-    }
-
-    #[test]
-    fn what_jsonb_takes_stays() {
-        for text in
-            [r#""\ud83d\ude00""#, r#""\\u0000""#, r#""\\\\ud83d""#, r#""\"\n\u00e9""#, r#""\"#, "\"\u{1f600}é\""]
-        {
-            assert_eq!(stored(text), text);
-        }
-        assert_eq!(stored(r#""\\\u0000""#), r#""\\\ufffd""#);
     }
 
     #[test]
@@ -373,6 +336,42 @@ mod tests {
         assert_eq!(page.records[0].id, id);
         assert!(page.records[0].json.contains("1.50"), "numbers stay as they were written");
         assert_eq!(page.records[0].updated_at.map(|t| t.timestamp()), Some(1_454_690_673));
+    }
+
+    #[test]
+    fn what_no_list_can_hold_counts_as_if_nothing_was_said_and_is_reported() {
+        let page =
+            |meta: &str| parse_list(contacts(), format!(r#"{{"data":[],"meta":{meta}}}"#).as_bytes()).expect("a page");
+        for plausible in [0, 7, MAX_MATCHES] {
+            let page = page(&format!(r#"{{"matches":{plausible}}}"#));
+            assert_eq!((page.matches, page.odd.len()), (Some(plausible), 0));
+        }
+        for silent in ["{}", "null", r#"{"matches":null}"#, r#"{"page":7}"#] {
+            let page = page(silent);
+            assert_eq!((page.matches, page.odd.len()), (None, 0), "{silent}");
+        }
+        for odd in ["-1", "1000000001", "9223372036854775807", "1e400", "1.5", "\"7\"", "[]", "{}"] {
+            let page = page(&format!(r#"{{"matches":{odd}}}"#));
+            assert_eq!((page.matches, page.odd.len()), (None, 1), "{odd}");
+        }
+        assert_eq!(page("[]").matches, None);
+    }
+
+    #[test]
+    fn a_record_with_a_number_beyond_all_is_kept_and_named() {
+        let id = Uuid::new_v4();
+        let body = format!(r#"{{"data":[{{"id":"{id}","x":1e200000,"digits":{}}}]}}"#, "1".repeat(40));
+        let page = parse_list(contacts(), body.as_bytes()).expect("valid");
+        assert!(page.records[0].json.contains(&format!(r#""x":"1e200000","digits":{}}}"#, "1".repeat(40))));
+        assert!(drift(&page.records).iter().any(|odd| odd.starts_with(&id.to_string())), "{:?}", drift(&page.records));
+    }
+
+    #[test]
+    fn a_time_has_four_digits_of_a_year() {
+        for odd in ["+262142-12-31T23:59:59+0000", "-0001-01-01T00:00:00+0000", "+10000-01-01T00:00:00+0000"] {
+            assert_eq!(parse_time(odd), None, "{odd}");
+        }
+        assert!(parse_time("0000-01-01T00:00:00+00:00").is_some() && parse_time("9999-12-31T23:59:59+0000").is_some());
     }
 
     #[test]

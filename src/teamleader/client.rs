@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::answer::{self, Page, Record};
 use super::auth::{Auth, AuthError, TokenStoreError};
+use super::clock::{DatabaseClock, Dated};
 use super::in_flight::InFlight;
 use super::oauth::{self, Authorizer};
 use super::rate_limit::{Limiter, Observation};
@@ -40,6 +41,12 @@ const MAX_RATE_LIMITED: u32 = 8;
 
 /// A request is sent again this often with a newer token: more than once only where tokens live for seconds.
 const MAX_UNAUTHORIZED: u32 = 3;
+
+/// A higher limit than this in any window is not believed; the API's is 200.
+const MAX_LIMIT: u32 = 1_000_000;
+
+/// A reset that is later than this is not believed: all requests have left the window by then.
+const LONGEST_RESET: Duration = Duration::from_secs(2 * super::rate_limit::WINDOW.as_secs());
 
 /// The wait after a 429 that does not tell its reset.
 const RATE_LIMITED_WITHOUT_RESET: Duration = Duration::from_secs(10);
@@ -73,6 +80,7 @@ pub struct Client {
     auth: Auth,
     limiter: Limiter,
     in_flight: Arc<InFlight>,
+    clock: DatabaseClock,
     epoch: Epoch,
     requests: Arc<AtomicI64>,
 }
@@ -80,7 +88,9 @@ pub struct Client {
 /// An answer with status 200.
 struct Answer {
     body: Vec<u8>,
-    clock: Option<DateTime<Utc>>,
+    dated: Option<Dated>,
+    /// Whether its rate limit headers are not plausible.
+    odd_limit: bool,
 }
 
 /// A try that failed.
@@ -102,12 +112,18 @@ impl Client {
             .build()?;
         let base = base.trim_end_matches('/').to_owned();
         let in_flight = Arc::new(InFlight::new(most));
-        Ok(Self { http, base, auth, limiter, in_flight, epoch: Epoch(0), requests: Arc::default() })
+        let clock = DatabaseClock::default();
+        Ok(Self { http, base, auth, limiter, in_flight, clock, epoch: Epoch(0), requests: Arc::default() })
     }
 
     /// The same client for a slice: refreshes of the token are fenced by its epoch, and its requests are counted anew.
     pub fn for_slice(&self, epoch: Epoch) -> Self {
         Self { epoch, requests: Arc::default(), ..self.clone() }
+    }
+
+    /// The database's clock, against which the API's is held.
+    pub fn clock(&self) -> &DatabaseClock {
+        &self.clock
     }
 
     /// Requests sent since the last call, retries included.
@@ -138,7 +154,12 @@ impl Client {
     /// One page of a list.
     pub async fn list(&self, resource: &Resource, body: &Value) -> Result<Page, ApiError> {
         let read = |answer: &Answer| {
-            answer::parse_list(resource, &answer.body).map(|page| Page { clock: answer.clock, ..page })
+            let mut page = answer::parse_list(resource, &answer.body)?;
+            page.dated = answer.dated;
+            page.odd.extend(
+                answer.odd_limit.then(|| "the rate limit headers are not plausible, and are not used".to_owned()),
+            );
+            Ok(page)
         };
         self.call(&resource.list_endpoint(), body, read).await
     }
@@ -261,14 +282,23 @@ impl Client {
             missed(&error)
         })?;
         let status = response.status();
-        let clock = server_clock(response.headers());
-        let seen = observation(response.headers(), clock);
+        let dated = server_clock(response.headers()).map(|date| self.clock.judge(date));
+        let now = match dated {
+            Some(Dated::At(date)) => date,
+            Some(Dated::Apart(_)) | None => self.clock.now().unwrap_or_else(Utc::now),
+        };
+        let (seen, odd_limit) = match observation(response.headers(), now) {
+            Ok(seen) => (seen, false),
+            Err(Implausible) => (None, true),
+        };
+        let retry_in = retry_in(response.headers(), seen, now);
         if status == StatusCode::TOO_MANY_REQUESTS {
-            permit.refused(seen.or(Some(blind_observation())));
+            permit.refused(seen, retry_in);
         } else {
             permit.answered(seen);
         }
         telemetry::rate_limit_remaining(self.limiter.remaining());
+        let coding = unknown_coding(response.headers());
         let read = read_body(&mut response).await;
         telemetry::api_answered(endpoint, status.as_str(), begun.elapsed());
         let body = match read {
@@ -279,9 +309,15 @@ impl Client {
             }
             Err(error) => return Err(missed(&error)),
         };
-        let Some(failure) = failure_of(status, seen) else {
+        let Some(failure) = failure_of(status, retry_in) else {
             self.in_flight.answered_in(begun.elapsed(), self.limiter.allowed());
-            return Ok(Answer { body, clock });
+            return match coding {
+                None => Ok(Answer { body, dated, odd_limit }),
+                Some(coding) => {
+                    let reason = format!("the answer has the content encoding {coding}, which was not asked for");
+                    Err(TryError::Missed(Miss { failure: Failure::Malformed, reason }))
+                }
+            };
         };
         let title = answer::error_titles(&body);
         // A 404 of a proxy is no word of the API that a record is gone.
@@ -306,15 +342,13 @@ fn missed(error: &reqwest::Error) -> TryError {
     TryError::Missed(Miss { failure, reason: oauth::describe(error) })
 }
 
-fn failure_of(status: StatusCode, seen: Option<Observation>) -> Option<Failure> {
+fn failure_of(status: StatusCode, retry_in: Duration) -> Option<Failure> {
     match status {
         StatusCode::OK => None,
         StatusCode::UNAUTHORIZED => Some(Failure::Unauthorized),
         StatusCode::FORBIDDEN => Some(Failure::Forbidden),
         StatusCode::NOT_FOUND => Some(Failure::NotFound),
-        StatusCode::TOO_MANY_REQUESTS => {
-            Some(Failure::RateLimited(seen.map_or(RATE_LIMITED_WITHOUT_RESET, |seen| seen.reset_in)))
-        }
+        StatusCode::TOO_MANY_REQUESTS => Some(Failure::RateLimited(retry_in)),
         StatusCode::REQUEST_TIMEOUT => Some(Failure::Timeout),
         status if status.is_client_error() => Some(Failure::Rejected),
         // 5xx, and redirects or empty successes that only a proxy in between sends.
@@ -322,7 +356,15 @@ fn failure_of(status: StatusCode, seen: Option<Observation>) -> Option<Failure> 
     }
 }
 
-/// Reads the body, or `None` when it is longer than [`MAX_BODY`].
+/// How the body is still encoded: gzip is what is asked for, and no header of it is left once it is being decompressed.
+fn unknown_coding(headers: &HeaderMap) -> Option<String> {
+    let coding = String::from_utf8_lossy(headers.get(reqwest::header::CONTENT_ENCODING)?.as_bytes()).into_owned();
+    // It comes from outside, and goes into an error.
+    let shown = coding.chars().filter(|c| c.is_ascii_graphic()).take(40).collect();
+    (!coding.eq_ignore_ascii_case("identity")).then_some(shown)
+}
+
+/// Reads the body, or `None` when it is longer than [`MAX_BODY`] once it is decompressed, which happens piece by piece.
 async fn read_body(response: &mut reqwest::Response) -> reqwest::Result<Option<Vec<u8>>> {
     let announced = response.content_length().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
     let mut body = Vec::with_capacity(announced.min(MAX_BODY));
@@ -340,20 +382,37 @@ fn server_clock(headers: &HeaderMap) -> Option<DateTime<Utc>> {
     Some(httpdate::parse_http_date(text).ok()?.into())
 }
 
-fn observation(headers: &HeaderMap, clock: Option<DateTime<Utc>>) -> Option<Observation> {
-    let text = |name: &str| headers.get(name)?.to_str().ok();
-    let limit = text("x-ratelimit-limit")?.parse().ok()?;
-    let remaining = text("x-ratelimit-remaining")?.parse().ok()?;
-    let reset = answer::parse_time(text("x-ratelimit-reset")?)?;
+/// The rate limit headers say what cannot be.
+#[derive(Debug, PartialEq)]
+struct Implausible;
+
+/// Reads the rate limit headers, if they are there; `now` by the API's clock.
+fn observation(headers: &HeaderMap, now: DateTime<Utc>) -> Result<Option<Observation>, Implausible> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let names = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+    let [Some(limit), Some(remaining), Some(reset)] = names.map(text) else { return Ok(None) };
+    let number = |text: &str| text.parse::<u32>().map_err(|_| Implausible);
+    let (limit, remaining) = (number(limit)?, number(remaining)?);
+    if !(1..=MAX_LIMIT).contains(&limit) || remaining > limit {
+        return Err(Implausible);
+    }
     // Both times are the API's, so that this machine's clock does not matter. `Date` has whole seconds, cut off: the
     // difference is at most a second too long, never too short.
-    let reset_in = (reset - clock.unwrap_or_else(Utc::now)).to_std().unwrap_or_default();
-    Some(Observation { limit, remaining, reset_in: reset_in.min(2 * super::rate_limit::WINDOW) })
+    let reset_in = answer::parse_time(reset).ok_or(Implausible)? - now;
+    Ok(Some(Observation { limit, remaining, reset_in: reset_in.to_std().unwrap_or_default().min(LONGEST_RESET) }))
 }
 
-/// What is assumed after a 429 without the headers.
-fn blind_observation() -> Observation {
-    Observation { limit: 200, remaining: 0, reset_in: RATE_LIMITED_WITHOUT_RESET }
+/// How long nothing is to be sent after a 429: until the reset, or what `Retry-After` says (a proxy's 429 has no more than that).
+fn retry_in(headers: &HeaderMap, seen: Option<Observation>, now: DateTime<Utc>) -> Duration {
+    let text = headers.get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let after = text.and_then(|text| match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => (DateTime::<Utc>::from(httpdate::parse_http_date(text).ok()?) - now).to_std().ok(),
+    });
+    match (seen, after) {
+        (None, None) => RATE_LIMITED_WITHOUT_RESET,
+        (seen, after) => seen.map(|seen| seen.reset_in).max(after).unwrap_or_default().min(LONGEST_RESET),
+    }
 }
 
 #[cfg(test)]
@@ -371,9 +430,44 @@ mod tests {
         ] {
             headers.insert(name, value.parse().expect("valid"));
         }
-        let seen = observation(&headers, server_clock(&headers)).expect("complete");
+        let now = server_clock(&headers).expect("a date");
+        let seen = observation(&headers, now).expect("plausible").expect("complete");
         assert_eq!((seen.limit, seen.remaining, seen.reset_in.as_millis()), (200, 78, 20_035));
+        for (name, odd) in [
+            ("x-ratelimit-limit", "0"),
+            ("x-ratelimit-limit", "4294967295"),
+            ("x-ratelimit-limit", "77"),
+            ("x-ratelimit-limit", "-1"),
+            ("x-ratelimit-remaining", "9223372036854775807"),
+            ("x-ratelimit-reset", "soon"),
+        ] {
+            let mut headers = headers.clone();
+            headers.insert(name, odd.parse().expect("valid"));
+            assert_eq!(observation(&headers, now), Err(Implausible), "{name}: {odd}");
+        }
+        headers.insert("x-ratelimit-reset", "9999-12-31T23:59:59+00:00".parse().expect("valid"));
+        assert_eq!(observation(&headers, now).expect("plausible").expect("complete").reset_in, LONGEST_RESET);
         headers.remove("x-ratelimit-reset");
-        assert_eq!(observation(&headers, None), None);
+        assert_eq!(observation(&headers, now), Ok(None));
+    }
+
+    #[test]
+    fn the_wait_after_a_429_is_the_longer_of_reset_and_retry_after() {
+        let now: DateTime<Utc> = "2021-06-15T09:51:03Z".parse().expect("a time");
+        let wait = |after: Option<&str>, seen| {
+            let mut headers = HeaderMap::new();
+            if let Some(after) = after {
+                headers.insert(reqwest::header::RETRY_AFTER, after.parse().expect("valid"));
+            }
+            retry_in(&headers, seen, now).as_secs()
+        };
+        let seen = Some(Observation { limit: 200, remaining: 0, reset_in: Duration::from_secs(20) });
+        assert_eq!((wait(None, None), wait(Some("soon"), None)), (10, 10));
+        assert_eq!((wait(Some("3"), None), wait(Some("3"), seen), wait(Some("30"), seen)), (3, 20, 30));
+        assert_eq!(wait(Some("Tue, 15 Jun 2021 09:51:48 GMT"), seen), 45);
+        assert_eq!(
+            (wait(Some("18446744073709551615"), seen), wait(Some("Fri, 31 Dec 9999 23:59:59 GMT"), None)),
+            (120, 120)
+        );
     }
 }

@@ -3,9 +3,11 @@
 pub mod answer;
 pub mod auth;
 pub mod client;
+pub mod clock;
 pub mod in_flight;
 pub mod oauth;
 pub mod rate_limit;
+mod storable;
 
 /// How the worker names itself to the API.
 const USER_AGENT: &str = concat!("teamleader2db/", env!("CARGO_PKG_VERSION"));

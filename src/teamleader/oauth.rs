@@ -18,6 +18,9 @@ const MAX_BODY: usize = 256 * 1024;
 /// The life of an access token, in seconds, where the API does not tell it.
 const DEFAULT_LIFETIME: f64 = 3600.0;
 
+/// A shorter life is not believed: each request would use up a refresh token. In seconds.
+const MIN_LIFETIME: f64 = 1.0;
+
 /// A longer life is not believed; in seconds.
 const MAX_LIFETIME: f64 = 30.0 * 86400.0;
 
@@ -91,7 +94,8 @@ struct PairBody {
 impl PairBody {
     fn lives(&self) -> Duration {
         let told = self.expires_in.as_f64().or_else(|| self.expires_in.as_str()?.parse().ok());
-        let seconds = told.filter(|seconds| (0.0..=MAX_LIFETIME).contains(seconds)).unwrap_or(DEFAULT_LIFETIME);
+        let seconds =
+            told.filter(|seconds| (MIN_LIFETIME..=MAX_LIFETIME).contains(seconds)).unwrap_or(DEFAULT_LIFETIME);
         Duration::from_secs_f64(seconds)
     }
 }
@@ -233,6 +237,8 @@ pub(super) fn describe(error: &reqwest::Error) -> String {
         "no answer in time".to_owned()
     } else if error.is_connect() {
         "no connection".to_owned()
+    } else if error.is_decode() {
+        "the answer could not be decompressed".to_owned()
     } else {
         "the connection broke before the whole answer had come".to_owned()
     }

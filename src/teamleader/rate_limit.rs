@@ -24,6 +24,9 @@ const FIRST_LIMIT: u32 = 200;
 /// The clocks are compared by the `Date` header, which has whole seconds; this covers its rounding.
 const CLOCK_SLACK: Duration = Duration::from_secs(2);
 
+/// No longer time is foretold: more requests than those of ten years are a number that somebody made up.
+const LONGEST_FORECAST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// After a 429 nothing is sent for at least this long, whatever the reset says.
 const SHORTEST_BLOCK: Duration = Duration::from_secs(1);
 
@@ -126,7 +129,8 @@ impl Limiter {
         state.forget_the_old(Instant::now());
         let allowed = state.allowed(self.0.reserve);
         let later = requests.max(0).unsigned_abs().saturating_sub(u64::from(allowed.saturating_sub(state.used())));
-        WINDOW.mul_f64(later as f64 / f64::from(allowed))
+        Duration::try_from_secs_f64(WINDOW.as_secs_f64() * later as f64 / f64::from(allowed))
+            .map_or(LONGEST_FORECAST, |time| time.min(LONGEST_FORECAST))
     }
 
     /// Requests that any window of 60 s may hold.
@@ -155,6 +159,10 @@ impl Limiter {
         self.lock().settle(Answered { sent, at: Instant::now() }, seen, counted);
         self.0.changed.notify_waiters();
     }
+
+    fn block(&self, until: Instant) {
+        self.lock().blocked_until = Some(until);
+    }
 }
 
 impl Permit {
@@ -170,8 +178,10 @@ impl Permit {
         self.settled = true;
     }
 
-    /// The request was refused with 429, which does not fill the window; nothing is sent before the reset.
-    pub fn refused(mut self, seen: Option<Observation>) {
+    /// The request was refused with 429, which does not fill the window; nothing is sent for so long. Without headers the limit stays
+    /// as it was last told.
+    pub fn refused(mut self, seen: Option<Observation>, retry_in: Duration) {
+        self.limiter.block(Instant::now() + retry_in.max(SHORTEST_BLOCK));
         self.limiter.settle(self.sent, seen, false);
         self.settled = true;
     }
@@ -241,9 +251,6 @@ impl State {
             let reset = now + seen.reset_in;
             let ours_is_oldest = self.answered.front().is_some_and(|first| first.at + WINDOW <= reset + CLOCK_SLACK);
             self.others_leave_at = if ours_is_oldest { self.others_gone_at } else { Some(reset) };
-            if !counted {
-                self.blocked_until = Some(reset.max(now + SHORTEST_BLOCK));
-            }
         }
         if counted {
             self.answered.push_back(request);
@@ -254,9 +261,8 @@ impl State {
     fn bound_others(&mut self, request: Answered, used: u32, itself: u32) {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         // Surely counted: what was answered before this was sent, and was sent within the window.
-        let before = self.answered.partition_point(|other| other.at < request.sent);
-        let left = self.answered.partition_point(|other| other.sent + WINDOW <= request.at);
-        let surely = number(before.saturating_sub(left)) + itself;
+        let before = self.answered.iter().take_while(|other| other.at < request.sent);
+        let surely = number(before.filter(|other| other.sent + WINDOW > request.at).count()) + itself;
         // Possibly counted: all that was ever sent and has not left for certain.
         let possibly = number(self.answered.len()) + self.in_flight + itself;
         let (least, most) = (used.saturating_sub(possibly), used.saturating_sub(surely));
@@ -349,9 +355,45 @@ mod tests {
     async fn after_a_429_nothing_is_sent_before_the_reset() {
         let limiter = Limiter::new(0);
         let begun = Instant::now();
-        limiter.acquire().await.refused(seen(0, 13));
+        limiter.acquire().await.refused(seen(0, 13), Duration::from_secs(13));
         let _next = limiter.acquire().await;
         assert_eq!(begun.elapsed().as_secs(), 13);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_429_without_headers_leaves_the_limit_that_was_learned() {
+        let limiter = Limiter::new(0);
+        limiter.acquire().await.answered(Some(Observation { limit: 1_000, remaining: 999, reset_in: WINDOW }));
+        let begun = Instant::now();
+        limiter.acquire().await.refused(None, Duration::from_secs(7));
+        assert_eq!(limiter.allowed(), 1_000);
+        let _next = limiter.acquire().await;
+        assert_eq!(begun.elapsed().as_secs(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_request_among_quick_ones_hides_no_request_of_others() {
+        let limiter = Limiter::new(0);
+        limiter.acquire().await.answered(seen(199, 60));
+        // Sent first and answered last, 30 s later, beside one that is sent and answered at the end.
+        let slow = limiter.acquire().await;
+        tokio::time::advance(Duration::from_secs(30)).await;
+        // One request of another program is in the window as well.
+        limiter.acquire().await.answered(seen(196, 30));
+        slow.answered(seen(196, 30));
+        // 31 s later the slow one has left the API's window for certain, the quick one not.
+        tokio::time::advance(Duration::from_secs(31)).await;
+        // The window holds the quick one, this one, and the other program's.
+        limiter.acquire().await.answered(seen(197, 60));
+        assert_eq!(limiter.0.state.lock().expect("whole").others, 1);
+    }
+
+    #[test]
+    fn no_number_of_requests_takes_for_ever() {
+        let limiter = Limiter::new(u32::MAX);
+        for requests in [i64::MIN, -1, 0, 1, i64::MAX] {
+            assert!(limiter.time_for(requests) <= LONGEST_FORECAST, "{requests}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -190,6 +190,13 @@ async fn what_is_wrong_with_teamleader_and_the_settings() {
         assert_complains(&stage, about, mend).await;
         stage.restore(name, usual);
     }
+    let usual = stage.set("TEAMLEADER_API_URI", &late_url);
+    let out = stage.run(&["doctor"]).await.out;
+    assert!(
+        out.contains("WRONG  Teamleader: the clock of the API is") && out.contains("no watermark is taken"),
+        "{out}"
+    );
+    stage.restore("TEAMLEADER_API_URI", usual);
     let refreshes = stage.simulator.counters().refreshes;
     stage.simulator.expire_access_tokens();
     assert_complains(&stage, "does not take the stored access token: users.me answered 401", "next sync").await;

@@ -32,6 +32,7 @@ mod http;
 mod http_guard;
 mod incremental;
 mod main_job;
+mod numbers;
 #[cfg(feature = "fault-points")]
 mod panics;
 mod questions;

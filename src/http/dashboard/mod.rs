@@ -12,7 +12,6 @@ use axum::extract::{Form, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use chrono::Utc;
 use maud::Markup;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -25,7 +24,7 @@ use super::security::DASHBOARD_POLICY;
 use super::state::HttpState;
 use super::sync::{Refused, ask};
 use crate::ids::RunId;
-use crate::message::{Forecast, Mode, Parameters};
+use crate::message::{Mode, Parameters};
 use crate::store::pool::{self, StoreError};
 use crate::store::report::{self, TableStatus};
 use crate::store::{logins, outbox, run};
@@ -131,8 +130,7 @@ async fn look(state: &HttpState) -> Result<Shown, StoreError> {
             steps => steps?,
         };
         let to_come = forecast::requests_to_come(&steps, &parameters);
-        let forecast =
-            Forecast { api_requests: row.api_requests + to_come, done_at: Utc::now() + state.client.time_for(to_come) };
+        let forecast = forecast::of_requests(row.api_requests, to_come, &state.client);
         running.push(Running { id: row.request_id, mode: parameters.mode, made: row.api_requests, forecast });
     }
     Ok(Shown {
