@@ -82,6 +82,14 @@ fn judge(found: &Found) -> Vec<Unmet> {
             ),
         );
     }
+    unmet.extend(missing_connections(found));
+    unmet
+}
+
+/// Fewer connections than a worker needs, whoever limits them.
+fn missing_connections(found: &Found) -> Vec<Unmet> {
+    let Found { role, database, .. } = found;
+    let mut unmet = Vec::new();
     let limits = [
         (
             found.role_limit.unwrap_or(-1),
@@ -100,16 +108,15 @@ fn judge(found: &Found) -> Vec<Unmet> {
         ),
     ];
     let needed = i32::try_from(MAX_CONNECTIONS).unwrap_or(i32::MAX);
-    for (limit, whose, mend) in limits {
-        // -1 is no limit.
-        if (0..needed).contains(&limit) {
-            miss(
-                format!(
-                    "{whose} {limit} connections, and a worker needs {needed}: one for each of four lists, and for events, tokens, upkeep and HTTP"
-                ),
-                format!("`{mend} {}`, so that there is room for a standby and for commands", 3 * needed),
-            );
-        }
+    // -1 is no limit.
+    for (limit, whose, mend) in limits.into_iter().filter(|(limit, ..)| (0..needed).contains(limit)) {
+        unmet.push(Unmet {
+            what: format!(
+                "{whose} {limit} connections, and a worker needs {needed}: one for each of four lists, and for events, tokens, \
+                 upkeep and HTTP"
+            ),
+            mend: format!("`{mend} {}`, so that there is room for a standby and for commands", 3 * needed),
+        });
     }
     unmet
 }

@@ -1,6 +1,8 @@
 //! The engine: works on a run until it is finished, the slice is over, or it has to wait.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -70,12 +72,6 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Reads the database's clock, which the client continues.
-    async fn read_clock(&self) -> Result<(), StoreError> {
-        self.client.clock().set(pool::answered(records::clock(&self.pool)).await?);
-        Ok(())
-    }
-
     /// Works on `run` for one slice. `progress` gets a report now and then; a full channel is no harm.
     pub async fn work(
         &self,
@@ -97,24 +93,32 @@ impl Engine {
             project_api: OnceCell::new(),
         };
         fault::reached(Point::SliceBegun);
+        match self.prepare(&slice).await {
+            None => self.work_on_steps(&slice, progress).await,
+            Some(end) => end.outcome(&slice).await,
+        }
+    }
+
+    /// What has to be known before anything is asked for; how the slice ends where it cannot be.
+    async fn prepare(&self, slice: &Slice<'_>) -> Option<End> {
         if let Err(error) = self.read_clock().await {
-            return Outcome::Stopped(error);
+            return Some(End::Stops(error));
         }
-        match self.know_whose_token(&slice).await {
-            Ok(Accepted::Stored) => {}
-            Ok(Accepted::OtherAccount) => return hand_back(&slice),
-            Err(WorkError::Api(ApiError::NotAuthorized)) => return hand_back(&slice),
-            Err(error) if slice.is_down(&error).await => {
-                return wait(&slice, &error).outcome(&slice).await;
-            }
-            Err(error) => return refuse(&slice, error).await,
+        match self.know_whose_token(slice).await {
+            Ok(Accepted::Stored) => None,
+            Ok(Accepted::OtherAccount) | Err(WorkError::Api(ApiError::NotAuthorized)) => Some(End::HandsBack),
+            Err(error) if slice.is_down(&error).await => Some(wait(slice, &error)),
+            Err(error) => Some(refuse(error)),
         }
+    }
+
+    async fn work_on_steps(&self, slice: &Slice<'_>, progress: mpsc::Sender<RunReport>) -> Outcome {
         let mut working = FuturesUnordered::new();
         let mut busy = HashSet::new();
         let mut tell = tokio::time::interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
         tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut clock = tokio::time::interval_at(Instant::now() + CLOCK_EVERY, CLOCK_EVERY);
-        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Beside the steps, which may hold all connections.
+        let mut keeping_time = pin!(self.keep_time());
         // However short the slice: each does something, or a run would be handed round for ever.
         let mut begun = false;
         loop {
@@ -123,7 +127,7 @@ impl Engine {
             {
                 begun = true;
                 busy.insert(index);
-                working.push(work_on(&slice, index));
+                working.push(work_on(slice, index));
             }
             tokio::select! {
                 worked = working.next() => match worked {
@@ -131,20 +135,31 @@ impl Engine {
                     Some((_, Going::Ends(end))) => {
                         // What the others are in the midst of is rolled back, and their requests are counted.
                         drop(working);
-                        return end.outcome(&slice).await;
+                        return end.outcome(slice).await;
                     }
-                    None if slice.run().steps.iter().all(|step| step.phase == Phase::Done) => return finish(&slice, None).await,
-                    None => return hand_back(&slice),
+                    None if slice.run().steps.iter().all(|step| step.phase == Phase::Done) => return finish(slice, None).await,
+                    None => return hand_back(slice),
                 },
-                // The one before serves on where this fails: whoever writes next notices.
-                _ = clock.tick() => {
-                    let _ = self.read_clock().await;
-                }
+                never = &mut keeping_time => match never {},
                 // Lost when the publisher is behind: the next one tells more.
                 _ = tell.tick() => {
                     let _ = progress.try_send(slice.report());
                 }
             }
+        }
+    }
+
+    /// Reads the database's clock, which the client continues.
+    async fn read_clock(&self) -> Result<(), StoreError> {
+        self.client.clock().set(pool::answered(records::clock(&self.pool)).await?);
+        Ok(())
+    }
+
+    /// Reads it again and again. Where it cannot be read, the one before serves on: whoever writes next notices.
+    async fn keep_time(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(CLOCK_EVERY).await;
+            let _ = self.read_clock().await;
         }
     }
 
@@ -163,11 +178,11 @@ fn hand_back(slice: &Slice<'_>) -> Outcome {
 }
 
 /// Nothing could be asked at all.
-async fn refuse(slice: &Slice<'_>, error: WorkError) -> Outcome {
+fn refuse(error: WorkError) -> End {
     match error {
-        WorkError::Store(_) | WorkError::Api(ApiError::Store(_)) => Outcome::Stopped(into_store_error(error)),
+        WorkError::Store(_) | WorkError::Api(ApiError::Store(_)) => End::Stops(into_store_error(error)),
         WorkError::Api(_) | WorkError::Down(_) | WorkError::Unusable(_) | WorkError::Inapplicable(_) => {
-            finish(slice, Some(error.to_string())).await
+            End::GivesUp(error.to_string())
         }
     }
 }

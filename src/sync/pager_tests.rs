@@ -449,3 +449,45 @@ fn whatever_changes_a_complete_reading_has_seen_all_that_stayed() {
         assert!(proven > 100, "{resource}: {proven}");
     }
 }
+
+/// How many pages of a pass are read of a list that says to hold so much and goes on for ever, and why it ends.
+fn pages_of_a_list_without_end(resource: &str, matches: Option<i64>) -> (u32, String) {
+    let mut position = Position::start(catalog::find(resource).expect("a resource"), None, 0);
+    for number in 1.. {
+        let first = u128::from(number) * PAGE_SIZE as u128;
+        let records = (first..).take(PAGE_SIZE).map(|id| record(Uuid::from_u128(id), number.into())).collect();
+        match position.after(&Page { records, matches, ..Page::default() }) {
+            Ok(Next::Page(next)) => position = next,
+            Ok(Next::PassEnd(_)) => panic!("it has no end"),
+            Err(why) => return (number, why),
+        }
+    }
+    unreachable!("numbers have no end either")
+}
+
+#[test]
+fn a_list_without_end_is_given_up() {
+    // By seeking and by page number.
+    for resource in ["contacts", "events"] {
+        for matches in [0, 100] {
+            let (pages, why) = pages_of_a_list_without_end(resource, Some(matches));
+            assert_eq!(pages, 2 * (matches as u32 / 100) + PAGES_BEYOND, "{resource}");
+            assert!(why.contains(&format!("within {pages} pages")), "{why}");
+        }
+        assert_eq!(pages_of_a_list_without_end(resource, None).0, MAX_PAGES, "{resource}");
+        assert_eq!(pages_of_a_list_without_end(resource, Some(1_000_000_000)).0, MAX_PAGES, "{resource}");
+    }
+}
+
+#[test]
+fn a_list_that_grows_while_it_is_read_is_read_to_its_end() {
+    let mut list = List::of(1..=150);
+    // Twenty records more with each page, for a hundred pages.
+    let reading = read(&mut list, ("contacts", None, false), |list, requests| {
+        if requests < 100 {
+            list.now += 1;
+            (0..20).for_each(|_| list.add(list.records.len()));
+        }
+    });
+    assert!(reading.is_rightly_complete(&list, None), "{:?}", reading.verdict);
+}

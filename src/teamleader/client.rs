@@ -282,23 +282,13 @@ impl Client {
             missed(&error)
         })?;
         let status = response.status();
-        let dated = server_clock(response.headers()).map(|date| self.clock.judge(date));
-        let now = match dated {
-            Some(Dated::At(date)) => date,
-            Some(Dated::Apart(_)) | None => self.clock.now().unwrap_or_else(Utc::now),
-        };
-        let (seen, odd_limit) = match observation(response.headers(), now) {
-            Ok(seen) => (seen, false),
-            Err(Implausible) => (None, true),
-        };
-        let retry_in = retry_in(response.headers(), seen, now);
+        let Heard { dated, limit, retry_in, coding } = self.hear(response.headers());
         if status == StatusCode::TOO_MANY_REQUESTS {
-            permit.refused(seen, retry_in);
+            permit.refused(limit.unwrap_or_default(), retry_in);
         } else {
-            permit.answered(seen);
+            permit.answered(limit.unwrap_or_default());
         }
         telemetry::rate_limit_remaining(self.limiter.remaining());
-        let coding = unknown_coding(response.headers());
         let read = read_body(&mut response).await;
         telemetry::api_answered(endpoint, status.as_str(), begun.elapsed());
         let body = match read {
@@ -312,23 +302,52 @@ impl Client {
         let Some(failure) = failure_of(status, retry_in) else {
             self.in_flight.answered_in(begun.elapsed(), self.limiter.allowed());
             return match coding {
-                None => Ok(Answer { body, dated, odd_limit }),
+                None => Ok(Answer { body, dated, odd_limit: limit.is_err() }),
                 Some(coding) => {
                     let reason = format!("the answer has the content encoding {coding}, which was not asked for");
                     Err(TryError::Missed(Miss { failure: Failure::Malformed, reason }))
                 }
             };
         };
-        let title = answer::error_titles(&body);
-        // A 404 of a proxy is no word of the API that a record is gone.
-        let failure = if failure == Failure::NotFound && title.is_none() { Failure::Server } else { failure };
-        let title = title.map(|title| format!(": {title}")).unwrap_or_default();
-        let miss = Miss { failure, reason: format!("answered {status}{title}") };
         if failure == Failure::Unauthorized {
             *rejected = Some(access.generation);
         }
-        Err(TryError::Missed(miss))
+        Err(TryError::Missed(refusal(status, failure, &body)))
     }
+
+    /// Reads the headers of an answer that has just come.
+    fn hear(&self, headers: &HeaderMap) -> Heard {
+        let dated = server_clock(headers).map(|date| self.clock.judge(date));
+        let now = match dated {
+            Some(Dated::At(date)) => date,
+            Some(Dated::Apart(_)) | None => self.clock.now().unwrap_or_else(Utc::now),
+        };
+        let limit = observation(headers, now);
+        Heard {
+            dated,
+            limit,
+            retry_in: retry_in(headers, limit.unwrap_or_default(), now),
+            coding: unknown_coding(headers),
+        }
+    }
+}
+
+/// What the headers of an answer say.
+struct Heard {
+    dated: Option<Dated>,
+    limit: Result<Option<Observation>, Implausible>,
+    retry_in: Duration,
+    /// How the body is encoded, if it cannot be read.
+    coding: Option<String>,
+}
+
+/// An answer of another status than 200, in words.
+fn refusal(status: StatusCode, failure: Failure, body: &[u8]) -> Miss {
+    let title = answer::error_titles(body);
+    // A 404 of a proxy is no word of the API that a record is gone.
+    let failure = if failure == Failure::NotFound && title.is_none() { Failure::Server } else { failure };
+    let title = title.map(|title| format!(": {title}")).unwrap_or_default();
+    Miss { failure, reason: format!("answered {status}{title}") }
 }
 
 /// What went wrong in one try.
@@ -383,7 +402,7 @@ fn server_clock(headers: &HeaderMap) -> Option<DateTime<Utc>> {
 }
 
 /// The rate limit headers say what cannot be.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Implausible;
 
 /// Reads the rate limit headers, if they are there; `now` by the API's clock.

@@ -22,18 +22,25 @@ pub enum Dated {
 
 /// The database's clock, read now and then and continued with this machine's monotonic one. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct DatabaseClock(Arc<Mutex<Option<(DateTime<Utc>, Instant)>>>);
+pub struct DatabaseClock(Arc<Mutex<Option<Read>>>);
+
+/// What the database said, and when.
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    now: DateTime<Utc>,
+    at: Instant,
+}
 
 impl DatabaseClock {
     /// What the database has just said.
     pub fn set(&self, now: DateTime<Utc>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Instant::now()));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Read { now, at: Instant::now() });
     }
 
     /// What it would say now; `None` before it was read.
     pub fn now(&self) -> Option<DateTime<Utc>> {
-        let (read, at) = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
-        read.checked_add_signed(TimeDelta::from_std(at.elapsed()).ok()?)
+        let read = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        read.now.checked_add_signed(TimeDelta::from_std(read.at.elapsed()).ok()?)
     }
 
     /// Holds the `Date` of an answer that has just come against it.

@@ -243,3 +243,24 @@ pub(super) fn describe(error: &reqwest::Error) -> String {
         "the connection broke before the whole answer had come".to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_life_of_a_token_is_what_can_be_or_the_usual() {
+        let lives = |expires_in: &str| {
+            let body = format!(r#"{{"access_token":"a","refresh_token":"r","expires_in":{expires_in}}}"#);
+            serde_json::from_str::<PairBody>(&body).expect("a pair").lives().as_secs_f64()
+        };
+        for (told, seconds) in [("3600", 3600.0), ("60.5", 60.5), ("\"900\"", 900.0), ("1", 1.0)] {
+            assert_eq!(lives(told), seconds, "{told}");
+        }
+        for odd in
+            ["0", "-1", "9223372036854775807", "-9223372036854775808", "1e308", "\"NaN\"", "\"inf\"", "null", "{}"]
+        {
+            assert_eq!(lives(odd), DEFAULT_LIFETIME, "{odd}");
+        }
+    }
+}

@@ -375,16 +375,17 @@ mod tests {
     async fn a_slow_request_among_quick_ones_hides_no_request_of_others() {
         let limiter = Limiter::new(0);
         limiter.acquire().await.answered(seen(199, 60));
-        // Sent first and answered last, 30 s later, beside one that is sent and answered at the end.
+        // Sent first and answered last, 30 s later, after two that are sent and answered at the end.
         let slow = limiter.acquire().await;
         tokio::time::advance(Duration::from_secs(30)).await;
         // One request of another program is in the window as well.
         limiter.acquire().await.answered(seen(196, 30));
-        slow.answered(seen(196, 30));
-        // 31 s later the slow one has left the API's window for certain, the quick one not.
+        limiter.acquire().await.answered(seen(195, 30));
+        slow.answered(seen(195, 30));
+        // 31 s later the slow one has left the API's window for certain, the quick ones not.
         tokio::time::advance(Duration::from_secs(31)).await;
-        // The window holds the quick one, this one, and the other program's.
-        limiter.acquire().await.answered(seen(197, 60));
+        // The window holds the quick ones, this one, and the other program's.
+        limiter.acquire().await.answered(seen(196, 60));
         assert_eq!(limiter.0.state.lock().expect("whole").others, 1);
     }
 

@@ -19,6 +19,7 @@ const FAMILIES: [(&str, &str); 19] = [
     ("teamleader2db_api_request_duration_seconds", "histogram"),
     ("teamleader2db_rate_limited_total", "counter"),
     ("teamleader2db_rate_limit_remaining", "gauge"),
+    ("teamleader2db_api_clock_skew_seconds", "gauge"),
     ("teamleader2db_token_refreshes_total", "counter"),
     ("teamleader2db_authorized", "gauge"),
     ("teamleader2db_last_success_timestamp_seconds", "gauge"),

@@ -203,7 +203,6 @@ async fn answers_in_gzip_are_read_whether_they_were_asked_for_or_not() {
 async fn an_answer_that_is_small_only_while_it_is_compressed_is_refused() {
     let stage = Stage::small().await;
     stage.simulator.inject(Fault::new(FaultKind::GzipBomb { bytes: 512 << 20 }).at("contacts.list"));
-    // The token endpoint reads less; the pair is lost, as with any answer that does not come.
     let worker = stage.worker().await;
     let id = stage.request(json!({ "mode": "full" })).await;
     let event = stage.final_event(id).await;
