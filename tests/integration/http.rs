@@ -12,7 +12,7 @@ use crate::stage::{ACCOUNT, RESOURCES, Stage, free_port, until};
 pub const TOKEN: &str = "a token of the tests";
 
 /// The metric families that `/metrics` tells after a run, and how Prometheus is to take them.
-const FAMILIES: [(&str, &str); 19] = [
+const FAMILIES: [(&str, &str); 20] = [
     ("teamleader2db_runs_total", "counter"),
     ("teamleader2db_records_total", "counter"),
     ("teamleader2db_api_requests_total", "counter"),

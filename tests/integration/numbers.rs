@@ -215,3 +215,26 @@ async fn an_answer_that_is_small_only_while_it_is_compressed_is_refused() {
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(peak < 256 << 10, "{peak} KiB of memory were taken");
 }
+
+#[tokio::test]
+async fn requests_of_a_commit_that_does_not_come_about_are_counted_when_the_run_is_handed_back() {
+    let stage = Stage::of(1_000).await;
+    let _worker = stage.worker().await;
+    // Pages of contacts are read and not committed; events are read twice, which is not done when the account loses its authorization.
+    let mut hold = stage.database.hold_before("update on teamleader2db.sync_step", "new.resource = 'contacts'").await;
+    stage.slow_down("events.list", 2_000);
+    let id = stage.request(json!({ "mode": "full", "resources": ["contacts", "events"] })).await;
+    hold.reached().await;
+    stage.simulator.revoke_refresh_tokens();
+    stage.simulator.expire_access_tokens();
+    until("the request is handed back", async || (stage.database.run_slice(id).await == 1).then_some(())).await;
+    let counted: i64 = sqlx::query_scalar("select api_requests from teamleader2db.sync_run where id = $1")
+        .bind(id)
+        .fetch_one(&stage.database.pool)
+        .await
+        .unwrap();
+    let counters = stage.simulator.counters();
+    let made = counters.total() - counters.requests["oauth2/access_token"];
+    assert_eq!(counted as u64, made, "{counters:?}");
+    hold.forget(&stage.database).await;
+}
