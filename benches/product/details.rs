@@ -60,7 +60,8 @@ async fn round(seed: u64, records: usize) -> Round {
     let event = stage.completed(id).await;
     let details = begun.elapsed().as_secs_f64();
     assert_eq!(event.count("contacts", "detailed"), records as i64);
-    // At two moments: a whole page of one moment would be read twice. The API's clock is held against the database's, so time has to pass.
+    // At two moments: a whole page of one moment would be read twice. The API's clock is held against the database's,
+    // so time has to pass.
     for _ in 0..2 {
         tokio::time::sleep(LOOKBACK).await;
         assert_eq!(stage.simulator.update("contacts", 50).len(), 50);

@@ -70,7 +70,8 @@ pub enum FaultKind {
     },
     /// The answer is right, and compressed with gzip, although nobody may have asked for it.
     Gzip,
-    /// An answer that is small as long as it is compressed with gzip, and is so many bytes then: white space before the right answer.
+    /// An answer that is small as long as it is compressed with gzip, and is so many bytes then: white space before the
+    /// right answer.
     GzipBomb {
         /// How many bytes.
         bytes: u64,

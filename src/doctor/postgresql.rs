@@ -30,7 +30,8 @@ const RIGHTS: [(&str, &[&str]); 16] = [
     ("teamleader2db.view_problem", &["select", "insert", "update", "delete"]),
 ];
 
-/// What was found; the tokens, if the account is authorized and they can be read; and the database's clock, if it answers.
+/// What was found; the tokens, if the account is authorized and they can be read; and the database's clock, if it
+/// answers.
 pub(super) async fn examine(args: &DoctorArgs) -> (Vec<Finding>, Option<Tokens>, DatabaseClock) {
     let (mut findings, database_clock) = (Vec::new(), DatabaseClock::default());
     let tokens = look(args, &mut findings, &database_clock).await.unwrap_or_else(|finding| {
@@ -56,7 +57,7 @@ async fn look(
     database_clock.set(now);
     findings.extend(clock("PostgreSQL's", now));
     let unmet = requirements::unmet(&pool).await.map_err(|error| wrong(error, "see the server's log"))?;
-    findings.extend(unmet.into_iter().map(|unmet| wrong(unmet.what, unmet.mend)));
+    findings.extend(unmet.into_iter().map(|unmet| wrong(unmet.what, unmet.remedy)));
     findings.extend(session(&pool).await.map_err(|error| wrong(error, "see the server's log"))?);
     match pool::check_schema(&pool).await {
         Ok(()) => findings.push(Finding::Well("the schema is up to date".to_owned())),
@@ -157,8 +158,9 @@ async fn session(pool: &PgPool) -> Result<Option<Finding>, StoreError> {
 fn watermarks(ahead: &[String]) -> Option<Finding> {
     let resources = ahead.join(", ");
     let what = format!("the watermark of {resources} lies in the future: a Date of the API was wrong when it was set");
-    let mend = "the next sync of each reads all of it and sets it back: `teamleader2db request --full --wait`, followed by the resources' names";
-    (!ahead.is_empty()).then(|| wrong(what, mend))
+    let remedy = "the next sync of each reads all of it and sets it back: `teamleader2db request --full --wait`, \
+                  followed by the resources' names";
+    (!ahead.is_empty()).then(|| wrong(what, remedy))
 }
 
 async fn mend_schema(pool: &PgPool) -> String {

@@ -23,12 +23,13 @@ pub(super) async fn examine(args: &DoctorArgs, tokens: Option<Tokens>, database_
         let date = answer.as_ref().ok().and_then(|answer| answer.headers().get(DATE)?.to_str().ok());
         let tells: Option<DateTime<Utc>> = date.and_then(|date| Some(httpdate::parse_http_date(date).ok()?.into()));
         findings.extend(tells.and_then(|tells| machine_clock(&format!("that of the {name}"), tells)));
-        // Only what the API tells becomes a watermark.
+        // Only the API's time becomes a watermark.
         if let (Some(Dated::Apart(skew)), "API") = (tells.map(|tells| database_clock.judge(tells)), name) {
             let skew = clock::described(skew);
             findings.push(wrong(
-                format!("the clock of the API is {skew}: no watermark is taken from it, and no list counts as verified"),
-                "set the clock of PostgreSQL's host by the network; if that is right, a proxy on the way to Teamleader writes a wrong Date",
+                format!("the clock of the API is {skew}: no watermark is taken from it, and no list is verified"),
+                "set the clock of PostgreSQL's host by the network; if that is right, a proxy on the way to Teamleader \
+                 writes a wrong Date",
             ));
         }
         findings.push(match answer {

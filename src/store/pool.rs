@@ -27,10 +27,12 @@ static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
 /// Connections of one process: four lists that are read at a time, the relay, the token, upkeep and the HTTP endpoints.
 pub const MAX_CONNECTIONS: u32 = 8;
 
-/// What each session sets, whatever role, database or server have as their default. A pooler of transactions loses it, see
-/// docs/operations.md. sqlx sets `TimeZone`, `DateStyle` and `client_encoding`. Left alone is what users' triggers rest on: `search_path`.
+/// What each session sets, whatever role, database or server have as their default. A pooler of transactions loses it,
+/// see docs/operations.md. sqlx sets `TimeZone`, `DateStyle` and `client_encoding`. Left alone is what users' triggers
+/// rest on: `search_path`.
 pub const SESSION: [(&str, &str); 9] = [
-    // The fence, claims and compare-and-swaps look again at rows that were waited for; a higher level would fail instead.
+    // The fence, claims and compare-and-swaps look again at rows that were waited for; a higher level would fail
+    // instead.
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_read_only", "off"),
     ("idle_in_transaction_session_timeout", "10s"),
@@ -44,8 +46,8 @@ pub const SESSION: [(&str, &str); 9] = [
     ("transaction_timeout", "0"),
 ];
 
-/// Sets what of [`SESSION`] the server knows, and `$3` for `teamleader2db.history`. A role whose commits do not wait for the disk has to:
-/// what was told to the broker must not be lost.
+/// Sets what of [`SESSION`] the server knows, and `$3` for `teamleader2db.history`. A role whose commits do not wait
+/// for the disk has to: what the broker was promised must not be lost.
 const SET_SESSION: &str = "select set_config('teamleader2db.history', $3, false), array(
          select set_config(s.name, wanted.value, false)
          from unnest($1::text[], $2::text[]) as wanted (name, value) join pg_settings s on s.name = wanted.name),
@@ -64,12 +66,12 @@ pub struct Unmet {
     /// What is wrong.
     pub what: String,
     /// What to do about it.
-    pub mend: String,
+    pub remedy: String,
 }
 
 impl std::fmt::Display for Unmet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.what, self.mend)
+        write!(f, "{}: {}", self.what, self.remedy)
     }
 }
 
@@ -213,7 +215,8 @@ fn is_missing(error: &sqlx::Error) -> bool {
 }
 
 impl StoreError {
-    /// Whether what was to be written is refused, by PostgreSQL or by what users built on the tables: see [`Cause::Refused`].
+    /// Whether what was to be written is refused, by PostgreSQL or by what users built on the tables: see
+    /// [`Cause::Refused`].
     pub fn is_refused(&self) -> bool {
         match self {
             Self::Database(error) => sqlstate(error).is_some_and(|code| cause(&code) == Cause::Refused),
@@ -255,20 +258,21 @@ pub fn sqlstate(error: &sqlx::Error) -> Option<Cow<'_, str>> {
     error.as_database_error()?.code()
 }
 
-/// What PostgreSQL says, the code that its manual explains, and where: the table, the constraint, the line of a user's function. Not its
-/// detail, which may hold a whole row; nor, as sqlx has it, the line of PostgreSQL's own source.
+/// What PostgreSQL says, the code that its manual explains, and where: the table, the constraint, the line of a user's
+/// function. Not its detail, which may hold a whole row; nor, as sqlx has it, the line of PostgreSQL's own source.
 pub fn in_words(error: &sqlx::Error) -> String {
-    match error.as_database_error().and_then(|told| told.try_downcast_ref::<PgDatabaseError>()) {
-        Some(told) => {
-            let mut words = format!("{} (SQLSTATE {}", told.message(), told.code());
-            if let (Some(schema), Some(table)) = (told.schema(), told.table()) {
+    match error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>()) {
+        Some(error) => {
+            let mut words = format!("{} (SQLSTATE {}", error.message(), error.code());
+            if let (Some(schema), Some(table)) = (error.schema(), error.table()) {
                 words.extend([", table ", schema, ".", table]);
             }
-            words.extend(told.constraint().iter().flat_map(|name| [", constraint ", name]));
+            words.extend(error.constraint().iter().flat_map(|name| [", constraint ", name]));
             // Other lines of the context may show a row, or a statement with its values.
             let function = |line: &&str| line.starts_with("PL/pgSQL function ");
-            words
-                .extend(told.r#where().and_then(|lines| lines.lines().find(function)).iter().flat_map(|at| [", ", at]));
+            words.extend(
+                error.r#where().and_then(|lines| lines.lines().find(function)).iter().flat_map(|at| [", ", at]),
+            );
             words + ")"
         }
         None if matches!(error, sqlx::Error::PoolTimedOut) => {

@@ -166,7 +166,8 @@ pub async fn last_successes(
 /// The resources of an account whose watermark is later than the database's clock.
 pub async fn watermarks_ahead(pool: &PgPool, account: &Account) -> Result<Vec<String>, StoreError> {
     let ahead = sqlx::query_scalar!(
-        "select resource from teamleader2db.cursor where account = $1 and watermark > clock_timestamp() order by resource",
+        "select resource from teamleader2db.cursor
+         where account = $1 and watermark > clock_timestamp() order by resource",
         account.as_str(),
     );
     Ok(ahead.fetch_all(pool).await?)

@@ -7,15 +7,16 @@ use super::pool::{MAX_CONNECTIONS, StoreError, Unmet};
 /// The oldest version whose SQL is understood here.
 const OLDEST: i32 = 140_000;
 
-/// What the database is, as far as the worker depends on it. `row_security_active` knows of superusers, owners, `force` and `bypassrls`.
-/// Partitions are left out: rows are reached through their root, whose policies alone hold then.
+/// What the database is, as far as the worker depends on it. `row_security_active` knows of superusers, owners, `force`
+/// and `bypassrls`. Partitions are left out: rows are reached through their root, whose policies alone hold then.
 const LOOK: &str = "
     select current_setting('server_version_num')::integer as version, current_setting('server_encoding') as encoding,
         current_setting('standard_conforming_strings') as strings, current_user::text as role,
         current_database()::text as database,
         (select rolconnlimit from pg_roles where rolname = current_user and not rolsuper) as role_limit,
         (select datconnlimit from pg_database where datname = current_database()) as database_limit,
-        (select sum(case name when 'max_connections' then setting::integer else -setting::integer end)::integer from pg_settings
+        (select sum(case name when 'max_connections' then setting::integer else -setting::integer end)::integer
+         from pg_settings
          where name in ('max_connections', 'superuser_reserved_connections', 'reserved_connections')) as server_limit,
         (select rolsuper from pg_roles where rolname = current_user) as is_superuser,
         array(select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -50,7 +51,7 @@ pub async fn unmet(pool: &PgPool) -> Result<Vec<Unmet>, StoreError> {
 fn judge(found: &Found) -> Vec<Unmet> {
     let Found { encoding, role, database, .. } = found;
     let mut unmet = Vec::new();
-    let mut miss = |what: String, mend: String| unmet.push(Unmet { what, mend });
+    let mut miss = |what: String, remedy: String| unmet.push(Unmet { what, remedy });
     if found.version < OLDEST {
         let what = format!("PostgreSQL {} is too old", found.version / 10_000);
         miss(what, "14 or later is needed".to_owned());
@@ -59,7 +60,8 @@ fn judge(found: &Found) -> Vec<Unmet> {
         miss(
             format!("the database {database} has the encoding {encoding}, which cannot hold what the API sends"),
             format!(
-                "UTF8 is needed, and an encoding stays: make another, `create database … encoding 'UTF8' template template0`, and name it in DATABASE_URL in place of {database}"
+                "UTF8 is needed, and an encoding stays: make another, `create database … encoding 'UTF8' \
+                 template template0`, and name it in DATABASE_URL in place of {database}"
             ),
         );
     }
@@ -78,7 +80,8 @@ fn judge(found: &Found) -> Vec<Unmet> {
                 found.secured.join(", ")
             ),
             format!(
-                "as a superuser `alter role \"{role}\" bypassrls`, or as the tables' owner `alter table … disable row level security`"
+                "as a superuser `alter role \"{role}\" bypassrls`, or as the tables' owner \
+                 `alter table … disable row level security`"
             ),
         );
     }
@@ -86,7 +89,7 @@ fn judge(found: &Found) -> Vec<Unmet> {
     unmet
 }
 
-/// Fewer connections than a worker needs, whoever limits them.
+/// Fewer connections than a worker needs, by the limit of the role, the database or the server.
 fn missing_connections(found: &Found) -> Vec<Unmet> {
     let Found { role, database, .. } = found;
     let mut unmet = Vec::new();
@@ -109,13 +112,13 @@ fn missing_connections(found: &Found) -> Vec<Unmet> {
     ];
     let needed = i32::try_from(MAX_CONNECTIONS).unwrap_or(i32::MAX);
     // -1 is no limit.
-    for (limit, whose, mend) in limits.into_iter().filter(|(limit, ..)| (0..needed).contains(limit)) {
+    for (limit, whose, command) in limits.into_iter().filter(|(limit, ..)| (0..needed).contains(limit)) {
         unmet.push(Unmet {
             what: format!(
-                "{whose} {limit} connections, and a worker needs {needed}: one for each of four lists, and for events, tokens, \
-                 upkeep and HTTP"
+                "{whose} {limit} connections, and a worker needs {needed}: one for each of four lists, and for \
+                 events, tokens, upkeep and HTTP"
             ),
-            mend: format!("`{mend} {}`, so that there is room for a standby and for commands", 3 * needed),
+            remedy: format!("`{command} {}`, so that there is room for a standby and for commands", 3 * needed),
         });
     }
     unmet
@@ -151,7 +154,7 @@ mod tests {
         assert_eq!(judge(&good()), []);
         assert_eq!(judge(&Found { role_limit: Some(8), database_limit: 8, server_limit: 8, ..good() }), []);
         assert_eq!(judge(&Found { database_limit: 1, is_superuser: true, role_limit: None, ..good() }), []);
-        for (found, said, mend) in [
+        for (found, said, remedy) in [
             (Found { version: 130_011, ..good() }, "PostgreSQL 13 is too old", "14 or later"),
             (Found { encoding: "LATIN1".to_owned(), ..good() }, "encoding LATIN1", "encoding 'UTF8'"),
             (Found { strings: "off".to_owned(), ..good() }, "standard_conforming_strings", "alter role \"anna\""),
@@ -165,7 +168,7 @@ mod tests {
             ),
         ] {
             let complaint = complaint(&found);
-            assert!(complaint.contains(said) && complaint.contains(mend), "{complaint}");
+            assert!(complaint.contains(said) && complaint.contains(remedy), "{complaint}");
         }
     }
 }

@@ -221,7 +221,8 @@ pub async fn read_sampled_page(slice: &Slice<'_>, index: usize, sample: i64) -> 
 /// No sample has more pages of a list; they stand in the position until they are read.
 const MAX_SAMPLED: u32 = 10_000;
 
-/// Up to `wanted` different pages from 2 to `last`, drawn by Floyd's algorithm: as many draws as pages, however long the list is.
+/// Up to `wanted` different pages from 2 to `last`, drawn by Floyd's algorithm: as many draws as pages, however long
+/// the list is.
 fn pages_of_sample(wanted: i64, last: i64, random: impl Fn(u32) -> u128) -> VecDeque<u32> {
     let within = |number: i64| u32::try_from(number.max(0)).unwrap_or(u32::MAX);
     let all = within(last).saturating_sub(1);

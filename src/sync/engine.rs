@@ -34,7 +34,8 @@ use crate::views::{names, wide};
 /// Progress is told at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
-/// The database's clock is read at the beginning of a slice and this often: this machine's continues it, which may be paused.
+/// The database's clock is read at the beginning of a slice and this often: this machine's continues it, which may be
+/// paused.
 const CLOCK_EVERY: Duration = Duration::from_secs(60);
 
 /// How a slice ended. Only the worker turns it into messages.
@@ -137,7 +138,9 @@ impl Engine {
                         drop(working);
                         return end.outcome(slice).await;
                     }
-                    None if slice.run().steps.iter().all(|step| step.phase == Phase::Done) => return finish(slice, None).await,
+                    None if slice.run().steps.iter().all(|step| step.phase == Phase::Done) => {
+                        return finish(slice, None).await;
+                    }
                     None => return hand_back(slice),
                 },
                 never = &mut keeping_time => match never {},
@@ -155,7 +158,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads it again and again. Where it cannot be read, the one before serves on: whoever writes next notices.
+    /// Reads it again and again. Where it cannot be read, the last reading serves on: the next write notices.
     async fn keep_time(&self) -> Infallible {
         loop {
             tokio::time::sleep(CLOCK_EVERY).await;

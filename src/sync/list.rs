@@ -319,7 +319,8 @@ async fn merge(
     Ok(going_on.map(|reading| (step, reading)))
 }
 
-/// Notes when the list began by the API's clock, which is what the watermark comes from. Where that is not believed, there is no watermark.
+/// Notes when the list began by the API's clock, which is what the watermark comes from. Where that is not believed,
+/// there is no watermark.
 fn date(step: &mut Step, reading: &mut Reading, page: &Page) -> Result<(), WorkError> {
     let endpoint = step.resource.list_endpoint();
     let begins = step.clock.is_none() && !reading.undated;
@@ -342,7 +343,8 @@ fn date(step: &mut Step, reading: &mut Reading, page: &Page) -> Result<(), WorkE
     }
 }
 
-/// How the drift begins that says of a `Date` that it is not believed: once a step, since the seconds differ from answer to answer.
+/// How the drift begins that says of a `Date` that it is not believed: once a step, since the seconds differ from
+/// answer to answer.
 const SKEWED: &str = "the Date of an answer is";
 
 async fn end_pass(

@@ -26,11 +26,12 @@ const MAX_OFFSET_PASSES: i32 = 3;
 /// Passes over a list that is read by seeking: a second one, when fewer records came than the list said to hold.
 const MAX_SEEK_PASSES: i32 = 2;
 
-/// Pages of one pass, after which it is given up: a list that never ends would fill the disk. Five million records, several times what
-/// the largest accounts hold, and four hours of the API's budget.
+/// Pages of one pass, after which it is given up: a list that never ends would fill the disk. Five million records,
+/// several times what the largest accounts hold, and four hours of the API's budget.
 const MAX_PAGES: u32 = 50_000;
 
-/// A list that says how much it holds may grow while it is read. What gives twice as much, and so many pages more, does not end.
+/// A list that says how much it holds may grow while it is read. What gives twice as much, and so many pages more, does
+/// not end.
 const PAGES_BEYOND: u32 = 200;
 
 /// Where in a list to go on. Kept as JSON in `sync_step.position`.
@@ -157,8 +158,8 @@ impl Position {
 
     /// How many pages this pass may have.
     fn most_pages(&self) -> u32 {
-        let told = self.matches.map(|matches| u32::try_from(catalog::pages(matches)).unwrap_or(u32::MAX));
-        told.map_or(MAX_PAGES, |told| told.saturating_mul(2).saturating_add(PAGES_BEYOND).min(MAX_PAGES))
+        let said = self.matches.map(|matches| u32::try_from(catalog::pages(matches)).unwrap_or(u32::MAX));
+        said.map_or(MAX_PAGES, |pages| pages.saturating_mul(2).saturating_add(PAGES_BEYOND).min(MAX_PAGES))
     }
 
     /// The requests that may be made at once, as page number and `updated_since`, in the order in which [`Position::after`] wants
@@ -181,7 +182,8 @@ impl Position {
         self.matches
     }
 
-    /// What to do after this page. The error says how the page breaks the order that was asked for, or that the list does not end.
+    /// What to do after this page. The error says how the page breaks the order that was asked for, or that the list
+    /// does not end.
     pub fn after(mut self, page: &Page) -> Result<Next, String> {
         self.pages_read = self.pages_read.saturating_add(1);
         self.pages_in_pass = self.pages_in_pass.saturating_add(1);

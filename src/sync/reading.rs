@@ -44,7 +44,8 @@ pub struct Reading {
     /// Whether one of those parts may lack a record that was there throughout.
     #[serde(default)]
     pub incomplete: bool,
-    /// Whether the answer with which the list began has a `Date` that is not believed: nobody knows then what changed after it.
+    /// Whether the answer with which the list began has a `Date` that is not believed: nobody knows then what changed
+    /// after it.
     #[serde(default)]
     pub undated: bool,
     /// Kinds of parents whose lists the API does not give.

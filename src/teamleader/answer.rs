@@ -49,7 +49,7 @@ pub struct Page {
     pub dated: Option<Dated>,
     /// How many characters were replaced.
     pub replaced: i64,
-    /// What is not plausible about the answer besides its records, in words.
+    /// What is not plausible about the answer besides its records.
     pub odd: BTreeSet<String>,
 }
 

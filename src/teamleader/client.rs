@@ -341,7 +341,7 @@ struct Heard {
     coding: Option<String>,
 }
 
-/// An answer of another status than 200, in words.
+/// What an answer of another status than 200 says.
 fn refusal(status: StatusCode, failure: Failure, body: &[u8]) -> Miss {
     let title = answer::error_titles(body);
     // A 404 of a proxy is no word of the API that a record is gone.
@@ -421,7 +421,8 @@ fn observation(headers: &HeaderMap, now: DateTime<Utc>) -> Result<Option<Observa
     Ok(Some(Observation { limit, remaining, reset_in: reset_in.to_std().unwrap_or_default().min(LONGEST_RESET) }))
 }
 
-/// How long nothing is to be sent after a 429: until the reset, or what `Retry-After` says (a proxy's 429 has no more than that).
+/// How long nothing is to be sent after a 429: until the reset, or what `Retry-After` says (a proxy's 429 has no more
+/// than that).
 fn retry_in(headers: &HeaderMap, seen: Option<Observation>, now: DateTime<Utc>) -> Duration {
     let text = headers.get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
     let after = text.and_then(|text| match text.parse() {

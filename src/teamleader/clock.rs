@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::telemetry;
 
-/// A `Date` that is further than this from the database's clock is not believed. Both clocks are set by the network, which keeps them
-/// within seconds; an answer may take a minute, and `Date` has whole seconds.
+/// A `Date` that is further than this from the database's clock is not believed. Both clocks are set by the network,
+/// which keeps them within seconds; an answer may take a minute, and `Date` has whole seconds.
 pub const MAX_SKEW: TimeDelta = TimeDelta::minutes(2);
 
 /// What an answer says of its time.

@@ -254,8 +254,8 @@ mod tests {
             let body = format!(r#"{{"access_token":"a","refresh_token":"r","expires_in":{expires_in}}}"#);
             serde_json::from_str::<PairBody>(&body).expect("a pair").lives().as_secs_f64()
         };
-        for (told, seconds) in [("3600", 3600.0), ("60.5", 60.5), ("\"900\"", 900.0), ("1", 1.0)] {
-            assert_eq!(lives(told), seconds, "{told}");
+        for (said, seconds) in [("3600", 3600.0), ("60.5", 60.5), ("\"900\"", 900.0), ("1", 1.0)] {
+            assert_eq!(lives(said), seconds, "{said}");
         }
         for odd in
             ["0", "-1", "9223372036854775807", "-9223372036854775808", "1e308", "\"NaN\"", "\"inf\"", "null", "{}"]

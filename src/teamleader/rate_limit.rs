@@ -178,8 +178,8 @@ impl Permit {
         self.settled = true;
     }
 
-    /// The request was refused with 429, which does not fill the window; nothing is sent for so long. Without headers the limit stays
-    /// as it was last told.
+    /// The request was refused with 429, which does not fill the window; nothing is sent for so long. Without headers
+    /// the limit stays as it was last learned.
     pub fn refused(mut self, seen: Option<Observation>, retry_in: Duration) {
         self.limiter.block(Instant::now() + retry_in.max(SHORTEST_BLOCK));
         self.limiter.settle(self.sent, seen, false);

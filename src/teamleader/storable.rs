@@ -7,8 +7,8 @@ use memchr::{memchr, memchr2};
 
 /// A number with more digits than these before or after its point, written out, is stored as a text.
 ///
-/// PostgreSQL's `numeric` takes 131,072 and 16,383 of them, and writes out all of them whenever the row is read: `1e131071` is eight
-/// bytes here and 128 KiB there. What a program calculates with has 309 and 324 at most.
+/// PostgreSQL's `numeric` takes 131,072 and 16,383 of them, and writes out all of them whenever the row is read:
+/// `1e131071` is eight bytes here and 128 KiB there. What a program calculates with has 309 and 324 at most.
 const MAX_DIGITS: usize = 1_000;
 
 /// Replaces what JSON allows in a text and jsonb refuses: `\u0000` and lone surrogates become U+FFFD. Gives how many.
@@ -175,7 +175,8 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_number_is_replaced_the_json_is_valid_and_has_the_same_members(
-            whole in "-?(0|[1-9][0-9]{0,40})", fraction in "([.][0-9]{1,40})?", exponent in "([eE][+-]?[0-9]{1,25})?", text in any::<String>(),
+            whole in "-?(0|[1-9][0-9]{0,40})", fraction in "([.][0-9]{1,40})?", exponent in "([eE][+-]?[0-9]{1,25})?",
+            text in any::<String>(),
         ) {
             let json = format!(r#"{{{}:[{whole}{fraction}{exponent}]}}"#, serde_json::json!(text));
             let stored = with_numbers(&json);

@@ -1,4 +1,5 @@
-//! Databases as others set them up: what the worker can set for itself it sets; what it cannot work with it names before it writes.
+//! Databases as others set them up: what the worker can set for itself it sets; what it cannot work with it names
+//! before it writes.
 
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
@@ -163,7 +164,8 @@ async fn an_error_of_a_users_trigger_fails_its_resource_with_its_words() {
         ("perform 1 from public.crm_lead", "relation \"public.crm_lead\" does not exist (SQLSTATE 42P01"),
     ] {
         let function = format!(
-            "create function public.notify_crm() returns trigger language plpgsql as $$ begin {body}; return new; end $$"
+            "create function public.notify_crm() returns trigger language plpgsql
+                 as $$ begin {body}; return new; end $$"
         );
         sql(&stage, &format!("{function}; {trigger}")).await;
         for resource in ["contacts", "companies", "invoices"] {
@@ -172,10 +174,10 @@ async fn an_error_of_a_users_trigger_fails_its_resource_with_its_words() {
         let id = stage.request(json!({})).await;
         let event = stage.final_event(id).await;
         assert_eq!(event.kind(), "sync.partial", "{}", event.body);
-        let told = event.resource("contacts");
-        let error = told["error"].as_str().unwrap();
-        assert!(error.contains("the table teamleader.contacts: ") && error.contains(word), "{told}");
-        assert!(error.contains("PL/pgSQL function notify_crm() line"), "{told}");
+        let report = event.resource("contacts");
+        let error = report["error"].as_str().unwrap();
+        assert!(error.contains("the table teamleader.contacts: ") && error.contains(word), "{report}");
+        assert!(error.contains("PL/pgSQL function notify_crm() line"), "{report}");
         for resource in RESOURCES.iter().filter(|resource| **resource != "contacts") {
             assert_eq!(event.resource(resource)["status"], "completed", "{resource}: {}", event.body);
             stage.database.assert_table_equals(&stage.simulator, resource).await;
@@ -198,7 +200,8 @@ async fn a_users_constraint_index_or_rule_fails_its_resource_with_its_name() {
             "alter table teamleader.contacts drop constraint crm_no_changes",
         ),
         (
-            "create function public.crm_key(jsonb) returns text immutable language plpgsql as $$ begin return ''; end $$;
+            "create function public.crm_key(jsonb) returns text immutable language plpgsql
+                 as $$ begin return ''; end $$;
              create index crm on teamleader.contacts (public.crm_key(content));
              create or replace function public.crm_key(jsonb) returns text immutable language plpgsql
                  as $$ begin raise exception 'no crm key'; end $$",
@@ -216,8 +219,8 @@ async fn a_users_constraint_index_or_rule_fails_its_resource_with_its_name() {
         let id = stage.request(json!({})).await;
         let event = stage.final_event(id).await;
         assert_eq!(event.kind(), "sync.partial", "{}", event.body);
-        let told = event.resource("contacts");
-        assert!(told["error"].as_str().unwrap().contains(word), "{told}");
+        let report = event.resource("contacts");
+        assert!(report["error"].as_str().unwrap().contains(word), "{report}");
         sql(&stage, undo).await;
         stage.complete(json!({})).await;
         stage.assert_copy_is_equal().await;

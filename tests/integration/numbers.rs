@@ -1,4 +1,5 @@
-//! Numbers, times and sizes that the API should never send: what cannot be is refused, reported, and costs nothing else.
+//! Numbers, times and sizes that the API should never send: what cannot be is refused, reported, and costs nothing
+//! else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,7 +18,7 @@ fn drift(event: &Event, resource: &str) -> String {
 #[tokio::test]
 async fn a_number_of_matches_that_cannot_be_is_reported_and_ends_no_worker() {
     let mut stage = Stage::small().await;
-    let told = ["9223372036854775807", "1000000000000000000", "-9223372036854775808", "1e400", "[]"];
+    let numbers = ["9223372036854775807", "1000000000000000000", "-9223372036854775808", "1e400", "[]"];
     let asked = AtomicU64::new(0);
     let url = proxy(stage.simulator.url(), move |endpoint, _, body| {
         let text = String::from_utf8(body.to_vec()).unwrap();
@@ -25,7 +26,7 @@ async fn a_number_of_matches_that_cannot_be_is_reported_and_ends_no_worker() {
             return text.into();
         };
         let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
-        let number = told[asked.fetch_add(1, Ordering::Relaxed) as usize % told.len()];
+        let number = numbers[asked.fetch_add(1, Ordering::Relaxed) as usize % numbers.len()];
         format!("{before}\"matches\":{number}{rest}").into()
     })
     .await;
@@ -70,9 +71,9 @@ async fn a_list_that_never_ends_fails_and_the_others_are_read() {
     let id = stage.request(json!({ "mode": "full" })).await;
     let event = stage.final_event(id).await;
     assert_eq!(event.kind(), "sync.partial", "{}", event.body);
-    let told = event.resource("events");
-    assert_eq!((&told["status"], &told["verified"]), (&json!("failed"), &json!(false)), "{told}");
-    assert!(told["error"].as_str().unwrap().contains("did not end within"), "{told}");
+    let report = event.resource("events");
+    assert_eq!((&report["status"], &report["verified"]), (&json!("failed"), &json!(false)), "{report}");
+    assert!(report["error"].as_str().unwrap().contains("did not end within"), "{report}");
     for resource in RESOURCES.iter().filter(|resource| **resource != "events") {
         assert_eq!(event.resource(resource)["status"], "completed", "{resource}");
         stage.database.assert_table_equals(&stage.simulator, resource).await;
@@ -101,7 +102,8 @@ async fn a_number_that_the_database_refuses_is_stored_as_a_text_and_its_record_i
     assert!(drift(&event, "contacts").contains(&format!("{id} holds a number")), "{}", event.body);
     assert_eq!(event.resource("contacts")["verified"], true);
     let row: String = sqlx::query_scalar(
-        "select concat_ws(' ', content -> 'x', content -> 'y', content -> 'digits', jsonb_typeof(content #> '{longest,3}'))
+        "select concat_ws(' ', content -> 'x', content -> 'y', content -> 'digits',
+             jsonb_typeof(content #> '{longest,3}'))
          from teamleader.record where resource = 'contacts' and id = $1",
     )
     .bind(id)
@@ -150,8 +152,8 @@ async fn one_date_of_another_century_sets_no_watermark() {
     let _worker = stage.worker().await;
     stage.simulator.inject(Fault::new(FaultKind::Date { seconds: 73 * 365 * 86_400 }).at("contacts.list").times(1));
     let event = stage.complete(json!({ "mode": "full" })).await;
-    let told = |resource| event.resource(resource)["verified"].clone();
-    assert_eq!((told("contacts"), told("companies")), (json!(false), json!(true)), "{}", event.body);
+    let verified = |resource| event.resource(resource)["verified"].clone();
+    assert_eq!((verified("contacts"), verified("companies")), (json!(false), json!(true)), "{}", event.body);
     stage.simulator.update("contacts", 15);
     stage.complete(json!({})).await;
     stage.assert_copy_is_equal().await;
@@ -207,8 +209,8 @@ async fn an_answer_that_is_small_only_while_it_is_compressed_is_refused() {
     let id = stage.request(json!({ "mode": "full" })).await;
     let event = stage.final_event(id).await;
     assert_eq!(event.kind(), "sync.partial", "{}", event.body);
-    let told = event.resource("contacts");
-    assert!(told["error"].as_str().unwrap().contains("longer than 33554432 bytes"), "{told}");
+    let report = event.resource("contacts");
+    assert!(report["error"].as_str().unwrap().contains("longer than 33554432 bytes"), "{report}");
     assert_eq!(event.resource("companies")["status"], "completed");
     let status = std::fs::read_to_string(format!("/proc/{}/status", worker.pid())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -220,7 +222,8 @@ async fn an_answer_that_is_small_only_while_it_is_compressed_is_refused() {
 async fn requests_of_a_commit_that_does_not_come_about_are_counted_when_the_run_is_handed_back() {
     let stage = Stage::of(1_000).await;
     let _worker = stage.worker().await;
-    // Pages of contacts are read and not committed; events are read twice, which is not done when the account loses its authorization.
+    // Pages of contacts are read and not committed; events are read twice, which is not done when the account loses its
+    // authorization.
     let mut hold = stage.database.hold_before("update on teamleader2db.sync_step", "new.resource = 'contacts'").await;
     stage.slow_down("events.list", 2_000);
     let id = stage.request(json!({ "mode": "full", "resources": ["contacts", "events"] })).await;
