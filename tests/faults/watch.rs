@@ -79,7 +79,7 @@ impl Watch {
 
     /// Where replies are asked for.
     pub fn reply_queue(&self) -> String {
-        format!("{}.watch.replies", self.prefix)
+        format!("watch.{}.replies", self.prefix)
     }
 
     /// The queue of requests.

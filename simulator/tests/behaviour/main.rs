@@ -57,7 +57,7 @@ impl Api {
         // Built with the worker in one go, reqwest has TLS without a provider of its own. An error means that one is set already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let redirects = reqwest::redirect::Policy::none();
-        let client = reqwest::Client::builder().redirect(redirects).build().unwrap();
+        let client = reqwest::Client::builder().redirect(redirects).no_gzip().build().unwrap();
         Self { simulator, client, token }
     }
 
