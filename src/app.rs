@@ -137,7 +137,7 @@ impl Application {
         let replies_due = Arc::new(Notify::new());
         let relay = Relay::new(pool.clone(), publisher.clone(), names.clone(), replies_due.clone());
         let replier = Publisher::new(config.amqp_url.clone(), &format!("teamleader2db {account} replies"));
-        let replies = Replies::new(pool.clone(), account.clone(), replier, replies_due);
+        let replies = Replies::new(pool.clone(), account.clone(), replier, config.addresses.clone(), replies_due);
         let consuming = Consuming::default();
         consuming.set_active(false);
         let holder = holder();

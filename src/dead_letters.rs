@@ -19,6 +19,7 @@ use crate::panics;
 use crate::relay::{Relay, RelayError};
 use crate::store::ending::{self, Abandoned, Audience, Refusal};
 use crate::store::lease;
+use crate::store::pool::StoreError;
 use crate::telemetry;
 
 /// Tells of and keeps what cannot be processed. The caller acknowledges, once this has succeeded.
@@ -87,6 +88,7 @@ impl DeadLetters {
         epoch: Epoch,
         why: &str,
     ) -> Result<(), RelayError> {
+        let why = message::shortened(why.to_owned(), message::MAX_ERROR);
         let reason = format!("the run cannot be read: {why}. Send it again with a new request_id");
         ending::fail_unreadable(&self.pool, self.names.account(), epoch, id, &reason, &received.reply).await?;
         self.bury_given_up(received.message, id, &reason).await
@@ -117,8 +119,19 @@ impl DeadLetters {
         while let Some(message) = letters.take(queue).await? {
             match panics::caught(self.bury_undelivered_message(&message)).await {
                 Ok(buried) => buried?,
-                // The next one must not wait for this one.
-                Err(panicked) => self.bury(&message, &panicked.to_string(), "panicked").await?,
+                Err(panicked) => {
+                    let received = Received::new(&message, &self.addresses);
+                    let reason = panicked.to_string();
+                    let refused = panics::caught(self.refuse(&received, None, &reason, "panicked"));
+                    match refused.await {
+                        Ok(refused) => refused?,
+                        // It stays in hand until the connection ends. The next one must not wait for it.
+                        Err(panicked) => {
+                            error!(%panicked, queue, "A message that the broker gave up stays where it is");
+                            continue;
+                        }
+                    }
+                }
             }
             message.ack().await?;
         }
@@ -143,7 +156,11 @@ impl DeadLetters {
                 let delivered = received.delivered(id, &parameters);
                 let poisonous = why != Some("expired");
                 let account = self.names.account();
-                match ending::abandon(&self.pool, account, epoch, &delivered, poisonous, &reason).await? {
+                let abandoned = ending::abandon(&self.pool, account, epoch, &delivered, poisonous, &reason).await;
+                if let Err(error @ StoreError::Corrupt(_)) = &abandoned {
+                    return self.give_up_unreadable(&received, id, epoch, &error.to_string()).await;
+                }
+                match abandoned? {
                     Abandoned::Ended | Abandoned::GoesOn => {
                         self.relay.flush().await?;
                         self.bury(message, &reason, "undelivered").await?;

@@ -7,7 +7,7 @@ use crate::amqp::reply_address::ReplyAddresses;
 use crate::ids::RunId;
 use crate::message::{BadRequest, Parameters, Request};
 use crate::store::outbox::Reply;
-use crate::store::run::Delivered;
+use crate::store::run::{Delivered, NO_SLICE};
 use crate::telemetry;
 
 /// The request that a message is. What is not as its sender sent it, or could not be handed back as it is, is none.
@@ -25,6 +25,8 @@ pub struct Received<'a> {
     pub message: &'a Message,
     /// Where the final event goes, besides the exchange.
     pub reply: Reply,
+    /// The address that the sender wants, where no reply is sent to it.
+    refused: Option<&'a str>,
 }
 
 impl<'a> Received<'a> {
@@ -34,16 +36,22 @@ impl<'a> Received<'a> {
         let correlation_id = message.correlation_id().map(|id| id.replace('\0', "?"));
         let wanted = message.reply_to();
         let reply_to = wanted.filter(|queue| addresses.takes(queue)).map(str::to_owned);
-        if let (Some(wanted), None) = (wanted, &reply_to) {
+        let refused = wanted.filter(|_| reply_to.is_none());
+        Self { message, reply: Reply { reply_to, correlation_id, traceparent: message.traceparent() }, refused }
+    }
+
+    /// Counts and logs that no reply is sent to the address that the sender wants: once, with the first delivery.
+    pub fn note_refused_reply(&self) {
+        let is_first = self.message.slice() == NO_SLICE && !self.message.again();
+        if let Some(address) = self.refused.filter(|_| is_first) {
             telemetry::reply("not_allowed");
             warn!(
-                reply_to = ?wanted,
-                message_id = ?message.message_id().unwrap_or_default(),
-                correlation_id = ?correlation_id.as_deref().unwrap_or_default(),
+                reply_to = ?address,
+                message_id = ?self.message.message_id().unwrap_or_default(),
+                correlation_id = ?self.reply.correlation_id.as_deref().unwrap_or_default(),
                 "No reply is sent to this address: see REPLY_TO_ALLOWED. The event on the exchange holds the same"
             );
         }
-        Self { message, reply: Reply { reply_to, correlation_id, traceparent: message.traceparent() } }
     }
 
     /// A delivery of the request with this id.

@@ -30,6 +30,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Events that are read at a time.
 const BATCH: i64 = 100;
 
+/// How often an event is published without an answer before it is set behind the others. A connection that breaks takes one try.
+const UNANSWERED_TRIES: i32 = 3;
+
 /// Why events are not sent yet. They stay in the outbox.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
@@ -61,9 +64,9 @@ impl Relay {
         Self { pool, publisher, names, sending: Arc::default(), said_unrouted: Arc::default(), replies }
     }
 
-    /// Sends all that is due. When it returns `Ok`, the broker has answered for every event that was in the outbox at the call: confirmed it,
-    /// or refused it because a queue of somebody else's is full. Such an event stays in the outbox and is tried again, and holds up neither the
-    /// others nor the caller. Replies are sent apart.
+    /// Sends all that is due. When it returns `Ok`, the broker has confirmed every event that was in the outbox at the call, but for those that it
+    /// does not take: because a queue of somebody else's is full or does not answer, or since it closes the channel for one. Such an event stays in
+    /// the outbox and is tried again later, and holds up neither the others nor the caller. Replies are sent apart.
     pub async fn flush(&self) -> Result<(), RelayError> {
         self.replies.notify_one();
         let _one_at_a_time = self.sending.lock().await;
@@ -88,6 +91,10 @@ impl Relay {
         let running = run::is_running(&self.pool, self.names.account(), RunId(report.request_id));
         if !pool::answered(running).await.unwrap_or(false) {
             return;
+        }
+        // What is written to a connection that the broker has blocked would go out at any later time.
+        if let Err(error) = self.publisher.ready().await {
+            return warn!(%error, "A progress event could not be sent");
         }
         let event = Event::of_run(report);
         let key = event.kind.routing_key(self.names.account());
@@ -134,15 +141,28 @@ impl Relay {
         let correlation = event.correlation_id.as_deref().unwrap_or_default();
         let properties = properties(&event.event_id.to_string(), correlation, event.traceparent.as_deref());
         let (exchange, key) = (self.names.events_exchange(), event.routing_key.as_str());
-        match self.publisher.offer(&exchange, key, event.payload.as_bytes(), properties).await? {
-            Fate::Taken => {}
-            Fate::Unrouted => {
+        // A broker that is away says nothing against the event.
+        self.publisher.ready().await?;
+        match self.publisher.offer(&exchange, key, event.payload.as_bytes(), properties).await {
+            Ok(Fate::Taken) => {}
+            Ok(Fate::Unrouted) => {
                 telemetry::unrouted();
                 if !self.said_unrouted.swap(true, Ordering::Relaxed) {
                     info!(key, "Nobody is bound for an event; this is said once, and counted");
                 }
             }
-            Fate::Nacked => return Ok(pool::answered(self.try_again(event)).await?),
+            Ok(Fate::Nacked) => {
+                telemetry::event_nacked();
+                return Ok(pool::answered(self.try_later(event, "a queue that is bound for it is full")).await?);
+            }
+            Err(error) => {
+                let tries = event.tries.saturating_add(1);
+                if tries < UNANSWERED_TRIES {
+                    pool::answered(outbox::defer(&self.pool, event.id, tries, Duration::ZERO)).await?;
+                    return Err(error.into());
+                }
+                return Ok(pool::answered(self.try_later(event, &error.to_string())).await?);
+            }
         }
         fault::reached(Point::EventConfirmed);
         pool::answered(outbox::sent(&self.pool, event.id)).await?;
@@ -150,20 +170,18 @@ impl Relay {
         Ok(())
     }
 
-    /// A queue that is bound for the event is full. Those that are not full have it, and get it again with each try.
-    async fn try_again(&self, event: &Pending) -> Result<(), StoreError> {
-        let key = &event.routing_key;
+    /// The broker does not take the event. Queues that have it all the same get it again with each try.
+    async fn try_later(&self, event: &Pending, why: &str) -> Result<(), StoreError> {
+        let (key, id) = (&event.routing_key, event.event_id);
         let tries = event.tries.saturating_add(1);
-        telemetry::event_nacked();
-        match retry::nacked_event_delay(tries) {
+        match retry::refused_event_delay(tries) {
             Some(delay) => {
-                warn!(key, event = %event.event_id, ?delay, "A queue that is bound for an event is full; it is tried again");
+                warn!(key, event = %id, ?delay, why, "The broker does not take an event; it is tried again later");
                 outbox::defer(&self.pool, event.id, tries, delay).await
             }
             None => {
-                let why = format!("a queue that is bound for it was full at each of {tries} tries");
-                error!(key, event = %event.event_id, "An event is given up: {why}");
-                outbox::give_up(&self.pool, event.id, &why).await
+                error!(key, event = %id, tries, why, "An event is given up");
+                outbox::give_up(&self.pool, event.id, why).await
             }
         }
     }

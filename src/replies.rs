@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::amqp::publisher::{Fate, Publisher};
+use crate::amqp::reply_address::ReplyAddresses;
 use crate::fault::{self, Point};
 use crate::ids::Account;
 use crate::relay::{RelayError, properties};
 use crate::retry;
 use crate::store::outbox::{self, Pending};
-use crate::store::pool;
+use crate::store::pool::{self, StoreError};
 use crate::telemetry;
 
 /// How often replies are looked for that nobody announced.
@@ -36,13 +37,20 @@ pub struct Replies {
     pool: PgPool,
     account: Account,
     publisher: Publisher,
+    addresses: ReplyAddresses,
     due: Arc<Notify>,
 }
 
 impl Replies {
     /// `publisher` is used for nothing else. `due` is notified where a reply may have been written.
-    pub fn new(pool: PgPool, account: Account, publisher: Publisher, due: Arc<Notify>) -> Self {
-        Self { pool, account, publisher, due }
+    pub fn new(
+        pool: PgPool,
+        account: Account,
+        publisher: Publisher,
+        addresses: ReplyAddresses,
+        due: Arc<Notify>,
+    ) -> Self {
+        Self { pool, account, publisher, addresses, due }
     }
 
     /// Sends replies until stopped, and then what is left.
@@ -78,6 +86,10 @@ impl Replies {
     /// Sends each reply that is due, once. An error says that the broker or the database is away, and nothing against a reply.
     async fn send_due(&self) -> Result<(), RelayError> {
         while let Some(reply) = pool::answered(outbox::take_reply(&self.pool, &self.account, TRY_LASTS)).await? {
+            if let Some(why) = self.obstacle(&reply) {
+                self.give_up(&reply, why).await?;
+                continue;
+            }
             if let Err(error) = self.publisher.ready().await {
                 let before = reply.tries.saturating_sub(1);
                 pool::answered(outbox::defer(&self.pool, reply.id, before, LOOK_EVERY)).await?;
@@ -86,6 +98,21 @@ impl Replies {
             self.send(&reply).await?;
         }
         Ok(())
+    }
+
+    /// Why a reply is not even tried: it may have been written under other rules, or have ended each process that tried it.
+    fn obstacle(&self, reply: &Pending) -> Option<&'static str> {
+        if !self.addresses.takes(&reply.routing_key) {
+            return Some("no reply is sent to this address: see REPLY_TO_ALLOWED");
+        }
+        (reply.tries > retry::REPLY_TRIES).then_some("each try ended before the broker had answered")
+    }
+
+    async fn give_up(&self, reply: &Pending, why: &str) -> Result<(), StoreError> {
+        let (queue, id) = (&reply.routing_key, reply.event_id);
+        warn!(queue, event = %id, why, "A reply is given up; the event on the exchange holds the same");
+        telemetry::reply("given_up");
+        pool::answered(outbox::give_up(&self.pool, reply.id, why)).await
     }
 
     async fn send(&self, reply: &Pending) -> Result<(), RelayError> {
@@ -103,12 +130,7 @@ impl Replies {
         };
         match retry::reply_delay(reply.tries) {
             Some(delay) => pool::answered(outbox::defer(&self.pool, reply.id, reply.tries, delay)).await?,
-            None => {
-                let (queue, id) = (&reply.routing_key, reply.event_id);
-                warn!(queue, event = %id, why, "A reply is given up; the event on the exchange holds the same");
-                telemetry::reply("given_up");
-                pool::answered(outbox::give_up(&self.pool, reply.id, &why)).await?;
-            }
+            None => self.give_up(reply, &why).await?,
         }
         Ok(())
     }

@@ -104,15 +104,18 @@ pub fn delay_step(earlier_waits: i32) -> u32 {
     DELAY_STEPS[usize::try_from(earlier_waits).unwrap_or(0).min(last)]
 }
 
+/// How often a reply is published at most.
+pub const REPLY_TRIES: i32 = 6;
+
 /// When a reply that the broker did not take is published again: after 1, 2, 4, 8 and 16 s; `None`: not any more.
 pub fn reply_delay(tries: i32) -> Option<Duration> {
-    doubled(tries, 6)
+    doubled(tries, REPLY_TRIES)
 }
 
-/// When an event that a full queue did not take is published again: after 1, 2, 4 … s, 17 tries over 18 hours in all; `None`: not any more.
+/// When an event that the broker did not take is published again: after 1, 2, 4 … s, 17 tries over 18 hours in all; `None`: not any more.
 ///
 /// The delays double without a bound, since each try is one more copy for the queues that are not full.
-pub fn nacked_event_delay(tries: i32) -> Option<Duration> {
+pub fn refused_event_delay(tries: i32) -> Option<Duration> {
     doubled(tries, 17)
 }
 
@@ -186,9 +189,9 @@ mod tests {
         let seconds =
             |delay: fn(i32) -> Option<Duration>| (1..).map_while(delay).map(|d| d.as_secs()).collect::<Vec<_>>();
         assert_eq!(seconds(reply_delay), [1, 2, 4, 8, 16]);
-        assert_eq!(seconds(nacked_event_delay).iter().sum::<u64>(), 65_535);
+        assert_eq!(seconds(refused_event_delay).iter().sum::<u64>(), 65_535);
         for odd in [i32::MIN, -1, 0, i32::MAX] {
-            assert_eq!(nacked_event_delay(odd), None);
+            assert_eq!(refused_event_delay(odd), None);
         }
     }
 

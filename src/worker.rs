@@ -173,7 +173,10 @@ impl Worker {
             let handling = self.handle(&mut consumer, &message, stop).instrument(span_of(&message));
             let settlement = match tokio::time::timeout(longest, panics::caught(handling.boxed())).await {
                 Ok(Ok(settlement)) => settlement,
-                Ok(Err(panicked)) => self.count_panic(&message, panicked).await,
+                Ok(Err(panicked)) => {
+                    let counted = tokio::time::timeout(longest, self.count_panic(&message, panicked));
+                    counted.await.unwrap_or(Settlement::Leave(SessionError::Overdue))
+                }
                 Err(_) => Settlement::Leave(SessionError::Overdue),
             };
             match settlement {
@@ -260,12 +263,14 @@ impl Worker {
         let request = match request_of(message) {
             Ok(request) => request,
             Err(bad) => {
+                received.note_refused_reply();
                 return self.dead_letters.refuse(&received, bad.id, &bad.reason, "bad_request").await.into();
             }
         };
         let Some(id) = request.id else {
             return self.stamp(message).await.into();
         };
+        received.note_refused_reply();
         let epoch = match lease::take(&self.pool, self.names.account(), &self.holder).await {
             Ok(epoch) => epoch,
             Err(error) => return Settlement::Leave(error.into()),

@@ -85,7 +85,13 @@ impl TokenQueue {
             let stored = store(message.body().to_vec()).await;
             match &stored {
                 Ok(ParkedOutcome::Stored) => fault::reached(Point::ParkedPairStored),
-                Ok(ParkedOutcome::Foreign(reason)) => self.set_aside(&message, reason).await?,
+                Ok(ParkedOutcome::Foreign(reason)) => {
+                    if let Err(error) = self.set_aside(&message, reason).await {
+                        // It stays in hand until the connection ends, and behind those that follow it.
+                        error!(%error, "A foreign message among the parked token pairs cannot be moved away");
+                        continue;
+                    }
+                }
                 Err(error) => {
                     warn!(%error, "A parked token pair could not be stored and stays parked");
                     // As a new message: RabbitMQ 4 drops one that was put back 20 times.

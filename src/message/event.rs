@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Mode, NAMESPACE};
+use super::{MAX_ERROR, Mode, NAMESPACE, shortened};
 use crate::ids::Account;
 
 /// The content type of events (CloudEvents 1.0, JSON format).
@@ -195,7 +195,7 @@ impl RunReport {
             resources: BTreeMap::new(),
             forecast: None,
             view_problems: Vec::new(),
-            error: Some(reason.to_owned()),
+            error: Some(shortened(reason.to_owned(), MAX_ERROR)),
         }
     }
 }

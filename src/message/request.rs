@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::NAMESPACE;
+use super::{NAMESPACE, shortened};
 use crate::catalog;
 use crate::ids::RunId;
 
@@ -113,7 +113,7 @@ impl Request {
             let id = serde_json::from_slice::<Value>(body)
                 .ok()
                 .and_then(|value| value.get("request_id")?.as_str()?.parse().ok().map(RunId));
-            let complaint = shortened(error.to_string());
+            let complaint = shortened(error.to_string(), MAX_COMPLAINT);
             let reason = format!(
                 "the request is not valid: {complaint}. It is a JSON object with the optional keys request_id, resources, mode \
                  (incremental, full or audit), refetch, allow_deletions, and for audits repair and sample; {{}} asks for an \
@@ -154,14 +154,6 @@ pub fn from_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, serde_js
         Some(b'{') | None => serde_json::from_slice(json),
         Some(_) => Err(serde::de::Error::custom("not a JSON object")),
     }
-}
-
-fn shortened(mut complaint: String) -> String {
-    if let Some((end, _)) = complaint.char_indices().nth(MAX_COMPLAINT) {
-        complaint.truncate(end);
-        complaint.push('…');
-    }
-    complaint
 }
 
 /// Known names, each once, in the catalog's order.

@@ -294,10 +294,12 @@ pub async fn hand_back(pool: &PgPool, account: &Account, epoch: Epoch, next: &Ha
     Ok(())
 }
 
-/// Counts a panic in the work on a run, where it happened, as a failed attempt. Whether there is such a run. Not fenced: the attempt is over.
+/// Counts a panic in the work on a run, where it happened, as a failed attempt. Whether there is such a run that goes on. Not fenced: the attempt
+/// is over.
 pub async fn panicked(pool: &PgPool, account: &Account, run: RunId, at: &str) -> Result<bool, StoreError> {
     let counted = sqlx::query!(
-        "update teamleader2db.sync_run set panics = panics + 1, panicked_at = $3 where account = $1 and id = $2",
+        "update teamleader2db.sync_run set panics = panics + 1, panicked_at = $3
+         where account = $1 and id = $2 and status = 'running'",
         account.as_str(),
         run.0,
         at,

@@ -26,7 +26,7 @@ pub struct Pending {
     pub payload: String,
     /// How often the broker did not take it; of a reply, how often it was published, this time included.
     pub tries: i32,
-    /// The broker did not take it at first, and a later event of its subject went out meanwhile.
+    /// The broker did not take it at first, and a later event of its run went out meanwhile.
     pub superseded: bool,
 }
 
@@ -131,7 +131,7 @@ pub async fn pending(pool: &PgPool, account: &Account, limit: i64) -> Result<Vec
     let pending = sqlx::query_as!(
         Pending,
         r#"select id, event_id, routing_key, correlation_id, traceparent, payload, tries,
-             tries > 0 and exists (
+             tries > 0 and event.routing_key like 'sync.%' and exists (
                  select from teamleader2db.event_outbox later
                  where later.account = $1 and later.subject = event.subject and later.id > event.id and later.reply_to is null
                    and (later.sent_at is not null or later.tries > 0)) as "superseded!"

@@ -10,7 +10,7 @@ use super::pool::StoreError;
 use super::run::{Run, Step};
 use crate::catalog::{RESOURCES, Resource};
 use crate::ids::{Account, RunId};
-use crate::message::{Mode, ResourceReport, RunReport, RunStatus};
+use crate::message::{MAX_ERROR, Mode, ResourceReport, RunReport, RunStatus, shortened};
 
 /// The report on a run as it stands.
 pub fn of_run(account: &Account, run: &Run, status: RunStatus, error: Option<String>) -> RunReport {
@@ -28,9 +28,19 @@ pub fn of_run(account: &Account, run: &Run, status: RunStatus, error: Option<Str
             .map(|step| (step.resource.name.to_owned(), of_step(step, run.parameters.mode)))
             .collect(),
         forecast: None,
-        view_problems: run.view_problems.clone(),
-        error,
+        view_problems: run.view_problems.iter().take(MAX_VIEW_PROBLEMS).map(|problem| bounded(problem)).collect(),
+        error: error.as_deref().map(bounded),
     }
+}
+
+/// The most characters of a way in which answers differ from what is documented: an event names up to 50 of each resource.
+const MAX_DIFFERENCE: usize = 200;
+
+/// How many views with a problem an event names.
+const MAX_VIEW_PROBLEMS: usize = 50;
+
+fn bounded(text: &str) -> String {
+    shortened(text.to_owned(), MAX_ERROR)
 }
 
 fn of_step(step: &Step, mode: Mode) -> ResourceReport {
@@ -44,8 +54,8 @@ fn of_step(step: &Step, mode: Mode) -> ResourceReport {
         detailed: step.counts.detailed,
         matches: step.matches,
         verified: step.verified,
-        error: step.error.clone(),
-        drift: step.drift.iter().cloned().collect(),
+        error: step.error.as_deref().map(bounded),
+        drift: step.drift.iter().map(|difference| shortened(difference.clone(), MAX_DIFFERENCE)).collect(),
         audited: (mode == Mode::Audit).then_some(step.counts.audited),
     }
 }

@@ -54,6 +54,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long nobody sends the token of an attempt whose outcome is unknown.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(5);
 
+/// How often a pair is tried to be kept that a bug keeps from it: others wait meanwhile.
+const TRIES_TO_KEEP: u32 = 10;
+
 /// Before looking again after somebody else was first.
 const OVERTAKEN_PAUSE: Duration = Duration::from_millis(100);
 
@@ -167,6 +170,16 @@ pub enum AuthError {
     Store(#[from] TokenStoreError),
 }
 
+impl AuthError {
+    /// Whether an access token that lives may be used all the same.
+    fn leaves_the_access_token(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::Store(TokenStoreError::Unavailable(_)) => true,
+            Self::NotAuthorized | Self::Store(TokenStoreError::Fenced | TokenStoreError::Unusable(_)) => false,
+        }
+    }
+}
+
 /// An access token to use now.
 #[derive(Clone, Debug)]
 pub struct AccessToken {
@@ -260,14 +273,13 @@ impl Auth {
                 Ok(Some(fresh)) => return Ok(fresh.access),
                 // Somebody else was first. The pause keeps whatever makes that so again and again from becoming a hot loop.
                 Ok(None) => tokio::time::sleep(OVERTAKEN_PAUSE).await,
-                Err(AuthError::Unavailable(reason)) => match living {
+                Err(error) => match living.filter(|_| error.leaves_the_access_token()) {
                     Some(living) => {
-                        warn!(reason, "The access token could not be refreshed and is used until its end");
+                        warn!(%error, "The access token could not be refreshed and is used until its end");
                         return Ok(living.access);
                     }
-                    None => return Err(AuthError::Unavailable(reason)),
+                    None => return Err(error),
                 },
-                Err(other) => return Err(other),
             }
         }
     }
@@ -351,7 +363,10 @@ impl Attempt {
         match answer {
             TokenAnswer::Pair(pair) => {
                 // A bug on the way must not cost the pair: it is nowhere else.
-                while panics::caught(self.keep(&pair)).await.is_err() {
+                for _ in 0..TRIES_TO_KEEP {
+                    if panics::caught(self.keep(&pair)).await.is_ok() {
+                        break;
+                    }
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
                 let access = AccessToken { token: pair.access, generation: Generation(self.generation.0 + 1) };

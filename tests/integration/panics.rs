@@ -61,6 +61,91 @@ panics! {
     a_panic_after_a_pair_was_stored: PairStored;
 }
 
+/// A request that is handed back while the worker panics once.
+async fn panic_in_handing_back(point: Point) {
+    let mut stage = Stage::of(60).await;
+    stage.set("SYNC_SLICE", "1s");
+    stage.slow_down("contacts.info", 300);
+    let mut worker = doomed(&mut stage, "panic", point, 1).await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+    stage.completed(id).await;
+    stage.assert_copy_is_equal().await;
+    assert!(worker.log().contains("A panic, which is a bug") && worker.ended().is_none());
+    stage.broker.await_ready(&stage.broker.requests_queue(), 0).await;
+    assert_eq!(stage.final_events(id).len(), 1);
+}
+
+#[tokio::test]
+async fn a_panic_before_a_copy_is_published() {
+    panic_in_handing_back(Point::CopyWanted).await;
+}
+
+#[tokio::test]
+async fn a_panic_after_a_copy_is_confirmed() {
+    panic_in_handing_back(Point::CopyConfirmed).await;
+}
+
+/// A message that cannot be read is refused, although the worker panics once on the way, and the next request is served.
+async fn panic_in_a_refusal(point: Point) {
+    let mut stage = Stage::small().await;
+    let mut worker = doomed(&mut stage, "panic", point, 1).await;
+    stage.broker.publish(b"no JSON", BasicProperties::default()).await;
+    stage.complete(json!({ "resources": ["departments"] })).await;
+    stage.broker.take(&stage.broker.dead_queue()).await;
+    assert!(worker.log().contains("A panic, which is a bug") && worker.ended().is_none());
+    assert!(!stage.events_of_kind("sync.failed").is_empty());
+}
+
+#[tokio::test]
+async fn a_panic_before_the_commit_of_a_refusal() {
+    panic_in_a_refusal(Point::RefusalWritten).await;
+}
+
+#[tokio::test]
+async fn a_panic_before_a_dead_letter_is_published() {
+    panic_in_a_refusal(Point::DeadLetterWanted).await;
+}
+
+#[tokio::test]
+async fn a_panic_after_a_dead_letter_is_confirmed() {
+    panic_in_a_refusal(Point::DeadLetterConfirmed).await;
+}
+
+#[tokio::test]
+async fn a_message_that_panics_each_time_before_it_has_a_run_is_refused_and_the_next_one_is_served() {
+    let mut stage = Stage::small().await;
+    let mut worker = doomed(&mut stage, "panic-always", Point::LeaseTaken, 1).await;
+    let id = stage.request(json!({ "resources": ["users"] })).await;
+    let event = stage.final_event(id).await;
+    assert_eq!(event.kind(), "sync.failed");
+    assert!(event.body["data"]["error"].as_str().unwrap().contains("src/fault.rs:"), "{}", event.body);
+    stage.broker.take(&stage.broker.dead_queue()).await;
+    stage.broker.await_ready(&stage.broker.requests_queue(), 0).await;
+    assert!(worker.ended().is_none());
+}
+
+#[tokio::test]
+async fn a_reply_that_ends_the_process_each_time_is_given_up() {
+    let mut stage = Stage::small().await;
+    let (queue, _) = stage.broker.reply_queue().await;
+    let id = Uuid::new_v4();
+    let mut first = doomed(&mut stage, "panic", Point::ReplyConfirmed, 1).await;
+    let properties = BasicProperties::default().with_reply_to(queue.as_str().into());
+    stage.request_again(id, json!({ "resources": ["users"] }), properties).await;
+    assert_eq!(first.exit().await.code(), Some(1));
+    // As if that had happened again and again.
+    let again = "update teamleader2db.event_outbox set tries = 6, next_try_at = null where reply_to is not null";
+    assert_eq!(stage.database.execute(again).await, 1);
+    let _next = stage.worker().await;
+    until("it is given up", async || {
+        let given_up =
+            "select count(*) from teamleader2db.event_outbox where reply_to is not null and given_up is not null";
+        (stage.database.value::<i64>(given_up).await == 1).then_some(())
+    })
+    .await;
+    stage.completed(id).await;
+}
+
 #[tokio::test]
 async fn a_run_in_which_a_bug_panics_each_time_is_given_up_with_the_place_and_the_next_one_is_served() {
     let mut stage = Stage::small().await;

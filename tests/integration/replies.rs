@@ -88,6 +88,46 @@ async fn a_reply_for_which_the_broker_closes_the_connection_costs_itself_alone()
 }
 
 #[tokio::test]
+async fn an_address_that_was_stored_under_other_rules_is_not_written_to() {
+    let stage = Stage::small().await;
+    let mut worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    worker.terminate().await;
+    let tokens = format!("{}.tokens.acme", stage.broker.prefix);
+    let older = format!(
+        "insert into teamleader2db.event_outbox (account, event_id, subject, routing_key, reply_to, payload)
+         values ('acme', gen_random_uuid(), 'older', 'sync.acme.completed', '{tokens}', '{{}}')"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(older)).execute(&stage.database.pool).await.unwrap();
+
+    let _next = stage.worker().await;
+    until("it is given up", async || {
+        let why = "select coalesce(max(given_up), '') from teamleader2db.event_outbox where subject = 'older'";
+        stage.database.value::<String>(why).await.contains("REPLY_TO_ALLOWED").then_some(())
+    })
+    .await;
+    assert_eq!(stage.broker.ready(&tokens).await, Some(0));
+}
+
+#[tokio::test]
+async fn an_event_for_which_the_broker_closes_the_channel_holds_up_no_other() {
+    let stage = Stage::small().await;
+    let mut worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    worker.terminate().await;
+    // Larger than a broker takes by default, whichever version it is.
+    let huge = "insert into teamleader2db.event_outbox (account, event_id, subject, routing_key, payload)
+         values ('acme', gen_random_uuid(), 'huge', 'sync.acme.failed', repeat('x', 140000000))";
+    stage.database.execute(huge).await;
+
+    let _next = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    stage.broker.await_ready(&stage.broker.requests_queue(), 0).await;
+    let left = "select tries from teamleader2db.event_outbox where subject = 'huge' and sent_at is null";
+    assert!(stage.database.value::<i32>(left).await >= 3);
+}
+
+#[tokio::test]
 async fn a_pattern_says_which_queues_of_others_get_replies() {
     let mut stage = Stage::small().await;
     stage.set("REPLY_TO_ALLOWED", "^replies-of-");
