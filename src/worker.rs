@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::field::{Empty, display};
 use tracing::{Instrument as _, Span, debug, error, error_span, info, warn};
 use uuid::Uuid;
 
@@ -170,11 +171,12 @@ impl Worker {
             };
             active = true;
             let longest = self.engine.settings.slice + OVERDUE;
-            let handling = self.handle(&mut consumer, &message, stop).instrument(span_of(&message));
+            let span = self.span_of(&message);
+            let handling = self.handle(&mut consumer, &message, stop).instrument(span.clone());
             let settlement = match tokio::time::timeout(longest, panics::caught(handling.boxed())).await {
                 Ok(Ok(settlement)) => settlement,
                 Ok(Err(panicked)) => {
-                    let counted = tokio::time::timeout(longest, self.count_panic(&message, panicked));
+                    let counted = tokio::time::timeout(longest, self.count_panic(&message, panicked).instrument(span));
                     counted.await.unwrap_or(Settlement::Leave(SessionError::Overdue))
                 }
                 Err(_) => Settlement::Leave(SessionError::Overdue),
@@ -271,10 +273,12 @@ impl Worker {
             return self.stamp(message).await.into();
         };
         received.note_refused_reply();
+        Span::current().record("run", display(id));
         let epoch = match lease::take(&self.pool, self.names.account(), &self.holder).await {
             Ok(epoch) => epoch,
             Err(error) => return Settlement::Leave(error.into()),
         };
+        Span::current().record("epoch", epoch.0);
         fault::reached(Point::LeaseTaken);
         let settlement = match self.claim(&received, id, &request, epoch).await {
             Ok(Claim::Fresh(run)) => {
@@ -387,6 +391,7 @@ impl Worker {
         stop: &CancellationToken,
     ) -> Settlement {
         let (id, slice) = (run.id, run.slice);
+        Span::current().record("slice", slice);
         let (progress, mut reports) = mpsc::channel(1);
         let soft = stop.child_token();
         let relay = self.relay.clone();
@@ -454,6 +459,18 @@ impl Worker {
         Ok(())
     }
 
+    /// What each log line about a request says besides, as far as it is known by then; its place in a trace, if its
+    /// sender has named one.
+    fn span_of(&self, message: &Message) -> Span {
+        let account = self.names.account();
+        // Whatever level is logged, the lines that are have it.
+        let span = error_span!("request", %account, run = Empty, slice = Empty, epoch = Empty, traceparent = Empty);
+        if let Some(traceparent) = message.traceparent() {
+            span.record("traceparent", display(traceparent));
+        }
+        span
+    }
+
     /// A request without any id gets one, so that a redelivery is known as the same request.
     async fn stamp(&self, message: &Message) -> Result<(), SessionError> {
         let properties = message.stamped_properties(&Uuid::new_v4().to_string());
@@ -470,13 +487,4 @@ async fn acknowledge(message: &Message) -> Result<(), AmqpError> {
     message.ack().await?;
     fault::reached(Point::Acked);
     Ok(())
-}
-
-/// What each log line about a request says besides: its place in a trace, if its sender has told one.
-fn span_of(message: &Message) -> Span {
-    match message.traceparent() {
-        // Whatever level is logged, the lines that are have it.
-        Some(traceparent) => error_span!("request", %traceparent),
-        None => Span::none(),
-    }
 }

@@ -3,9 +3,10 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
+use teamleader_simulator::{Fault, FaultKind};
 use uuid::Uuid;
 
-use crate::stage::{Event, Stage, until};
+use crate::stage::{ACCOUNT, Event, Stage, until};
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const ANOTHER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -99,4 +100,22 @@ async fn what_is_no_trace_is_no_trace_and_a_refusal_has_one() {
     let ended = stage.run(&["request", "users", "--traceparent", "here"]).await;
     assert!(ended.code == 0 && ended.err.contains("traceparent of W3C Trace Context"), "{ended:?}");
     assert_eq!(trace_of(&stage.completed(ended.out.trim().parse().unwrap()).await), None);
+}
+
+#[tokio::test]
+async fn a_request_that_is_tried_again_names_its_run_account_slice_and_epoch() {
+    let mut stage = Stage::small().await;
+    stage.set("LOG_FORMAT", "json");
+    let worker = stage.worker().await;
+    stage.simulator.inject(Fault::new(FaultKind::ServerError { status: 503 }).at("users.list").times(1));
+    let id = stage.request(json!({ "resources": ["users"] })).await;
+    stage.completed(id).await;
+    let log = worker.log();
+    let mut lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let failed =
+        lines.find(|line| line["message"] == "A request failed and is tried again").expect("it was tried again");
+    let span = &failed["span"];
+    assert_eq!((&span["run"], &span["account"]), (&json!(id.to_string()), &json!(ACCOUNT)), "{failed}");
+    assert_eq!((&span["slice"], &span["epoch"]), (&json!(0), &json!(1)), "{failed}");
+    assert_eq!(span.get("traceparent"), None, "its sender named none");
 }
