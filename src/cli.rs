@@ -15,16 +15,12 @@ use crate::config::{
     AccountArgs, AmqpArgs, ConfigError, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs, ReplyArgs, SyncArgs,
 };
 use crate::doctor::{self, DoctorArgs};
-use crate::events;
 use crate::export::{ExportArgs, ExportError};
-use crate::findings;
 use crate::follow::{self, Ended};
 use crate::healthcheck::{self, HealthcheckArgs};
 use crate::ids::TraceParent;
 use crate::lifecycle::Signals;
 use crate::message::{Mode, RunStatus, SyncRequest};
-use crate::panics;
-use crate::status;
 use crate::store::authorization::StartedBy;
 use crate::store::pool::{self, StoreError};
 use crate::store::retention::Retention;
@@ -33,7 +29,7 @@ use crate::submit::{self, Order};
 use crate::sync::slice::Settings;
 use crate::teamleader::oauth::OAuth;
 use crate::telemetry::{self, LogFormat};
-use crate::views;
+use crate::{events, findings, panics, status, terminal, views};
 
 /// Keeps a PostgreSQL copy of a Teamleader Focus account, driven by RabbitMQ.
 #[derive(Parser, Debug)]
@@ -245,13 +241,16 @@ fn is_usage(error: &anyhow::Error) -> bool {
 
 fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
     // Whoever closed standard error does not want to know.
-    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("teamleader2db: {error}\n"));
+    let error = error.to_string();
+    let shown = terminal::visible(&error);
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("teamleader2db: {shown}\n"));
     ExitCode::from(code)
 }
 
 /// Writes to standard output; a reader that has gone is no error.
 fn print(text: &str) {
-    let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{text}\n"));
+    let shown = terminal::visible(text);
+    let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{shown}\n"));
 }
 
 impl Command {
@@ -329,7 +328,7 @@ impl Command {
             Self::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "teamleader2db", &mut script);
-                print(&String::from_utf8_lossy(&script));
+                let _ = std::io::Write::write_all(&mut std::io::stdout(), &script);
                 Ok(OK)
             }
         }

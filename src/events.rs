@@ -11,7 +11,7 @@ use crate::amqp::link::AmqpError;
 use crate::amqp::listener::Listener;
 use crate::amqp::topology::{Declare, Names};
 use crate::lifecycle::Signals;
-use crate::{retry, wording};
+use crate::{retry, terminal, wording};
 
 /// Prints each event to `out` until SIGTERM or SIGINT, or until nobody reads. `as_json`: as it came, else in words.
 ///
@@ -83,7 +83,7 @@ async fn reopen(url: &SecretString, names: &Names, declare: Declare) -> Result<L
 /// The JSON as it is; line ends can only stand between its parts, where they mean nothing.
 fn one_line_of_json(payload: &str) -> Option<String> {
     serde_json::from_str::<IgnoredAny>(payload).ok()?;
-    Some(payload.replace(['\n', '\r'], " "))
+    Some(terminal::one_line(payload))
 }
 
 /// False when the reader of a pipe has gone.

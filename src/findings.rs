@@ -3,6 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::message::RunReport;
+use crate::terminal::one_line;
 
 /// What an audit found, for people.
 pub fn show(report: &RunReport) -> String {
@@ -27,14 +28,15 @@ pub fn show(report: &RunReport) -> String {
             resource.updated.max(resource.detailed - resource.created),
             resource.deleted,
         ];
-        let row = [name.clone(), resource.status.clone()].into_iter().chain(numbers.map(|number| number.to_string()));
+        let row =
+            [one_line(name), one_line(&resource.status)].into_iter().chain(numbers.map(|number| number.to_string()));
         table.add_row(row);
         if let Some(error) = &resource.error {
-            errors.push_str(&format!("\n{name}: {error}"));
+            errors.push_str(&format!("\n{}: {}", one_line(name), one_line(error)));
         }
     }
     if let Some(error) = &report.error {
-        errors.push_str(&format!("\n{error}"));
+        errors.push_str(&format!("\n{}", one_line(error)));
     }
     format!("{table}{errors}")
 }

@@ -18,7 +18,7 @@ use crate::amqp::topology::{Declare, Names};
 use crate::message::{Event, RunReport, RunStatus};
 use crate::store::authorization;
 use crate::submit::{Order, publish};
-use crate::{retry, wording};
+use crate::{retry, terminal, wording};
 
 /// How often the account's authorization is looked at while waiting.
 const LOOK_AT_AUTHORIZATION: Duration = Duration::from_secs(5);
@@ -165,7 +165,7 @@ impl Progress {
             bar.set_length(forecast.api_requests.unsigned_abs());
             bar.set_position(report.api_requests.unsigned_abs());
         }
-        self.say(&wording::run(report));
+        self.say(&terminal::one_line(&wording::run(report)));
     }
 }
 

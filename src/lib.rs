@@ -37,6 +37,7 @@ mod submit;
 mod sync;
 mod teamleader;
 mod telemetry;
+mod terminal;
 mod views;
 mod wording;
 mod worker;

@@ -9,6 +9,7 @@ use crate::ids::Account;
 use crate::store::authorization::{self, Authorization};
 use crate::store::pool::{self, StoreError};
 use crate::store::report::{self, Shortfall, TableStatus};
+use crate::terminal::one_line;
 use crate::views::{self, ViewProblem};
 
 /// The tables of an account and whether it is authorized, for people or as JSON.
@@ -64,11 +65,11 @@ fn in_rows(tables: Vec<TableStatus>, shortfalls: &[Shortfall]) -> Table {
 
 fn authorization_in_words(known: Authorization) -> String {
     match (known.authorized, known.authorized_by, known.reason) {
-        (true, Some(by), _) => format!("authorized by {by}"),
+        (true, Some(by), _) => format!("authorized by {}", one_line(&by)),
         (true, None, _) => "authorized".to_owned(),
         (false, _, reason) => format!(
             "NOT authorized ({}): open the worker's /sync/authorize in a browser, or the link that `teamleader2db authorize` prints",
-            reason.unwrap_or_default()
+            one_line(&reason.unwrap_or_default())
         ),
     }
 }
@@ -79,7 +80,8 @@ fn problems(tables: &[TableStatus], shortfalls: &[Shortfall], views: &[ViewProbl
     let mut said = String::new();
     for shortfall in &failed {
         let error = shortfall.error.as_deref().unwrap_or("no reason is known").trim_end_matches('.');
-        said.push_str(&format!("\n{} failed at {}: {error}", shortfall.resource, time(Some(shortfall.at))));
+        let (error, at) = (one_line(error), time(Some(shortfall.at)));
+        said.push_str(&format!("\n{} failed at {at}: {error}", shortfall.resource));
     }
     if !failed.is_empty() {
         let names: Vec<&str> = failed.iter().map(|shortfall| shortfall.resource.as_str()).collect();
@@ -92,7 +94,8 @@ fn problems(tables: &[TableStatus], shortfalls: &[Shortfall], views: &[ViewProbl
         ));
     }
     for ViewProblem { view, problem, since } in views {
-        said.push_str(&format!("\nthe view {view} is not as it should be since {}: {problem}", time(Some(*since))));
+        let (view, problem, since) = (one_line(view), one_line(problem), time(Some(*since)));
+        said.push_str(&format!("\nthe view {view} is not as it should be since {since}: {problem}"));
     }
     if said.is_empty() { said } else { format!("\n{said}") }
 }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::message::{Audited, Mode, ResourceReport, RunReport, RunStatus};
+use crate::terminal::one_line;
 
 /// Of so many resources that are being worked on the numbers are told; of more a line would get too long.
 const RESOURCES_TOLD: usize = 3;
@@ -40,7 +41,7 @@ pub fn event(payload: &str) -> Option<String> {
             (word, if word == "started" { beginning(&report) } else { run(&report) })
         }
     };
-    Some(in_one_line(&format!("{time}  {kind:<14}  {}  {said}", event.subject)))
+    Some(one_line(&format!("{time}  {kind:<14}  {}  {said}", event.subject)))
 }
 
 /// What a report on a run says.
@@ -154,11 +155,6 @@ fn lasting(seconds: i64) -> String {
     }
 }
 
-/// What others have written could hold line ends, and what terminals take for orders.
-fn in_one_line(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -242,7 +238,7 @@ mod tests {
         let refused = RunReport::refused(&account(), Uuid::nil(), "unknown resource \"contact\"\u{1b}[31m");
         assert_eq!(refused.resources, BTreeMap::new());
         let line = event(&Event::of_refusal(&refused, Uuid::nil()).payload).expect("an event");
-        assert!(line.contains("0000  unknown resource \"contact\" [31m. Send a new request"), "{line}");
+        assert!(line.contains("0000  unknown resource \"contact\"\\u001b[31m. Send a new request"), "{line}");
     }
 
     #[test]
@@ -257,7 +253,7 @@ mod tests {
         );
         let changed = Event::authorization_changed(&account(), 4, "Eve\u{1b}[31m", "Ann");
         let line = event(&changed.payload).expect("an event");
-        assert!(line.ends_with("  authorized      acme  by Eve [31m, no longer by Ann"), "{line}");
+        assert!(line.ends_with("  authorized      acme  by Eve\\u001b[31m, no longer by Ann"), "{line}");
         assert_eq!(event("{}"), None);
         assert_eq!(event("no JSON"), None);
     }

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 
 use crate::config::{AccountArgs, AmqpArgs, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs};
+use crate::terminal::one_line;
 
 /// The longest wait for an answer of Teamleader, or for a connection to PostgreSQL.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -61,11 +62,13 @@ pub async fn examine(args: &DoctorArgs) -> (bool, String) {
     for (name, findings) in checks {
         for finding in findings {
             match finding {
-                Finding::Well(what) => lines.push(format!("ok     {name}: {what}")),
-                Finding::Note { what, mend } => lines.push(format!("note   {name}: {what}\n       {mend}")),
+                Finding::Well(what) => lines.push(format!("ok     {name}: {}", one_line(&what))),
+                Finding::Note { what, mend } => {
+                    lines.push(format!("note   {name}: {}\n       {}", one_line(&what), one_line(&mend)));
+                }
                 Finding::Wrong { what, mend } => {
                     well = false;
-                    lines.push(format!("WRONG  {name}: {what}\n       {mend}"));
+                    lines.push(format!("WRONG  {name}: {}\n       {}", one_line(&what), one_line(&mend)));
                 }
             }
         }

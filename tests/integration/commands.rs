@@ -251,3 +251,36 @@ async fn what_cannot_be_used_is_refused_with_the_name_of_the_setting() {
         stage.restore(name, good);
     }
 }
+
+#[tokio::test]
+async fn what_others_have_written_gives_no_orders_to_a_terminal() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    stage
+        .database
+        .execute(
+            "update teamleader2db.oauth_token set authorized_by = e'Eve\\x1b]0;owned\\x07\\nok     all is well' || chr(155) || chr(8238)",
+        )
+        .await;
+    let ended = stage.run(&["status"]).await;
+    let shown = "authorized by Eve\\u001b]0;owned\\u0007 ok     all is well\\u009b\\u202e\n";
+    assert!(ended.code == 0 && ended.out.starts_with(&format!("account {ACCOUNT}: {shown}")), "{ended:?}");
+
+    // A reason that comes from the token endpoint, and one in an event.
+    stage
+        .database
+        .execute(
+            "update teamleader2db.oauth_token set state = 'reauthorization_required', refresh_token = null, access_token = null,
+                 reason = e'no\\x1b[2J' || chr(155)",
+        )
+        .await;
+    for (command, code) in [(&["status"][..], 0), (&["status", "--json"], 0), (&["doctor"], 1)] {
+        let ended = stage.run(command).await;
+        assert_eq!(ended.code, code, "{ended:?}");
+        let orders = |text: &str| text.chars().any(|letter| letter.is_control() && letter != '\n');
+        assert!(!orders(&ended.out), "{command:?}: {ended:?}");
+    }
+    let json: Value = serde_json::from_str(&stage.run(&["status", "--json"]).await.out).expect("JSON");
+    assert_eq!(json["reason"], "no\u{1b}[2J\u{9b}", "JSON means the same");
+}
