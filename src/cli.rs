@@ -19,7 +19,7 @@ use crate::export::{ExportArgs, ExportError};
 use crate::follow::{self, Ended};
 use crate::healthcheck::{self, HealthcheckArgs};
 use crate::ids::TraceParent;
-use crate::lifecycle::Signals;
+use crate::lifecycle::{self, Signals};
 use crate::message::{Mode, RunStatus, SyncRequest};
 use crate::store::authorization::StartedBy;
 use crate::store::pool::{self, StoreError};
@@ -212,6 +212,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         telemetry::start_logging(self.log_format);
         panics::log_them();
+        lifecycle::leave_no_core_dump();
         // Another provider can only have been set by a test in the same process; it serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -347,7 +348,7 @@ impl WorkerArgs {
             addresses: self.replies.addresses(names.clone())?,
             names,
             declare: self.amqp.amqp_declare,
-            integration: self.integration.integration()?,
+            integration: self.integration.integration_of_worker()?,
             cipher: self.key.cipher()?,
             first_refresh_token: sync.first_refresh_token()?,
             listen,

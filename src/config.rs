@@ -29,7 +29,7 @@
 //! | `COMPAT_DATABASE_URL` | that of `DATABASE_URL` | of `compat`: the database of the Python service |
 //! | `TRACEPARENT` | none | of `request` and `audit`: the request's place in a trace |
 //! | `LOG_FORMAT` | `pretty` | `json` for machines |
-//! | `RUST_LOG` | `info` | |
+//! | `RUST_LOG` | `info,lapin=off,sqlx=warn` | |
 //!
 //! Each variable `X` that may hold a secret has a twin `X_FILE`, the name of a file that holds it.
 
@@ -40,10 +40,12 @@ use std::time::Duration;
 use clap::Args;
 use regex::Regex;
 use secrecy::SecretString;
+use tracing::warn;
 
 use crate::amqp::reply_address::ReplyAddresses;
 use crate::amqp::topology::{Declare, Names};
 use crate::catalog::{self, RESOURCES, Resource};
+use crate::endpoint;
 use crate::ids::Account;
 use crate::store::cipher::{Cipher, CipherError};
 use crate::teamleader::oauth::Integration;
@@ -335,6 +337,17 @@ impl ReplyArgs {
 }
 
 impl IntegrationArgs {
+    /// The integration, with a warning in the log where tokens and records can be read on their way.
+    pub fn integration_of_worker(&self) -> Result<Integration, ConfigError> {
+        let integration = self.integration()?;
+        for url in [&integration.api_uri, &integration.auth_uri] {
+            if endpoint::can_be_overheard(url) {
+                warn!(url, "What goes to Teamleader is not encrypted: set an address that begins with https://");
+            }
+        }
+        Ok(integration)
+    }
+
     /// The integration, all of it.
     pub fn integration(&self) -> Result<Integration, ConfigError> {
         let client_id = match (&self.teamleader_client_id, &self.teamleader_client_id_file) {
@@ -353,12 +366,13 @@ impl IntegrationArgs {
             let how = "not set: the address of this worker's /sync/oauth as the browser reaches it, as registered in the marketplace";
             ConfigError::Invalid("TEAMLEADER_REDIRECT_URI", how.to_owned())
         })?;
+        endpoint::http_url(redirect_uri).map_err(|why| ConfigError::Invalid("TEAMLEADER_REDIRECT_URI", why))?;
         Ok(Integration {
             client_id,
             client_secret,
-            redirect_uri: http_url("TEAMLEADER_REDIRECT_URI", redirect_uri)?,
-            auth_uri: http_url("TEAMLEADER_AUTH_URI", &self.teamleader_auth_uri)?,
-            api_uri: http_url("TEAMLEADER_API_URI", &self.teamleader_api_uri)?,
+            redirect_uri: redirect_uri.to_owned(),
+            auth_uri: base_url("TEAMLEADER_AUTH_URI", &self.teamleader_auth_uri)?,
+            api_uri: base_url("TEAMLEADER_API_URI", &self.teamleader_api_uri)?,
         })
     }
 }
@@ -470,12 +484,6 @@ fn read_file(name: &'static str, file: &Path) -> Result<String, ConfigError> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn http_url(name: &'static str, text: &str) -> Result<String, ConfigError> {
-    let url = reqwest::Url::parse(text)
-        .map_err(|error| ConfigError::Invalid(name, format!("not a URL like https://host/path: {error}")))?;
-    if matches!(url.scheme(), "http" | "https") && url.has_host() {
-        Ok(text.to_owned())
-    } else {
-        Err(ConfigError::Invalid(name, "a URL that begins with http:// or https://".to_owned()))
-    }
+fn base_url(name: &'static str, text: &str) -> Result<String, ConfigError> {
+    endpoint::base_url(text).map_err(|why| ConfigError::Invalid(name, why))
 }

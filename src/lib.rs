@@ -14,6 +14,7 @@ mod consuming;
 mod dead_letters;
 mod delivery;
 mod doctor;
+mod endpoint;
 mod events;
 mod export;
 pub mod fault;

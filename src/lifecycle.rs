@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::task::{Id, JoinSet};
 use tracing::info;
@@ -26,6 +27,14 @@ pub enum Signal {
     Terminate,
     /// SIGINT.
     Interrupt,
+}
+
+/// A process that crashes leaves no image of its memory, which holds tokens and keys in many copies. Where the system
+/// does not allow to set that, it stays as it was.
+pub fn leave_no_core_dump() {
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+        tracing::debug!(%error, "Core dumps cannot be forbidden");
+    }
 }
 
 impl Signals {

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use reqwest::header::DATE;
 
 use super::{DoctorArgs, Finding, PATIENCE, clock as machine_clock, wrong};
+use crate::endpoint;
 use crate::store::tokens::Tokens;
 use crate::teamleader::auth::TokenStore;
 use crate::teamleader::clock::{self, DatabaseClock, Dated};
@@ -18,6 +19,12 @@ pub(super) async fn examine(args: &DoctorArgs, tokens: Option<Tokens>, database_
     };
     let mut findings = Vec::new();
     for (name, base) in [("API", &integration.api_uri), ("authorization server", &integration.auth_uri)] {
+        if endpoint::can_be_overheard(base) {
+            findings.push(Finding::Note {
+                what: format!("what goes to the {name} at {base} is not encrypted, tokens among it"),
+                mend: "set an address that begins with https://, unless nobody else is on that network".to_owned(),
+            });
+        }
         let asked = async { reqwest::Client::builder().timeout(PATIENCE).build()?.get(base).send().await };
         let answer = asked.await;
         let date = answer.as_ref().ok().and_then(|answer| answer.headers().get(DATE)?.to_str().ok());

@@ -119,3 +119,43 @@ async fn a_key_that_does_not_open_the_stored_token_is_refused_at_the_start() {
     stage.complete(json!({ "resources": ["users"] })).await;
     assert_eq!(stage.simulator.counters().refused_refresh_reuse, 0);
 }
+
+#[tokio::test]
+async fn a_worker_that_crashes_leaves_no_image_of_its_memory() {
+    let stage = Stage::small().await;
+    let worker = stage.worker().await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", worker.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a line of Linux's");
+    assert_eq!(core.split_whitespace().skip(4).collect::<Vec<_>>(), ["0", "0", "bytes"], "soft and hard");
+}
+
+#[tokio::test]
+async fn an_address_with_a_password_is_refused_without_showing_it() {
+    let mut stage = Stage::small().await;
+    stage.set("TEAMLEADER_REDIRECT_URI", "http://127.0.0.1:1/sync/oauth");
+    for name in ["TEAMLEADER_API_URI", "TEAMLEADER_AUTH_URI", "TEAMLEADER_REDIRECT_URI"] {
+        let usual = stage.set(name, "https://anna:hunter2@teamleader.example.com");
+        for (command, code) in [("worker", 2), ("doctor", 1), ("authorize", 2)] {
+            let ended = stage.run(&[command]).await;
+            let said = format!("{}{}", ended.out, ended.err);
+            assert_eq!(ended.code, code, "{name}: {ended:?}");
+            assert!(said.contains(&format!("{name}: a URL without user and password")), "{name}: {ended:?}");
+            assert!(!said.contains("hunter2") && !said.contains("anna"), "{name}: {ended:?}");
+        }
+        stage.restore(name, usual);
+    }
+}
+
+#[tokio::test]
+async fn an_api_whose_tokens_can_be_read_on_their_way_is_warned_of() {
+    let mut stage = Stage::small().await;
+    stage.set("TEAMLEADER_REDIRECT_URI", "http://127.0.0.1:1/sync/oauth");
+    assert!(!stage.run(&["doctor"]).await.out.contains("not encrypted"), "loopback is nobody else's");
+    stage.set("TEAMLEADER_API_URI", "http://teamleader.invalid");
+    let doctor = stage.run(&["doctor"]).await;
+    let note = "note   Teamleader: what goes to the API at http://teamleader.invalid is not encrypted";
+    assert!(doctor.out.contains(note) && !doctor.out.contains("authorization server at"), "{doctor:?}");
+    let worker = stage.worker().await;
+    let warning = "What goes to Teamleader is not encrypted: set an address that begins with https://";
+    assert_eq!(worker.log().matches(warning).count(), 1, "{}", worker.log());
+}
