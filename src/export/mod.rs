@@ -4,6 +4,7 @@
 //! moment, and in a transaction that can only read.
 
 mod destination;
+mod formulas;
 mod selection;
 
 use std::io::Write as _;
@@ -16,6 +17,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 use crate::config::{AccountArgs, ConfigError, DatabaseArgs};
 use crate::store::pool::{self, StoreError};
 use crate::store::sqlstate;
+use crate::terminal;
 use destination::Destination;
 use selection::{Form, Selection};
 
@@ -40,6 +42,9 @@ pub struct ExportArgs {
     /// Only rows for which this is true: SQL over the view's columns, such as "status = 'active'"; with --preset those of contacts
     #[arg(long = "where", value_name = "CONDITION", allow_hyphen_values = true)]
     condition: Option<String>,
+    /// In CSV, put an apostrophe before texts that a spreadsheet would take for formulas
+    #[arg(long)]
+    escape_formulas: bool,
     /// The file, which is replaced once all is written; standard output if there is none, or for `-`
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -124,7 +129,7 @@ impl ExportArgs {
         if let (Some(rows), Some(file)) = (written, self.file()) {
             let rows = format!("{rows} {}", if rows == 1 { "row" } else { "rows" });
             // Whoever closed standard error does not want to know.
-            let _ = writeln!(std::io::stderr(), "wrote {rows} to {}", file.display());
+            let _ = writeln!(std::io::stderr(), "wrote {rows} to {}", terminal::visible(&file.to_string_lossy()));
         }
         Ok(())
     }
@@ -152,10 +157,15 @@ impl ExportArgs {
     }
 
     async fn selection(&self, tx: &mut Transaction<'static, Postgres>) -> Result<Selection, ExportError> {
+        let escaped = self.escape_formulas;
         let form = match (self.preset, self.format) {
-            (Some(Preset::Contacts), _) => Form::OldContacts,
+            (Some(Preset::Contacts), _) => Form::OldContacts { escaped },
+            (None, Some(Format::Jsonl)) if escaped => {
+                let why = "only CSV has formulas: leave it out, or take --format csv";
+                return Err(ConfigError::Invalid("--escape-formulas", why.to_owned()).into());
+            }
             (None, Some(Format::Jsonl)) => Form::Jsonl,
-            (None, Some(Format::Csv) | None) => Form::Csv,
+            (None, Some(Format::Csv) | None) => Form::Csv { escaped },
         };
         let name = self.name.as_deref().unwrap_or("contacts");
         Selection::of(tx, name, &self.account.account, self.condition.clone(), form).await

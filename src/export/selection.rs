@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection, SqlSafeStr as _};
 use strsim::jaro_winkler;
 
-use super::ExportError;
+use super::{ExportError, formulas};
 use crate::ids::Account;
 use crate::store::pool::{self, StoreError};
 use crate::store::sqlstate;
@@ -21,11 +21,17 @@ const MOST_ALIKE: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// CSV.
-    Csv,
+    Csv {
+        /// What spreadsheets take for formulas gets an apostrophe.
+        escaped: bool,
+    },
     /// A JSON object a line.
     Jsonl,
     /// The CSV of contacts that the Python service wrote.
-    OldContacts,
+    OldContacts {
+        /// As above.
+        escaped: bool,
+    },
 }
 
 /// The rows to export.
@@ -45,8 +51,11 @@ impl Form {
     /// JSON holds no line end and no U+0001, but between its parts where it comes from a column of type json, of a view that is not of this
     /// program. Then the server quotes it.
     pub fn line(self, line: &[u8]) -> Cow<'_, [u8]> {
-        if self != Self::Jsonl || line.first() != Some(&1) {
-            return Cow::Borrowed(line);
+        match self {
+            Self::Csv { escaped: true } => return formulas::escaped(line, b','),
+            Self::OldContacts { escaped: true } => return formulas::escaped(line, b';'),
+            Self::Jsonl if line.first() == Some(&1) => {}
+            Self::Csv { .. } | Self::OldContacts { .. } | Self::Jsonl => return Cow::Borrowed(line),
         }
         let unquoted = line.iter().filter(|byte| **byte != 1);
         let mut object: Vec<u8> =
@@ -59,7 +68,7 @@ impl Form {
     /// How many lines there are before the first row.
     pub fn headers(self) -> u64 {
         match self {
-            Self::Csv | Self::OldContacts => 1,
+            Self::Csv { .. } | Self::OldContacts { .. } => 1,
             Self::Jsonl => 0,
         }
     }
@@ -125,12 +134,12 @@ impl Selection {
         let condition = self.condition.as_deref().map(|condition| format!(" where {}", in_brackets(condition)));
         let rows = format!("select * from {}{}", self.source, condition.unwrap_or_default());
         match self.form {
-            Form::Csv => format!("copy ({rows}) to stdout (format csv, header)"),
+            Form::Csv { .. } => format!("copy ({rows}) to stdout (format csv, header)"),
             // JSON has these two characters only escaped, so the server quotes nothing. Its other format would double each backslash.
             Form::Jsonl => format!(
                 r"copy (select row_to_json(_row) from ({rows}) _row) to stdout (format csv, quote e'\x01', delimiter e'\x02')"
             ),
-            Form::OldContacts => {
+            Form::OldContacts { .. } => {
                 format!("copy ({}) to stdout (format csv, header, delimiter ';')", old_contacts(&rows, &self.account))
             }
         }
@@ -139,10 +148,10 @@ impl Selection {
     /// What the transaction is to set before that.
     pub fn settings(&self) -> &'static str {
         match self.form {
-            Form::Csv | Form::Jsonl => "",
+            Form::Csv { .. } | Form::Jsonl => "",
             // PostgreSQL takes every condition on a view's column to leave next to nothing. It would go through the addresses of all contacts
             // anew for each contact: hours, where there are many.
-            Form::OldContacts => "set local enable_nestloop = off",
+            Form::OldContacts { .. } => "set local enable_nestloop = off",
         }
     }
 
@@ -230,6 +239,6 @@ mod tests {
     fn json_of_several_lines_becomes_one_line() {
         let several = b"\x01{\"a\":{\n \"b\": \"\\n\"\r\n}}\x01\n";
         assert_eq!(Form::Jsonl.line(several).as_ref(), b"{\"a\":{  \"b\": \"\\n\"  }}\n");
-        assert_eq!(Form::Csv.line(b"\x01,\"a\nb\"\n").as_ref(), b"\x01,\"a\nb\"\n");
+        assert_eq!(Form::Csv { escaped: false }.line(b"\x01,\"a\nb\"\n").as_ref(), b"\x01,\"a\nb\"\n");
     }
 }

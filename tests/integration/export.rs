@@ -15,7 +15,7 @@ use crate::stage::{Ended, Stage, storable, until};
 type Row = BTreeMap<String, Option<String>>;
 
 /// The header and the rows of CSV.
-fn csv(text: &str, separator: char) -> (Vec<String>, Vec<Row>) {
+pub fn csv(text: &str, separator: char) -> (Vec<String>, Vec<Row>) {
     let (mut lines, mut line, mut chars) = (Vec::new(), Vec::new(), text.chars().peekable());
     while chars.peek().is_some() {
         let mut field = String::new();
@@ -44,7 +44,7 @@ fn csv(text: &str, separator: char) -> (Vec<String>, Vec<Row>) {
 }
 
 /// What an export to a file said.
-fn said(ended: &Ended) -> &str {
+pub fn said(ended: &Ended) -> &str {
     assert_eq!((ended.code, ended.out.as_str()), (0, ""), "{ended:?}");
     &ended.err
 }
@@ -66,7 +66,7 @@ async fn by_id(stage: &Stage, arguments: &[&str]) -> BTreeMap<String, Value> {
 }
 
 /// A stage that was synced once, and needs no worker any more.
-async fn synced() -> Stage {
+pub async fn synced() -> Stage {
     let stage = Stage::small().await;
     let mut worker = stage.worker().await;
     stage.complete(json!({ "mode": "full" })).await;
@@ -92,7 +92,7 @@ async fn set_remarks(stage: &Stage, id: &str, remarks: &str) {
 }
 
 /// What there is in a directory besides a file.
-fn beside(directory: &TempDir, file: &Path) -> Vec<PathBuf> {
+pub fn beside(directory: &TempDir, file: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path != file).collect()
 }
@@ -396,56 +396,34 @@ async fn the_preset_is_what_the_python_service_wrote() {
 }
 
 #[tokio::test]
-async fn a_file_is_never_half_an_export() {
+async fn formulas_are_escaped_where_that_is_asked_for() {
     let stage = synced().await;
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("contacts.csv");
-    let export = ["export", "contacts", "--format", "csv", "-o", file.to_str().unwrap()];
-    let ended = stage.run(&export).await;
-    let contacts = stage.simulator.count("contacts");
-    assert_eq!(said(&ended), format!("wrote {contacts} rows to {}\n", file.display()));
-    let whole = std::fs::read_to_string(&file).unwrap();
-    let (_, rows) = csv(&whole, ',');
-    assert_eq!((rows.len(), beside(&directory, &file)), (contacts, vec![]));
-
-    // All rows but the last go on their way.
-    let last = rows.last().unwrap()["id"].clone().unwrap();
-    let condition = format!("1 / (case when id = '{last}' then 0 else 1 end) = 1");
-    let ended = stage.run(&[&export[..], &["--where", &condition]].concat()).await;
-    assert!(ended.code == 2 && ended.err.contains("division by zero") && ended.out.is_empty(), "{ended:?}");
-    assert_eq!((std::fs::read_to_string(&file).unwrap(), beside(&directory, &file)), (whole.clone(), vec![]));
-
-    // Somebody stops it, once its file is there.
-    let mut holder = stage.database.pool.acquire().await.unwrap();
-    sqlx::query("select pg_advisory_lock(1)").execute(&mut *holder).await.unwrap();
-    let held = format!("case when id = '{last}' then pg_advisory_xact_lock(1) is not null else true end");
-    for signal in ["TERM", "INT"] {
-        let mut stopped = stage.watch(&[&export[..], &["--where", &held]].concat());
-        until("it writes beside the file", async || (beside(&directory, &file).len() == 1).then_some(())).await;
-        assert_eq!(stopped.end(signal).await.code(), Some(1));
-        assert!(stopped.log().contains("stopped before the end"), "{}", stopped.log());
-        assert_eq!((std::fs::read_to_string(&file).unwrap(), beside(&directory, &file)), (whole.clone(), vec![]));
+    let ids: Vec<String> = contacts(&stage).into_keys().collect();
+    let texts =
+        ["=HYPERLINK(\"http://evil.example\")", "@SUM(1)", "-1+1", "+32 475", "a=b", "-12.5", "\ttab", "=a;b,c"];
+    let expected =
+        ["'=HYPERLINK(\"http://evil.example\")", "'@SUM(1)", "'-1+1", "'+32 475", "a=b", "-12.5", "'\ttab", "'=a;b,c"];
+    for (id, text) in ids.iter().zip(texts) {
+        set_remarks(&stage, id, text).await;
     }
-    // The server does not go on without them.
-    let waiting = "select count(*) from pg_locks l join pg_database d on d.oid = l.database
-         where d.datname = current_database() and locktype = 'advisory' and not granted";
-    until("nobody waits", async || (stage.database.value::<i64>(waiting).await == 0).then_some(())).await;
-    drop(holder.detach());
-
-    // Who may read it, and a link to it, stay as they are.
-    let link = directory.path().join("link.csv");
-    std::os::unix::fs::symlink("contacts.csv", &link).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let ended = stage.run(&["export", "contact_emails", "--format", "jsonl", "-o", link.to_str().unwrap()]).await;
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(link.is_symlink() && std::fs::read_to_string(&file).unwrap().starts_with("{\"account\":"));
-    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(beside(&directory, &file), [link]);
-    // What is no file is no place for another.
-    let ended = stage.run(&["export", "contacts", "--format", "csv", "-o", "/dev/stdout"]).await;
-    assert_eq!((ended.code, ended.out.len()), (0, whole.len()), "{ended:?}");
-    let ended = stage.run(&["export", "contacts", "--format", "csv", "-o", directory.path().to_str().unwrap()]).await;
-    assert!(ended.code == 1 && ended.err.contains("Is a directory"), "{ended:?}");
+    for (arguments, separator, key, column) in [
+        (&["contacts", "--format", "csv"][..], ',', "id", "remarks"),
+        (&["--preset", "contacts"], ';', "form_url", "description"),
+    ] {
+        let rows = async |more: &[&str]| {
+            let ended = stage.run(&[&["export"], arguments, more].concat()).await;
+            let is_of = |row: &Row, id: &String| row[key].as_ref().is_some_and(|key| key.ends_with(id));
+            let rows = csv(done(&ended), separator).1;
+            let remarks = ids
+                .iter()
+                .map(|id| rows.iter().find(|row| is_of(row, id)).expect("a row")[column].clone().unwrap_or_default());
+            remarks.take(texts.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(rows(&[]).await, texts, "as it is, unless that is asked for");
+        assert_eq!(rows(&["--escape-formulas"]).await, expected);
+    }
+    let ended = stage.run(&["export", "contacts", "--format", "jsonl", "--escape-formulas"]).await;
+    assert!(ended.code == 2 && ended.err.contains("only CSV has formulas"), "{ended:?}");
 }
 
 #[tokio::test]

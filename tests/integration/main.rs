@@ -22,6 +22,7 @@ mod doctor;
 mod drift;
 mod events;
 mod export;
+mod export_files;
 mod failures;
 mod foreign_database;
 mod fuzz;
