@@ -10,7 +10,7 @@
 # the BuildKit of Docker 20.10.
 
 FROM rust:1.95-bookworm AS chef
-RUN cargo install --locked cargo-chef
+RUN cargo install --locked cargo-chef@0.1.78
 WORKDIR /src
 # Queries are checked from .sqlx: no database is needed to build.
 ENV SQLX_OFFLINE=true

@@ -48,6 +48,8 @@ def wrong_with_names(objects):
     secrets = {o["metadata"]["name"]: o.get("stringData", {}).keys() for o in objects if o["kind"] == "Secret"}
     services = [o["metadata"]["labels"] for o in objects if o["kind"] == "Service"]
     for o in objects:
+        if o["kind"] == "NetworkPolicy":
+            continue
         selector = o.get("spec", {}).get("selector")
         if selector:
             wanted = selector.get("matchLabels", selector)
@@ -70,6 +72,25 @@ def wrong_with_names(objects):
                             yield f"{o['kind']}: {variable['name']} names a file that no Secret has: {variable['value']}"
 
 
+def selects(selector, labels):
+    """Whether a selector of labels and of lists of values takes these labels."""
+    wanted = selector.get("matchExpressions", [])
+    in_lists = all(e["operator"] == "In" and labels.get(e["key"]) in e["values"] for e in wanted)
+    return in_lists and selector.get("matchLabels", {}).items() <= labels.items()
+
+
+def wrong_with_networks(objects):
+    """Pods whose traffic no policy confines, in either direction."""
+    policies = [o["spec"] for o in objects if o["kind"] == "NetworkPolicy"]
+    for o in objects:
+        if "template" in o.get("spec", {}):
+            labels = o["spec"]["template"].get("metadata", {}).get("labels", {})
+            about_it = [policy for policy in policies if selects(policy["podSelector"], labels)]
+            confined = {kind for policy in about_it for kind in policy["policyTypes"]}
+            for kind in sorted({"Ingress", "Egress"} - confined):
+                yield f"{o['kind']}: no NetworkPolicy is about its {kind.lower()}"
+
+
 def files_of(volume, secrets):
     """The names of the files that a volume of a Secret has."""
     keys = secrets.get(volume["secretName"], ())
@@ -83,7 +104,7 @@ def pods(objects):
 def main(directory):
     files = sorted(pathlib.Path(directory).glob("*.yaml"))
     objects = [o for file in files if file.name != "kustomization.yaml" for o in yaml.safe_load_all(file.read_text())]
-    wrong = [*wrong_with_names(objects), *(why for pod in pods(objects) for why in wrong_with_pod(pod))]
+    wrong = [*wrong_with_names(objects), *wrong_with_networks(objects), *(why for pod in pods(objects) for why in wrong_with_pod(pod))]
     resources = yaml.safe_load((pathlib.Path(directory) / "kustomization.yaml").read_text())["resources"]
     wrong += [f"kustomization.yaml names {name}, which is not there" for name in resources if not (pathlib.Path(directory) / name).exists()]
     print(*wrong, sep="\n", end="\n" if wrong else "")
