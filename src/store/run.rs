@@ -118,7 +118,7 @@ pub struct Step {
     pub phase: Phase,
     /// The `updated_since` of an incremental pass; `None`: a complete pass.
     pub since: Option<DateTime<Utc>>,
-    /// Where in the phase to go on; null at its beginning. Only the phase's own code reads it.
+    /// Where in the phase to go on; null at its beginning. The phase's own code reads it, and the forecast.
     pub position: Value,
     /// `completed`, `skipped`, `failed`, once done.
     pub status: Option<&'static str>,
