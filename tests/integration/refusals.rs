@@ -44,6 +44,7 @@ async fn an_unreadable_message_is_buried_told_and_in_nobodys_way() {
     let ids: Vec<String> = replies.all().iter().map(|event| event.id().to_owned()).collect();
     assert_eq!(ids[0], ids[1]);
     assert_ne!(ids[0], ids[2]);
+    assert_eq!(replies.all()[0].body, replies.all()[1].body, "one id has one time");
 
     stage.complete(json!({})).await;
     stage.assert_copy_is_equal().await;

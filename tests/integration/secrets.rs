@@ -4,7 +4,7 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Row};
 use teamleader_simulator::Config;
 
-use crate::stage::{KEY, Stage, free_port};
+use crate::stage::{KEY, Stage, free_port, until};
 
 /// What every token of the simulator begins with.
 const TOKENS: [&str; 2] = ["access-", "refresh-"];
@@ -158,4 +158,33 @@ async fn an_api_whose_tokens_can_be_read_on_their_way_is_warned_of() {
     let worker = stage.worker().await;
     let warning = "What goes to Teamleader is not encrypted: set an address that begins with https://";
     assert_eq!(worker.log().matches(warning).count(), 1, "{}", worker.log());
+}
+
+#[tokio::test]
+async fn a_token_that_no_key_opens_any_more_lets_the_worker_rest_until_one_does() {
+    let stage = Stage::small().await;
+    let worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    stage
+        .database
+        .execute("create table public.kept as select access_token, refresh_token from teamleader2db.oauth_token")
+        .await;
+    let other =
+        "update teamleader2db.oauth_token set access_token = kept.refresh_token, refresh_token = kept.access_token
+         from public.kept";
+    stage.database.execute(other).await;
+    stage.simulator.expire_access_tokens();
+    let id = stage.request(json!({ "resources": ["users"] })).await;
+    until("it rests", async || worker.log().contains("No request can be worked on").then_some(())).await;
+    until("health says why", async || {
+        let (status, text) = worker.get("/health/ready").await;
+        (status == 503 && text.contains("TOKEN_ENCRYPTION_KEY")).then_some(())
+    })
+    .await;
+    let back =
+        "update teamleader2db.oauth_token set access_token = kept.access_token, refresh_token = kept.refresh_token
+         from public.kept";
+    stage.database.execute(back).await;
+    stage.completed(id).await;
+    assert_eq!(worker.log().matches("No request can be worked on").count(), 1, "it was not delivered again and again");
 }

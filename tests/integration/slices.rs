@@ -1,6 +1,7 @@
 //! Long runs are worked on in slices, and let short ones pass.
 
 use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -68,4 +69,16 @@ async fn a_slice_that_is_over_in_the_midst_of_lists_reads_no_page_twice() {
     stage.simulator.clear_faults();
     stage.complete(json!({ "mode": "full", "resources": ["customFieldDefinitions", "companies", "contacts"] })).await;
     assert_eq!(lists, stage.lists_asked());
+}
+
+#[tokio::test]
+async fn a_slice_number_that_a_sender_made_up_counts_for_nothing() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    let id = Uuid::new_v4();
+    let mut headers = FieldTable::default();
+    headers.insert("slice".into(), AMQPValue::LongInt(i32::MAX));
+    stage.request_again(id, json!({ "resources": ["users"] }), BasicProperties::default().with_headers(headers)).await;
+    stage.completed(id).await;
+    assert_eq!(stage.database.run_slice(id).await, 0, "the first slice of a run that nobody knew");
 }
