@@ -45,6 +45,7 @@ mod screen;
 #[cfg(feature = "fault-points")]
 mod seams;
 mod secrets;
+mod security;
 mod shutdown;
 mod slices;
 #[path = "../stage/mod.rs"]
