@@ -17,6 +17,7 @@ use crate::amqp::parking::TokenQueue;
 use crate::amqp::publisher::Publisher;
 use crate::amqp::reply_address::ReplyAddresses;
 use crate::amqp::topology::{Declare, Names};
+use crate::authorize;
 use crate::catalog::{RESOURCES, Resource};
 use crate::consuming::Consuming;
 use crate::dead_letters::DeadLetters;
@@ -42,14 +43,20 @@ use crate::telemetry;
 use crate::views;
 use crate::worker::Worker;
 
-/// How long the parts may take to end in order after a signal. Only a refresh of the token under way is waited for longer.
+/// How long the parts may take to end in order after a signal. Only a refresh of the token or an authorization under way
+/// is waited for longer.
 const DRAIN: Duration = Duration::from_secs(9);
 
 /// What the deadlines themselves take.
 const LATE: Duration = Duration::from_millis(500);
 
-/// The end of all patience after a signal: what a refresh may take, and storing what came of it.
-const LONGEST_DRAIN: Duration = Duration::from_secs(28);
+/// After such a wait, how long the answer to the browser and the last events may still take.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// The end of all patience after a signal. An authorization takes longest; a refresh is stored or parked within 28 s.
+const LONGEST_DRAIN: Duration = Duration::from_secs(38);
+
+const _: () = assert!(authorize::LONGEST.as_secs() + 2 < LONGEST_DRAIN.as_secs());
 
 /// How often histograms are compacted; how long after the start old rows are looked for.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -206,13 +213,13 @@ impl Application {
     }
 
     /// Runs until a signal, or until a part ends by itself, which is an error. Then it hands back what is in hand and ends within 10 s; a refresh of
-    /// the token under way is waited for longer. A second signal aborts.
+    /// the token and an authorization under way are waited for longer. A second signal aborts.
     pub async fn run_until_stopped(self, signals: &mut Signals) -> anyhow::Result<()> {
         info!(address = %self.listener.local_addr()?, "Listening for HTTP");
         let Self { start, worker, relay, replies, http, listener, upkeep } = self;
         let (client, publisher, pool) = (worker.engine.client.clone(), worker.publisher.clone(), worker.pool.clone());
         let (stop, late) = (CancellationToken::new(), CancellationToken::new());
-        let prepared = http.prepared.clone();
+        let (prepared, authorizing) = (http.prepared.clone(), http.authorizing.clone());
         let mut parts = Parts::default();
         // HTTP and metrics are there from the first moment on, whatever the database does.
         parts.spawn("the HTTP server", serve(listener, http, late.child_token()));
@@ -235,8 +242,13 @@ impl Application {
             error!(error = %failure, "A part of the process ended, so the process ends: handing back what is in hand");
         }
         client.close();
+        authorizing.close();
         stop.cancel();
-        let drained = drain(&mut parts, late, &client, &publisher, &pool);
+        let traded = async || {
+            client.settled().await;
+            authorizing.wait().await;
+        };
+        let drained = drain(&mut parts, late, traded, &publisher, &pool);
         tokio::select! {
             ended = tokio::time::timeout(LONGEST_DRAIN, drained) => {
                 if ended.is_err() {
@@ -282,14 +294,21 @@ async fn endless(part: impl Future<Output = ()>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets the worker hand back, then a refresh end, which may not be cut short, then everything else.
-async fn drain(parts: &mut Parts, late: CancellationToken, client: &Client, publisher: &Publisher, pool: &PgPool) {
+/// Lets the worker hand back, then all end that trades tokens, which may not be cut short, then everything else.
+async fn drain(
+    parts: &mut Parts,
+    late: CancellationToken,
+    traded: impl AsyncFnOnce(),
+    publisher: &Publisher,
+    pool: &PgPool,
+) {
     let in_order_by = tokio::time::Instant::now() + DRAIN;
     if tokio::time::timeout_at(in_order_by, parts.wait_for(WORKER)).await.is_err() {
         warn!("The worker did not end within {} s; a request in hand will be delivered again", DRAIN.as_secs());
     }
     late.cancel();
-    client.settled().await;
+    traded().await;
+    let in_order_by = in_order_by.max(tokio::time::Instant::now() + LAST_ANSWERS);
     // Neither a broker that takes nothing nor a caller over HTTP that takes its time is waited for: what is not confirmed is in the outbox.
     let _ = tokio::time::timeout_at(in_order_by, async {
         publisher.close().await;
@@ -303,7 +322,6 @@ async fn drain(parts: &mut Parts, late: CancellationToken, client: &Client, publ
 }
 
 async fn serve(listener: tokio::net::TcpListener, state: HttpState, stop: CancellationToken) -> anyhow::Result<()> {
-    fault::reached(Point::HttpServed);
     Ok(http::serve(listener, state, stop).await?)
 }
 

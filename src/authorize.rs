@@ -1,14 +1,16 @@
 //! Authorizing an account: a link with a state that works once, and the code that comes back. For the browser and the shell.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 use tracing::{info, warn};
 
 use crate::fault::{self, Point};
 use crate::panics::{self, Panicked};
 use crate::store::authorization::{Accepted, StartedBy, StateUse};
-use crate::store::pool::StoreError;
+use crate::store::pool::{self, StoreError};
 use crate::store::tokens::Tokens;
-use crate::teamleader::oauth::{OAuth, TokenAnswer, TokenPair};
+use crate::teamleader::oauth::{Authorizer, OAuth, TOKEN_TIMEOUT, TokenAnswer, TokenPair};
 
 /// Why a code is not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,9 @@ pub enum Rejected {
     /// The user belongs to another account than the one whose records are stored.
     #[error("another Teamleader account")]
     OtherAccount,
+    /// Nothing is used up yet, so the same address works later.
+    #[error("{0}: load this page again in a minute")]
+    NotNow(&'static str),
     /// Teamleader did not answer as it should.
     #[error("Teamleader did not answer as it should ({0}): open /sync/authorize again")]
     Unclear(String),
@@ -51,6 +56,21 @@ pub enum Rejected {
 
 /// How often a pair is tried to be stored that a bug keeps from it.
 const TRIES_TO_STORE: u32 = 3;
+
+/// The database says within this whether a state is good. Nothing is lost where it does not.
+const STATE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// `users.me` is waited for so long. Meanwhile the pair is nowhere but in this process, and the check before the next
+/// list asks again.
+const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Storing a pair takes at most this long, tries after a bug included.
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest that [`accept`] takes.
+pub const LONGEST: Duration = Duration::from_secs(
+    STATE_TIMEOUT.as_secs() + TOKEN_TIMEOUT.as_secs() + IDENTITY_TIMEOUT.as_secs() + STORE_TIMEOUT.as_secs(),
+);
 
 /// A link that a person opens to authorize. Its state works once, for an hour.
 pub struct Link {
@@ -79,7 +99,8 @@ pub struct Callback {
 /// Trades a code for tokens and stores them. Any process may do it, at any time. Not to be cancelled: a code that is
 /// used up would be left without its tokens.
 pub async fn accept(tokens: &Tokens, oauth: &OAuth, callback: Callback) -> Result<(), Rejected> {
-    match tokens.use_state(&callback.state, callback.has_cookie).await? {
+    let used = tokens.use_state(&callback.state, callback.has_cookie);
+    match pool::answered_within(STATE_TIMEOUT, used).await? {
         StateUse::Accepted => {}
         StateUse::OtherBrowser => return Err(Rejected::OtherBrowser),
         StateUse::Unknown => return Err(Rejected::State),
@@ -92,23 +113,37 @@ pub async fn accept(tokens: &Tokens, oauth: &OAuth, callback: Callback) -> Resul
             return Err(Rejected::Unclear(reason));
         }
     };
-    // A bug on the way must not cost the pair: it is nowhere else, and its code is used up.
+    // Before the pair is stored, since one of another account must not replace the stored one.
+    let by = who_authorized(oauth, &pair).await;
+    pool::answered_within(STORE_TIMEOUT, keep(tokens, &pair, by.as_ref())).await
+}
+
+/// Whose pair it is; `None`: it is not known in time.
+async fn who_authorized(oauth: &OAuth, pair: &TokenPair) -> Option<Authorizer> {
+    let asked = panics::caught(oauth.who_authorized(&pair.access));
+    let reason = match tokio::time::timeout(IDENTITY_TIMEOUT, asked).await {
+        Ok(Ok(Ok(by))) => return Some(by),
+        Ok(Ok(Err(reason))) => reason,
+        Ok(Err(panicked)) => panicked.to_string(),
+        Err(_) => format!("users.me did not answer within {} s", IDENTITY_TIMEOUT.as_secs()),
+    };
+    warn!(reason, "It is not known who authorized the account: that is asked again before the next list");
+    None
+}
+
+/// A bug on the way must not cost the pair: it is nowhere else, and its code is used up.
+async fn keep(tokens: &Tokens, pair: &TokenPair, by: Option<&Authorizer>) -> Result<(), Rejected> {
     for _ in 1..TRIES_TO_STORE {
-        if let Ok(stored) = panics::caught(store(tokens, oauth, &pair)).await {
+        if let Ok(stored) = panics::caught(store(tokens, pair, by)).await {
             return stored;
         }
     }
-    panics::caught(store(tokens, oauth, &pair)).await?
+    panics::caught(store(tokens, pair, by)).await?
 }
 
-async fn store(tokens: &Tokens, oauth: &OAuth, pair: &TokenPair) -> Result<(), Rejected> {
+async fn store(tokens: &Tokens, pair: &TokenPair, by: Option<&Authorizer>) -> Result<(), Rejected> {
     fault::reached(Point::CodeTraded);
-    let by = oauth.who_authorized(&pair.access).await;
-    if let Err(reason) = &by {
-        warn!(reason, "It is not known who authorized the account: that is asked again before the next list");
-    }
-    let by = by.ok();
-    match tokens.authorize(pair, by.as_ref()).await? {
+    match tokens.authorize(pair, by).await? {
         Accepted::Stored => {
             fault::reached(Point::AuthorizationCommitted);
             if let Some(by) = by {

@@ -53,7 +53,7 @@ pub enum Point {
     RelayDue,
     /// Metrics are about to be brought up to date.
     UpkeepDue,
-    /// The HTTP server is about to take connections.
+    /// The HTTP server has taken a connection.
     HttpServed,
     /// All is done; the delivery is not acknowledged.
     AckWanted,

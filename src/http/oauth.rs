@@ -65,7 +65,7 @@ pub(super) async fn authorize(
         (status = 200, description = "`code accepted`", body = String, content_type = "text/plain"),
         (status = 400, description = "`code rejected: why`", body = String, content_type = "text/plain"),
         (status = 502, description = "`code rejected: why`: Teamleader gives no clear answer", body = String, content_type = "text/plain"),
-        (status = 503, description = "`code rejected: why`: the database cannot be used", body = String, content_type = "text/plain"),
+        (status = 503, description = "`code rejected: why`: the database cannot be used, or not now", body = String, content_type = "text/plain"),
     ))]
 pub(super) async fn callback(
     State(state): State<HttpState>,
@@ -86,7 +86,7 @@ pub(super) async fn callback(
         Err(rejected) => {
             tracing::warn!(reason = %rejected, "An authorization was rejected");
             let status = match rejected {
-                Rejected::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+                Rejected::Store(_) | Rejected::NotNow(_) => StatusCode::SERVICE_UNAVAILABLE,
                 Rejected::Bug(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 Rejected::Unclear(_) => StatusCode::BAD_GATEWAY,
                 _ => StatusCode::BAD_REQUEST,
@@ -107,7 +107,13 @@ pub(super) async fn callback(
 
 /// In a task of its own: a browser that goes away must not leave a used code without its tokens.
 async fn accept(state: &HttpState, callback: authorize::Callback) -> Result<(), Rejected> {
-    let (tokens, oauth) = (state.tokens.clone(), state.oauth.clone());
-    let accepted = state.authorizing.spawn(async move { authorize::accept(&tokens, &oauth, callback).await });
+    let (tokens, oauth, authorizing) = (state.tokens.clone(), state.oauth.clone(), state.authorizing.clone());
+    let accepted = state.authorizing.spawn(async move {
+        // Asked once the task counts: the end of the process waits for those alone that have begun before it.
+        if authorizing.is_closed() {
+            return Err(Rejected::NotNow("the worker ends"));
+        }
+        authorize::accept(&tokens, &oauth, callback).await
+    });
     accepted.await.unwrap_or_else(|_| Err(Rejected::Unclear("it was interrupted".to_owned())))
 }

@@ -30,14 +30,10 @@ const TIMEOUT: Duration = Duration::from_secs(40);
 /// A process that starts is waited for so long.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(15);
 
-/// Serves until stopped, and until authorizations under way have ended. An error means that the listener cannot be used
+/// Serves until stopped, and until each request under way is answered. An error means that the listener cannot be used
 /// any more.
 pub async fn serve(listener: TcpListener, state: HttpState, stop: CancellationToken) -> io::Result<()> {
-    let authorizing = state.authorizing.clone();
-    let ended = server::serve(listener, router(state), Limits::of_process(), stop).await;
-    authorizing.close();
-    authorizing.wait().await;
-    ended
+    server::serve(listener, router(state), Limits::of_process(), stop).await
 }
 
 fn router(state: HttpState) -> Router {

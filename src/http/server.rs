@@ -26,6 +26,7 @@ use tracing::{error, warn};
 use super::connections::{Connection, Connections};
 use super::problem::Problem;
 use super::security::secured;
+use crate::fault::{self, Point};
 use crate::message::MAX_REQUEST_BYTES;
 
 /// The most connections at a time.
@@ -111,6 +112,7 @@ async fn accept_all(
             }
         };
         is_short_of_files = false;
+        fault::reached(Point::HttpServed);
         let Some(permit) = stop.run_until_cancelled(connections.permit()).await else { return Ok(()) };
         let connection = connections.open(permit);
         tokio::spawn(connection.serve(stream, router.clone(), limits, stop.clone()));

@@ -41,6 +41,6 @@ pub struct HttpState {
     pub memory: Arc<Memory>,
     /// Cancelled once the database is up to date and the account has its row.
     pub prepared: CancellationToken,
-    /// Authorizations under way, which the end of the server waits for.
+    /// Authorizations under way, which the end of the process waits for. Closed: none begins any more.
     pub authorizing: TaskTracker,
 }

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 use teamleader_simulator::{Fault, FaultKind};
+use teamleader2db::fault::Point;
 use uuid::Uuid;
 
 use crate::http::TOKEN;
+use crate::seams::doomed;
 use crate::stage::{ACCOUNT, Stage, Worker, until};
 
 /// The status and JSON of `/health/ready`.
@@ -255,6 +257,87 @@ async fn an_authorization_under_way_is_finished_before_the_end() {
     assert!(worker.terminate().await.success());
     let state: String = stage.database.value("select state from teamleader2db.oauth_token").await;
     assert_eq!((state.as_str(), stage.simulator.counters().code_grants), ("authorized", 1));
+}
+
+/// A callback whose code Teamleader trades, but answers only after this many milliseconds; and nobody says whose the
+/// pair is.
+async fn callback_in_the_midst(
+    stage: &Stage,
+    worker: &Worker,
+    milliseconds: u64,
+) -> tokio::task::JoinHandle<reqwest::Result<reqwest::Response>> {
+    let state = new_state(worker).await;
+    stage.simulator.inject(Fault::new(FaultKind::SlowBody { milliseconds }).at("oauth2/access_token"));
+    stage.simulator.inject(Fault::new(FaultKind::Hang).at("users.me"));
+    let code = stage.simulator.issue_code();
+    let sent = worker.request(reqwest::Method::GET, "/sync/oauth").query(&[("code", &code), ("state", &state)]);
+    let browser = tokio::spawn(sent.send());
+    stage.await_asked("oauth2/access_token", 1).await;
+    browser
+}
+
+async fn assert_the_pair_is_stored(stage: &Stage, worker: &Worker) {
+    assert!(!worker.log().contains("Not everything ended in order"), "{}", worker.log());
+    let state: String = stage.database.value("select state from teamleader2db.oauth_token").await;
+    assert_eq!((state.as_str(), stage.simulator.counters().code_grants), ("authorized", 1));
+    stage.simulator.clear_faults();
+    let _next = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    authorized_by(stage).await;
+    assert_eq!(stage.simulator.counters().refused_refresh_reuse, 0);
+}
+
+#[tokio::test]
+async fn the_end_waits_for_an_authorization_longer_than_for_all_else() {
+    let stage = Stage::small().await.unauthorized();
+    let mut worker = stage.worker().await;
+    let browser = callback_in_the_midst(&stage, &worker, 12_000).await;
+    worker.ask_to_end();
+    let text = browser.await.unwrap().unwrap().text().await.unwrap();
+    assert_eq!(text.trim(), "code accepted");
+    assert!(worker.exit().await.success());
+    assert_the_pair_is_stored(&stage, &worker).await;
+}
+
+#[tokio::test]
+async fn an_authorization_is_finished_though_the_http_server_has_panicked() {
+    let mut stage = Stage::small().await.unauthorized();
+    let mut worker = doomed(&mut stage, "panic", Point::HttpServed, 20).await;
+    let _browser = callback_in_the_midst(&stage, &worker, 6_000).await;
+    let address = worker.url.trim_start_matches("http://").to_owned();
+    until("the HTTP server has panicked", async || {
+        // Nobody listens afterwards.
+        let _ = tokio::net::TcpStream::connect(&address).await;
+        worker.log().contains("the HTTP server ended").then_some(())
+    })
+    .await;
+    let stored = "select count(*) from teamleader2db.oauth_token where state = 'authorized'";
+    assert_eq!(stage.database.value::<i64>(stored).await, 0, "it is under way");
+    assert_eq!(worker.exit().await.code(), Some(1));
+    assert_the_pair_is_stored(&stage, &worker).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_ends_begins_no_authorization_and_the_next_one_takes_it() {
+    let stage = Stage::of(60).await;
+    let mut ending = stage.worker().await;
+    let next = stage.worker().await;
+    let state = new_state(&ending).await;
+    let code = stage.simulator.issue_code();
+    let parameters = [("code", code.as_str()), ("state", state.as_str())];
+    // It answers over HTTP as long as it hands back, which is held.
+    let mut hold = stage.database.hold_before("update on teamleader2db.sync_run", "new.slice > old.slice").await;
+    stage.simulator.inject(Fault::new(FaultKind::Hang).at("contacts.info"));
+    stage.request(json!({ "mode": "full" })).await;
+    stage.await_asked("contacts.info", 1).await;
+    ending.ask_to_end();
+    hold.reached().await;
+    let refused = "code rejected: the worker ends: load this page again in a minute";
+    assert_eq!(callback(&ending, &parameters).await, (503, refused.to_owned()));
+    hold.forget(&stage.database).await;
+    ending.exit().await;
+    assert_eq!(callback(&next, &parameters).await, (200, "code accepted".to_owned()));
+    assert_eq!(stage.simulator.counters().code_grants, 1);
 }
 
 #[tokio::test]
