@@ -18,6 +18,9 @@ use crate::store::authorization::StartedBy;
 /// Where an authorization begins.
 pub(super) const AUTHORIZE: &str = "/sync/authorize";
 
+/// So many come back at a time; each may wait for the database and for Teamleader, and needs no login.
+const MOST_AUTHORIZING: usize = 8;
+
 /// What Teamleader sends the browser back with.
 #[derive(Default, Deserialize)]
 pub(super) struct Callback {
@@ -108,6 +111,9 @@ pub(super) async fn callback(
 /// In a task of its own: a browser that goes away must not leave a used code without its tokens.
 async fn accept(state: &HttpState, callback: authorize::Callback) -> Result<(), Rejected> {
     let (tokens, oauth, authorizing) = (state.tokens.clone(), state.oauth.clone(), state.authorizing.clone());
+    if authorizing.len() >= MOST_AUTHORIZING {
+        return Err(Rejected::NotNow("too many authorizations at once"));
+    }
     let accepted = state.authorizing.spawn(async move {
         // Asked once the task counts: the end of the process waits for those alone that have begun before it.
         if authorizing.is_closed() {

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -30,13 +31,19 @@ const TIMEOUT: Duration = Duration::from_secs(40);
 /// A process that starts is waited for so long.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(15);
 
+/// So many requests wait for a process that starts, and nobody has asked yet who sends them.
+const MOST_WAITING: usize = 16;
+
 /// Serves until stopped, and until each request under way is answered. An error means that the listener cannot be used
 /// any more.
 pub async fn serve(listener: TcpListener, state: HttpState, stop: CancellationToken) -> io::Result<()> {
-    server::serve(listener, router(state), Limits::of_process(), stop).await
+    let limits = Limits::of_process();
+    server::serve(listener, router(state, limits.connections), limits, stop).await
 }
 
-fn router(state: HttpState) -> Router {
+/// All routes. Those that may wait for something have a bound on how many are worked on at a time, and all bounds
+/// together leave connections for those that never wait.
+fn router(state: HttpState, connections: usize) -> Router {
     let (guarded, described) = OpenApiRouter::new()
         .routes(routes!(sync::request, sync::status))
         .routes(routes!(sync::run))
@@ -44,12 +51,13 @@ fn router(state: HttpState) -> Router {
         .split_for_parts();
     let (open, mut description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(health::live))
-        .routes(routes!(health::ready))
         .routes(routes!(metrics))
-        .routes(routes!(oauth::callback))
         .split_for_parts();
-    description.merge(described);
+    let (ready, ready_described) = OpenApiRouter::new().routes(routes!(health::ready)).split_for_parts();
+    let (callback, callback_described) = OpenApiRouter::new().routes(routes!(oauth::callback)).split_for_parts();
+    [described, ready_described, callback_described].into_iter().for_each(|described| description.merge(described));
     let description = Arc::new(description);
+    let waiting = Waiting { prepared: state.prepared.clone(), room: room(MOST_WAITING.min(connections / 8)) };
     docs::FILES
         .iter()
         .fold(guarded, |router, file| router.route(file, get(docs::swagger_ui)))
@@ -57,15 +65,23 @@ fn router(state: HttpState) -> Router {
         .merge(dashboard::routes())
         .route_layer(middleware::from_fn_with_state(state.clone(), require_token))
         .merge(dashboard::login_routes())
+        .route_layer(middleware::from_fn_with_state(room(connections / 4), bound_work))
+        .merge(callback)
+        .route_layer(middleware::from_fn_with_state(waiting, wait_for_database))
+        .merge(ready.route_layer(middleware::from_fn_with_state(room(connections / 8), bound_work)))
         .merge(open)
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing here; / shows what there is") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not one of this path's")
         })
-        .layer(middleware::from_fn_with_state(state.clone(), wait_for_database))
         .layer(middleware::from_fn_with_state(state.clone(), keep_out_other_sites))
         .layer(middleware::from_fn(bound_time))
         .with_state(state)
+}
+
+/// Room for so many requests at a time.
+fn room(requests: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(requests))
 }
 
 /// Metrics in Prometheus' text format.
@@ -77,17 +93,35 @@ async fn metrics(State(state): State<HttpState>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-/// A process that has just started answers once its database is up to date, so that its callers need not try again. Health and metrics
-/// answer at once.
-async fn wait_for_database(State(state): State<HttpState>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    if !path.starts_with("/health/") && path != "/metrics" {
-        let prepared = state.prepared.cancelled();
-        if tokio::time::timeout(DATABASE_PATIENCE, prepared).await.is_err() {
-            let why = "the database is not ready yet: see the worker's log";
-            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+/// Those that wait for a process that starts.
+#[derive(Clone)]
+struct Waiting {
+    /// Cancelled once the database is up to date.
+    prepared: CancellationToken,
+    room: Arc<Semaphore>,
+}
+
+/// A process that has just started answers once its database is up to date, so that its callers need not try again.
+async fn wait_for_database(State(waiting): State<Waiting>, request: Request, next: Next) -> Response {
+    let not_ready = |why| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    if !waiting.prepared.is_cancelled() {
+        let Ok(_place) = waiting.room.try_acquire() else {
+            return not_ready("the database is not ready yet, and enough requests wait for it: try again");
+        };
+        if tokio::time::timeout(DATABASE_PATIENCE, waiting.prepared.cancelled()).await.is_err() {
+            return not_ready("the database is not ready yet: see the worker's log");
         }
     }
+    next.run(request).await
+}
+
+/// What finds no room is sent away at once: a database that does not answer must not let requests pile up until no
+/// connection is left.
+async fn bound_work(State(room): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let Ok(_place) = room.try_acquire() else {
+        let why = "too many requests are worked on: try again";
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    };
     next.run(request).await
 }
 

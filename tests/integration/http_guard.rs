@@ -1,5 +1,6 @@
 //! HTTP as hostile callers use it: other names, other sites, guesses, connections that are never finished, no database.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future;
@@ -9,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::http::{TOKEN, form_token, json_of};
-use crate::stage::{Cable, Stage, Worker, free_port, until};
+use crate::stage::{Cable, Stage, Stalled, Worker, free_port, until};
 
 /// What a server that is sent these bytes says until it closes the connection.
 async fn raw(worker: &Worker, bytes: &str) -> String {
@@ -185,18 +186,24 @@ async fn a_token_that_others_could_guess_is_refused_beyond_loopback() {
     assert_eq!(stage.worker().await.get("/sync/teamleader").await.0, 401, "on loopback a short one will do");
 }
 
-#[tokio::test]
-async fn answers_come_while_the_database_is_away_and_say_nothing_of_it() {
-    let mut stage = Stage::small().await;
-    stage.set("HTTP_API_TOKEN", TOKEN);
-    let server: reqwest::Url = stage.database.url.parse().unwrap();
-    let address = format!("{}:{}", server.host_str().unwrap(), server.port().unwrap_or(5432));
+/// Workers that are started from now on reach the database over this cable.
+async fn cable_to_database(stage: &mut Stage) -> Cable {
+    let mut url: reqwest::Url = stage.database.url.parse().unwrap();
+    let address = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432));
     let cable = Cable::to(&address).await;
-    let mut url = server.clone();
     let (host, port) = cable.address.split_once(':').unwrap();
     url.set_host(Some(host)).unwrap();
     url.set_port(Some(port.parse().unwrap())).unwrap();
     stage.set("DATABASE_URL", url.as_str());
+    cable
+}
+
+#[tokio::test]
+async fn answers_come_while_the_database_is_away_and_say_nothing_of_it() {
+    let mut stage = Stage::small().await;
+    stage.set("HTTP_API_TOKEN", TOKEN);
+    let cable = cable_to_database(&mut stage).await;
+    let (_, port) = cable.address.split_once(':').unwrap();
     let worker = stage.worker().await;
     let (_, cookies) = log_in(&worker, &[]).await;
     cable.set_away(true);
@@ -250,4 +257,69 @@ async fn half_open_connections_stop_neither_health_nor_a_sync() {
     stage.assert_copy_is_equal().await;
     let sockets = std::fs::read_dir(format!("/proc/{}/fd", worker.pid())).unwrap().count();
     assert!(sockets < 400, "{sockets} files are open");
+}
+
+/// Requests that hang until the database answers, more than there are connections. `late` is what those are answered
+/// that have waited for it in vain; others are sent away at once. Gives whether health had to wait for one of them.
+async fn health_waits_for(worker: &Worker, path: &str, late: &str) -> bool {
+    let answers: Arc<Mutex<Vec<String>>> = Arc::default();
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(worker.url.trim_start_matches("http://")).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answers = answers.clone();
+        tokio::spawn(async move {
+            let mut answer = String::new();
+            let _ = stream.read_to_string(&mut answer).await;
+            answers.lock().unwrap().push(answer);
+        });
+    }
+    let live = raw(worker, "GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
+    assert!(live.starts_with("HTTP/1.1 200"), "{path}: {live}");
+    let so_far = answers.lock().unwrap().clone();
+    let all = until("all are answered", async || {
+        let answers = answers.lock().unwrap();
+        (answers.len() == 300).then(|| answers.clone())
+    })
+    .await;
+    let of_kind = |text: &str| all.iter().filter(|answer| answer.contains(text)).count();
+    let sent_away = of_kind("enough requests") + of_kind("too many");
+    assert!(of_kind(late) > 0 && sent_away > 0, "{path}: {} waited, {sent_away} did not", of_kind(late));
+    // One that was not read yet may have given way to a later one.
+    let gave_way = all.iter().filter(|answer| answer.is_empty()).count();
+    assert_eq!(of_kind(late) + sent_away + gave_way, 300, "{path}");
+    so_far.iter().any(|answer| answer.contains(late))
+}
+
+#[tokio::test]
+async fn health_answers_while_requests_wait_for_a_database_that_is_away() {
+    let mut stage = Stage::small().await;
+    stage.set("HTTP_API_TOKEN", TOKEN);
+    let cable = cable_to_database(&mut stage).await;
+    cable.set_away(true);
+    let worker = stage.worker_without_database().await;
+    assert_eq!(worker.get("/nothing").await.0, 404, "what is not there needs no database");
+    for path in ["/sync/teamleader", "/sync/oauth?code=code&state=state"] {
+        assert!(!health_waits_for(&worker, path, "not ready yet: see the worker").await, "{path}");
+    }
+    cable.set_away(false);
+    until("the database is used", async || (worker.get("/sync/teamleader").await.0 == 401).then_some(())).await;
+}
+
+#[tokio::test]
+async fn health_answers_while_requests_wait_for_a_database_that_says_nothing() {
+    let mut stage = Stage::small().await;
+    let cable = cable_to_database(&mut stage).await;
+    let worker = stage.worker().await;
+    cable.stall(Stalled { there: true, back: true });
+    for (path, late) in [
+        ("/sync/oauth?code=code&state=state", "it could not be stored"),
+        ("/sync/teamleader", "the database cannot be used now"),
+        ("/health/ready", "\"database\":false"),
+    ] {
+        // These wait for some seconds only, which a slow machine may need to open the connections.
+        health_waits_for(&worker, path, late).await;
+    }
+    cable.stall(Stalled::default());
+    until("the database is used again", async || (worker.get("/sync/teamleader").await.0 == 200).then_some(())).await;
 }
