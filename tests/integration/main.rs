@@ -25,7 +25,6 @@ mod export;
 mod export_files;
 mod failures;
 mod foreign_database;
-mod fuzz;
 mod grants;
 mod healthcheck;
 mod history;

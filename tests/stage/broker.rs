@@ -82,6 +82,11 @@ impl Broker {
         self.events.those_that(fit)
     }
 
+    /// The events of the exchange but the first so many.
+    pub fn events_after(&self, first: usize) -> Vec<Event> {
+        self.events.0.lock().unwrap().get(first..).unwrap_or_default().to_vec()
+    }
+
     /// The user that the URL names.
     pub fn user(&self) -> String {
         let uri: lapin::uri::AMQPUri = self.url.parse().unwrap();

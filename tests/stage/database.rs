@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::waiting::{DEADLINE, until};
-use super::worker::{PROGRAM, run};
+use super::worker::{path, run};
 use super::{RESOURCES, from_make};
 
 /// A database that the test made.
@@ -258,7 +258,7 @@ fn url_of(server: &str, name: &str) -> String {
 /// The name of a database that this build of the program has migrated. Other processes of the tests use it, too; those of earlier builds go.
 async fn template(server: &str) -> String {
     const PREFIX: &str = "teamleader2db_migrated_";
-    let built = std::fs::metadata(PROGRAM).and_then(|program| program.modified()).expect("the program is built");
+    let built = std::fs::metadata(path()).and_then(|program| program.modified()).expect("the program is built");
     let built = built.duration_since(SystemTime::UNIX_EPOCH).expect("it was built after 1970").as_nanos();
     let name = format!("{PREFIX}{built}");
     let mut admin = PgConnection::connect(server).await.expect("PostgreSQL, as `make test` starts it");

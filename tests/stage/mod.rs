@@ -1,15 +1,13 @@
 //! What a test plays on: a simulated account, a database, exchanges and queues, and workers, all of the test's own.
 //!
-//! Shared by the integration tests and the fault suite.
+//! Shared by the integration tests, the fault suite and the hostile suite.
 
-// Each of the two uses a part of it.
+// Each of them uses a part of it.
 #![allow(dead_code, unused_imports)]
 
 mod broker;
 mod cable;
 mod database;
-mod garble;
-mod garbling_proxy;
 mod own_broker;
 mod prometheus;
 mod proxy;
@@ -32,8 +30,6 @@ use uuid::Uuid;
 pub use broker::{ACCOUNT, Broker, Event};
 pub use cable::{Cable, Stalled};
 pub use database::{Database, storable};
-pub use garble::{Garbler, any_json};
-pub use garbling_proxy::GarblingProxy;
 pub use own_broker::OwnBroker;
 pub use prometheus::Prometheus;
 pub use proxy::proxy;

@@ -1,6 +1,7 @@
 //! A minimal AMQP 0-9-1 publisher: it sends what a client library refuses to build.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use lapin::uri::AMQPUri;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -109,17 +110,13 @@ impl RawPublisher {
         let user = uri.authority.userinfo;
         let login = [b"\0", user.username.as_bytes(), b"\0", user.password.as_bytes()].concat();
         let login = [long_string(b""), short_string(b"PLAIN"), long_string(&login), short_string(b"en_US")].concat();
-        this.method(0, (10, 11), &login).await;
-        this.expect((10, 30)).await;
+        this.call(0, (10, 11), &login, (10, 30)).await;
         // One channel, frames of the default, no heartbeats.
         let tune = [&[0, 1][..], &u32::try_from(FRAME_MAX).unwrap().to_be_bytes(), &[0, 0]].concat();
-        this.method(0, (10, 31), &tune).await;
-        this.method(0, (10, 40), &[short_string(uri.vhost.as_bytes()), vec![0, 0]].concat()).await;
-        this.expect((10, 41)).await;
-        this.method(1, (20, 10), &[0]).await;
-        this.expect((20, 11)).await;
-        this.method(1, (85, 10), &[0]).await;
-        this.expect((85, 11)).await;
+        this.method(0, (10, 31), &tune).await.unwrap();
+        this.call(0, (10, 40), &[short_string(uri.vhost.as_bytes()), vec![0, 0]].concat(), (10, 41)).await;
+        this.call(1, (20, 10), &[0], (20, 11)).await;
+        this.call(1, (85, 10), &[0], (85, 11)).await;
         this
     }
 
@@ -131,46 +128,62 @@ impl RawPublisher {
         properties: &RawProperties,
         body: &[u8],
     ) -> Result<(), Method> {
+        self.try_publish(exchange, routing_key, properties, body).await.expect("the connection stays open")
+    }
+
+    /// The same with a message for which the broker may close the connection.
+    pub async fn try_publish(
+        &mut self,
+        exchange: &str,
+        routing_key: &[u8],
+        properties: &RawProperties,
+        body: &[u8],
+    ) -> io::Result<Result<(), Method>> {
         let target = [vec![0, 0], short_string(exchange.as_bytes()), short_string(routing_key), vec![0]].concat();
-        self.method(1, (60, 40), &target).await;
+        self.method(1, (60, 40), &target).await?;
         let size = u64::try_from(body.len()).unwrap().to_be_bytes();
         let header = [&[0, 60, 0, 0], &size[..], &properties.encoded()].concat();
         assert!(header.len() + FRAME_OVERHEAD <= FRAME_MAX, "the properties do not fit a frame: {}", header.len());
-        self.frame(2, 1, &header).await;
+        self.frame(2, 1, &header).await?;
         for part in body.chunks(FRAME_MAX - FRAME_OVERHEAD) {
-            self.frame(3, 1, part).await;
+            self.frame(3, 1, part).await?;
         }
-        match self.receive().await {
+        Ok(match self.receive().await? {
             (60, 80) => Ok(()),
             refused => Err(refused),
-        }
+        })
     }
 
-    async fn method(&mut self, channel: u16, (class, number): Method, arguments: &[u8]) {
+    async fn call(&mut self, channel: u16, method: Method, arguments: &[u8], answer: Method) {
+        self.method(channel, method, arguments).await.unwrap();
+        self.expect(answer).await;
+    }
+
+    async fn method(&mut self, channel: u16, (class, number): Method, arguments: &[u8]) -> io::Result<()> {
         let payload = [&class.to_be_bytes(), &number.to_be_bytes()[..], arguments].concat();
-        self.frame(1, channel, &payload).await;
+        self.frame(1, channel, &payload).await
     }
 
-    async fn frame(&mut self, kind: u8, channel: u16, payload: &[u8]) {
+    async fn frame(&mut self, kind: u8, channel: u16, payload: &[u8]) -> io::Result<()> {
         let frame = [&[kind], &channel.to_be_bytes()[..], &long_string(payload), &[0xCE]].concat();
-        self.stream.write_all(&frame).await.unwrap();
+        self.stream.write_all(&frame).await
     }
 
     async fn expect(&mut self, wanted: Method) {
-        assert_eq!(self.receive().await, wanted);
+        assert_eq!(self.receive().await.unwrap(), wanted);
     }
 
     /// The next method that the broker sends.
-    async fn receive(&mut self) -> Method {
+    async fn receive(&mut self) -> io::Result<Method> {
         let receiving = async {
             loop {
-                let (kind, _channel) = (self.stream.read_u8().await.unwrap(), self.stream.read_u16().await.unwrap());
-                let size = usize::try_from(self.stream.read_u32().await.unwrap()).unwrap();
+                let (kind, _channel) = (self.stream.read_u8().await?, self.stream.read_u16().await?);
+                let size = usize::try_from(self.stream.read_u32().await?).unwrap();
                 let mut payload = vec![0; size + 1];
-                self.stream.read_exact(&mut payload).await.unwrap();
+                self.stream.read_exact(&mut payload).await?;
                 if kind == 1 {
                     let number = |at: usize| u16::from_be_bytes([payload[at], payload[at + 1]]);
-                    return (number(0), number(2));
+                    return Ok((number(0), number(2)));
                 }
             }
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -12,7 +12,12 @@ use super::waiting::until;
 const KEPT: [&str; 3] = ["PATH", "HOME", "LLVM_PROFILE_FILE"];
 
 /// The program.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_teamleader2db");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_teamleader2db");
+
+/// The program to test in its place, if the variable names one.
+pub fn path() -> PathBuf {
+    std::env::var_os("TEST_PROGRAM").map_or_else(|| PROGRAM.into(), PathBuf::from)
+}
 
 /// How much of a log is shown when a test fails.
 const SHOWN: usize = 12_000;
@@ -42,7 +47,7 @@ pub struct Ended {
 }
 
 fn program(settings: &Settings) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = Command::new(path());
     command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.envs(settings).stdin(Stdio::null());
     command
@@ -236,6 +241,14 @@ impl Worker {
     /// All that it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// What it has logged after so many bytes.
+    pub fn log_after(&self, bytes: u64) -> Vec<u8> {
+        let (mut file, mut text) = (File::open(&self.log).unwrap(), Vec::new());
+        file.seek(SeekFrom::Start(bytes)).unwrap();
+        file.read_to_end(&mut text).unwrap();
+        text
     }
 }
 
