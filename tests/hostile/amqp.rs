@@ -166,11 +166,13 @@ fn strings(dice: &mut Dice, mut properties: RawProperties) -> RawProperties {
             properties = properties.short(property, &table::string(dice));
         }
     }
-    for (property, bytes) in [(Property::Priority, 1), (Property::DeliveryMode, 1), (Property::Timestamp, 8)] {
+    for (property, bytes) in [(Property::Priority, 1), (Property::Timestamp, 8)] {
         if dice.one_in(2) {
-            let byte = dice.pick(&[0, 1, 2, 9, 0x7f, 0x80, 0xff]);
-            properties = properties.raw(property, vec![byte; bytes]);
+            properties = properties.raw(property, vec![dice.pick(b"\0\x01\x02\x09\x7f\x80\xff"); bytes]);
         }
+    }
+    if dice.one_in(4) {
+        properties = properties.raw(Property::DeliveryMode, vec![dice.pick(&[1, 1, 1, 2, 2, 2, 0, 0xff])]);
     }
     // A length that reaches beyond the frame.
     if dice.one_in(20) {

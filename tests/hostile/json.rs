@@ -7,21 +7,20 @@ use crate::dice::Dice;
 /// What a broken program, a proxy or an attacker puts where a character should be. None of them makes another word of a word.
 const INTRUDERS: &[u8] = b"{}[]\",:\\\0\x1f\x7f\x80\xc3\xff";
 
-/// Values of the wrong type, at and beyond the ends of what numbers, dates and strings can be. As text: most of the numbers fit no type.
-const VALUES: [&str; 48] = [
-    "null",
-    "true",
-    "false",
+/// At and beyond the ends of what numbers can be. As text: most fit no type.
+const NUMBERS: [&str; 20] = [
     "0",
     "-0",
     "-1",
     "1",
     "0.1",
+    "100",
+    "1000000",
+    "2147483648",
+    "4294967296",
     "9223372036854775807",
     "-9223372036854775808",
     "18446744073709551616",
-    "2147483648",
-    "4294967296",
     "1e400",
     "-1e400",
     "1e-400",
@@ -30,6 +29,27 @@ const VALUES: [&str; 48] = [
     "1e-16384",
     "1E+200000",
     "99999999999999999999.99",
+];
+
+/// The same of dates and times.
+const DATES: [&str; 11] = [
+    "\"\"",
+    "\"0000-00-00\"",
+    "\"0000-00-00T00:00:00+00:00\"",
+    "\"0000-01-01T00:00:00+00:00\"",
+    "\"0001-01-01T00:00:00+00:00\"",
+    "\"9999-12-31T23:59:59+00:00\"",
+    "\"9999-12-31\"",
+    "\"10000-01-01T00:00:00+00:00\"",
+    "\"-4713-01-01T00:00:00+00:00\"",
+    "\"294277-01-01T00:00:00+00:00\"",
+    "\"2024-02-30T25:61:61+99:99\"",
+];
+
+const OTHERS: [&str; 20] = [
+    "null",
+    "true",
+    "false",
     "\"\"",
     "\" \"",
     "\"\\u0000\"",
@@ -41,16 +61,6 @@ const VALUES: [&str; 48] = [
     "\"-1\"",
     "\"1e400\"",
     "\"NaN\"",
-    "\"0000-00-00\"",
-    "\"0000-00-00T00:00:00+00:00\"",
-    "\"0000-01-01T00:00:00+00:00\"",
-    "\"0001-01-01T00:00:00+00:00\"",
-    "\"9999-12-31T23:59:59+00:00\"",
-    "\"9999-12-31\"",
-    "\"10000-01-01T00:00:00+00:00\"",
-    "\"-4713-01-01T00:00:00+00:00\"",
-    "\"294277-01-01T00:00:00+00:00\"",
-    "\"2024-02-30T25:61:61+99:99\"",
     "\"00000000-0000-0000-0000-000000000000\"",
     "\"ffffffff-ffff-ffff-ffff-ffffffffffff\"",
     "[]",
@@ -82,7 +92,19 @@ pub fn value(dice: &mut Dice) -> String {
         3 => deep(usize(dice, 160)),
         4 => deep(1_000 + usize(dice, 39_000)),
         5 => format!("[{}null]", "null,".repeat(usize(dice, 10_000))),
-        _ => dice.pick(&VALUES).to_owned(),
+        6 | 7 => dice.pick(&DATES).to_owned(),
+        8..=10 => dice.pick(&NUMBERS).to_owned(),
+        _ => dice.pick(&OTHERS).to_owned(),
+    }
+}
+
+/// A value that fits nowhere, or not there although it is of this one's type.
+fn instead_of(dice: &mut Dice, value_there: &str) -> String {
+    let digits = value_there.bytes().filter(u8::is_ascii_digit).count();
+    match (value_there.as_bytes().first(), digits) {
+        (Some(b'0'..=b'9' | b'-'), _) if dice.one_in(2) => dice.pick(&NUMBERS).to_owned(),
+        (Some(b'"'), 8..=20) if value_there.contains('-') && dice.one_in(2) => dice.pick(&DATES).to_owned(),
+        _ => value(dice),
     }
 }
 
@@ -131,8 +153,11 @@ pub fn exchanged(dice: &mut Dice, text: &[u8]) -> Vec<u8> {
         } else {
             telling[usize(dice, telling.len() - 1)]
         };
-        let (range, with) =
-            if dice.one_in(6) { (place.whole.clone(), String::new()) } else { (place.value.clone(), value(dice)) };
+        let (range, with) = if dice.one_in(6) {
+            (place.whole.clone(), String::new())
+        } else {
+            (place.value.clone(), instead_of(dice, &text[place.value.clone()]))
+        };
         text.replace_range(range, &with);
     }
     text.into_bytes()

@@ -92,11 +92,16 @@ async fn play_all(cases: &Mutex<VecDeque<u64>>, report: &Mutex<Report>) {
     let next = || cases.lock().unwrap().pop_front();
     let mut case = next();
     while case.is_some() {
-        let (mut lane, mut played_here) = (Lane::start().await, Vec::new());
-        let mut is_sound = true;
+        let mut lane = match caught(Lane::start()).await {
+            Ok(lane) => lane,
+            Err(panic) => return report.lock().unwrap().add_end(&[], vec![panic]),
+        };
+        let (mut played_here, mut is_sound) = (Vec::new(), true);
         while let Some(number) = case.filter(|_| is_sound) {
             played_here.push(number);
-            let played = play(&mut lane, number).await;
+            let started = Instant::now();
+            let mut played = play(&mut lane, number).await;
+            played.seconds = started.elapsed().as_secs_f64();
             is_sound = played.violations.is_empty();
             played.print();
             report.lock().unwrap().add(&played);

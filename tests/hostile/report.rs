@@ -23,6 +23,8 @@ pub struct Played {
     pub patience: Duration,
     /// The most bytes that were resident of the worker so far.
     pub peak: u64,
+    /// How long it took.
+    pub seconds: f64,
 }
 
 /// All of them.
@@ -31,6 +33,7 @@ pub struct Report {
     kinds: BTreeMap<&'static str, Count>,
     violated: Vec<u64>,
     lanes: Vec<String>,
+    cases: usize,
     peak: u64,
 }
 
@@ -40,6 +43,8 @@ struct Count {
     refused: u64,
     missed: u64,
     violated: u64,
+    seconds: f64,
+    longest: f64,
 }
 
 /// What `HOSTILE_MEMORY` says, in MiB.
@@ -75,33 +80,43 @@ impl Report {
     pub fn add(&mut self, played: &Played) {
         let count = self.kinds.entry(played.kind).or_default();
         count.cases += 1;
+        self.cases += 1;
         count.refused += u64::from(played.refused_by_broker);
         count.missed += u64::from(played.missed);
+        count.seconds += played.seconds;
+        count.longest = count.longest.max(played.seconds);
         self.peak = self.peak.max(played.peak);
         if !played.violations.is_empty() {
             count.violated += 1;
             self.violated.push(played.case);
         }
+        if self.cases.is_multiple_of(1_000) {
+            println!("{} cases, {} violations, peak memory {} MiB", self.cases, self.violated.len(), self.peak >> 20);
+        }
     }
 
-    /// What was wrong at the end of a lane, after these cases.
+    /// What was wrong with a lane as such, after these cases.
     pub fn add_end(&mut self, cases: &[u64], wrong: Vec<String>) {
+        let last = &cases[cases.len().saturating_sub(20)..];
         for why in wrong {
-            println!("at the end of a lane, after the cases {cases:?}: FAILED\n    violated  {why}");
+            println!("a lane, after {} cases, {last:?} the last of them: FAILED\n    violated  {why}", cases.len());
             self.lanes.push(why);
         }
     }
 
     /// Prints the tables, and gives how the process ends.
     pub fn end(&self, seconds: f64) -> ExitCode {
-        println!("\n{:38} {:>7} {:>12} {:>8} {:>11}", "kind", "cases", "not taken", "missed", "violations");
+        println!(
+            "\n{:36} {:>7} {:>10} {:>7} {:>11} {:>7}  longest",
+            "kind", "cases", "not taken", "missed", "violations", "seconds"
+        );
         for (kind, count) in &self.kinds {
-            let Count { cases, refused, missed, violated } = count;
-            println!("{kind:38} {cases:7} {refused:12} {missed:8} {violated:11}");
+            let Count { cases, refused, missed, violated, seconds, longest } = count;
+            println!("{kind:36} {cases:7} {refused:10} {missed:7} {violated:11} {seconds:7.0} {longest:8.1}");
         }
         let sum = |of: fn(&Count) -> u64| self.kinds.values().map(of).sum::<u64>();
         let (cases, refused, missed) = (sum(|c| c.cases), sum(|c| c.refused), sum(|c| c.missed));
-        println!("{:38} {cases:7} {refused:12} {missed:8} {:11}", "all", self.violated.len() + self.lanes.len());
+        println!("{:36} {cases:7} {refused:10} {missed:7} {:11}", "all", self.violated.len() + self.lanes.len());
         println!("not taken: RabbitMQ refused the message; missed: the run ended before that answer");
         println!("peak memory of a worker: {} MiB, bound {} MiB", self.peak >> 20, memory_bound() >> 20);
         println!("seconds: {seconds:.0}");

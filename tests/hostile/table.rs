@@ -8,12 +8,10 @@ use crate::stage::{ACCOUNT, entry, long_string, nested_arrays, short_string};
 const ROOM: usize = 120_000;
 
 /// Headers that the worker or the broker reads.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 12] = [
     "slice",
     "x-death",
     "traceparent",
-    "CC",
-    "BCC",
     "x-delivery-count",
     "x-acquired-count",
     "x-reason",
@@ -30,6 +28,9 @@ const TYPES: &[u8] = b"tbBsuIilfdDSAFTVxSAFS";
 
 /// Letters of types of the specification that it does not read, and some that mean nothing.
 const OTHER_TYPES: &[u8] = b"UL?\0\xff";
+
+/// Bytes of which finite floating point numbers are made.
+const FLOATS: &[u8] = b"\0\x01\x40\x55\x80\xbf";
 
 /// The entries of a table of headers.
 pub fn headers(dice: &mut Dice) -> Vec<u8> {
@@ -56,11 +57,11 @@ pub fn headers(dice: &mut Dice) -> Vec<u8> {
     entries
 }
 
-/// A header with more routing keys, one of which is the account's.
+/// A header with more routing keys, one of which is the account's. It has to be an array of strings, or RabbitMQ refuses the message.
 pub fn routing_keys(dice: &mut Dice) -> Vec<u8> {
     let odd = long_string(&string(dice));
     let keys = [&b"S"[..], &long_string(ACCOUNT.as_bytes()), b"S", &odd].concat();
-    entry(b"CC", b'A', &long_string(&keys))
+    entry(dice.pick(&[&b"CC"[..], b"BCC"]), b'A', &long_string(&keys))
 }
 
 /// A short string of any kind.
@@ -84,6 +85,9 @@ fn name(dice: &mut Dice) -> Vec<u8> {
 }
 
 fn any_entry(dice: &mut Dice) -> Vec<u8> {
+    if dice.one_in(12) {
+        return routing_keys(dice);
+    }
     let (kind, value) = value(dice, 4);
     entry(&name(dice), kind, &value)
 }
@@ -102,8 +106,11 @@ fn value(dice: &mut Dice, depth: u32) -> (u8, Vec<u8>) {
         b'u' | b'U' => number(dice, 2),
         // RabbitMQ reads this letter as a number of two bytes, others as a short string.
         b's' => number(dice, 2),
-        b'I' | b'i' | b'f' => number(dice, 4),
-        b'l' | b'L' | b'd' | b'T' => number(dice, 8),
+        b'I' | b'i' => number(dice, 4),
+        b'l' | b'L' | b'T' => number(dice, 8),
+        // RabbitMQ takes only finite ones.
+        b'f' => vec![dice.pick(FLOATS); 4],
+        b'd' => vec![dice.pick(FLOATS); 8],
         b'D' => number(dice, 5),
         b'V' => Vec::new(),
         b'A' if depth > 0 => {

@@ -1,7 +1,7 @@
 //! A minimal AMQP 0-9-1 publisher: it sends what a client library refuses to build.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::{fmt, io};
 
 use lapin::uri::AMQPUri;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,8 +35,16 @@ pub enum Property {
 }
 
 /// The properties of a message as they are on the wire, whatever they hold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct RawProperties(BTreeMap<Property, Vec<u8>>);
+
+impl fmt::Debug for RawProperties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(self.0.iter().map(|(property, bytes)| (property, bytes.escape_ascii().to_string())))
+            .finish()
+    }
+}
 
 /// A connection with one channel, in confirm mode.
 pub struct RawPublisher {
