@@ -1,8 +1,10 @@
 //! Exchanges and queues: their names, and how they are declared.
 
+use std::collections::BTreeMap;
+
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 
 use super::link::{self, AmqpError, REPLY_TIMEOUT, Refusal};
@@ -105,7 +107,7 @@ impl Names {
         &self.account
     }
 
-    fn queues(&self) -> Vec<(String, FieldTable)> {
+    fn queues(&self) -> Vec<(String, Arguments)> {
         // At-least-once: the broker keeps the message until the next queue has confirmed it. That needs reject-publish.
         let dead_lettered_to = |queue: &str, more: Vec<(&str, AMQPValue)>| {
             let mut arguments = table([
@@ -160,13 +162,25 @@ impl Names {
         }
         let mut differing = Vec::new();
         for (queue, arguments) in self.queues() {
-            let Err(error) = declare_queue(&channel, &queue, arguments, passive).await else { continue };
-            let Some(argument) = harmless_difference(&error) else {
-                return Err(explain(error, "queue", &queue, how));
-            };
-            // The broker has closed the channel. That the queue is there is certain: its settings were compared.
-            channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
-            differing.push(Differing { queue, argument });
+            let mut arguments = arguments;
+            let mut rounds = 0;
+            // RabbitMQ names only the first argument that differs. Each that the worker can do with is declared as it
+            // stands, until nothing differs any more.
+            while let Err(error) = declare_queue(&channel, &queue, arguments.clone(), passive).await {
+                rounds += 1;
+                let Some(Difference { argument, value }) = difference(&error)
+                    .filter(|found| rounds <= MAX_ROUNDS && !self.is_essential(&queue, &found.argument))
+                else {
+                    return Err(explain(error, "queue", &queue, how));
+                };
+                // The broker has closed the channel. That the queue is there is certain: its settings were compared.
+                channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
+                match value {
+                    Some(value) => arguments.insert(argument.as_str().into(), value),
+                    None => arguments.remove(argument.as_str()),
+                };
+                differing.push(Differing { queue: queue.clone(), argument });
+            }
         }
         if how == Declare::Create {
             let account = self.account.as_str();
@@ -187,6 +201,12 @@ impl Names {
         Ok(differing)
     }
 
+    /// Whether the worker cannot do with another value of an argument. An operator may want a limit of the dead letters.
+    fn is_essential(&self, queue: &str, argument: &str) -> bool {
+        let keeps_all = queue == self.tokens_queue() || queue == self.undelivered_queue();
+        ESSENTIAL.contains(&argument) || keeps_all && LIMITS.contains(&argument)
+    }
+
     /// A policy by which the broker drops no message of the queues that have to keep every one, whatever they were declared with.
     pub fn policy_without_limit(&self) -> String {
         let prefix = self.prefix.replace('.', "\\.");
@@ -198,9 +218,9 @@ impl Names {
     }
 }
 
-async fn declare_queue(channel: &Channel, queue: &str, arguments: FieldTable, passive: bool) -> Result<(), AmqpError> {
+async fn declare_queue(channel: &Channel, queue: &str, arguments: Arguments, passive: bool) -> Result<(), AmqpError> {
     let options = QueueDeclareOptions { passive, durable: true, ..Default::default() };
-    link::within(REPLY_TIMEOUT, channel.queue_declare(queue.into(), options, arguments)).await.map(drop)
+    link::within(REPLY_TIMEOUT, channel.queue_declare(queue.into(), options, arguments.into())).await.map(drop)
 }
 
 /// A queue that stands with another setting than the worker declares, and is used as it is. Settings of a queue never change.
@@ -208,7 +228,7 @@ async fn declare_queue(channel: &Channel, queue: &str, arguments: FieldTable, pa
 pub struct Differing {
     /// The queue.
     pub queue: String,
-    /// The first setting that differs, as the broker names it.
+    /// A setting that differs, as the broker names it.
     pub argument: String,
 }
 
@@ -224,17 +244,51 @@ const ESSENTIAL: [&str; 8] = [
     "x-dead-letter-routing-key",
 ];
 
-/// The setting that differs, if the worker can do with it.
-fn harmless_difference(error: &AmqpError) -> Option<String> {
+/// Of the queues that have to keep every message besides: with a limit they drop the oldest, or refuse the next.
+const LIMITS: [&str; 3] = ["x-max-length", "x-max-length-bytes", "x-overflow"];
+
+/// How often one queue is declared. Its type knows fewer arguments.
+const MAX_ROUNDS: usize = 32;
+
+/// The arguments of a queue.
+type Arguments = BTreeMap<ShortString, AMQPValue>;
+
+/// An argument of a queue that is not as declared.
+#[derive(Debug, PartialEq)]
+struct Difference {
+    argument: String,
+    /// What the queue has; `None`: nothing.
+    value: Option<AMQPValue>,
+}
+
+/// The first difference of a queue that stands, if that is why the broker refused to declare it.
+fn difference(error: &AmqpError) -> Option<Difference> {
     let AmqpError::Broker(error) = error else { return None };
     let ErrorKind::ProtocolError(error) = error.kind() else { return None };
     if *error.kind() != AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) {
         return None;
     }
-    // inequivalent arg 'x-delivery-limit' for queue 'teamleader.dead' in vhost '/': received …
-    let (_, rest) = error.get_message().as_str().split_once("inequivalent arg '")?;
-    let (argument, _) = rest.split_once('\'')?;
-    (!ESSENTIAL.contains(&argument)).then(|| argument.to_owned())
+    difference_in(error.get_message().as_str())
+}
+
+/// The same in the broker's words: `inequivalent arg 'x-delivery-limit' for queue 'teamleader.dead' in vhost '/': received
+/// the value '1000' of type 'signedint' but current is none`. Where both have a value, no type is named.
+fn difference_in(words: &str) -> Option<Difference> {
+    let (_, rest) = words.split_once("inequivalent arg '")?;
+    let (argument, rest) = rest.split_once('\'')?;
+    // Of a long name the broker cuts off the end. If the guess is wrong, the same argument differs again.
+    let current = rest.rsplit_once(" but current is ").map_or("none", |(_, current)| current);
+    let (quoted, kind) = current
+        .strip_prefix("the value ")
+        .unwrap_or(current)
+        .split_once(" of type ")
+        .map_or_else(|| (current, ""), |(quoted, kind)| (quoted, kind));
+    let value = quoted.strip_prefix('\'').and_then(|value| value.strip_suffix('\'')).map(|value| match value {
+        _ if kind == "'longstr'" => text(value),
+        "true" | "false" => AMQPValue::Boolean(value == "true"),
+        _ => value.parse().map_or_else(|_| text(value), AMQPValue::LongLongInt),
+    });
+    Some(Difference { argument: argument.to_owned(), value })
 }
 
 fn explain(error: AmqpError, kind: &str, name: &str, how: Declare) -> AmqpError {
@@ -264,10 +318,31 @@ fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(value.into())
 }
 
-fn table<const N: usize>(entries: [(&str, AMQPValue); N]) -> FieldTable {
-    let mut table = FieldTable::default();
-    for (key, value) in entries {
-        table.insert(key.into(), value);
+fn table<const N: usize>(entries: [(&str, AMQPValue); N]) -> Arguments {
+    entries.into_iter().map(|(key, value)| (key.into(), value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_brokers_words_say_what_a_queue_has() {
+        let int = AMQPValue::LongLongInt;
+        for (current, value) in [
+            ("received the value '1000' of type 'signedint' but current is none", None),
+            ("received none but current is the value '5' of type 'signedint'", Some(int(5))),
+            ("received none but current is the value '5' of type 'longstr'", Some(text("5"))),
+            ("received '1000' but current is '5'", Some(int(5))),
+            ("received 'true' but current is 'false'", Some(AMQPValue::Boolean(false))),
+            ("received 'reject-publish' but current is 'drop-head'", Some(text("drop-head"))),
+            ("received 'reject-publ...", None),
+            ("received '1000' but current is 'dr...", None),
+        ] {
+            let words =
+                format!("PRECONDITION_FAILED - inequivalent arg 'x-some' for queue 'a' in vhost '/': {current}");
+            assert_eq!(difference_in(&words), Some(Difference { argument: "x-some".to_owned(), value }), "{current}");
+        }
+        assert_eq!(difference_in("RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'a'"), None);
     }
-    table
 }

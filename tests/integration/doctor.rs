@@ -1,15 +1,17 @@
 //! `doctor`: each finding says what is wrong and how to mend it.
 
+use std::collections::BTreeMap;
+
 use axum::Router;
 use axum::http::header;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use crate::stage::Stage;
+use crate::stage::{Stage, until};
 
 /// Another key than that of the stage.
 const OTHER_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
@@ -170,6 +172,78 @@ async fn a_broker_that_cannot_be_used() {
         "delete the queue, and start again",
     )
     .await;
+}
+
+/// In place of a queue that a worker has declared, one with these arguments.
+async fn replace_queue(stage: &Stage, queue: &str, arguments: &[(&str, AMQPValue)]) {
+    stage.broker.delete_queues(&[queue]).await;
+    let arguments = arguments.iter().map(|(name, value)| ((*name).into(), value.clone()));
+    stage.broker.declare_queue(queue, arguments.collect::<BTreeMap<_, _>>().into()).await;
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}
+
+#[tokio::test]
+async fn a_dead_letter_queue_of_an_earlier_version_with_a_limit_is_used_and_noted() {
+    let stage = settled().await;
+    let queue = stage.broker.dead_queue();
+    let limit = ("x-max-length", AMQPValue::LongLongInt(1000));
+    for more in [vec![], vec![limit.clone()], vec![limit, ("x-delivery-limit", AMQPValue::LongLongInt(5))]] {
+        let limited = !more.is_empty();
+        let arguments: Vec<_> = [("x-queue-type", text("quorum"))].into_iter().chain(more).collect();
+        replace_queue(&stage, &queue, &arguments).await;
+        let ended = stage.run(&["doctor"]).await;
+        assert_eq!((ended.code, ended.out.contains("WRONG")), (0, false), "{ended:?}");
+        let is_noted = |argument: &str| ended.out.contains(&format!("the queue {queue} has another {argument} than"));
+        assert!(is_noted("x-delivery-limit"), "{}", ended.out);
+        assert_eq!(is_noted("x-max-length"), limited, "{}", ended.out);
+    }
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+}
+
+#[tokio::test]
+async fn no_harmless_difference_hides_one_that_is_not() {
+    let stage = settled().await;
+    let (requests, delay, undelivered) = (
+        stage.broker.requests_queue(),
+        stage.broker.delay_queue(60),
+        format!("{}.undelivered", stage.broker.requests_queue()),
+    );
+    let tokens = stage.broker.tokens_queue();
+    let quorum = ("x-queue-type", text("quorum"));
+    let dead_lettered_to = |queue: &str| {
+        [
+            quorum.clone(),
+            ("x-dead-letter-exchange", text("")),
+            ("x-dead-letter-routing-key", text(queue)),
+            ("x-overflow", text("reject-publish")),
+        ]
+    };
+    let (ttl, limit) = (("x-message-ttl", AMQPValue::LongLongInt(1)), ("x-delivery-limit", AMQPValue::LongInt(5)));
+    let few = ("x-max-length", AMQPValue::LongLongInt(10));
+    for (queue, arguments, essential) in [
+        // Neither the strategy nor one consumer at a time.
+        (&requests, dead_lettered_to(&undelivered).to_vec(), "x-single-active-consumer"),
+        (&delay, [&dead_lettered_to(&requests)[..], &[ttl, limit.clone()]].concat(), "x-message-ttl"),
+        (&tokens, vec![quorum.clone(), few.clone(), limit.clone()], "x-max-length"),
+        (&undelivered, vec![quorum.clone(), few, limit], "x-max-length"),
+    ] {
+        replace_queue(&stage, queue, &arguments).await;
+        let about = format!("the queue {queue} cannot be used as it stands");
+        let complaint = complaint(&stage).await;
+        assert!(complaint.contains(&about) && complaint.contains(&format!("arg '{essential}'")), "{complaint}");
+        let worker = stage.worker().await;
+        until("it does not work with the queue", async || worker.log().contains(&about).then_some(())).await;
+        assert!(!worker.log().contains("Waiting for requests"), "{}", worker.log());
+        drop(worker);
+        stage.broker.delete_queues(&[queue]).await;
+        let mut worker = stage.worker().await;
+        until("all queues are there", async || worker.log().contains("Waiting for requests").then_some(())).await;
+        worker.terminate().await;
+    }
 }
 
 #[tokio::test]

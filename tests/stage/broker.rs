@@ -116,6 +116,11 @@ impl Broker {
         format!("{}.dead", self.prefix)
     }
 
+    /// The queue of token pairs that could not be stored.
+    pub fn tokens_queue(&self) -> String {
+        format!("{}.tokens.{ACCOUNT}", self.prefix)
+    }
+
     /// A queue of the test's own for replies: its name, and what comes to it.
     pub async fn reply_queue(&self) -> (String, Inbox) {
         let inbox = Inbox::default();
@@ -205,7 +210,8 @@ impl Broker {
         name.to_owned()
     }
 
-    async fn declare_queue(&self, name: &str, arguments: FieldTable) -> Channel {
+    /// Declares a durable queue with these arguments; gives the channel.
+    pub async fn declare_queue(&self, name: &str, arguments: FieldTable) -> Channel {
         let channel = self.connection.create_channel().await.unwrap();
         let options = QueueDeclareOptions { durable: true, ..Default::default() };
         channel.queue_declare(name.into(), options, arguments).await.unwrap();
