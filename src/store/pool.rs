@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPoolOptions, PgSeverity};
 use sqlx::{PgPool, Postgres, Transaction};
 use tracing::Instrument as _;
 
-use super::sqlstate::{Cause, FORBIDDEN, cause};
+use super::sqlstate::{Cause, FORBIDDEN, Sent};
 
 /// Where sqlx keeps which migrations were applied. Qualified: by PostgreSQL's default the place of an unqualified name depends on
 /// the user's, and changes when a migration makes a schema of that name.
@@ -219,7 +219,7 @@ impl StoreError {
     /// [`Cause::Refused`].
     pub fn is_refused(&self) -> bool {
         match self {
-            Self::Database(error) => sqlstate(error).is_some_and(|code| cause(&code) == Cause::Refused),
+            Self::Database(error) => cause(error) == Some(Cause::Refused),
             _ => false,
         }
     }
@@ -261,7 +261,7 @@ pub fn sqlstate(error: &sqlx::Error) -> Option<Cow<'_, str>> {
 /// What PostgreSQL says, the code that its manual explains, and where: the table, the constraint, the line of a user's
 /// function. Not its detail, which may hold a whole row; nor, as sqlx has it, the line of PostgreSQL's own source.
 pub fn in_words(error: &sqlx::Error) -> String {
-    match error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>()) {
+    match sent(error) {
         Some(error) => {
             let mut words = format!("{} (SQLSTATE {}", error.message(), error.code());
             if let (Some(schema), Some(table)) = (error.schema(), error.table()) {
@@ -282,10 +282,26 @@ pub fn in_words(error: &sqlx::Error) -> String {
     }
 }
 
+/// What it means, if the server sent it.
+fn cause(error: &sqlx::Error) -> Option<Cause> {
+    let error = sent(error)?;
+    let sent = Sent {
+        code: error.code(),
+        fatal: matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic),
+        by_postgresql: error.routine().is_some(),
+        context: error.r#where().unwrap_or_default(),
+    };
+    Some(sent.cause())
+}
+
+fn sent(error: &sqlx::Error) -> Option<&PgDatabaseError> {
+    error.as_database_error()?.try_downcast_ref()
+}
+
 fn passes(error: &sqlx::Error) -> bool {
     use sqlx::Error;
     match error {
-        Error::Database(error) => error.code().is_some_and(|code| cause(&code) == Cause::Passing),
+        Error::Database(_) => cause(error) == Some(Cause::Passing),
         // What the server tells, or the URL asks for, is not what this program can use.
         Error::ColumnDecode { .. } | Error::Decode(_) | Error::Tls(_) | Error::Configuration(_) => false,
         _ => true,

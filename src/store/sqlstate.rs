@@ -1,4 +1,5 @@
-//! What an error of PostgreSQL means, by its SQLSTATE (its manual's appendix A). The one place that decides it.
+//! What an error of PostgreSQL means, by its SQLSTATE (its manual's appendix A) and by where it arose. The one place that
+//! decides it.
 
 /// What an error says of the work that met it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +17,52 @@ pub enum Cause {
 /// The SQLSTATE of a right that is missing.
 pub const FORBIDDEN: &str = "42501";
 
-/// What an error with this SQLSTATE means.
-pub fn cause(sqlstate: &str) -> Cause {
+/// What deadlocks and serialization failures have, wherever they arise: each concerns a transaction, and not its rows.
+const IN_THE_WAY: [&str; 2] = ["40001", "40P01"];
+
+/// How the context of an error names functions, by their language. But for the last, whatever language the server
+/// speaks.
+const LANGUAGES: [&str; 5] = ["PL/pgSQL", "PL/Python", "PL/Perl", "PL/Tcl", "SQL function"];
+
+/// This program's own: the trigger that keeps versions. Without its schema, which is named only where `search_path`
+/// leaves it out.
+const OWN_FUNCTION: &str = "keep_version()";
+
+/// An error, as the server sends it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent<'a> {
+    /// Its SQLSTATE.
+    pub code: &'a str,
+    /// Whether it ends the session.
+    pub fatal: bool,
+    /// Whether it names a routine of PostgreSQL's source, as no pooler does.
+    pub by_postgresql: bool,
+    /// The functions and statements in which it arose, a line each.
+    pub context: &'a str,
+}
+
+impl Sent<'_> {
+    /// What it means. In a user's function any code may be the function's own: of another server that it asks, of a lock
+    /// that it does not wait for, or of a `raise`.
+    pub fn cause(&self) -> Cause {
+        if self.fatal || IN_THE_WAY.contains(&self.code) {
+            return cause(self.code);
+        }
+        // The connection is alive, since the error came over it: what failed is one to another server.
+        let of_another_server = self.by_postgresql && self.code.starts_with("08");
+        if of_another_server || self.context.lines().any(is_users_function) {
+            return Cause::Refused;
+        }
+        cause(self.code)
+    }
+}
+
+fn is_users_function(line: &str) -> bool {
+    LANGUAGES.iter().any(|language| line.contains(language)) && !line.contains(OWN_FUNCTION)
+}
+
+/// What an error with this SQLSTATE means, of which no more is known.
+fn cause(sqlstate: &str) -> Cause {
     match (sqlstate.get(..2).unwrap_or_default(), sqlstate) {
         // A transaction that cannot write, or took too long, while the server goes on.
         (_, "25006" | "25P03" | "25P04") => Cause::Passing,
@@ -61,5 +106,31 @@ mod tests {
         for lasting in ["XX000", "XX002", "28P01", "3D000", "26000", "25P02"] {
             assert_eq!(cause(lasting), Cause::Lasting, "{lasting}");
         }
+    }
+
+    #[test]
+    fn what_arises_in_a_users_function_is_refused_and_what_only_strikes_there_passes() {
+        let users = "PL/pgSQL function audit() line 3 at RAISE";
+        let own =
+            "SQL statement \"insert into x\"\nPL/pgSQL function teamleader.keep_version() line 5 at SQL statement";
+        let both = format!("{users}\n{own}");
+        let german = "PL/pgSQL-Funktion audit() Zeile 3 bei RAISE";
+        let sent = |code, context| Sent { code, fatal: false, by_postgresql: true, context };
+        for code in ["53100", "55P03", "57P01", "58030", "08001", "XX000", "P0001"] {
+            for context in [users, german, both.as_str(), "SQL function \"audit\" statement 1"] {
+                assert_eq!(sent(code, context).cause(), Cause::Refused, "{code} {context}");
+            }
+        }
+        for code in ["53100", "55P03", "58030", "40001", "40P01"] {
+            assert_eq!(sent(code, own).cause(), Cause::Passing, "{code}");
+            assert_eq!(sent(code, "").cause(), Cause::Passing, "{code}");
+        }
+        for code in ["40001", "40P01"] {
+            assert_eq!(sent(code, users).cause(), Cause::Passing, "{code}");
+        }
+        assert_eq!(Sent { fatal: true, ..sent("57P01", users) }.cause(), Cause::Passing, "the server stops");
+        assert_eq!(sent("08001", "").cause(), Cause::Refused, "a foreign table's server is down");
+        assert_eq!(Sent { by_postgresql: false, ..sent("08006", "") }.cause(), Cause::Passing, "a pooler's server is");
+        assert_eq!(Sent { fatal: true, ..sent("08006", "") }.cause(), Cause::Passing);
     }
 }

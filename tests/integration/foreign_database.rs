@@ -158,10 +158,17 @@ async fn an_error_of_a_users_trigger_fails_its_resource_with_its_words() {
     stage.complete(json!({ "mode": "full" })).await;
     let trigger = "create trigger notify_crm after update on teamleader.contacts for each row
          execute function public.notify_crm()";
+    sql(&stage, "create extension dblink schema public; create table public.crm_queue (id int)").await;
+    let mut holder = stage.database.pool.acquire().await.unwrap();
+    sqlx::raw_sql("begin; lock table public.crm_queue").execute(&mut *holder).await.unwrap();
     for (body, word) in [
         ("raise exception 'crm.lead: invalid input'", "crm.lead: invalid input (SQLSTATE P0001"),
         ("raise exception 'full' using errcode = 'CRM01'", "full (SQLSTATE CRM01"),
         ("perform 1 from public.crm_lead", "relation \"public.crm_lead\" does not exist (SQLSTATE 42P01"),
+        // Codes that say elsewhere that waiting may help.
+        ("perform public.dblink_connect('host=127.0.0.1 port=9')", "could not establish connection (SQLSTATE 08001"),
+        ("lock table public.crm_queue in share mode nowait", "crm_queue\" (SQLSTATE 55P03"),
+        ("raise exception 'crm is full' using errcode = '53100'", "crm is full (SQLSTATE 53100"),
     ] {
         let function = format!(
             "create function public.notify_crm() returns trigger language plpgsql
@@ -186,6 +193,28 @@ async fn an_error_of_a_users_trigger_fails_its_resource_with_its_words() {
         stage.complete(json!({})).await;
         stage.assert_copy_is_equal().await;
     }
+}
+
+#[tokio::test]
+async fn a_serialization_failure_in_a_users_trigger_is_waited_for() {
+    let stage = Stage::small().await;
+    let worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    // A sequence is not rolled back.
+    sql(
+        &stage,
+        "create sequence public.tries;
+         create function public.audit() returns trigger language plpgsql as $$ begin
+             if nextval('public.tries') < 3 then raise exception 'in the way' using errcode = '40001'; end if;
+             return new;
+         end $$;
+         create trigger audit after update on teamleader.contacts for each row execute function public.audit()",
+    )
+    .await;
+    stage.simulator.update("contacts", 1);
+    stage.complete(json!({})).await;
+    assert!(worker.log().contains("in the way (SQLSTATE 40001"), "{}", worker.log());
+    stage.assert_copy_is_equal().await;
 }
 
 #[tokio::test]

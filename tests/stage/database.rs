@@ -145,17 +145,18 @@ impl Database {
         sqlx::query_scalar(sql).fetch_all(&self.pool).await.unwrap()
     }
 
+    /// The function is named like the worker's own: what fails in any other is taken for a fault of a user's.
     async fn trigger(&self, event: &str, when: &str, what: &str) {
         let sql = format!(
-            "create function public.interfere() returns trigger language plpgsql as $$ begin {what}; return new; end $$;
-             create trigger interfere before {event} for each row when ({when}) execute function public.interfere()"
+            "create function teamleader2db.keep_version() returns trigger language plpgsql as $$ begin {what}; return new; end $$;
+             create trigger interfere before {event} for each row when ({when}) execute function teamleader2db.keep_version()"
         );
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await.unwrap();
     }
 
     /// Whatever was told to wait or to fail does so no more.
     pub async fn interfere_no_more(&self) {
-        sqlx::raw_sql("drop function public.interfere cascade").execute(&self.pool).await.unwrap();
+        sqlx::raw_sql("drop function teamleader2db.keep_version cascade").execute(&self.pool).await.unwrap();
     }
 
     /// Ends every session of the worker; what it has not committed is rolled back. Gives the number of sessions.
