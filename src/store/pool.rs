@@ -98,6 +98,9 @@ pub enum StoreError {
     /// What stands in a row is not what this program wrote.
     #[error("the database holds what this program did not write: {0}")]
     Corrupt(String),
+    /// A newer program has started the run, with what this one does not know.
+    #[error("a newer version's run: it has {0}")]
+    NewerRun(String),
     /// A value that is sealed cannot be opened or made.
     #[error("{0}")]
     Sealed(#[from] super::cipher::CipherError),
@@ -234,6 +237,9 @@ impl StoreError {
             Self::Migration(_) if !self.may_pass() => Some(
                 "the database's schema does not fit this program: run one at least as new as the one that migrated it",
             ),
+            Self::NewerRun(_) => Some(
+                "a newer version's run comes first: it waits for a worker at least as new as the one that began it",
+            ),
             Self::Unmet(_) => Some("the database lacks what the worker needs: `teamleader2db doctor` names it"),
             Self::Url(_) | Self::Fenced | Self::Lost | Self::Migration(_) | Self::Corrupt(_) => None,
             Self::NoAnswer(_) | Self::Tokens(_) | Self::Database(_) => None,
@@ -247,7 +253,7 @@ impl StoreError {
             Self::Fenced | Self::Lost | Self::NoAnswer(_) | Self::Tokens(_) => true,
             Self::Database(error)
             | Self::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => passes(error),
-            Self::Url(_) | Self::OldSchema | Self::Migration(_) | Self::Corrupt(_) => false,
+            Self::Url(_) | Self::OldSchema | Self::Migration(_) | Self::Corrupt(_) | Self::NewerRun(_) => false,
             Self::Sealed(_) | Self::TokensUnusable(_) | Self::Unmet(_) => false,
         }
     }

@@ -103,7 +103,7 @@ impl Phase {
         [Self::List, Self::Sweep, Self::Detail, Self::Aged, Self::Done]
             .into_iter()
             .find(|phase| phase.as_str() == text)
-            .ok_or_else(|| StoreError::Corrupt(format!("the phase {text:?} of a step")))
+            .ok_or_else(|| StoreError::NewerRun(format!("a step in the unknown phase {text:?}")))
     }
 }
 
@@ -252,7 +252,7 @@ pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> 
     rows.into_iter()
         .map(|row| {
             let resource = catalog::find(&row.resource)
-                .ok_or_else(|| StoreError::Corrupt(format!("a step of the unknown resource {:?}", row.resource)))?;
+                .ok_or_else(|| StoreError::NewerRun(format!("a step of the unknown resource {:?}", row.resource)))?;
             Ok(Step {
                 resource,
                 checkpoint: row.checkpoint,

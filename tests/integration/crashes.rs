@@ -414,3 +414,31 @@ async fn a_database_that_refuses_to_write_is_waited_for() {
     stage.assert_copy_is_equal().await;
     assert_eq!(stage.final_events(id).len(), 1);
 }
+
+#[tokio::test]
+async fn a_run_of_a_newer_version_is_left_to_a_worker_that_can_read_it() {
+    let stage = Stage::small().await;
+    stage.slow_down("contacts.info", 300);
+    let mut newer = stage.worker().await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+    stage.await_asked("contacts.info", 3).await;
+    newer.kill();
+    let step = "insert into teamleader2db.sync_step (account, run_id, resource, ordinal, phase)
+         select account, id, 'holograms', 999, 'list' from teamleader2db.sync_run";
+    stage.database.execute(step).await;
+
+    let mut older = stage.worker().await;
+    until("it meets the run", async || older.log().contains("a newer version's run").then_some(())).await;
+    assert!(older.log().contains("No request can be worked on"), "{}", older.log());
+    older.terminate().await;
+    stage.broker.await_ready(&stage.broker.requests_queue(), 1).await;
+    assert_eq!(stage.database.run_status(id).await.as_deref(), Some("running"));
+    stage.broker.await_ready(&stage.broker.dead_queue(), 0).await;
+
+    stage.database.execute("delete from teamleader2db.sync_step where resource = 'holograms'").await;
+    stage.simulator.clear_faults();
+    let _newer = stage.worker().await;
+    stage.completed(id).await;
+    stage.assert_copy_is_equal().await;
+    assert_eq!(stage.final_events(id).len(), 1);
+}

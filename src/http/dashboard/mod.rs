@@ -126,7 +126,7 @@ async fn look(state: &HttpState) -> Result<Shown, StoreError> {
         let mut connection = state.pool.acquire().await?;
         let steps = match run::load_steps(&mut connection, account, RunId(row.request_id)).await {
             // Of another version: the worker says so.
-            Err(StoreError::Corrupt(_)) => continue,
+            Err(StoreError::Corrupt(_) | StoreError::NewerRun(_)) => continue,
             steps => steps?,
         };
         let to_come = forecast::requests_to_come(&steps, &parameters);
