@@ -43,8 +43,8 @@ use crate::telemetry;
 use crate::views;
 use crate::worker::Worker;
 
-/// How long the parts may take to end in order after a signal. Only a refresh of the token or an authorization under way
-/// is waited for longer.
+/// How long the parts may take to end in order after a signal. Only a refresh of the token or an authorization under
+/// way is waited for longer.
 const DRAIN: Duration = Duration::from_secs(9);
 
 /// What the deadlines themselves take.
@@ -212,8 +212,9 @@ impl Application {
         Ok(Self { start, worker, relay, replies, http, listener, upkeep })
     }
 
-    /// Runs until a signal, or until a part ends by itself, which is an error. Then it hands back what is in hand and ends within 10 s; a refresh of
-    /// the token and an authorization under way are waited for longer. A second signal aborts.
+    /// Runs until a signal, or until a part ends by itself, which is an error. Then it hands back what is in hand and
+    /// ends within 10 s; a refresh of the token and an authorization under way are waited for longer. A second signal
+    /// aborts.
     pub async fn run_until_stopped(self, signals: &mut Signals) -> anyhow::Result<()> {
         info!(address = %self.listener.local_addr()?, "Listening for HTTP");
         let Self { start, worker, relay, replies, http, listener, upkeep } = self;
@@ -309,7 +310,8 @@ async fn drain(
     late.cancel();
     traded().await;
     let in_order_by = in_order_by.max(tokio::time::Instant::now() + LAST_ANSWERS);
-    // Neither a broker that takes nothing nor a caller over HTTP that takes its time is waited for: what is not confirmed is in the outbox.
+    // Neither a broker that takes nothing nor a caller over HTTP that takes its time is waited for: what is not
+    // confirmed is in the outbox.
     let _ = tokio::time::timeout_at(in_order_by, async {
         publisher.close().await;
         parts.wait().await;
@@ -326,7 +328,8 @@ async fn serve(listener: tokio::net::TcpListener, state: HttpState, stop: Cancel
 }
 
 impl Start {
-    /// Waits for the database, brings it up to date or refuses an old one, and makes sure that the account's tokens can be used.
+    /// Waits for the database, brings it up to date or refuses an old one, and makes sure that the account's tokens can
+    /// be used.
     async fn prepare(self) -> anyhow::Result<()> {
         let mut delays = crate::retry::RECONNECT.begin();
         // The database may be starting, too, or start again. A schema or a key that does not fit is an error at once.
@@ -414,8 +417,8 @@ impl Upkeep {
     }
 }
 
-/// Who holds the lease: host and process, for an operator who looks at it, and a number that no other process has, since hosts and processes of
-/// several containers can have the same names.
+/// Who holds the lease: host and process, for an operator who looks at it, and a number that no other process has,
+/// since hosts and processes of several containers can have the same names.
 fn holder() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{} {} {}", host.trim(), std::process::id(), Uuid::new_v4().simple())

@@ -292,9 +292,7 @@ impl Command {
     /// A command that a signal ends wherever it is.
     async fn run_to_its_end(self) -> anyhow::Result<u8> {
         match self {
-            Self::Worker(_) | Self::Events(_) | Self::Export(_) => {
-                anyhow::bail!("this command listens to signals itself")
-            }
+            Self::Worker(_) | Self::Events(_) | Self::Export(_) => anyhow::bail!("it listens to signals itself"),
             Self::Migrate(args) => {
                 let problems = views::migrate(&pool::connect(&args.url()?)?).await?;
                 print("the schema is up to date");

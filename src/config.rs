@@ -123,8 +123,8 @@ pub struct AmqpArgs {
 /// Replies to senders.
 #[derive(Args, Debug)]
 pub struct ReplyArgs {
-    /// Which queues of others a reply may go to: a regular expression, found anywhere in a name; without it any queue that has neither
-    /// the prefix nor a name of RabbitMQ's own, and no `.tokens.` or `.requests.` in it
+    /// Which queues of others a reply may go to: a regular expression, found anywhere in a name; without it any queue
+    /// that has neither the prefix nor a name of RabbitMQ's own, and no `.tokens.` or `.requests.` in it
     #[arg(long, env = "REPLY_TO_ALLOWED", value_name = "PATTERN")]
     reply_to_allowed: Option<String>,
 }

@@ -80,7 +80,8 @@ impl DeadLetters {
         self.bury(message, reason, "given_up").await
     }
 
-    /// What stands in the database of this run cannot be read: it ends as failed, so that the next request gets its turn.
+    /// What stands in the database of this run cannot be read: it ends as failed, so that the next request gets its
+    /// turn.
     pub async fn give_up_unreadable(
         &self,
         received: &Received<'_>,

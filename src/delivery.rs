@@ -30,7 +30,8 @@ pub struct Received<'a> {
 }
 
 impl<'a> Received<'a> {
-    /// Looks at what the sender wants. An address to which replies are not sent is left out: the request is worked on all the same.
+    /// Looks at what the sender wants. An address to which replies are not sent is left out: the request is worked on
+    /// all the same.
     pub fn new(message: &'a Message, addresses: &ReplyAddresses) -> Self {
         // AMQP allows U+0000, PostgreSQL does not. By one byte: there may be 255.
         let correlation_id = message.correlation_id().map(|id| id.replace('\0', "?"));

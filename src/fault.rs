@@ -1,9 +1,9 @@
-//! Points at which a test lets the process die, freeze or panic: around the commits, publishes, confirms and acks of a request, and the steps of
-//! a refresh and of an authorization.
+//! Points at which a test lets the process die, freeze or panic: around the commits, publishes, confirms and acks of a
+//! request, and the steps of a refresh and of an authorization.
 //!
-//! Without the cargo feature `fault-points`, which no build but the tests' has, [`reached`] is empty. With it, the variable
-//! `FAULT_POINT` names what happens, where, and at which time of getting there: `die page_committed 2`, `freeze intent_committed 1`,
-//! `panic page_written 1`; `panic-always slice_begun 1` does so each time from then on.
+//! Without the cargo feature `fault-points`, which no build but the tests' has, [`reached`] is empty. With it, the
+//! variable `FAULT_POINT` names what happens, where, and at which time of getting there: `die page_committed 2`,
+//! `freeze intent_committed 1`, `panic page_written 1`; `panic-always slice_begun 1` does so each time from then on.
 
 /// A place between two steps of the protocol, each of which leaves something behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

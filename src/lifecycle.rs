@@ -13,7 +13,8 @@ use tracing::info;
 /// How long after a signal a command that does not react ends.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// SIGTERM and SIGINT, from the moment at which this value is made: a process that is the first of its container ignores both without it.
+/// SIGTERM and SIGINT, from the moment at which this value is made: a process that is the first of its container
+/// ignores both without it.
 #[derive(Debug)]
 pub struct Signals {
     terminate: unix::Signal,
@@ -46,8 +47,9 @@ impl Signals {
         })
     }
 
-    /// The outcome of `work`, unless a signal comes before it, which drops the work. Work that blocks its thread, for a reader or for input,
-    /// cannot be dropped: then the process ends a moment after the signal, with the signal's exit code.
+    /// The outcome of `work`, unless a signal comes before it, which drops the work. Work that blocks its thread, for a
+    /// reader or for input, cannot be dropped: then the process ends a moment after the signal, with the signal's exit
+    /// code.
     pub async fn unless_one_comes<T>(&mut self, work: impl Future<Output = T>) -> anyhow::Result<Result<T, Signal>> {
         let mut watching = Self::listen()?;
         tokio::spawn(async move {

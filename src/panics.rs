@@ -1,4 +1,5 @@
-//! Panics: where they happened, for the log and for whoever waits; and how one is kept from ending more than what it happened in.
+//! Panics: where they happened, for the log and for whoever waits; and how one is kept from ending more than what it
+//! happened in.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, PanicHookInfo};
@@ -7,11 +8,12 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::FutureExt as _;
 use tracing::error;
 
-/// Where the last panic of this process happened. Work that spans several tasks panics in one and is caught in another, so this is not of a
-/// thread's own.
+/// Where the last panic of this process happened. Work that spans several tasks panics in one and is caught in another,
+/// so this is not of a thread's own.
 static LAST: Mutex<Option<String>> = Mutex::new(None);
 
-/// Work ended in a panic, which is logged: a bug of this program or of a library. It shows where, and not its text, which may hold data.
+/// Work ended in a panic, which is logged: a bug of this program or of a library. It shows where, and not its text,
+/// which may hold data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a bug ended the work (panic at {at}, see the worker's log)")]
 pub struct Panicked {
@@ -45,8 +47,8 @@ fn place(file: &str, line: u32) -> String {
     format!("{file}:{line}")
 }
 
-/// The outcome of `work`, or where it panicked. What it leaves behind has to be whole after any panic: locks are tokio's, which are not poisoned,
-/// or are taken over as they are.
+/// The outcome of `work`, or where it panicked. What it leaves behind has to be whole after any panic: locks are
+/// tokio's, which are not poisoned, or are taken over as they are.
 pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(|_| {
         let at = LAST.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -30,7 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Events that are read at a time.
 const BATCH: i64 = 100;
 
-/// How often an event is published without an answer before it is set behind the others. A connection that breaks takes one try.
+/// How often an event is published without an answer before it is set behind the others. A connection that breaks takes
+/// one try.
 const UNANSWERED_TRIES: i32 = 3;
 
 /// Why events are not sent yet. They stay in the outbox.
@@ -64,9 +65,10 @@ impl Relay {
         Self { pool, publisher, names, sending: Arc::default(), said_unrouted: Arc::default(), replies }
     }
 
-    /// Sends all that is due. When it returns `Ok`, the broker has confirmed every event that was in the outbox at the call, but for those that it
-    /// does not take: because a queue of somebody else's is full or does not answer, or since it closes the channel for one. Such an event stays in
-    /// the outbox and is tried again later, and holds up neither the others nor the caller. Replies are sent apart.
+    /// Sends all that is due. When it returns `Ok`, the broker has confirmed every event that was in the outbox at the
+    /// call, but for those that it does not take: because a queue of somebody else's is full or does not answer, or
+    /// since it closes the channel for one. Such an event stays in the outbox and is tried again later, and holds up
+    /// neither the others nor the caller. Replies are sent apart.
     pub async fn flush(&self) -> Result<(), RelayError> {
         self.replies.notify_one();
         let _one_at_a_time = self.sending.lock().await;
@@ -83,8 +85,8 @@ impl Relay {
         }
     }
 
-    /// Publishes how far a run is. Not stored: lost when the broker is away. Nothing is sent of a run that has ended, so it never
-    /// follows the final event.
+    /// Publishes how far a run is. Not stored: lost when the broker is away. Nothing is sent of a run that has ended,
+    /// so it never follows the final event.
     pub async fn send_progress(&self, report: &RunReport, traceparent: Option<&TraceParent>) {
         // No final event goes out meanwhile.
         let _one_at_a_time = self.sending.lock().await;

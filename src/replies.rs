@@ -1,8 +1,8 @@
 //! Replies: final events that go to a queue which the sender of a request named.
 //!
-//! Whatever the broker does with a reply costs that reply alone. It has a connection of its own, since RabbitMQ closes the one on which
-//! something is published that it does not understand; and no event and no acknowledgement waits for it, since the event on the exchange is what
-//! counts. After a bounded number of tries it is given up.
+//! Whatever the broker does with a reply costs that reply alone. It has a connection of its own, since RabbitMQ closes
+//! the one on which something is published that it does not understand; and no event and no acknowledgement waits for
+//! it, since the event on the exchange is what counts. After a bounded number of tries it is given up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,7 +83,8 @@ impl Replies {
         }
     }
 
-    /// Sends each reply that is due, once. An error says that the broker or the database is away, and nothing against a reply.
+    /// Sends each reply that is due, once. An error says that the broker or the database is away, and nothing against a
+    /// reply.
     async fn send_due(&self) -> Result<(), RelayError> {
         while let Some(reply) = pool::answered(outbox::take_reply(&self.pool, &self.account, TRY_LASTS)).await? {
             if let Some(why) = self.obstacle(&reply) {
@@ -100,7 +101,8 @@ impl Replies {
         Ok(())
     }
 
-    /// Why a reply is not even tried: it may have been written under other rules, or have ended each process that tried it.
+    /// Why a reply is not even tried: it may have been written under other rules, or have ended each process that tried
+    /// it.
     fn obstacle(&self, reply: &Pending) -> Option<&'static str> {
         if !self.addresses.takes(&reply.routing_key) {
             return Some("no reply is sent to this address: see REPLY_TO_ALLOWED");

@@ -112,7 +112,8 @@ pub fn reply_delay(tries: i32) -> Option<Duration> {
     doubled(tries, REPLY_TRIES)
 }
 
-/// When an event that the broker did not take is published again: after 1, 2, 4 … s, 17 tries over 18 hours in all; `None`: not any more.
+/// When an event that the broker did not take is published again: after 1, 2, 4 … s, 17 tries over 18 hours in all;
+/// `None`: not any more.
 ///
 /// The delays double without a bound, since each try is one more copy for the queues that are not full.
 pub fn refused_event_delay(tries: i32) -> Option<Duration> {

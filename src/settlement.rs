@@ -26,7 +26,8 @@ pub enum SessionError {
 }
 
 impl SessionError {
-    /// Whether it says nothing against the request: the broker or the database is away, or another worker has taken over.
+    /// Whether it says nothing against the request: the broker or the database is away, or another worker has taken
+    /// over.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Amqp(_) | Self::Relay(RelayError::Amqp(_)) => true,

@@ -211,7 +211,8 @@ impl Worker {
         Ok(buried.await.map_err(|_| SessionError::Overdue)??)
     }
 
-    /// Waits until the schema and the keys fit, or until stopped. Requests wait in the queue, and another worker may be better off.
+    /// Waits until the schema and the keys fit, or until stopped. Requests wait in the queue, and another worker may be
+    /// better off.
     async fn wait_for_an_operator(&self, obstacle: &'static str, stop: &CancellationToken) {
         self.consuming.set_obstacle(Some(obstacle));
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_AT_AUTHORIZATION)).await.is_some() {
@@ -324,8 +325,8 @@ impl Worker {
         }
     }
 
-    /// A panic is one failed attempt of the request's run, which is given up after a few. A request that panics before it has a run is refused
-    /// after as many.
+    /// A panic is one failed attempt of the request's run, which is given up after a few. A request that panics before
+    /// it has a run is refused after as many.
     async fn count_panic(&self, message: &Message, panicked: Panicked) -> Settlement {
         let reason = panicked.to_string();
         let counted = panics::caught(async {

@@ -174,7 +174,8 @@ impl Message {
         &self.delivery.data
     }
 
-    /// Why the message is not worked on whatever it asks for: it is not as its sender sent it, or could not be copied with its headers.
+    /// Why the message is not worked on whatever it asks for: it is not as its sender sent it, or could not be copied
+    /// with its headers.
     pub fn out_of_bounds(&self) -> Option<String> {
         let mut reasons = Vec::new();
         if let Some(why) = self.header(UNREADABLE).and_then(text_of) {

@@ -9,7 +9,8 @@ use secrecy::SecretString;
 use super::link::{self, AmqpError, REPLY_TIMEOUT};
 use super::topology::{Declare, Names};
 
-/// An event takes some kilobytes, more where many resources failed with long errors. So much is a message's maximum on RabbitMQ 4.
+/// An event takes some kilobytes, more where many resources failed with long errors. So much is a message's maximum on
+/// RabbitMQ 4.
 const EVENT_BOUND: u64 = 16 * 1024 * 1024;
 
 /// Hears each event of an account that is published from now on.

@@ -65,8 +65,8 @@ impl TokenQueue {
                 Lock::Taken => return Ok(()),
                 Lock::Forbidden => {
                     if !self.told_without_lock.swap(true, Ordering::Relaxed) {
-                        let mend = "grant the broker's user configure on this name";
-                        warn!(queue = lock, mend, "Parked token pairs are read without a lock");
+                        let fix = "grant the broker's user configure on this name";
+                        warn!(queue = lock, fix, "Parked token pairs are read without a lock");
                     }
                     return Ok(());
                 }

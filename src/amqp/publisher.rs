@@ -64,7 +64,8 @@ impl Publisher {
         Self { url, name: name.to_owned(), open: Arc::default() }
     }
 
-    /// Publishes what must reach a queue, and waits until the broker has confirmed it. Where no queue takes it, that is an error.
+    /// Publishes what must reach a queue, and waits until the broker has confirmed it. Where no queue takes it, that is
+    /// an error.
     ///
     /// After an error the message may be there all the same.
     pub async fn publish(
@@ -119,7 +120,8 @@ impl Publisher {
         }
     }
 
-    /// Makes sure that there is a connection from which the broker takes messages: an error says nothing against what is to be published.
+    /// Makes sure that there is a connection from which the broker takes messages: an error says nothing against what
+    /// is to be published.
     pub async fn ready(&self) -> Result<(), AmqpError> {
         self.usable(&mut *self.open.lock().await).await.map(drop)
     }

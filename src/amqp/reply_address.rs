@@ -33,8 +33,8 @@ pub struct ReplyAddresses {
 }
 
 impl ReplyAddresses {
-    /// `allowed`: `REPLY_TO_ALLOWED`, which is found anywhere in a name, as in the permissions of RabbitMQ's users. Without it, names that are
-    /// neither RabbitMQ's own nor look like a queue of this program are taken.
+    /// `allowed`: `REPLY_TO_ALLOWED`, which is found anywhere in a name, as in the permissions of RabbitMQ's users.
+    /// Without it, names that are neither RabbitMQ's own nor look like a queue of this program are taken.
     pub fn new(names: Names, allowed: Option<Regex>) -> Self {
         Self { names, allowed }
     }

@@ -133,7 +133,8 @@ impl Names {
             let ttl = AMQPValue::LongLongInt(i64::from(*seconds) * 1000);
             (self.delay_queue(*seconds), dead_lettered_to(&self.requests_queue(), vec![("x-message-ttl", ttl)]))
         };
-        // What these hold is looked at and put back again and again; without a limit of its own RabbitMQ 4 drops it after 20 times.
+        // What these hold is looked at and put back again and again; without a limit of its own RabbitMQ 4 drops it
+        // after 20 times.
         let kept = || table([("x-queue-type", text("quorum")), ("x-delivery-limit", AMQPValue::LongLongInt(NO_LIMIT))]);
         let mut queues = vec![
             (self.dead(), kept()),
@@ -145,8 +146,8 @@ impl Names {
         queues
     }
 
-    /// Declares or checks everything. A queue that stands with other settings goes on to be used where the worker can do with them, and is
-    /// returned; one that it cannot use is an error, with the way out.
+    /// Declares or checks everything. A queue that stands with other settings goes on to be used where the worker can
+    /// do with them, and is returned; one that it cannot use is an error, with the way out.
     pub async fn declare(&self, connection: &Connection, how: Declare) -> Result<Vec<Differing>, AmqpError> {
         let passive = how == Declare::Check;
         let exchanges = [
@@ -201,13 +202,15 @@ impl Names {
         Ok(differing)
     }
 
-    /// Whether the worker cannot do with another value of an argument. An operator may want a limit of the dead letters.
+    /// Whether the worker cannot do with another value of an argument. An operator may want a limit of the dead
+    /// letters.
     fn is_essential(&self, queue: &str, argument: &str) -> bool {
         let keeps_all = queue == self.tokens_queue() || queue == self.undelivered_queue();
         ESSENTIAL.contains(&argument) || keeps_all && LIMITS.contains(&argument)
     }
 
-    /// A policy by which the broker drops no message of the queues that have to keep every one, whatever they were declared with.
+    /// A policy by which the broker drops no message of the queues that have to keep every one, whatever they were
+    /// declared with.
     pub fn policy_without_limit(&self) -> String {
         let prefix = self.prefix.replace('.', "\\.");
         format!(
@@ -223,7 +226,8 @@ async fn declare_queue(channel: &Channel, queue: &str, arguments: Arguments, pas
     link::within(REPLY_TIMEOUT, channel.queue_declare(queue.into(), options, arguments.into())).await.map(drop)
 }
 
-/// A queue that stands with another setting than the worker declares, and is used as it is. Settings of a queue never change.
+/// A queue that stands with another setting than the worker declares, and is used as it is. Settings of a queue never
+/// change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Differing {
     /// The queue.
@@ -232,7 +236,8 @@ pub struct Differing {
     pub argument: String,
 }
 
-/// The settings without which the worker does not work: one consumer at a time, where messages go when their time is up, and that none is lost.
+/// The settings without which the worker does not work: one consumer at a time, where messages go when their time is
+/// up, and that none is lost.
 const ESSENTIAL: [&str; 8] = [
     "durable",
     "exclusive",
@@ -271,8 +276,8 @@ fn difference(error: &AmqpError) -> Option<Difference> {
     difference_in(error.get_message().as_str())
 }
 
-/// The same in the broker's words: `inequivalent arg 'x-delivery-limit' for queue 'teamleader.dead' in vhost '/': received
-/// the value '1000' of type 'signedint' but current is none`. Where both have a value, no type is named.
+/// The same in the broker's words: `inequivalent arg 'x-delivery-limit' for queue 'teamleader.dead' in vhost '/':
+/// received the value '1000' of type 'signedint' but current is none`. Where both have a value, no type is named.
 fn difference_in(words: &str) -> Option<Difference> {
     let (_, rest) = words.split_once("inequivalent arg '")?;
     let (argument, rest) = rest.split_once('\'')?;

@@ -245,9 +245,9 @@ impl Event {
         Self::new(kind, &report.account, &report.request_id.to_string(), &seed, time, &json!(report))
     }
 
-    /// The ids that the final event of this request can have: that of its run, or that of its refusal, whose subject is the request's id or,
-    /// where a run has that id, one made from the message. An event of another id with the same subject says that somebody else's request
-    /// with the same id was refused.
+    /// The ids that the final event of this request can have: that of its run, or that of its refusal, whose subject is
+    /// the request's id or, where a run has that id, one made from the message. An event of another id with the same
+    /// subject says that somebody else's request with the same id was refused.
     pub fn final_ids(account: &Account, request_id: Uuid, body: &[u8]) -> [Uuid; 3] {
         let seed = super::id_of_message(account, body);
         let refused = format!("refused/{seed}");

@@ -15,8 +15,8 @@ use crate::ids::Account;
 /// Namespace of the ids that are made from other ids or from a message.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_4a9c_3b52_5c0e_9d3a_7e61_42b8_c0d5);
 
-/// The most characters of an error in an event. It may hold what others wrote: a trigger's words, an answer of the API. A broker may take messages
-/// of 1 MiB and no larger ones.
+/// The most characters of an error in an event. It may hold what others wrote: a trigger's words, an answer of the API.
+/// A broker may take messages of 1 MiB and no larger ones.
 pub const MAX_ERROR: usize = 2_000;
 
 /// The text, of which no more than `most` characters are left.

@@ -211,8 +211,8 @@ pub async fn abandon(
     Ok(what)
 }
 
-/// Ends a run as failed of which something that stands in the database cannot be read. Its report has no resources. One that has ended stays as
-/// it is.
+/// Ends a run as failed of which something that stands in the database cannot be read. Its report has no resources. One
+/// that has ended stays as it is.
 pub async fn fail_unreadable(
     pool: &PgPool,
     account: &Account,
@@ -280,8 +280,9 @@ pub struct Refusal<'a> {
 
 /// Puts the final event of a request that never became a run into the outbox.
 ///
-/// Its subject is the request's id, unless a run has that id: then it is an id of its own, since whoever waits for that run must not take the
-/// refusal for its end. The sender knows it by the `correlation_id`, which is the request's id where the sender gave none.
+/// Its subject is the request's id, unless a run has that id: then it is an id of its own, since whoever waits for that
+/// run must not take the refusal for its end. The sender knows it by the `correlation_id`, which is the request's id
+/// where the sender gave none.
 pub async fn refuse(pool: &PgPool, account: &Account, refusal: Refusal<'_>) -> Result<(), StoreError> {
     let Refusal { id, seed, reason, mut reply, audience } = refusal;
     let mut tx = pool::begin(pool).await?;

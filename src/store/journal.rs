@@ -30,8 +30,8 @@ pub enum Claim {
     Conflict,
     /// [`run::MAX_REPLIES`] others wait for this run already.
     Crowded,
-    /// The run was claimed too often without progress, or bugs ended the work on it too often. It is now finished as failed, for this reason; its
-    /// event is in the outbox.
+    /// The run was claimed too often without progress, or bugs ended the work on it too often. It is now finished as
+    /// failed, for this reason; its event is in the outbox.
     GivenUp(String),
 }
 
@@ -294,8 +294,8 @@ pub async fn hand_back(pool: &PgPool, account: &Account, epoch: Epoch, next: &Ha
     Ok(())
 }
 
-/// Counts a panic in the work on a run, where it happened, as a failed attempt. Whether there is such a run that goes on. Not fenced: the attempt
-/// is over.
+/// Counts a panic in the work on a run, where it happened, as a failed attempt. Whether there is such a run that goes
+/// on. Not fenced: the attempt is over.
 pub async fn panicked(pool: &PgPool, account: &Account, run: RunId, at: &str) -> Result<bool, StoreError> {
     let counted = sqlx::query!(
         "update teamleader2db.sync_run set panics = panics + 1, panicked_at = $3

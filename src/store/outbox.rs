@@ -158,8 +158,8 @@ pub async fn count_pending(pool: &PgPool, account: &Account) -> Result<i64, Stor
     Ok(count)
 }
 
-/// Takes the reply that was tried least often, of those that are due, for one try. The try counts from now on, so that a reply that ends
-/// the process counts it as well; nobody else takes it for the time of `lasts`.
+/// Takes the reply that was tried least often, of those that are due, for one try. The try counts from now on, so that
+/// a reply that ends the process counts it as well; nobody else takes it for the time of `lasts`.
 pub async fn take_reply(pool: &PgPool, account: &Account, lasts: Duration) -> Result<Option<Pending>, StoreError> {
     let taken = sqlx::query_as!(
         Pending,

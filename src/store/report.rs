@@ -33,7 +33,8 @@ pub fn of_run(account: &Account, run: &Run, status: RunStatus, error: Option<Str
     }
 }
 
-/// The most characters of a way in which answers differ from what is documented: an event names up to 50 of each resource.
+/// The most characters of a way in which answers differ from what is documented: an event names up to 50 of each
+/// resource.
 const MAX_DIFFERENCE: usize = 200;
 
 /// How many views with a problem an event names.

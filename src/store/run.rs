@@ -44,8 +44,8 @@ impl Delivered<'_> {
         self.slice < current
     }
 
-    /// The number that the run has with this delivery, if it is not behind. A copy that was published and not yet committed is one ahead;
-    /// what is further ahead was never given by the worker, and counts as the run's own.
+    /// The number that the run has with this delivery, if it is not behind. A copy that was published and not yet
+    /// committed is one ahead; what is further ahead was never given by the worker, and counts as the run's own.
     pub fn slice_of(&self, current: i32) -> i32 {
         if self.slice.checked_sub(1) == Some(current) { self.slice } else { current }
     }

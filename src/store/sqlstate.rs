@@ -1,5 +1,5 @@
-//! What an error of PostgreSQL means, by its SQLSTATE (its manual's appendix A) and by where it arose. The one place that
-//! decides it.
+//! What an error of PostgreSQL means, by its SQLSTATE (its manual's appendix A) and by where it arose. The one place
+//! that decides it.
 
 /// What an error says of the work that met it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +42,8 @@ pub struct Sent<'a> {
 }
 
 impl Sent<'_> {
-    /// What it means. In a user's function any code may be the function's own: of another server that it asks, of a lock
-    /// that it does not wait for, or of a `raise`.
+    /// What it means. In a user's function any code may be the function's own: of another server that it asks, of a
+    /// lock that it does not wait for, or of a `raise`.
     pub fn cause(&self) -> Cause {
         if self.fatal || IN_THE_WAY.contains(&self.code) {
             return cause(self.code);

@@ -23,7 +23,8 @@ use crate::teamleader::oauth::TokenPair;
 pub trait Parking: Send + Sync + std::fmt::Debug {
     /// Keeps it, durably, before it returns.
     async fn put(&self, sealed: Vec<u8>) -> Result<(), String>;
-    /// Hands over each kept pair in turn; it is forgotten when `store` says that it is stored, and set aside where it is foreign.
+    /// Hands over each kept pair in turn; it is forgotten when `store` says that it is stored, and set aside where it
+    /// is foreign.
     async fn drain(&self, store: &(dyn Fn(Vec<u8>) -> StoringParked + Sync)) -> Result<(), String>;
 }
 
@@ -257,7 +258,8 @@ impl TokenStore for Tokens {
         let next = Generation(made_from.0 + 1);
         let access = self.seal(&pair.access, "access", next).map_err(StoreError::from)?;
         let refresh = self.seal(&pair.refresh, "refresh", next).map_err(StoreError::from)?;
-        // Not only over the generation that it was made from: a database that was restored, or a replica that was behind, may have lost it.
+        // Not only over the generation that it was made from: a database that was restored, or a replica that was
+        // behind, may have lost it.
         sqlx::query!(
             "insert into teamleader2db.oauth_token as stored
                  (account, generation, state, access_token, refresh_token, access_expires_at, access_lifetime)

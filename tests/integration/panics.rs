@@ -85,7 +85,8 @@ async fn a_panic_after_a_copy_is_confirmed() {
     panic_in_handing_back(Point::CopyConfirmed).await;
 }
 
-/// A message that cannot be read is refused, although the worker panics once on the way, and the next request is served.
+/// A message that cannot be read is refused, although the worker panics once on the way, and the next request is
+/// served.
 async fn panic_in_a_refusal(point: Point) {
     let mut stage = Stage::small().await;
     let mut worker = doomed(&mut stage, "panic", point, 1).await;

@@ -207,7 +207,10 @@ impl Stage {
 
     /// Runs a command of the program to its end.
     pub async fn run(&self, arguments: &[&str]) -> Ended {
-        worker::run(&self.settings, arguments).await
+        match arguments.first() {
+            Some(&"worker") => worker::run(&self.worker_settings(), arguments).await,
+            _ => worker::run(&self.settings, arguments).await,
+        }
     }
 
     /// Runs a command until it has written a line to standard output, and then closes that.

@@ -17,8 +17,8 @@ enum Part {
     Bytes(usize),
 }
 
-/// The methods with short strings that may not be UTF-8, up to the last of these: with the header `CC` a sender reaches a queue with any
-/// routing key, and RabbitMQ cuts long reasons of its own in the middle of a character.
+/// The methods with short strings that may not be UTF-8, up to the last of these: with the header `CC` a sender reaches
+/// a queue with any routing key, and RabbitMQ cuts long reasons of its own in the middle of a character.
 const LAYOUTS: [(Id, &[Part]); 5] = [
     (CONNECTION_CLOSE, &[Part::Bytes(2), Part::Short]),
     (CHANNEL_CLOSE, &[Part::Bytes(2), Part::Short]),

@@ -1,12 +1,13 @@
 //! The screen before the AMQP library.
 //!
-//! lapin ends the connection at a frame that it cannot read, and overflows its stack at headers that are nested deep enough; the broker
-//! then delivers the same message again. Whatever a sender can put into a message is therefore rewritten before lapin sees it, so that
-//! it costs that message alone: names and ids that are not UTF-8, headers that are nested too deep or broken off, bodies of any length.
-//! A rewritten message carries a mark, a header of its own, so that it is refused with its reason.
+//! lapin ends the connection at a frame that it cannot read, and overflows its stack at headers that are nested deep
+//! enough; the broker then delivers the same message again. Whatever a sender can put into a message is therefore
+//! rewritten before lapin sees it, so that it costs that message alone: names and ids that are not UTF-8, headers that
+//! are nested too deep or broken off, bodies of any length. A rewritten message carries a mark, a header of its own, so
+//! that it is refused with its reason.
 //!
-//! The screen knows frames (`stream`), the short strings of a few methods (`methods`), and content headers (`properties`, `table`). What
-//! lapin can read passes byte for byte.
+//! The screen knows frames (`stream`), the short strings of a few methods (`methods`), and content headers
+//! (`properties`, `table`). What lapin can read passes byte for byte.
 
 mod methods;
 mod properties;
@@ -26,8 +27,9 @@ pub const UNREADABLE: &str = "x-teamleader2db-unreadable";
 /// The header that holds the size of a body of which only the beginning was taken.
 pub const BODY_BYTES: &str = "x-teamleader2db-body-bytes";
 
-/// The largest frame that the broker is asked for, in bytes, with the 8 around its payload. It is RabbitMQ's default. lapin keeps two
-/// buffers of 32 such frames for each connection, and without a bound of its own takes the broker's: none, if that has none.
+/// The largest frame that the broker is asked for, in bytes, with the 8 around its payload. It is RabbitMQ's default.
+/// lapin keeps two buffers of 32 such frames for each connection, and without a bound of its own takes the broker's:
+/// none, if that has none.
 pub const FRAME_MAX: u32 = 128 * 1024;
 
 /// Each peer has to take frames of this size, and lapin asks for no smaller ones.

@@ -40,8 +40,8 @@ pub struct Rewritten {
     pub cut_from: Option<u64>,
 }
 
-/// Rewrites a content header if there is need. `fault` is what the method before it had, `body_bound` the size of a body that passes
-/// whole, `frame_max` the size of a frame that lapin takes.
+/// Rewrites a content header if there is need. `fault` is what the method before it had, `body_bound` the size of a
+/// body that passes whole, `frame_max` the size of a frame that lapin takes.
 pub fn rewritten(payload: &[u8], fault: Option<Fault>, body_bound: u64, frame_max: usize) -> Option<Rewritten> {
     let mut header = Header::read(payload);
     let too_large = payload.len() + FRAME_OVERHEAD > frame_max;

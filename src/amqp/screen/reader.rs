@@ -53,7 +53,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes a short string as UTF-8: what is not becomes U+FFFD, and what is too long then is cut. False: it had to be changed.
+/// Writes a short string as UTF-8: what is not becomes U+FFFD, and what is too long then is cut. False: it had to be
+/// changed.
 #[must_use]
 pub fn put_short(out: &mut Vec<u8>, text: &[u8]) -> bool {
     let valid = String::from_utf8_lossy(text);

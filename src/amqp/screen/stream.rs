@@ -12,8 +12,9 @@ const HEAD: usize = 7;
 const END: u64 = 1;
 const FRAME_END: u8 = 0xCE;
 
-/// How much of a method or content header is kept; the rest is read past. RabbitMQ sends content headers that are larger than the frames
-/// which it has agreed to: those of a publisher who may send such frames, and what it has added to them itself.
+/// How much of a method or content header is kept; the rest is read past. RabbitMQ sends content headers that are
+/// larger than the frames which it has agreed to: those of a publisher who may send such frames, and what it has added
+/// to them itself.
 pub const HELD_MAX: usize = 2 * FRAME_MAX as usize;
 
 /// How many bytes in a row may be kept back. Then a heartbeat passes, so that lapin sees that the broker is there.
@@ -84,7 +85,8 @@ impl Screen {
         }
     }
 
-    /// Takes bytes from `input` and passes bytes to `output`; gives how many of each. Until `output` is full, all input is taken.
+    /// Takes bytes from `input` and passes bytes to `output`; gives how many of each. Until `output` is full, all input
+    /// is taken.
     pub fn pass(&mut self, input: &[u8], output: &mut [u8]) -> (usize, usize) {
         let (mut taken, mut put) = (0, 0);
         loop {
@@ -239,7 +241,8 @@ impl Screen {
         count
     }
 
-    /// The payload of a method or content header is complete; what is still to come is the byte after it, which passes as it is.
+    /// The payload of a method or content header is complete; what is still to come is the byte after it, which passes
+    /// as it is.
     fn end_held(&mut self, kind: u8, channel: u16) {
         let before = self.messages.remove(&channel);
         let payload = &self.held[HEAD..];

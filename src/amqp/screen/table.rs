@@ -1,4 +1,5 @@
-//! Field tables: what headers are. They hold arrays and tables as deep as a frame has room for, so they are read without recursion.
+//! Field tables: what headers are. They hold arrays and tables as deep as a frame has room for, so they are read
+//! without recursion.
 
 use super::reader::{Reader, put_length, put_long, put_short};
 use super::{Fault, MAX_DEPTH};
@@ -35,8 +36,8 @@ impl Content {
     }
 }
 
-/// Copies the entries of a table so that lapin can read them, and says what had to be changed. An error means that they cannot be read;
-/// what is written by then is of no use.
+/// Copies the entries of a table so that lapin can read them, and says what had to be changed. An error means that they
+/// cannot be read; what is written by then is of no use.
 pub fn copy(entries: &[u8], out: &mut Vec<u8>) -> Result<Option<Fault>, Fault> {
     let mut changed = None;
     let mut levels = vec![Level { rest: Reader(entries), is_table: true, length_at: None }];

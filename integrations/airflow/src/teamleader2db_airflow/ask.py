@@ -230,7 +230,7 @@ class _Conversation:
             self.log.warning("A message that is no event came, and is ignored")
             return
         if kind in FINAL:
-            # Whoever knows the id of the request can have a message refused in its name: the id of the event tells them apart.
+            # Another sender who knows the id of the request can have a message refused in its name: the id of the event tells them apart.
             mine = event_id in self.final_ids
         else:
             mine = about == self.id or kind == "teamleader2db.authorization.required"
