@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 use teamleader_simulator::{Fault, FaultKind};
+#[cfg(feature = "fault-points")]
 use teamleader2db::fault::Point;
 use uuid::Uuid;
 
 use crate::http::TOKEN;
+#[cfg(feature = "fault-points")]
 use crate::seams::doomed;
 use crate::stage::{ACCOUNT, Stage, Worker, until};
 
@@ -299,6 +301,7 @@ async fn the_end_waits_for_an_authorization_longer_than_for_all_else() {
     assert_the_pair_is_stored(&stage, &worker).await;
 }
 
+#[cfg(feature = "fault-points")]
 #[tokio::test]
 async fn an_authorization_is_finished_though_the_http_server_has_panicked() {
     let mut stage = Stage::small().await.unauthorized();
