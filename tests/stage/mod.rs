@@ -207,10 +207,12 @@ impl Stage {
 
     /// Runs a command of the program to its end.
     pub async fn run(&self, arguments: &[&str]) -> Ended {
-        match arguments.first() {
-            Some(&"worker") => worker::run(&self.worker_settings(), arguments).await,
-            _ => worker::run(&self.settings, arguments).await,
+        let mut settings = self.settings.clone();
+        if arguments.first() == Some(&"worker") {
+            // Beside the workers of other tests.
+            settings.entry("HTTP_LISTEN").or_insert_with(|| format!("127.0.0.1:{}", free_port()));
         }
+        worker::run(&settings, arguments).await
     }
 
     /// Runs a command until it has written a line to standard output, and then closes that.
