@@ -18,7 +18,6 @@ from teamleader2db_airflow.ask import NoAnswerError, ask
 from teamleader2db_airflow.request import EVENTS
 
 
-
 def completed(request):
     """The final event of the request's run."""
     event = str(uuid5(EVENTS, f"default/{request.id(0)}/final"))
@@ -79,7 +78,9 @@ def test_how_it_goes_on_stands_in_the_log_but_nothing_of_others(broker, request_
                 "authorization.default.required",
                 {"id": "2", "type": "teamleader2db.authorization.required", "subject": "default", "data": {"reason": "invalid token"}},
             )
-            await it.tell("sync.default.progress", {"id": "3", "type": "teamleader2db.sync.progress", "subject": request_.id(0), "data": None})
+            await it.tell(
+                "sync.default.progress", {"id": "3", "type": "teamleader2db.sync.progress", "subject": request_.id(0), "data": None}
+            )
             await until(lambda: "/sync/authorize" in caplog.text and "cannot be shown" in caplog.text)
             await it.answer(request, completed(request_))
             await asked
