@@ -229,12 +229,9 @@ class _Conversation:
         except (ValueError, KeyError, TypeError):
             self.log.warning("A message that is no event came, and is ignored")
             return
-        if kind in FINAL:
-            # Another sender who knows the id of the request can have a message refused in its name: the id of the event tells them apart.
-            mine = event_id in self.final_ids
-        else:
-            mine = about == self.id or kind == "teamleader2db.authorization.required"
-        if mine:
+        # Another sender who knows the id of the request can have a message refused in its name: the id of a final event says whose it is.
+        mine = event_id in self.final_ids if kind in FINAL else about == self.id
+        if mine or kind == "teamleader2db.authorization.required":
             self.inbox.put_nowait(event)
 
     def _tell(self, event: Event) -> None:
