@@ -392,7 +392,7 @@ impl Upkeep {
         }
     }
 
-    /// A database that is away is reported by whoever needs it.
+    /// A database that is away is reported by the parts that need it.
     async fn count(&self) {
         let stale = pool::answered(report::stale_details(&self.pool, &self.account));
         for (resource, rows) in stale.await.unwrap_or_default() {

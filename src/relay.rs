@@ -86,7 +86,7 @@ impl Relay {
     }
 
     /// Publishes how far a run is. Not stored: lost when the broker is away. Nothing is sent of a run that has ended,
-    /// so it never follows the final event.
+    /// so it does not follow a final event that this process sends.
     pub async fn send_progress(&self, report: &RunReport, traceparent: Option<&TraceParent>) {
         // No final event goes out meanwhile.
         let _one_at_a_time = self.sending.lock().await;

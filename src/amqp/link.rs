@@ -87,7 +87,7 @@ pub fn refusal(error: &lapin::Error) -> Option<Refusal> {
 }
 
 /// Opens a connection that does not recover by itself: after a recovery lapin's stream neither ends nor errs, and an
-/// old ack does nothing. Whoever uses it opens a new one. Of a message's body it takes the first [`BODY_BOUND`] bytes.
+/// old ack does nothing. Its user opens a new one. Of a message's body it takes the first [`BODY_BOUND`] bytes.
 pub async fn connect(url: &SecretString, name: &str) -> Result<Connection, AmqpError> {
     connect_for_bodies_of(BODY_BOUND, url, name).await
 }

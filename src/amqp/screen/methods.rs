@@ -1,4 +1,4 @@
-//! Methods that carry what a sender, or whoever names things, has chosen.
+//! Methods that carry text which a sender, or the owner of a queue or exchange, has chosen.
 
 use super::reader::{Reader, put_short};
 
