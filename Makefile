@@ -87,7 +87,7 @@ resources: install ## write the table of resources in docs/resources.md anew, af
 	WRITE_RESOURCES=1 cargo test --quiet --locked --lib catalog::table
 
 views: ## write the diagrams and tables in docs/views.md anew, after the catalog or src/views has changed
-	WRITE_VIEWS=1 cargo test --quiet --locked --lib views::document
+	WRITE_VIEWS=1 cargo test --quiet --locked --lib -- views::document views::kept
 
 schemas: ## write docs/schemas anew, after a type of src/message has changed
 	WRITE_SCHEMAS=1 cargo test --quiet --locked --lib message::schema

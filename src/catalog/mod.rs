@@ -1,8 +1,10 @@
-//! The resources: endpoints, sorts and filters, as `endpoints.json` of the API facts has them.
+//! The resources: endpoints, sorts and filters, as `endpoints.json` has them, the API's documents as data.
 //!
-//! A resource is added in [`RESOURCES`], by one line in a migration (`select teamleader.add_resource(…)`), and nowhere else.
+//! A resource is added by one entry in `resources.rs`, which says what the documents do not. Its table, views, shapes and
+//! simulator follow from the two.
 
 mod blueprint;
+mod derived;
 mod resources;
 mod shape;
 #[cfg(test)]
@@ -10,17 +12,22 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-pub use blueprint::{Member, members};
-pub use resources::RESOURCES;
+pub use blueprint::{Member, members, shared_fields};
+pub use derived::named;
 pub use shape::{Kind, Shape, Shapes};
 
 /// Namespace of the row ids that are made from what a record has instead of an id.
 const NAMESPACE: Uuid = Uuid::from_u128(0x0b5c_7f52_88a4_5f6e_a0d1_2c94_71e3_d86b);
 
-/// A resource of the API: what one `.list` endpoint tells, and its table.
+/// All resources, in the order in which a run works on them.
+pub static RESOURCES: LazyLock<Vec<Resource>> = LazyLock::new(derived::resources);
+
+/// A resource of the API: what one `.list` endpoint gives, and its table.
 #[derive(Debug, PartialEq)]
 pub struct Resource {
     /// The list endpoint without `.list`; for the two that are not called so, a name like it.
@@ -49,6 +56,8 @@ pub struct Resource {
     pub window: Option<Window>,
     /// Which of the two project APIs it belongs to.
     pub project_api: Option<ProjectApi>,
+    /// Whether the documents say that the list gives `meta.matches`.
+    pub tells_matches: bool,
 }
 
 /// How a list is read to its end without losing a record.
@@ -56,8 +65,26 @@ pub struct Resource {
 pub enum Paging {
     /// Sorted by `updated_at`, each request beginning at the last one seen: nothing shifts below the reader.
     Seek,
-    /// By page number, sorted by this field (the API's default order where `None`); proven by counting.
-    Offset(Option<&'static str>),
+    /// By page number, sorted by this field (the API's default order where `None`).
+    Offset(Option<(&'static str, Order)>),
+}
+
+/// The order of a sort: some lists have one alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// `asc`
+    Ascending,
+    /// `desc`
+    Descending,
+}
+
+impl Order {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ascending => "asc",
+            Self::Descending => "desc",
+        }
+    }
 }
 
 /// Whether `.info` adds fields, and how a change of them is noticed.
@@ -87,6 +114,8 @@ pub enum Key {
     /// There is no `id`: these fields together (JSON pointers). Where it is one UUID, that is the row's id; else the row's id is
     /// made from them.
     Fields(&'static [&'static str]),
+    /// The field `id`, which older answers do not have: these fields together then.
+    IdOr(&'static [&'static str]),
 }
 
 /// What one list covers. All but [`Scope::Account`] take a list for each part.
@@ -100,8 +129,12 @@ pub enum Scope {
     DepartmentAndType(&'static [&'static str]),
     /// One type.
     Type(&'static [&'static str]),
+    /// Seven days of the users; see [`crate::sync`].
+    Week,
     /// One parent record: a call for each, so these are read only where they are named.
     Parent(Child, &'static [Parent]),
+    /// There is no list: the rows of this resource say which records there are, by `source.id` where `source.type` is the kind.
+    Stored(&'static [Parent]),
 }
 
 /// How a list is told whose children to give.
@@ -109,8 +142,6 @@ pub enum Scope {
 pub enum Child {
     /// `filter.subject`, with type and id.
     Subject,
-    /// The same, where the facts do not say of which types: what the API refuses is none.
-    UndocumentedSubject,
     /// This parameter.
     Parameter(&'static str),
 }
@@ -171,6 +202,24 @@ pub fn names() -> String {
     RESOURCES.iter().map(|r| r.name).collect::<Vec<_>>().join(", ")
 }
 
+/// The name of a resource's table and view.
+pub fn table(resource: &str) -> String {
+    snake_case(&resource.replace(['/', '.', '-'], "_"))
+}
+
+/// `workOrder` is `work_order`.
+pub fn snake_case(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 8);
+    for c in name.chars() {
+        let after_word = snake.ends_with(|before: char| before.is_ascii_lowercase() || before.is_ascii_digit());
+        if c.is_ascii_uppercase() && after_word {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
+}
+
 /// The resources whose records belong to records of this one.
 pub fn children_of(parent: &str) -> Vec<&'static str> {
     let belongs = |resource: &&Resource| resource.parents().iter().any(|of| of.resource == parent);
@@ -180,11 +229,7 @@ pub fn children_of(parent: &str) -> Vec<&'static str> {
 impl Resource {
     /// The path of the list endpoint, without a leading slash.
     pub fn list_endpoint(&self) -> String {
-        match self.name {
-            "users.daysOff" => "users.listDaysOff".to_owned(),
-            "tickets.messages" => "tickets.listMessages".to_owned(),
-            name => format!("{name}.list"),
-        }
+        derived::list_endpoint(self.name)
     }
 
     /// The path of the info endpoint, without a leading slash.
@@ -194,13 +239,13 @@ impl Resource {
 
     /// Whether it is read without naming it.
     pub fn stands_alone(&self) -> bool {
-        self.parents().is_empty()
+        !matches!(self.scope, Scope::Parent(..))
     }
 
     /// The records whose children these are.
     pub fn parents(&self) -> &'static [Parent] {
         match self.scope {
-            Scope::Parent(_, parents) => parents,
+            Scope::Parent(_, parents) | Scope::Stored(parents) => parents,
             _ => &[],
         }
     }
@@ -235,14 +280,31 @@ impl Resource {
     /// The id of a record's row: the record's own, or one made from what it has instead. `id` is the JSON of its field `id`, `record`
     /// that of all of it. The error shows nothing of it.
     pub fn row_id(&self, record: &str, id: Option<&str>) -> Result<Uuid, String> {
-        let Key::Fields(pointers) = self.key else {
-            // Nearly all are plain.
-            if let Some(id) = id.and_then(|id| serde_json::from_str::<&str>(id).ok()?.parse().ok()) {
-                return Ok(id);
+        let own = || id.and_then(|id| serde_json::from_str::<&str>(id).ok()?.parse().ok());
+        // Nearly all are plain.
+        if !matches!(self.key, Key::Fields(_))
+            && let Some(id) = own()
+        {
+            return Ok(id);
+        }
+        match self.key {
+            Key::Fields(pointers) | Key::IdOr(pointers) => self.id_of_fields(record, pointers),
+            Key::Id => {
+                let id: Value = id.and_then(|id| serde_json::from_str(id).ok()).unwrap_or_default();
+                self.made_id(&[&id]).ok_or_else(|| "a record without an id that is a UUID".to_owned())
             }
-            let id: Value = id.and_then(|id| serde_json::from_str(id).ok()).unwrap_or_default();
-            return self.made_id(&[&id]).ok_or_else(|| "a record without an id that is a UUID".to_owned());
-        };
+        }
+    }
+
+    /// The id that the row of this record had before its list gave it one; `None` where it always did.
+    pub fn former_id(&self, record: &str) -> Option<Uuid> {
+        match self.key {
+            Key::IdOr(pointers) => self.id_of_fields(record, pointers).ok(),
+            Key::Id | Key::Fields(_) => None,
+        }
+    }
+
+    fn id_of_fields(&self, record: &str, pointers: &[&str]) -> Result<Uuid, String> {
         let record: Value = serde_json::from_str(record).map_err(|_| "a record is not JSON".to_owned())?;
         let parts: Vec<&Value> =
             pointers.iter().map(|pointer| record.pointer(pointer).unwrap_or(&Value::Null)).collect();
@@ -312,11 +374,11 @@ impl Resource {
             "includes": includes,
         });
         let sort = match self.paging {
-            Paging::Seek => Some("updated_at"),
-            Paging::Offset(field) => field,
+            Paging::Seek => Some(("updated_at", Order::Ascending)),
+            Paging::Offset(sort) => sort,
         };
-        if let Some(field) = sort {
-            body["sort"] = json!([{ "field": field, "order": "asc" }]);
+        if let Some((field, order)) = sort {
+            body["sort"] = json!([{ "field": field, "order": order.as_str() }]);
         }
         if !self.statuses.is_empty() {
             body["filter"] = json!({ "status": self.statuses });

@@ -93,9 +93,7 @@ impl Shapes {
 }
 
 fn shape(endpoint: &str, includes: &[&str]) -> Shape {
-    let Some(record) = blueprint::record(endpoint) else {
-        return Shape::default();
-    };
+    let record = &blueprint::endpoint(endpoint).record;
     let asked = |field: &DrawnField| field.needs_include.as_deref().is_none_or(|include| includes.contains(&include));
     let fields = record.iter().filter(|(_, field)| asked(field)).map(|(name, field)| Field {
         name: name.clone(),

@@ -10,7 +10,7 @@ fn table() -> String {
     let mut table = String::from(
         "| resource | list | read | incremental | details | deletions | parent |\n| --- | --- | --- | --- | --- | --- | --- |\n",
     );
-    for resource in RESOURCES {
+    for resource in RESOURCES.iter() {
         let cells = [
             format!("`{}`", resource.name),
             format!("`{}`", resource.list_endpoint()),
@@ -28,7 +28,8 @@ fn table() -> String {
 fn read(resource: &Resource) -> String {
     let way = match resource.paging {
         Paging::Seek => "seek by `updated_at`".to_owned(),
-        Paging::Offset(Some(field)) => format!("pages by `{field}`"),
+        Paging::Offset(Some((field, Order::Ascending))) => format!("pages by `{field}`"),
+        Paging::Offset(Some((field, Order::Descending))) => format!("pages by `{field}`, the newest first"),
         Paging::Offset(None) => "pages".to_owned(),
     };
     match resource.scope {
@@ -36,6 +37,8 @@ fn read(resource: &Resource) -> String {
         Scope::Country => format!("{way}, a list a country"),
         Scope::DepartmentAndType(types) => format!("{way}, a list a department and type ({})", types.len()),
         Scope::Type(types) => format!("{way}, a list a type ({})", types.len()),
+        Scope::Week => format!("{way}, a list a week"),
+        Scope::Stored(_) => "the rows of its source".to_owned(),
     }
 }
 

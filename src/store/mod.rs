@@ -13,11 +13,13 @@ pub mod outbox;
 pub mod parents;
 pub mod pool;
 pub mod records;
+pub mod rekey;
 pub mod report;
 pub mod requirements;
 pub mod retention;
 pub mod run;
 pub mod sqlstate;
+pub mod tables;
 pub mod tokens;
 
 /// Lets a future go on until it was polled so often, and drops it. Whether it was ready by then.

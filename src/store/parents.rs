@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::pool::StoreError;
-use crate::catalog::Resource;
+use crate::catalog::{self, Parent, Resource};
 use crate::ids::{Account, RunId};
+use crate::teamleader::answer::{self, Page};
 
 /// Which rows of a resource one of its parts has: those of a parent, else those whose content has this in it.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +64,50 @@ pub async fn after(
     .fetch_all(connection)
     .await?;
     Ok(ids)
+}
+
+/// A page of what stands in the place of a list: the records that the rows of another resource name as their source, with the fields that
+/// both have, as an answer of the API would give them. `size` of them from 1 on.
+pub async fn stored_page(
+    pool: &PgPool,
+    account: &Account,
+    resource: &Resource,
+    of: &Parent,
+    (number, size): (u32, usize),
+) -> Result<Page, StoreError> {
+    let shared = catalog::shared_fields(resource);
+    let rows = sqlx::query!(
+        r#"select id as "row!", content #>> '{source,id}' as "id!", count(*) over () as "all!",
+             (select jsonb_object_agg(key, value) from jsonb_each(content) where key = any($4)) as "shared?"
+         from teamleader.record
+         where resource = $1 and account = $2 and deleted_at is null and content #>> '{source,type}' = $3
+           and content #>> '{source,id}' is not null
+         order by id limit $5 offset $6"#,
+        of.resource,
+        account.as_str(),
+        of.kind,
+        &shared,
+        i64::try_from(size).unwrap_or(i64::MAX),
+        i64::from(number.saturating_sub(1)).saturating_mul(i64::try_from(size).unwrap_or(i64::MAX)),
+    )
+    .fetch_all(pool)
+    .await?;
+    // Past the end, nothing says how many there are: as many as the pages before it held.
+    let matches = match rows.first() {
+        Some(row) => row.all,
+        None => i64::from(number.saturating_sub(1)).saturating_mul(i64::try_from(size).unwrap_or(0)),
+    };
+    let mut parents = HashMap::new();
+    let records = rows.into_iter().map(|row| {
+        parents.extend(row.id.parse::<Uuid>().map(|id| (id, row.row)));
+        let mut record = row.shared.unwrap_or_else(|| json!({}));
+        record["id"] = json!(row.id);
+        record
+    });
+    let answer = json!({ "data": records.collect::<Vec<_>>(), "meta": { "matches": matches } });
+    let mut page = answer::parse_list(resource, answer.to_string().as_bytes()).map_err(StoreError::Corrupt)?;
+    page.records.iter_mut().for_each(|record| record.parent = parents.get(&record.id).copied());
+    Ok(page)
 }
 
 /// The rows that belong to these parents and are not deleted, by parent.

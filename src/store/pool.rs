@@ -11,6 +11,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 use tracing::Instrument as _;
 
 use super::sqlstate::{Cause, FORBIDDEN, Sent};
+use super::tables;
 
 /// Where sqlx keeps which migrations were applied. Qualified: by PostgreSQL's default the place of an unqualified name depends on
 /// the user's, and changes when a migration makes a schema of that name.
@@ -195,7 +196,8 @@ pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
             StoreError::Database(error)
         }
         error => StoreError::Migration(error),
-    })
+    })?;
+    Ok(tables::make(&mut connection).await?)
 }
 
 /// Checks that the schema is up to date, without changing anything.
@@ -209,7 +211,7 @@ pub async fn check_schema(pool: &PgPool) -> Result<(), StoreError> {
     })?;
     let known: Vec<i64> = MIGRATOR.iter().map(|migration| migration.version).collect();
     let missing = known.iter().any(|version| !applied.iter().any(|done| done.version == *version));
-    if missing { Err(StoreError::OldSchema) } else { Ok(()) }
+    if missing || !tables::missing(&mut connection).await?.is_empty() { Err(StoreError::OldSchema) } else { Ok(()) }
 }
 
 /// Whether there is no such table.

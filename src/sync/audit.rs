@@ -192,7 +192,7 @@ pub async fn read_sampled_page(slice: &Slice<'_>, index: usize, sample: i64) -> 
         }
         Err(error) => return Err(error.into()),
     };
-    sampling.part.adopt(&mut page);
+    sampling.part.adopt(resource, &mut page);
     step.note_drift(std::mem::take(&mut page.odd));
     let mut tx = slice.begin().await?;
     let merged = compare_items(slice, &mut tx, &mut step, &page.records, sampling.part.parent_resource()).await?;

@@ -12,7 +12,7 @@ use super::pager::{Next, Position, Verdict};
 use super::parts::{Part, is_passed_over};
 use super::reading::{self, Reading};
 use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
-use crate::catalog::PAGE_SIZE;
+use crate::catalog::{PAGE_SIZE, Resource};
 use crate::retry::Failure;
 use crate::store::parents;
 use crate::store::records;
@@ -119,7 +119,7 @@ async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut Reading) -> Resu
         match asked {
             Ok(page) if !batch.repeats(&page) && is_settled(slice, step, start.clone(), &page, known) => {
                 reading.failures_in_a_row = 0;
-                batch.add(&part, page);
+                batch.add(resource, &part, page);
             }
             // A parent that is gone has no children to list, and they follow it when its own resource finds it gone.
             Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
@@ -174,8 +174,8 @@ impl Batch {
         page.records.iter().any(|record| self.ids.contains(&record.id))
     }
 
-    fn add(&mut self, part: &Part, mut page: Page) {
-        part.adopt(&mut page);
+    fn add(&mut self, resource: &Resource, part: &Part, mut page: Page) {
+        part.adopt(resource, &mut page);
         self.bytes += page.records.iter().map(|record| record.json.len()).sum::<usize>();
         self.replaced += page.replaced;
         self.odd.append(&mut page.odd);

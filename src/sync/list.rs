@@ -24,11 +24,12 @@ use crate::retry::Failure;
 use crate::store::load::Loader;
 use crate::store::pool::StoreError;
 use crate::store::run::{Phase, Step};
-use crate::store::{parents, records};
+use crate::store::{parents, records, rekey};
 use crate::teamleader::answer::{self, Page, Record};
 use crate::teamleader::client::ApiError;
 use crate::teamleader::clock::{self, Dated};
 use crate::telemetry;
+use crate::views;
 
 /// Pages that were read and are not yet stored, besides those that are on their way.
 const PAGES_AHEAD: usize = 4;
@@ -279,9 +280,10 @@ async fn merge(
     for Read { mut page, next } in pages {
         date(&mut step, &mut reading, &page)?;
         step.note_drift(answer::drift(&page.records));
+        step.note_drift(views::contexts_of_no_resource(resource, &page.records));
         step.note_drift(std::mem::take(&mut page.odd));
         step.note_replaced(page.replaced);
-        part.adopt(&mut page);
+        part.adopt(resource, &mut page);
         told.append(&mut page.records);
         after = Some(next);
     }
@@ -289,6 +291,7 @@ async fn merge(
     let ids: Vec<Uuid> = told.iter().map(|record| record.id).collect();
 
     let mut tx = slice.begin().await?;
+    rekey::by_new_ids(&mut tx, &account, resource, &told).await?;
     let merged;
     if audit::is_audit(&slice.parameters) {
         merged = audit::compare_items(slice, &mut tx, &mut step, &told, part.parent_resource()).await?;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use chrono::{Datelike as _, Days, NaiveDate, TimeDelta};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -14,6 +15,15 @@ use crate::store::parents::{self, PartRows};
 use crate::store::records;
 use crate::store::run::Step;
 use crate::teamleader::answer::Page;
+
+/// Schedules are read from this many weeks before the current one.
+const WEEKS_BACK: i64 = 1;
+
+/// And to this many after it.
+const WEEKS_AHEAD: i64 = 8;
+
+/// Users in one request for schedules: as many as other filters take ids.
+const USERS_AT_ONCE: usize = 100;
 
 /// One list of a resource. A resource that is listed for the whole account has one of them, which is empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,10 +50,14 @@ impl Part {
         self.parent().map(|(resource, _)| resource)
     }
 
-    /// Notes in the records of a page whose children they are.
-    pub fn adopt(&self, page: &mut Page) {
-        let parent = self.parent().map(|(_, id)| id);
-        page.records.iter_mut().for_each(|record| record.parent = parent);
+    /// Notes in the records of a page whose children they are; in schedules, which do not say it, of which week.
+    pub fn adopt(&self, resource: &Resource, page: &mut Page) {
+        if let Some((_, id)) = self.parent() {
+            page.records.iter_mut().for_each(|record| record.parent = Some(id));
+        }
+        if resource.scope == Scope::Week {
+            page.records.iter_mut().for_each(|record| record.add(resource, &self.content));
+        }
     }
 
     /// The kind of the parent.
@@ -74,7 +88,8 @@ pub fn is_passed_over(resource: &Resource, failure: Failure) -> bool {
     let Scope::Parent(child, _) = resource.scope else { return false };
     match failure {
         Failure::NotFound | Failure::Forbidden => true,
-        Failure::Rejected => child == Child::UndocumentedSubject,
+        // A kind that the documents name and the account does not have.
+        Failure::Rejected => child == Child::Subject,
         _ => false,
     }
 }
@@ -83,7 +98,7 @@ pub fn is_passed_over(resource: &Resource, failure: Failure) -> bool {
 pub async fn all(slice: &Slice<'_>, step: &Step) -> Result<VecDeque<Part>, WorkError> {
     let account = &slice.settings.account;
     let parts = match step.resource.scope {
-        Scope::Account => [Part::default()].into(),
+        Scope::Account | Scope::Stored(_) => [Part::default()].into(),
         Scope::Country => {
             let countries = parents::countries(slice.pool, account).await?;
             let part = |country: String| {
@@ -113,9 +128,30 @@ pub async fn all(slice: &Slice<'_>, step: &Step) -> Result<VecDeque<Part>, WorkE
                 .map(part)
                 .collect()
         }
+        Scope::Week => {
+            let users = records::ids(slice.pool, account, "users", None, i64::MAX).await?;
+            weeks_of(&users, records::clock(slice.pool).await?.date_naive())
+        }
         Scope::Parent(..) => VecDeque::new(),
     };
     Ok(parts)
+}
+
+/// A part for each week around `today` and each hundred users: more than seven days are refused.
+fn weeks_of(users: &[Uuid], today: NaiveDate) -> VecDeque<Part> {
+    let monday = |weeks: i64| {
+        let back = i64::from(today.weekday().num_days_from_monday());
+        today.checked_add_signed(TimeDelta::try_days(7 * weeks - back)?)
+    };
+    let part = |users: &[Uuid], from: NaiveDate| {
+        let until = from.checked_add_days(Days::new(6))?;
+        let week = json!({ "from": from, "until": until });
+        let mut filter = week.clone();
+        filter["user_ids"] = json!(users);
+        Some(Part { body: json!({ "filter": filter }), content: week, parent: None })
+    };
+    let weeks = (-WEEKS_BACK..=WEEKS_AHEAD).filter_map(monday);
+    weeks.flat_map(|from| users.chunks(USERS_AT_ONCE).filter_map(move |users| part(users, from))).collect()
 }
 
 /// Up to `limit` parent records of one kind after `after`, leaving out the kinds in `refused`. An incremental pass visits those that
@@ -164,7 +200,7 @@ pub async fn some_parents(
 
 fn of_parent(child: Child, parent: &Parent, id: Uuid) -> Part {
     let body = match child {
-        Child::Subject | Child::UndocumentedSubject => {
+        Child::Subject => {
             json!({ "filter": { "subject": { "type": parent.kind, "id": id } } })
         }
         Child::Parameter(name) => json!({ name: id }),

@@ -38,6 +38,19 @@ pub struct Record {
     pub parent: Option<Uuid>,
 }
 
+impl Record {
+    /// Lays the fields of an object over it; what tells it from others may be among them.
+    pub fn add(&mut self, resource: &Resource, fields: &serde_json::Value) {
+        let Ok(mut record) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&self.json) else {
+            return;
+        };
+        record.extend(fields.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
+        self.json = serde_json::Value::from(record).to_string();
+        self.hash = hash(&self.json);
+        self.id = resource.row_id(&self.json, None).unwrap_or(self.id);
+    }
+}
+
 /// A page of a list.
 #[derive(Debug, Default)]
 pub struct Page {

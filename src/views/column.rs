@@ -97,16 +97,49 @@ pub(super) struct Place {
     pub(super) base: String,
     /// The keys on the way down.
     pub(super) path: Vec<String>,
+    /// Where it lies in older answers; empty where it was always there.
+    pub(super) formerly: Vec<String>,
 }
 
 impl Place {
+    /// A place in a JSON value.
+    pub(super) fn new(base: &str, path: &[&str]) -> Self {
+        let path = path.iter().map(|key| (*key).to_owned()).collect();
+        Self { base: base.to_owned(), path, formerly: Vec::new() }
+    }
+
+    /// The place of a field within this one.
+    pub(super) fn of(&self, member: &Member) -> Self {
+        let path = [&self.path[..], &[member.name.clone()]].concat();
+        Self { base: self.base.clone(), path, formerly: member.formerly.clone() }
+    }
+
+    /// The place in older answers.
+    fn former(&self) -> Option<Self> {
+        let (base, path) = (self.base.clone(), self.formerly.clone());
+        (!path.is_empty()).then(|| Self { base, path, formerly: Vec::new() })
+    }
+
     /// What lies there, as jsonb.
     pub(super) fn json(&self) -> String {
-        if self.path.is_empty() { self.base.clone() } else { format!("({} #> {})", self.base, self.keys()) }
+        let json = if self.path.is_empty() { self.base.clone() } else { format!("({} #> {})", self.base, self.keys()) };
+        match self.former() {
+            Some(former) => format!("coalesce(nullif({json}, 'null'), {})", former.json()),
+            None => json,
+        }
     }
 
     /// The value as this type: null where it is of another. Looked at once, as what is large is unpacked at each look.
     pub(super) fn read_as(&self, kind: Type) -> String {
+        if let Some(former) = self.former() {
+            let now = Self { formerly: Vec::new(), ..self.clone() };
+            let before = match kind {
+                // What is a date now was a time.
+                Type::Date => format!("teamleader_views.as_date(left({}, 10))", former.read_as(Type::Anything)),
+                kind => former.read_as(kind),
+            };
+            return format!("coalesce({}, {before})", now.read_as(kind));
+        }
         let text = format!("({} #>> {})", self.base, self.keys());
         match kind {
             Type::Text => {

@@ -1,15 +1,16 @@
 //! Custom fields as their definitions have them, and how their values are read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::column::{Place, Type};
 use super::model::CUSTOM_FIELDS;
-use super::names::{self, literal};
+use super::names::literal;
 use crate::catalog::{self, Resource};
 use crate::store::pool::StoreError;
+use crate::teamleader::answer::Record;
 
 /// A custom field, as its definition has it.
 #[derive(Clone, Debug)]
@@ -43,12 +44,29 @@ pub(super) async fn custom_fields(connection: &mut PgConnection) -> Result<Vec<C
     Ok(fields)
 }
 
+/// What there is to say of definitions whose context is that of no resource [seen live 2026: `meeting_report`, `pro_external_cost`,
+/// `werkbonnen`]: their values are in no record, so they have no column.
+pub fn contexts_of_no_resource(resource: &Resource, records: &[Record]) -> BTreeSet<String> {
+    if resource.name != "customFieldDefinitions" {
+        return BTreeSet::new();
+    }
+    #[derive(serde::Deserialize)]
+    struct Definition {
+        context: Option<String>,
+    }
+    let contexts = records.iter().filter_map(|record| serde_json::from_str::<Definition>(&record.json).ok()?.context);
+    let is_of_none = |context: &String| catalog::named(context).is_none();
+    let in_words =
+        |context: String| format!("the context {context} is of no resource: its custom fields have no column");
+    contexts.filter(is_of_none).map(in_words).collect()
+}
+
 impl CustomField {
-    /// The contexts are named like references; `project` is that of both kinds of projects.
+    /// Whether records of this resource have it. Contexts are named like references, those of deals, tasks and calls also `sale`, `todo`
+    /// and `callback` [seen live 2026]; `project` and `task` are those of both kinds of projects.
     pub(super) fn is_of(&self, resource: &Resource) -> bool {
-        let table = names::table(resource.name);
-        let record = names::singular(&table);
-        names::snake_case(&self.context) == record.strip_prefix("projects_v2_").unwrap_or(&record)
+        let of_v2 = |name: &'static str| resource.name == format!("projects-v2/{name}");
+        catalog::named(&self.context).is_some_and(|name| name == resource.name || of_v2(name))
     }
 
     /// What its columns show: the value, and beside a sum of money its currency.
@@ -99,7 +117,7 @@ fn value_type(of: &str) -> Type {
 
 /// Reads a part of `value`, which is of a custom field of this type, as `kind`. A sum and a reference may be told as an object, or plainly.
 fn read(of: &str, part: Part, value: &str, kind: Type) -> String {
-    let at = |key: Option<&str>| Place { base: value.to_owned(), path: key.map(str::to_owned).into_iter().collect() };
+    let at = |key: Option<&str>| Place::new(value, key.as_slice());
     let within = match (part, value_type(of)) {
         (Part::Currency, _) => return at(Some("currency")).read_as(kind),
         (Part::Value, Type::Number) if of == "money" => "amount",

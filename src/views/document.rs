@@ -13,11 +13,13 @@ const END: &str = "<!-- The end of what is made. -->\n";
 
 /// What a diagram is of: all resources in one could not be read.
 #[rustfmt::skip]
-const DIAGRAMS: [(&str, &[&str]); 5] = [
+const DIAGRAMS: [(&str, &[&str]); 7] = [
     ("Customers", &["companies", "contacts", "businessTypes", "tags", "notes", "customFieldDefinitions"]),
     ("Sales", &["deals", "dealPhases", "dealPipelines", "dealSources", "lostReasons", "quotations", "products", "productCategories", "priceLists"]),
     ("Invoicing", &["invoices", "creditNotes", "subscriptions", "departments", "taxRates", "withholdingTaxRates", "paymentTerms", "paymentMethods", "documentTemplates"]),
+    ("Buying", &["orders", "expenses", "incomingInvoices", "incomingInvoices.payments", "incomingCreditNotes", "incomingCreditNotes.payments", "receipts", "receipts.payments", "bookkeepingSubmissions"]),
     ("Projects and time", &["projects", "milestones", "projects-v2/projects", "projects-v2/projectGroups", "projects-v2/tasks", "projects-v2/materials", "timeTracking", "tasks", "workTypes", "users", "teams"]),
+    ("Planning", &["plannableItems", "reservations", "userSchedules"]),
     ("Calendar and tickets", &["events", "meetings", "calls", "callOutcomes", "activityTypes", "users.daysOff", "dayOffTypes", "closingDays", "tickets", "ticketStatus", "tickets.messages"]),
 ];
 

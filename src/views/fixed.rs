@@ -80,8 +80,7 @@ pub(super) fn custom_fields(of: &View) -> Fixed {
         refers_to: vec![of.resource.name],
         ..Column::of_row(&id_column(&of.name), Type::Uuid, "r.id", &format!("The record of {}.", of.name))
     };
-    let at =
-        |keys: &[&str]| Place { base: "e.value".to_owned(), path: keys.iter().map(|key| (*key).to_owned()).collect() };
+    let at = |keys: &[&str]| Place::new("e.value", keys);
     let value = at(&["value"]);
     let number =
         format!("coalesce({}, {})", value.read_as(Type::Number), at(&["value", "amount"]).read_as(Type::Number));

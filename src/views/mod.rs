@@ -10,6 +10,8 @@ mod definition;
 #[cfg(test)]
 mod document;
 mod fixed;
+#[cfg(test)]
+mod kept;
 mod model;
 pub mod names;
 pub mod wide;
@@ -23,6 +25,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::store::pool::{self, StoreError};
 use crate::store::{requirements, sqlstate};
 use column::{Column, Type};
+pub use custom_field::contexts_of_no_resource;
 use definition::{Existing, Known, KnownView};
 use fixed::Fixed;
 

@@ -32,6 +32,13 @@ pub(super) const CUSTOM_FIELDS: &str = "_custom_fields";
 /// The column in which it has when the record was found gone.
 pub(super) const DELETED_AT: &str = "_deleted_at";
 
+/// Lists that were columns of these types while the API's documents did not say what they hold: the resource and the field.
+const KEPT: [(&str, &str, Type); 3] = [
+    ("dealPhases", "actions", Type::Json),
+    ("products", "price_list_prices", Type::Anything),
+    ("subscriptions", "grouped_lines", Type::Json),
+];
+
 /// All that follow from the catalog, those of records before those of what is within them.
 pub(super) fn views() -> Vec<View> {
     RESOURCES.iter().flat_map(of_resource).collect()
@@ -46,35 +53,16 @@ fn is_custom_fields(member: &Member) -> bool {
     member.name == "custom_fields"
 }
 
-/// The resource that a reference of this type means a record of.
-fn resource_of(kind: &str) -> Option<&'static str> {
-    let name = match kind {
-        "area_level_two" => "levelTwoAreas",
-        "withholding_tax" => "withholdingTaxRates",
-        "priceunit" => "unitsOfMeasure",
-        "todo" => "tasks",
-        "nextgenProject" => "projects-v2/projects",
-        "nextgenProjectGroup" => "projects-v2/projectGroups",
-        "nextgenTask" => "projects-v2/tasks",
-        "nextgenMaterial" => "projects-v2/materials",
-        kind => {
-            let kind = snake_case(kind);
-            return RESOURCES.iter().map(|resource| resource.name).find(|name| singular(&names::table(name)) == kind);
-        }
-    };
-    catalog::find(name).map(|resource| resource.name)
-}
-
 fn of_resource(resource: &'static Resource) -> Vec<View> {
     let table = names::table(resource.name);
     let members = catalog::members(resource);
     let own = match resource.key {
-        catalog::Key::Id => "Teamleader's id of the record.",
+        catalog::Key::Id | catalog::Key::IdOr(_) => "Teamleader's id of the record.",
         catalog::Key::Fields(_) => "An id made of what tells one record from another: Teamleader gives it none.",
     };
     let mut columns = vec![Column::of_row("id", Type::Uuid, "r.id", own), Column::account()];
     let mut writer = Writer::beside(&columns, resource, None);
-    let record = Place { base: "r.content".to_owned(), path: Vec::new() };
+    let record = Place::new("r.content", &[]);
     let described = members.iter().filter(|member| member.name != "id" && !is_custom_fields(member));
     for member in described {
         writer.write(&record, "", member);
@@ -107,7 +95,7 @@ fn of_resource(resource: &'static Resource) -> Vec<View> {
     let mut misshapen = std::mem::take(&mut writer.misshapen);
     misshapen.extend(lists.iter().map(List::misshapen));
     if has_custom_fields(resource) {
-        let place = Place { path: vec!["custom_fields".to_owned()], ..record };
+        let place = Place::new("r.content", &["custom_fields"]);
         misshapen.push(("custom_fields".to_owned(), place.is_no("array")));
     }
     let view = View {
@@ -168,10 +156,11 @@ fn of_list(resource: &'static Resource, record: &str, list: &List, outer: &Outer
     let (called, element) = match list.member.name.as_str() {
         "grouped_lines" => ("line_groups", "group".to_owned()),
         "line_items" => ("lines", "line".to_owned()),
+        "schedule" => ("days", "day".to_owned()),
         name => (name, singular(name)),
     };
     let alias = format!("e{}", outer.depth);
-    let value = Place { base: format!("{alias}.value"), path: Vec::new() };
+    let value = Place::new(&format!("{alias}.value"), &[]);
     let json = list.place.json();
     let from = format!(
         "{} cross join lateral jsonb_array_elements(case when jsonb_typeof({json}) = 'array' then {json} end) with ordinality as {alias} (value, position)",
@@ -190,7 +179,14 @@ fn of_list(resource: &'static Resource, record: &str, list: &List, outer: &Outer
     } else {
         let as_object = Member { kind: Some(Kind::Object), ..list.member.clone() };
         writer.write_object(&value, if is_reference(&as_object) { &element } else { "" }, &as_object);
-        misshapen.push((list.name.clone(), format!("jsonb_typeof({alias}.value) <> 'object'")));
+        let mut wrong = format!("jsonb_typeof({alias}.value) <> 'object'");
+        if let Some(plain) = list.member.formerly_plain
+            && let Some(column) = writer.columns.iter_mut().find(|column| column.name == plain)
+        {
+            wrong.push_str(&format!(" and jsonb_typeof({alias}.value) <> 'string'"));
+            column.expression = format!("coalesce({}, {})", column.expression, value.read_as(Type::Text));
+        }
+        misshapen.push((list.name.clone(), wrong));
         // That the element itself is none is said.
         misshapen.extend(writer.misshapen.drain(..).filter(|(name, _)| !name.is_empty()));
     }
@@ -268,15 +264,19 @@ impl Writer {
     }
 
     fn write(&mut self, at: &Place, prefix: &str, member: &Member) {
-        let mut path = at.path.clone();
-        path.push(member.name.clone());
-        let place = Place { base: at.base.clone(), path };
+        let place = at.of(member);
         let own = snake_case(&member.name);
         let name = if prefix.is_empty() { own } else { format!("{prefix}_{own}") };
         match member.kind {
             Some(Kind::Object) if !member.members.is_empty() => return self.write_object(&place, &name, member),
             Some(Kind::Array) if !member.members.is_empty() || member.holds_values => {
                 self.lists.push(List { name: place.path.join("."), place: place.clone(), member: member.clone() });
+                if let Some((.., kind)) =
+                    KEPT.iter().find(|(of, name, _)| *of == self.resource.name && *name == member.name)
+                {
+                    let comment = self.comment(&place, member, *kind);
+                    return self.push(Column::of_field(name, *kind, &place, comment));
+                }
                 if !member.holds_values {
                     return;
                 }
@@ -305,7 +305,7 @@ impl Writer {
                     let before = self.columns.len();
                     self.write(place, name, field);
                     let refers_to: Vec<&'static str> =
-                        kinds_of(&member.name, of).iter().filter_map(|kind| resource_of(kind)).collect();
+                        kinds_of(&member.name, of).iter().filter_map(|kind| catalog::named(kind)).collect();
                     for column in &mut self.columns[before..] {
                         column.comment = reference_comment(&column.comment, &refers_to, of.is_undefined);
                         column.refers_to.clone_from(&refers_to);
@@ -355,7 +355,7 @@ impl Writer {
 fn kinds_of(name: &str, kind: &Member) -> BTreeSet<String> {
     static SEVERAL: LazyLock<BTreeMap<String, BTreeSet<String>>> = LazyLock::new(|| {
         let mut several = BTreeMap::new();
-        for resource in RESOURCES {
+        for resource in RESOURCES.iter() {
             gather(&catalog::members(resource), &mut several);
         }
         several.retain(|_, kinds: &mut BTreeSet<String>| kinds.len() > 1);

@@ -5,23 +5,7 @@ use std::collections::BTreeSet;
 /// PostgreSQL cuts a longer name.
 const MAX_BYTES: usize = 63;
 
-/// The name of a resource's table and view, as `teamleader.add_resource` makes it.
-pub fn table(resource: &str) -> String {
-    snake_case(&resource.replace(['/', '.', '-'], "_"))
-}
-
-/// `workOrder` is `work_order`.
-pub(super) fn snake_case(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len() + 8);
-    for c in name.chars() {
-        let after_word = snake.ends_with(|before: char| before.is_ascii_lowercase() || before.is_ascii_digit());
-        if c.is_ascii_uppercase() && after_word {
-            snake.push('_');
-        }
-        snake.push(c.to_ascii_lowercase());
-    }
-    snake
-}
+pub use crate::catalog::{snake_case, table};
 
 /// What one record of a table is called: `company` of `companies`.
 pub(super) fn singular(table: &str) -> String {
