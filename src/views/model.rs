@@ -39,6 +39,23 @@ const KEPT: [(&str, &str, Type); 3] = [
     ("subscriptions", "grouped_lines", Type::Json),
 ];
 
+/// Columns that name the first of several references of a type: the resource, the list, the type, the column. The subject of time on a task
+/// of the new projects is a `todo` with an id of its own, and only `relates_to` names the task [seen live 2026].
+const FIRST_OF: [(&str, &str, &str, &str); 2] = [
+    ("timeTracking", "relates_to", "nextgenTask", "projects_v2_task_id"),
+    ("timeTracking", "relates_to", "nextgenProject", "projects_v2_project_id"),
+];
+
+fn first_of(resource: &Resource) -> impl Iterator<Item = Column> {
+    FIRST_OF.iter().filter(|(of, ..)| *of == resource.name).map(|(_, list, kind, name)| {
+        let id = format!("jsonb_path_query_first(r.content, '$.{list}[*] ? (@.type == \"{kind}\").id', '{{}}', true)");
+        let comment = format!("{list}: the first that is a {kind}.");
+        let refers_to = catalog::named(kind).into_iter().collect();
+        let column = Column::of_row(name, Type::Uuid, &Place::new(&id, &[]).read_as(Type::Uuid), &comment);
+        Column { refers_to, ..column }
+    })
+}
+
 /// All that follow from the catalog, those of records before those of what is within them.
 pub(super) fn views() -> Vec<View> {
     RESOURCES.iter().flat_map(of_resource).collect()
@@ -78,6 +95,7 @@ fn of_resource(resource: &'static Resource) -> Vec<View> {
     }
     let lists = std::mem::take(&mut writer.lists);
     columns.append(&mut writer.columns);
+    columns.extend(first_of(resource));
     columns.push(Column::of_row(
         "_changed_at",
         Type::Instant,

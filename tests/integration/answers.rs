@@ -398,7 +398,7 @@ fn not_invoiced(account: &Account) -> Vec<Value> {
         let kind = at(entry, "subject/type");
         (kind == "company" || kind == "contact")
             && entry["invoiceable"] == true
-            && at(entry, "billing_info/invoice/id").is_null()
+            && at(entry, "billing_info/type").is_null()
     });
     let rows =
         grouped(waiting, |entry| at(entry, "subject/id").clone()).into_iter().filter_map(|(customer, entries)| {

@@ -21,6 +21,7 @@ select
     description,
     subject_type,
     subject_id,
+    projects_v2_task_id,
     invoiceable as is_invoiceable,
     billing_info_type as billing_type,
     {{ teamleader_key('billing_info_invoice_id') }} as invoice_key,
