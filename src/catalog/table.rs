@@ -8,13 +8,19 @@ const END: &str = "<!-- The end of the table. -->\n";
 
 fn table() -> String {
     let mut table = String::from(
-        "| resource | list | read | incremental | details | deletions | parent |\n| --- | --- | --- | --- | --- | --- | --- |\n",
+        "| resource | list | read | `matches` | what proves a pass of several pages | incremental | details | deletions | parent |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for resource in RESOURCES.iter() {
         let cells = [
             format!("`{}`", resource.name),
-            format!("`{}`", resource.list_endpoint()),
+            match resource.scope {
+                Scope::Stored(_) => "-".to_owned(),
+                _ => format!("`{}`", resource.list_endpoint()),
+            },
             read(resource),
+            if resource.tells_matches { "declared".to_owned() } else { "-".to_owned() },
+            proof(resource).to_owned(),
             incremental(resource).to_owned(),
             details(resource),
             deletions(resource),
@@ -38,7 +44,16 @@ fn read(resource: &Resource) -> String {
         Scope::DepartmentAndType(types) => format!("{way}, a list a department and type ({})", types.len()),
         Scope::Type(types) => format!("{way}, a list a type ({})", types.len()),
         Scope::Week => format!("{way}, a list a week"),
-        Scope::Stored(_) => "the rows of its source".to_owned(),
+        Scope::Stored(_) => "by what the rows of its parent name".to_owned(),
+    }
+}
+
+fn proof(resource: &Resource) -> &'static str {
+    match (resource.paging, &resource.scope) {
+        (_, Scope::Stored(_)) => "they are rows",
+        (Paging::Seek, _) => "the order",
+        (Paging::Offset(_), _) if resource.tells_matches => "the counts",
+        (Paging::Offset(_), _) => "two passes that agree",
     }
 }
 
