@@ -7,6 +7,9 @@ use http_body_util::channel::Channel;
 use http_body_util::{Either, Full};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
+use serde_json::json;
+
+use crate::quirks::ErrorItems;
 
 /// How long the server gets to send the first half of a body before the connection is cut. Sending takes microseconds; a
 /// client that reads slowly gets less than half, which is a cut body as well.
@@ -32,6 +35,11 @@ pub(crate) fn json(status: u16, body: String) -> Response<Bytes> {
     with_type(status, "application/json", body)
 }
 
+/// Lines of JSON.
+pub(crate) fn lines(body: String) -> Response<Bytes> {
+    with_type(200, "application/x-ndjson", body)
+}
+
 /// An HTML answer.
 pub(crate) fn html(status: u16) -> Response<Bytes> {
     let body = format!("<html>\r\n<head><title>{status}</title></head>\r\n<body><h1>{status}</h1></body>\r\n</html>");
@@ -40,8 +48,28 @@ pub(crate) fn html(status: u16) -> Response<Bytes> {
 
 /// An error as the API writes it.
 pub(crate) fn error(status: u16, title: &str) -> Response<Bytes> {
-    let error = serde_json::json!({ "title": title, "status": status, "code": 0, "meta": {} });
-    json(status, serde_json::json!({ "errors": [error] }).to_string())
+    let error = json!({ "title": title, "status": status, "code": 0, "meta": {} });
+    json(status, json!({ "errors": [error] }).to_string())
+}
+
+/// An error whose items have these members.
+pub(crate) fn error_with(items: ErrorItems, status: u16, title: &str) -> Response<Bytes> {
+    let error = match items {
+        ErrorItems::Usual => return error(status, title),
+        ErrorItems::WithoutTitle => json!({ "status": status, "code": 0, "meta": {} }),
+        ErrorItems::WithoutStatus => json!({ "title": title, "code": 0, "meta": {} }),
+        ErrorItems::Key => {
+            let key = match status {
+                403 => "forbidden",
+                404 => "not_found",
+                429 => "too_many_requests",
+                500.. => "internal_error",
+                _ => "bad_request",
+            };
+            json!({ "key": key, "status": status })
+        }
+    };
+    json(status, json!({ "errors": [error] }).to_string())
 }
 
 /// An answer without a body.

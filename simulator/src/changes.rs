@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::collection::{Change, Collection, Slot};
-use crate::generate::{Edits, Facts, Parent, World, families_of, family};
-use crate::store::Store;
+use crate::generate::{Edits, Facts, Parent, Twists, World, document_of, families_of, family};
+use crate::store::{Store, home, is_of};
 
 /// What happens to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,14 @@ pub enum ChangeKind {
     Delete,
     /// Nothing but its `updated_at` changes, to the same moment for all.
     Touch,
+    /// It is what it was before its last update, with an older `updated_at`, as after a backup was put back. One that
+    /// was never updated becomes another, which is older as well.
+    Restore,
+}
+
+impl ChangeKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [Self::Add, Self::Update, Self::UpdateInfo, Self::Delete, Self::Touch, Self::Restore];
 }
 
 /// Changes that go on while clients read a list.
@@ -72,23 +80,26 @@ impl Store {
     /// asked for where there are not so many (or nothing that they could belong to), none for an unknown resource.
     pub(crate) fn change(&self, resource: &str, kind: ChangeKind, count: usize, now: i64) -> Vec<Uuid> {
         let _turn = self.turn();
+        let resource_asked = resource;
+        let resource = home(resource);
         let Some(mut collection) = self.write(resource) else {
             return Vec::new();
         };
         let facts: Vec<Facts> = match kind {
             ChangeKind::Add => {
-                let from = collection.next_ordinal();
-                (from..from + count as u64).filter_map(|ordinal| self.added(resource, ordinal, now)).collect()
+                let ordinals =
+                    (collection.next_ordinal()..).filter(|ordinal| is_of(resource_asked, *ordinal)).take(count);
+                ordinals.filter_map(|ordinal| self.added(resource, ordinal, now)).collect()
             }
-            _ => choose(&mut collection, &self.world, count),
+            _ => choose(&mut collection, &self.world, resource_asked, count),
         };
         let ids = facts.iter().map(|facts| facts.id).collect();
         let ordinals: Vec<u64> = facts.iter().map(|facts| facts.ordinal).collect();
         let changes = facts.into_iter().map(|facts| changed(&mut collection, kind, facts, now)).collect();
-        collection.apply(&self.world, changes);
+        collection.apply(&self.world, changes, now);
         drop(collection);
         if kind == ChangeKind::Delete {
-            self.orphan(resource, &ordinals);
+            self.orphan(resource, &ordinals, now);
         }
         ids
     }
@@ -96,17 +107,18 @@ impl Store {
     /// Changes one record; false if it does not live.
     pub(crate) fn change_record(&self, resource: &str, kind: ChangeKind, id: Uuid, now: i64) -> bool {
         let _turn = self.turn();
-        let Some(mut collection) = self.write(resource) else {
+        let Some(mut collection) = self.write(home(resource)) else {
             return false;
         };
-        let Some(facts) = collection.find(id).map(|record| record.facts) else {
+        let found = collection.find(id).map(|record| record.facts);
+        let Some(facts) = found.filter(|facts| is_of(resource, facts.ordinal)) else {
             return false;
         };
         let change = changed(&mut collection, kind, facts, now);
-        collection.apply(&self.world, vec![change]);
+        collection.apply(&self.world, vec![change], now);
         drop(collection);
         if kind == ChangeKind::Delete {
-            self.orphan(resource, &[facts.ordinal]);
+            self.orphan(home(resource), &[facts.ordinal], now);
         }
         true
     }
@@ -116,10 +128,10 @@ impl Store {
         let parent = match family(resource) {
             None => None,
             Some(family) => {
-                let living = |parent: &str| self.read(parent).map_or(0, |parents| parents.len() as u64);
+                let living = |parent: &str| self.count(parent) as u64;
                 let chosen = family.choose(&mut self.world.dice_of_parent(resource, ordinal), living)?;
-                let slot = *self.read(chosen.resource)?.natural().get(chosen.ordinal as usize)?;
-                Some(Parent { ordinal: u64::from(slot), ..chosen })
+                let ordinal = *self.living(chosen.resource).get(chosen.ordinal as usize)?;
+                Some(Parent { ordinal, ..chosen })
             }
         };
         let id = self.world.id(resource, ordinal);
@@ -127,14 +139,19 @@ impl Store {
     }
 
     /// Removes what belonged to records that are gone.
-    fn orphan(&self, resource: &str, ordinals: &[u64]) {
+    fn orphan(&self, resource: &str, ordinals: &[u64], now: i64) {
+        if resource == "expenses" {
+            for ordinal in ordinals {
+                self.orphan(document_of(*ordinal).1, &[*ordinal / 3], now);
+            }
+        }
         for (family, resource) in families_of(resource) {
             let Some(mut children) = self.write(family.child) else { continue };
             let parents = ordinals.iter().map(|ordinal| Parent { resource, ordinal: *ordinal });
             let slots = parents.flat_map(|parent| children.children(parent)).copied();
             let gone: Vec<Change> = slots.map(Change::Remove).collect();
             if !gone.is_empty() {
-                children.apply(&self.world, gone);
+                children.apply(&self.world, gone, now);
             }
         }
     }
@@ -148,18 +165,30 @@ impl Store {
         let _turn = self.turn();
         self.world.set_account(account);
         if let Some(mut users) = self.write("users") {
-            let live = users.natural().iter().filter_map(|slot| users.get(*slot));
-            let rewritten = live.map(|user| Change::Put(user.facts)).collect();
-            users.apply(&self.world, rewritten);
+            users.rewrite(&self.world);
+        }
+    }
+
+    /// Makes some of the records otherwise than usual.
+    pub(crate) fn twist(&self, twists: Twists) {
+        let _turn = self.turn();
+        if !self.world.twist(twists) {
+            return;
+        }
+        for resource in ["commercialDiscounts", "customFieldDefinitions"] {
+            if let Some(mut collection) = self.write(resource) {
+                collection.rewrite(&self.world);
+            }
         }
     }
 }
 
 /// Different records, in the order of their creation.
-fn choose(collection: &mut Collection, world: &World, count: usize) -> Vec<Facts> {
-    let live = collection.natural();
+fn choose(collection: &mut Collection, world: &World, resource: &str, count: usize) -> Vec<Facts> {
+    let of_resource = collection.natural().iter().copied().filter(|slot| is_of(resource, u64::from(*slot)));
+    let live: Vec<Slot> = of_resource.collect();
     let slots: BTreeSet<Slot> = if count >= live.len() {
-        live.iter().copied().collect()
+        live.into_iter().collect()
     } else {
         let mut dice = world.dice(collection.recipe.resource, collection.choices);
         let mut chosen = BTreeSet::new();
@@ -178,6 +207,10 @@ fn changed(collection: &mut Collection, kind: ChangeKind, mut facts: Facts, now:
         ChangeKind::Delete => return Change::Remove(facts.ordinal as Slot),
         ChangeKind::Add | ChangeKind::Touch => (0, 0),
         ChangeKind::UpdateInfo => (0, 1),
+        ChangeKind::Restore => {
+            restore(&mut facts);
+            return Change::Put(facts);
+        }
         ChangeKind::Update => {
             collection.updates += 1;
             match collection.recipe.edits {
@@ -191,4 +224,15 @@ fn changed(collection: &mut Collection, kind: ChangeKind, mut facts: Facts, now:
     facts.info_edits += info;
     facts.updated_at = now;
     Change::Put(facts)
+}
+
+/// Takes the last update back, and dates the record to before it.
+fn restore(facts: &mut Facts) {
+    const HOUR: i64 = 3600;
+    let (list, info) = (facts.list_edits, facts.info_edits);
+    match (list, info) {
+        (0, 0) => (facts.list_edits, facts.info_edits) = (1, 1),
+        _ => (facts.list_edits, facts.info_edits) = (list.saturating_sub(1), info.saturating_sub(1)),
+    }
+    facts.updated_at = ((facts.created_at + facts.updated_at) / 2).min(facts.updated_at - HOUR);
 }

@@ -5,13 +5,17 @@
 //! each, and a page is a slice of one.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
 
 use crate::contract::Endpoint;
-use crate::generate::{Facts, Optional, Parent, Recipe, SortKey, World, write_optional};
+use crate::generate::{Facts, Optional, Parent, Recipe, SortKey, World, read_json, write_optional};
+use crate::guise::Guise;
+
+/// How many changes of a resource are remembered, for lists that lag behind.
+const REMEMBERED: usize = 10_000;
 
 /// One live record.
 pub(crate) struct Record {
@@ -48,6 +52,17 @@ pub(crate) struct Collection {
     pub(crate) choices: u64,
     /// How many single updates were made, for [`crate::generate::Edits::InTurn`].
     pub(crate) updates: u64,
+    /// What the latest changes undid: when, where, and what was there.
+    log: VecDeque<(i64, Slot, Option<Facts>)>,
+}
+
+/// An earlier state of the records.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Past {
+    /// That before so many changes.
+    Changes(usize),
+    /// That at a moment, in seconds since 1970.
+    At(i64),
 }
 
 impl Record {
@@ -61,6 +76,12 @@ impl Record {
             facets: draft.facets.into(),
             bounded: draft.bounded.into(),
         }
+    }
+
+    /// The amount of a payment.
+    pub(crate) fn amount(&self) -> f64 {
+        let record = read_json(&self.list).unwrap_or_default();
+        record.pointer("/payment/amount").and_then(serde_json::Value::as_f64).unwrap_or_default()
     }
 
     /// Whether the record has one of the facets of every group.
@@ -96,6 +117,10 @@ impl Collection {
             // A panic while making records is a bug here, and goes on to whoever starts the simulator.
             parts.into_iter().flat_map(|part| part.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
         });
+        Self::of(recipe, endpoint, records)
+    }
+
+    fn of(recipe: &'static Recipe, endpoint: &'static Endpoint, records: Vec<Option<Record>>) -> Self {
         let mut collection = Self {
             recipe,
             endpoint,
@@ -108,9 +133,24 @@ impl Collection {
             selections: Mutex::default(),
             choices: 0,
             updates: 0,
+            log: VecDeque::new(),
         };
         collection.rebuild();
         collection
+    }
+
+    /// The records as they were. They are made again, which takes its time.
+    pub(crate) fn as_of(&self, world: &World, past: Past) -> Self {
+        let mut facts: Vec<_> = self.records.iter().map(|record| record.as_ref().map(|record| record.facts)).collect();
+        let undone = self.log.iter().rev().enumerate().take_while(|(number, (at, ..))| match past {
+            Past::Changes(changes) => *number < changes,
+            Past::At(moment) => *at > moment,
+        });
+        for (_, (_, slot, before)) in undone {
+            facts[*slot as usize] = *before;
+        }
+        let make = |facts: Option<Facts>| facts.map(|facts| Record::make(self.recipe, world, facts));
+        Self::of(self.recipe, self.endpoint, facts.into_iter().map(make).collect())
     }
 
     /// How many records live.
@@ -161,20 +201,52 @@ impl Collection {
 
     /// Compares two records by a sort field; equal ones by their order of creation.
     pub(crate) fn compare(&self, field: usize, a: Slot, b: Slot) -> Ordering {
+        self.rank(field, a, b).then(a.cmp(&b))
+    }
+
+    /// Compares two records by a sort field alone.
+    pub(crate) fn rank(&self, field: usize, a: Slot, b: Slot) -> Ordering {
         let key = |slot| self.get(slot).map(|record| &record.keys[field]);
-        key(a).cmp(&key(b)).then(a.cmp(&b))
+        key(a).cmp(&key(b))
     }
 
-    /// Appends a list item, with the optional fields of these includes.
-    pub(crate) fn write(&self, slot: Slot, includes: &[String], out: &mut String) {
-        if let Some(record) = self.get(slot) {
-            let wanted = |include: &str| includes.iter().any(|asked| asked == include);
-            write_optional(&record.list, &record.optional, wanted, out);
+    /// Appends a list item, with the optional fields of these includes, in its guise.
+    pub(crate) fn write(&self, slot: Slot, includes: &[String], guise: &Guise<'_>, out: &mut String) {
+        let Some(record) = self.get(slot) else { return };
+        let wanted = |include: &str| includes.iter().any(|asked| asked == include);
+        if guise.is_plain() {
+            return write_optional(&record.list, &record.optional, wanted, out);
         }
+        let mut text = String::with_capacity(record.list.len() * 2);
+        write_optional(&record.list, &record.optional, wanted, &mut text);
+        out.push_str(&guise.dress(&record.facts, &text));
     }
 
-    /// Puts records in their places, new ones and changed ones, or removes them, and mends the indexes.
-    pub(crate) fn apply(&mut self, world: &World, changes: Vec<Change>) {
+    /// Writes every record again: what they follow from has changed.
+    pub(crate) fn rewrite(&mut self, world: &World) {
+        let live = self.natural.iter().filter_map(|slot| self.get(*slot));
+        let same = live.map(|record| Change::Put(record.facts)).collect();
+        self.put(world, same);
+    }
+
+    /// Makes changes at a moment, in seconds since 1970.
+    pub(crate) fn apply(&mut self, world: &World, changes: Vec<Change>, now: i64) {
+        for change in &changes {
+            let slot = match change {
+                Change::Put(facts) => facts.ordinal as Slot,
+                Change::Remove(slot) => *slot,
+            };
+            if self.log.len() == REMEMBERED {
+                self.log.pop_front();
+            }
+            let before = self.get(slot).map(|record| record.facts);
+            self.log.push_back((now, slot, before));
+        }
+        self.put(world, changes);
+    }
+
+    /// Puts records in their places, new ones and changed ones, or removes them, and keeps the indexes right.
+    fn put(&mut self, world: &World, changes: Vec<Change>) {
         // Moving one number in an index copies a part of it; beyond this many moves it is cheaper to sort again.
         let at_once = changes.len() > 256;
         for change in changes {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::quirks::Quirks;
+
 /// What a simulator starts with. The default is a small account for tests.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -27,6 +29,8 @@ pub struct Config {
     pub rate_limit: u32,
     /// The length of the window. The real one is 60 seconds.
     pub rate_window: Duration,
+    /// How the API behaves where it is uncertain, or worse than its documentation.
+    pub quirks: Quirks,
 }
 
 impl Default for Config {
@@ -42,6 +46,7 @@ impl Default for Config {
             access_token_ttl: Duration::from_secs(3600),
             rate_limit: 200,
             rate_window: Duration::from_secs(60),
+            quirks: Quirks::default(),
         }
     }
 }
@@ -75,6 +80,7 @@ enum Size {
 #[rustfmt::skip]
 const SIZES: &[(&str, usize, Size)] = &[
     ("activityTypes", 5, Size::Fixed(8)),
+    ("bookkeepingSubmissions", 4, Size::Share(1, 20)),
     ("businessTypes", 6, Size::Fixed(12)),
     ("callOutcomes", 4, Size::Fixed(6)),
     ("calls", 6, Size::Share(1, 10)),
@@ -83,7 +89,7 @@ const SIZES: &[(&str, usize, Size)] = &[
     ("companies", 10, Size::Share(1, 2)),
     ("contacts", 20, Size::Share(1, 1)),
     ("creditNotes", 5, Size::Share(1, 20)),
-    ("customFieldDefinitions", 40, Size::Fixed(40)),
+    ("customFieldDefinitions", 54, Size::Fixed(54)),
     ("dayOffTypes", 3, Size::Fixed(6)),
     ("dealPhases", 5, Size::Fixed(10)),
     ("dealPipelines", 2, Size::Fixed(3)),
@@ -93,7 +99,10 @@ const SIZES: &[(&str, usize, Size)] = &[
     ("documentTemplates", 6, Size::Fixed(15)),
     ("emailTracking", 8, Size::Share(1, 10)),
     ("events", 8, Size::Share(1, 4)),
+    ("expenses", 9, Size::Share(1, 10)),
     ("files", 8, Size::Share(1, 10)),
+    ("incomingCreditNotes.payments", 2, Size::Share(1, 50)),
+    ("incomingInvoices.payments", 4, Size::Share(1, 20)),
     ("invoices", 10, Size::Share(1, 2)),
     ("levelTwoAreas", 6, Size::Fixed(15)),
     ("lostReasons", 4, Size::Fixed(8)),
@@ -101,8 +110,10 @@ const SIZES: &[(&str, usize, Size)] = &[
     ("meetings", 6, Size::Share(1, 10)),
     ("milestones", 6, Size::Share(1, 10)),
     ("notes", 8, Size::Share(1, 10)),
+    ("orders", 6, Size::Share(1, 10)),
     ("paymentMethods", 3, Size::Fixed(6)),
     ("paymentTerms", 3, Size::Fixed(8)),
+    ("plannableItems", 6, Size::Share(1, 10)),
     ("priceLists", 3, Size::Fixed(5)),
     ("productCategories", 3, Size::Fixed(10)),
     ("products", 6, Size::Share(1, 10)),
@@ -113,6 +124,8 @@ const SIZES: &[(&str, usize, Size)] = &[
     ("projects-v2/projects", 4, Size::Share(1, 20)),
     ("projects-v2/tasks", 6, Size::Share(1, 10)),
     ("quotations", 6, Size::Share(1, 4)),
+    ("receipts.payments", 2, Size::Share(1, 50)),
+    ("reservations", 8, Size::Share(1, 5)),
     ("subscriptions", 5, Size::Share(1, 20)),
     ("tags", 5, Size::Fixed(15)),
     ("tasks", 8, Size::Share(1, 2)),
@@ -124,6 +137,7 @@ const SIZES: &[(&str, usize, Size)] = &[
     ("timeTracking", 12, Size::Share(1, 1)),
     ("unitsOfMeasure", 3, Size::Fixed(8)),
     ("users", 5, Size::Users(1)),
+    ("userSchedules", 5, Size::Users(1)),
     ("users.daysOff", 8, Size::Users(4)),
     ("withholdingTaxRates", 3, Size::Fixed(4)),
     ("workTypes", 4, Size::Fixed(8)),

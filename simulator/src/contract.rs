@@ -29,6 +29,9 @@ pub struct Field {
     pub required: bool,
     /// A value that the blueprint gives as an example: often the only hint at what a text holds.
     pub example: Option<String>,
+    /// Members that live answers have beside those of [`Field::choices`].
+    #[serde(default)]
+    pub enum_live: Vec<String>,
 }
 
 /// Fields by name.
@@ -58,15 +61,38 @@ pub struct Endpoint {
     /// The shape of one record.
     #[serde(default)]
     pub record: Fields,
-    /// Whether the record of `.info` comes without the envelope `data`.
+    /// Whether the record of `.info` is documented without the envelope `data`.
     #[serde(default)]
     pub unwrapped: bool,
+    /// Whether live answers come without that envelope, where somebody saw otherwise than documented.
+    pub unwrapped_live: Option<bool>,
+    /// Whether the specification declares that the list says how many records match.
+    #[serde(default)]
+    pub matches: Declared,
+    /// How many days a request may ask for, both ends included.
+    pub max_days: Option<i64>,
+}
+
+/// Whether the specification declares something.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Declared {
+    /// It does.
+    Declared,
+    /// It says nothing.
+    #[default]
+    Undeclared,
 }
 
 impl Endpoint {
-    /// Whether the answer tells the page and the number of matches although nobody asked.
+    /// Whether the answer has the page and the number of matches although nobody asked.
     pub fn tells_page_unasked(&self) -> bool {
         self.meta.get("page").is_some_and(|page| page.needs_include.is_none())
+    }
+
+    /// Whether the record comes without the envelope `data`.
+    pub fn is_bare(&self) -> bool {
+        self.unwrapped_live.unwrap_or(self.unwrapped)
     }
 }
 
@@ -78,6 +104,9 @@ pub struct Sorts {
     pub fields: Vec<String>,
     /// The sort when none is asked for. Without one the order is that of creation.
     pub default: Option<Sort>,
+    /// The directions that the list has; without an entry it has both.
+    #[serde(default)]
+    pub orders: Vec<Order>,
 }
 
 /// A field and a direction.
@@ -147,8 +176,18 @@ pub fn resource_of(list_endpoint: &str) -> Option<&str> {
     match list_endpoint {
         "users.listDaysOff" => Some("users.daysOff"),
         "tickets.listMessages" => Some("tickets.messages"),
+        "incomingCreditNotes.listPayments" => Some("incomingCreditNotes.payments"),
+        "incomingInvoices.listPayments" => Some("incomingInvoices.payments"),
+        "receipts.listPayments" => Some("receipts.payments"),
         _ => list_endpoint.strip_suffix(".list"),
     }
+}
+
+/// Whether an endpoint is one of a resource's: its list, or any that has its name in front.
+pub(crate) fn belongs_to(endpoint: &str, resource: &str) -> bool {
+    endpoint == resource
+        || resource_of(endpoint) == Some(resource)
+        || endpoint.rsplit_once('.').is_some_and(|(front, _)| front == resource)
 }
 
 /// The info endpoint of a resource, if it has one.

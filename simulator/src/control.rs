@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::Days;
 use http_body_util::Either;
 use http_body_util::channel::Channel;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::answer::{self, Body};
 use crate::changes::ChangeKind;
 use crate::faults::Fault;
-use crate::generate::{Facts, Recipe};
+use crate::guise::Guise;
 use crate::state::State;
+use crate::store::TruthRecord;
 
 /// How many bytes of the truth go out at once.
 const CHUNK: usize = 256 << 10;
@@ -50,6 +52,9 @@ struct Settings {
     account_id: Option<Uuid>,
     projects_v2: Option<bool>,
     compression: Option<bool>,
+    /// Members of [`crate::Quirks`].
+    #[serde(flatten)]
+    quirks: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -89,8 +94,8 @@ fn control(state: &State, method: &Method, path: &str, body: &[u8]) -> Result<Re
     let now = state.clock.millis();
     match (method.as_str(), path) {
         ("GET", "truth") => {
-            let count = |resource| state.store.read(resource).map_or(0, |collection| collection.len());
-            let counts = state.store.resources().map(|resource| (resource.to_owned(), json!(count(resource))));
+            let counts = state.store.resources();
+            let counts = counts.map(|resource| (resource.to_owned(), json!(state.store.count(resource))));
             return Ok(answer::json(200, serde_json::Value::Object(counts.collect()).to_string()));
         }
         ("GET", "counters") => return encoded(&state.counters.get()),
@@ -138,6 +143,10 @@ fn change(state: &State, changes: Changes) -> Result<Response<Bytes>, String> {
 }
 
 fn set(state: &State, settings: Settings) -> Result<(), String> {
+    // First: nothing is set if one of them is wrong.
+    if !settings.quirks.is_empty() {
+        state.set_quirks(state.quirks().with(settings.quirks)?);
+    }
     if let Some(ttl) = settings.access_token_ttl_seconds {
         state.oauth.set_access_token_ttl(Duration::from_secs(ttl));
     }
@@ -161,17 +170,29 @@ fn set(state: &State, settings: Settings) -> Result<(), String> {
 
 /// The truth about a resource, one record a line, as it is at this moment whatever changes while it is read.
 fn truth(state: Arc<State>, resource: &str, query: &str) -> Response<Body> {
+    let parameter = |name: &str| form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name);
+    if resource == "userSchedules" {
+        let day = |name, default| parameter(name).and_then(|(_, day)| day.parse().ok()).unwrap_or(default);
+        let today = state.clock.now().date_naive();
+        let from = day("from", today);
+        let schedules = state.store.schedules(from, day("until", from + Days::new(6)));
+        let mut lines = String::new();
+        schedules.iter().for_each(|record| write_record(record, &mut lines));
+        return answer::whole(answer::lines(lines));
+    }
     let Some((recipe, snapshot)) = state.store.snapshot(resource) else {
         return answer::whole(answer::error(404, &format!("There is no resource {resource}.")));
     };
-    let includes = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "includes");
-    let includes = includes.map(|(_, names)| names.into_owned());
+    let includes = parameter("includes").map(|(_, names)| names.into_owned());
+    let resource = resource.to_owned();
     let (mut sender, channel) = Channel::new(2);
     tokio::spawn(async move {
         let names: Option<Vec<&str>> = includes.as_deref().map(|names| names.split(',').collect());
+        let guise = Guise::new(&resource, state.sparse(&resource));
         let mut chunk = String::with_capacity(CHUNK + 8192);
         for (number, facts) in snapshot.iter().enumerate() {
-            write_truth(&state, recipe, facts, names.as_deref(), &mut chunk);
+            let record = state.store.truth_of(&resource, recipe, facts, names.as_deref(), &guise);
+            write_record(&record, &mut chunk);
             if chunk.len() >= CHUNK || number + 1 == snapshot.len() {
                 let full = std::mem::replace(&mut chunk, String::with_capacity(CHUNK + 8192));
                 if sender.send_data(Bytes::from(full)).await.is_err() {
@@ -185,10 +206,9 @@ fn truth(state: Arc<State>, resource: &str, query: &str) -> Response<Body> {
     answer
 }
 
-fn write_truth(state: &State, recipe: &Recipe, facts: &Facts, includes: Option<&[&str]>, out: &mut String) {
-    let record = state.store.truth_of(recipe, facts, includes);
+fn write_record(record: &TruthRecord, out: &mut String) {
     let (id, info, content) = (record.id.to_string(), record.info.as_deref().unwrap_or("null"), record.content());
-    let updated_at = crate::generate::moment(facts.updated_at);
+    let updated_at = crate::generate::moment(record.updated_at.timestamp());
     let parent = record.parent.as_ref().map(|(kind, id)| json!({ "type": kind, "id": id })).unwrap_or_default();
     out.extend(["{\"id\":\"", &id, "\",\"parent\":", &parent.to_string()]);
     out.extend([",\"list\":", &record.list, ",\"info\":", info]);
@@ -196,7 +216,7 @@ fn write_truth(state: &State, recipe: &Recipe, facts: &Facts, includes: Option<&
 }
 
 fn known(state: &State, resource: &str) -> Result<(), String> {
-    state.store.read(resource).map(drop).ok_or_else(|| format!("There is no resource {resource}."))
+    state.store.has(resource).then_some(()).ok_or_else(|| format!("There is no resource {resource}."))
 }
 
 fn duration(seconds: f64) -> Result<Duration, String> {

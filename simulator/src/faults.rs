@@ -4,8 +4,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::contract;
+use crate::generate::{Dice, fingerprint};
+use crate::oddity::Oddity;
+use crate::version::Version;
 
 /// Something that goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,12 +82,105 @@ pub enum FaultKind {
     },
     /// 403, as for a missing scope or a module that is not in the customer's plan.
     Forbidden,
+    /// A right answer whose `X-RateLimit-Reset` lies in the past.
+    ResetInThePast {
+        /// How long ago.
+        seconds: u32,
+    },
+    /// 404 of a gateway that knows no such path, without `X-Api-Version`.
+    #[serde(rename = "edge_404")]
+    Edge404,
+    /// A page of a gateway, as HTML with status 200.
+    #[serde(rename = "html_200")]
+    Html200,
+    /// The answer is in the shape of another version than was asked for, and says so.
+    OtherVersion {
+        /// Which.
+        version: Version,
+    },
+    /// A list is empty.
+    EmptyList,
+    /// A list ends after so many records, and says that these are all.
+    Capped {
+        /// How many.
+        records: usize,
+    },
+    /// Pages have twenty records, whatever is asked for.
+    PageSizeIgnored,
+    /// A list says another number of matches.
+    WrongMatches {
+        /// Which.
+        matches: u64,
+    },
+    /// No include brings its fields.
+    IncludesIgnored,
+    /// A list is as it was before so many changes of its records.
+    Lagging {
+        /// How many.
+        changes: usize,
+    },
+    /// One record is broken, in lists and in `.info`. It is the same one until the fault is gone.
+    OddRecord {
+        /// What is wrong with it.
+        odd: Oddity,
+        /// Which one; without it the first request chooses, and from then on it stands here.
+        #[serde(default)]
+        id: Option<Uuid>,
+    },
+    /// `.info` of one record is an error of the server. It is the same one until the fault is gone.
+    BrokenInfo {
+        /// 500 to 599.
+        status: u16,
+        /// Which one; without it the first that is asked for, and from then on it stands here.
+        #[serde(default)]
+        id: Option<Uuid>,
+    },
     /// The token endpoint does its work, the old refresh token is dead, and the connection is closed without an answer.
     /// Hits `oauth2/access_token` alone.
     LoseTokenAnswer,
 }
 
 impl FaultKind {
+    /// One fault of every kind, with the numbers of a test that does not wait long.
+    pub fn samples() -> Vec<Self> {
+        let mut all = vec![
+            Self::Latency { milliseconds: 20 },
+            Self::ServerError { status: 500 },
+            Self::ServerErrorHtml { status: 502 },
+            Self::CutBeforeAnswer,
+            Self::TruncatedJson,
+            Self::CutMidBody,
+            Self::SlowBody { milliseconds: 20 },
+            Self::Hang,
+            Self::RateLimited { reset_in_ms: Some(20) },
+            Self::Date { seconds: 86_400 },
+            Self::Gzip,
+            Self::GzipBomb { bytes: 64 << 20 },
+            Self::Forbidden,
+            Self::ResetInThePast { seconds: 10 },
+            Self::Edge404,
+            Self::Html200,
+            Self::OtherVersion { version: Version::OLDEST },
+            Self::EmptyList,
+            Self::Capped { records: 10 },
+            Self::PageSizeIgnored,
+            Self::WrongMatches { matches: u64::MAX },
+            Self::IncludesIgnored,
+            Self::Lagging { changes: 5 },
+            Self::BrokenInfo { status: 500, id: None },
+            Self::LoseTokenAnswer,
+        ];
+        all.extend(Oddity::ALL.map(|odd| Self::OddRecord { odd, id: None }));
+        all
+    }
+
+    /// One of [`FaultKind::samples`], which the seed chooses.
+    pub fn random(seed: u64) -> Self {
+        let mut all = Self::samples();
+        let place = Dice::new(&[seed, fingerprint(&["fault"])]).below(all.len() as u64);
+        all.swap_remove(place as usize)
+    }
+
     /// Whether the endpoint does its work, and the answer, or a part of it, is not sent.
     pub(crate) fn loses_the_answer(&self) -> bool {
         matches!(self, Self::LoseTokenAnswer | Self::TruncatedJson | Self::CutMidBody)
@@ -118,14 +215,21 @@ impl Fault {
     }
 
     fn matches(&self, endpoint: &str) -> bool {
-        if self.kind == FaultKind::LoseTokenAnswer && endpoint != "oauth2/access_token" {
+        let fits = match self.kind {
+            FaultKind::LoseTokenAnswer => endpoint == "oauth2/access_token",
+            FaultKind::EmptyList
+            | FaultKind::Capped { .. }
+            | FaultKind::PageSizeIgnored
+            | FaultKind::WrongMatches { .. }
+            | FaultKind::Lagging { .. } => contract::resource_of(endpoint).is_some(),
+            FaultKind::BrokenInfo { .. } => endpoint.ends_with(".info"),
+            FaultKind::OddRecord { .. } => endpoint.ends_with(".info") || contract::resource_of(endpoint).is_some(),
+            _ => true,
+        };
+        if !fits {
             return false;
         }
-        self.endpoint.as_deref().is_none_or(|wanted| {
-            endpoint == wanted
-                || contract::resource_of(endpoint) == Some(wanted)
-                || endpoint.rsplit_once('.').is_some_and(|(resource, _)| resource == wanted)
-        })
+        self.endpoint.as_deref().is_none_or(|wanted| contract::belongs_to(endpoint, wanted))
     }
 }
 
@@ -140,6 +244,8 @@ pub(crate) struct Trouble {
     pub(crate) latency: Duration,
     /// What goes wrong then.
     pub(crate) kind: Option<FaultKind>,
+    /// Records that are broken, whatever else goes wrong.
+    pub(crate) records: Vec<FaultKind>,
 }
 
 impl Faults {
@@ -157,14 +263,20 @@ impl Faults {
 
     /// What goes wrong with this request. Every latency that matches adds up; of the rest the oldest one hits, and the
     /// others neither hit nor count down.
-    pub(crate) fn strike(&self, endpoint: &str) -> Trouble {
+    ///
+    /// `chosen` gives the record that a fault of one record hits, if none is named yet. Faults of records add up, too.
+    pub(crate) fn strike(&self, endpoint: &str, chosen: impl Fn() -> Option<Uuid>) -> Trouble {
         let mut trouble = Trouble::default();
         let mut faults = self.lock();
         for fault in faults.iter_mut().filter(|fault| fault.matches(endpoint)) {
-            let latency = match fault.kind {
-                FaultKind::Latency { milliseconds } => Some(Duration::from_millis(milliseconds)),
+            let (latency, of_record) = match &mut fault.kind {
+                FaultKind::Latency { milliseconds } => (Some(Duration::from_millis(*milliseconds)), false),
+                FaultKind::OddRecord { id, .. } | FaultKind::BrokenInfo { id, .. } => {
+                    *id = id.or_else(&chosen);
+                    (None, true)
+                }
                 _ if trouble.kind.is_some() => continue,
-                _ => None,
+                _ => (None, false),
             };
             if fault.skip > 0 {
                 fault.skip -= 1;
@@ -178,6 +290,7 @@ impl Faults {
             }
             match latency {
                 Some(latency) => trouble.latency += latency,
+                None if of_record => trouble.records.push(fault.kind.clone()),
                 None => trouble.kind = Some(fault.kind.clone()),
             }
         }

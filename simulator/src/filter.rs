@@ -76,7 +76,12 @@ impl Filter {
             let moment = value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
             self.updated_since = Some(moment.ok_or_else(wrong)?.timestamp());
         } else if let Some(range) = recipe.ranges.iter().find(|range| range.filter == name) {
-            let (first, last) = value.as_str().and_then(span).ok_or_else(wrong)?;
+            let text = value.as_str().ok_or_else(wrong)?;
+            // Seen live: a day alone is refused here, and taken elsewhere.
+            if matches!(recipe.resource, "events" | "timeTracking") && text.len() == "2026-01-01".len() {
+                return Err(wrong());
+            }
+            let (first, last) = span(text).ok_or_else(wrong)?;
             let seconds = if range.bound == Bound::From { first } else { last };
             self.bounds.push((range.value, range.bound, seconds));
         } else if recipe.facets.contains(&name) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser};
-use teamleader_simulator::{Config, Simulator};
+use teamleader_simulator::{Config, Quirks, Simulator};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A stand-in for the Teamleader Focus API.
@@ -51,6 +51,8 @@ struct Flags {
     /// The integration's redirect URI; without it any is accepted.
     #[arg(long, env = "SIMULATOR_REDIRECT_URI")]
     redirect_uri: Option<String>,
+    #[command(flatten)]
+    quirks: Quirks,
 }
 
 impl Flags {
@@ -73,6 +75,7 @@ impl Flags {
             access_token_ttl: self.access_token_ttl,
             rate_limit: self.rate_limit,
             rate_window: self.rate_window,
+            quirks: self.quirks.clone(),
             ..config
         })
     }

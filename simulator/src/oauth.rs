@@ -8,10 +8,12 @@ use bytes::Bytes;
 use hyper::Response;
 use hyper::header::LOCATION;
 use serde::Serialize;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::answer;
 use crate::config::Config;
+use crate::quirks::RefusalForm;
 use crate::refreshes::RefreshOutcome;
 
 /// How long a code works. The API's documentation says ten minutes.
@@ -143,7 +145,15 @@ impl OAuth {
     }
 
     /// `POST /oauth2/access_token`, with a form or JSON.
-    pub(crate) fn token(&self, json: bool, body: &[u8], now_ms: i64) -> (TokenOutcome, Response<Bytes>) {
+    ///
+    /// `dead_form`: how a dead refresh token is refused.
+    pub(crate) fn token(
+        &self,
+        json: bool,
+        body: &[u8],
+        now_ms: i64,
+        dead_form: RefusalForm,
+    ) -> (TokenOutcome, Response<Bytes>) {
         let refused = |status, title: &str| (TokenOutcome::Refused, answer::error(status, title));
         let parameters = match json {
             false => form(body),
@@ -190,9 +200,7 @@ impl OAuth {
                     Some(Life::Revoked) => RefreshOutcome::Revoked,
                     None => RefreshOutcome::Unknown,
                 };
-                // The very body that the real API sends.
-                let body = r#"{"errors":[{"code":8,"title":"The refresh token is invalid.","status":400,"meta":{"type":"invalid_request","hint":"Token has been revoked"}}]}"#;
-                (TokenOutcome::Refresh(number, refused), answer::json(400, body.to_owned()))
+                (TokenOutcome::Refresh(number, refused), dead(dead_form))
             }
             _ => refused(400, "The grant_type is not supported."),
         }
@@ -255,6 +263,23 @@ impl Issued {
         self.refresh.insert(pair.refresh_token.clone(), token);
         pair
     }
+}
+
+/// The answer to a dead refresh token. The first form is the very body that the API sent in 2021.
+fn dead(form: RefusalForm) -> Response<Bytes> {
+    const TITLE: &str = "The refresh token is invalid.";
+    const HINT: &str = "Token has been revoked";
+    let (status, kind) = match form {
+        RefusalForm::BareInvalidGrant => {
+            let body = json!({ "error": "invalid_grant", "error_description": TITLE, "hint": HINT });
+            return answer::json(400, body.to_string());
+        }
+        RefusalForm::Code8 => (400, "invalid_request"),
+        RefusalForm::InvalidGrant => (400, "invalid_grant"),
+        RefusalForm::Unauthorized => (401, "invalid_request"),
+    };
+    let error = json!({ "code": 8, "title": TITLE, "status": status, "meta": { "type": kind, "hint": HINT } });
+    answer::json(status, json!({ "errors": [error] }).to_string())
 }
 
 fn ttl_ms(ttl: Duration) -> i64 {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
+use crate::quirks::ResetForm;
+
 /// The limit and the requests that count.
 pub(crate) struct RateLimit(Mutex<Windows>);
 
@@ -89,15 +91,25 @@ impl Windows {
 }
 
 impl Quota {
-    /// `X-RateLimit-Reset` as the API writes it: Belgian time, the offset without a colon.
-    pub(crate) fn reset(&self) -> String {
+    /// `X-RateLimit-Reset` as the API writes it: whole seconds, or as it was once, in Belgian time with milliseconds
+    /// and an offset without a colon.
+    pub(crate) fn reset(&self, form: ResetForm) -> String {
         let belgium = FixedOffset::east_opt(3600);
         let reset = DateTime::from_timestamp_millis(self.reset_ms).unwrap_or_default();
+        if form == ResetForm::Seconds {
+            return crate::generate::moment(reset.timestamp());
+        }
         let format = "%Y-%m-%dT%H:%M:%S%.3f%z";
         match belgium {
             Some(belgium) => reset.with_timezone(&belgium).format(format).to_string(),
             None => reset.format(format).to_string(),
         }
+    }
+
+    /// The quota with a reset that lies in the past.
+    pub(crate) fn overdue(mut self, now: DateTime<Utc>, seconds: u32) -> Self {
+        self.reset_ms = now.timestamp_millis() - i64::from(seconds) * 1000;
+        self
     }
 
     /// The quota of a client that is told to wait although it is within its limit.

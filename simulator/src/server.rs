@@ -15,16 +15,20 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::answer::{self, Body, Cut};
 use crate::faults::{FaultKind, Trouble};
 use crate::oauth::TokenOutcome;
+use crate::quirks::Quirks;
 use crate::rate_limit::Quota;
 use crate::refreshes::Refresh;
 use crate::state::State;
+use crate::version::Version;
 use crate::{api, contract, control, gzip};
 
 /// The largest request body that is read. A list of a thousand ids takes 40 kB.
@@ -94,11 +98,12 @@ async fn serve(state: Arc<State>, from: SocketAddr, request: Request<Incoming>) 
     if let Some(path) = path.strip_prefix("_simulator/") {
         return Ok(control::respond(state.clone(), &parts.method, path, parts.uri.query(), &body).await);
     }
-    let known =
-        path.starts_with("oauth2/") || path == "accounts.projects-v2-status" || contract::endpoint(path).is_some();
+    let known = path.starts_with("oauth2/") || contract::endpoint(path).is_some();
+    let quirks = state.quirks();
     let in_work = state.counters.begin(if known { path } else { "unknown" });
     let request = Call {
         state: &state,
+        quirks: &quirks,
         from,
         method: &parts.method,
         endpoint: path,
@@ -111,7 +116,8 @@ async fn serve(state: Arc<State>, from: SocketAddr, request: Request<Incoming>) 
     state.counters.end(answer.as_ref().ok().map(|answer| answer.status().as_u16()));
     answer.map(|mut answer| {
         let now = state.clock.now();
-        let off = answer.extensions().get().map_or(TimeDelta::zero(), |DateOff(off)| *off);
+        let always = TimeDelta::try_seconds(quirks.date_offset_seconds).unwrap_or_default();
+        let off = always + answer.extensions().get().map_or(TimeDelta::zero(), |DateOff(off)| *off);
         let date = now.checked_add_signed(off).unwrap_or(now).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
         insert(answer.headers_mut(), DATE, &date);
         answer
@@ -125,6 +131,7 @@ struct DateOff(TimeDelta);
 /// One request to the API or to the authorization server.
 struct Call<'a> {
     state: &'a State,
+    quirks: &'a Quirks,
     from: SocketAddr,
     method: &'a Method,
     endpoint: &'a str,
@@ -136,26 +143,63 @@ struct Call<'a> {
 impl Call<'_> {
     async fn answer(&self) -> Result<Response<Body>, Cut> {
         if self.endpoint.starts_with("oauth2/") {
-            let trouble = self.state.faults.strike(self.endpoint);
+            let trouble = self.state.faults.strike(self.endpoint, || None);
             let answer_lost = trouble.kind.as_ref().is_some_and(FaultKind::loses_the_answer);
-            return afflict(trouble, || self.encoded(self.oauth(answer_lost))).await;
+            return afflict(&trouble, answer::error, || self.encoded(self.oauth(answer_lost))).await;
+        }
+        if contract::endpoint(self.endpoint).is_none() {
+            // No such path: that is said at the edge, which knows neither versions nor limits.
+            return Ok(answer::whole(answer::html(404)));
         }
         let State { oauth, rate_limit, clock, .. } = self.state;
+        let asked = self.headers.get("x-api-version").map(|version| version.to_str().unwrap_or_default());
+        let version = asked.map_or(Ok(self.quirks.pinned_version), str::parse);
+        let shown = version.clone().unwrap_or(self.quirks.pinned_version);
         let authorization = self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some(client) = oauth.authenticate(authorization, clock.millis()) else {
             // Nobody knows whose request this is, so it does not count.
             let quota = rate_limit.peek(oauth.client_id(), clock.millis());
-            return Ok(with_quota(answer::whole(answer::error(401, "Access token is invalid or expired")), quota));
+            let answer = self.refuse(401, "Access token is invalid or expired");
+            return Ok(self.with_headers(answer::whole(answer), quota, shown));
         };
         let mut quota = rate_limit.take(client, clock.millis());
         if !quota.granted {
-            return Ok(with_quota(answer::whole(answer::error(429, "Too many requests")), quota));
+            return Ok(self.with_headers(answer::whole(self.refuse(429, "Too many requests")), quota, shown));
         }
-        let trouble = self.state.faults.strike(self.endpoint);
-        if let Some(FaultKind::RateLimited { reset_in_ms }) = trouble.kind {
-            quota = quota.exhausted(clock.now(), reset_in_ms);
+        let version = match version {
+            Ok(version) => version,
+            Err(unknown) => return Ok(self.with_headers(answer::whole(self.refuse(400, &unknown)), quota, shown)),
+        };
+        let body = api::read_body(self.query, self.body);
+        let trouble = self.state.faults.strike(self.endpoint, || self.some_record(body.as_ref().ok()));
+        match trouble.kind {
+            Some(FaultKind::RateLimited { reset_in_ms }) => quota = quota.exhausted(clock.now(), reset_in_ms),
+            Some(FaultKind::ResetInThePast { seconds }) => quota = quota.overdue(clock.now(), seconds),
+            _ => {}
         }
-        Ok(with_quota(afflict(trouble, || self.encoded(self.api())).await?, quota))
+        let version = match trouble.kind {
+            Some(FaultKind::OtherVersion { version }) => version,
+            _ => version,
+        };
+        let respond = || self.encoded(self.api(body, version, &trouble));
+        let answer = afflict(&trouble, |status, title| self.refuse(status, title), respond).await?;
+        match trouble.kind {
+            Some(FaultKind::Edge404 | FaultKind::Html200) => Ok(answer),
+            _ => Ok(self.with_headers(answer, quota, version)),
+        }
+    }
+
+    /// The record that a fault of one record hits: the one that is asked for, else one in the middle.
+    fn some_record(&self, body: Option<&Value>) -> Option<Uuid> {
+        if let Some(id) = body.and_then(|body| body.get("id")?.as_str()?.parse().ok())
+            && self.endpoint.ends_with(".info")
+        {
+            return Some(id);
+        }
+        let store = &self.state.store;
+        let resource = contract::resource_of(self.endpoint)?;
+        let (_, records) = store.snapshot(if resource == "userSchedules" { "users" } else { resource })?;
+        records.get(records.len() / 2).map(|facts| facts.id)
     }
 
     /// Compressed, where the simulator does that and the client asks for it.
@@ -165,11 +209,26 @@ impl Call<'_> {
         if compresses { gzip::compressed(answer, 0) } else { answer }
     }
 
-    fn api(&self) -> Response<Bytes> {
-        match *self.method {
-            Method::POST | Method::GET => api::respond(self.state, self.endpoint, self.query, self.body),
-            _ => answer::error(405, "The method is not allowed."),
+    fn api(&self, body: serde_json::Result<Value>, version: Version, trouble: &Trouble) -> Response<Bytes> {
+        if !matches!(*self.method, Method::POST | Method::GET) {
+            return self.refuse(405, "The method is not allowed.");
         }
+        let Ok(body) = body else { return self.refuse(400, "The body is not valid JSON.") };
+        let Self { state, quirks, endpoint, .. } = *self;
+        api::Request { state, quirks, endpoint, version, body, trouble }.respond()
+    }
+
+    fn refuse(&self, status: u16, title: &str) -> Response<Bytes> {
+        api::refuse(self.quirks, self.endpoint, status, title)
+    }
+
+    fn with_headers(&self, mut answer: Response<Body>, quota: Quota, version: Version) -> Response<Body> {
+        let headers = answer.headers_mut();
+        insert(headers, HeaderName::from_static("x-api-version"), &version.to_string());
+        insert(headers, HeaderName::from_static("x-ratelimit-limit"), &quota.limit.to_string());
+        insert(headers, HeaderName::from_static("x-ratelimit-remaining"), &quota.remaining.to_string());
+        insert(headers, HeaderName::from_static("x-ratelimit-reset"), &quota.reset(self.quirks.reset_form));
+        answer
     }
 
     fn oauth(&self, answer_lost: bool) -> Response<Bytes> {
@@ -179,7 +238,7 @@ impl Call<'_> {
             (&Method::POST, "oauth2/access_token") => {
                 let kind = self.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
                 let json = kind.starts_with("application/json");
-                let (outcome, answer) = oauth.token(json, self.body, clock.millis());
+                let (outcome, answer) = oauth.token(json, self.body, clock.millis(), self.quirks.refusal_form);
                 counters.token(outcome);
                 if let TokenOutcome::Refresh(token, outcome) = outcome {
                     refreshes.add(Refresh { at: clock.now(), from: self.from, token, outcome, answer_lost });
@@ -192,17 +251,33 @@ impl Call<'_> {
 }
 
 /// Answers, with what goes wrong on the way.
-async fn afflict(trouble: Trouble, respond: impl FnOnce() -> Response<Bytes>) -> Result<Response<Body>, Cut> {
+async fn afflict(
+    trouble: &Trouble,
+    refuse: impl Fn(u16, &str) -> Response<Bytes>,
+    respond: impl FnOnce() -> Response<Bytes>,
+) -> Result<Response<Body>, Cut> {
     if !trouble.latency.is_zero() {
         tokio::time::sleep(trouble.latency).await;
     }
-    let Some(kind) = trouble.kind else {
+    let Some(kind) = &trouble.kind else {
         return Ok(answer::whole(respond()));
     };
-    match kind {
-        // Added up in `latency`; never here.
-        FaultKind::Latency { .. } => Ok(answer::whole(respond())),
-        FaultKind::ServerError { status } => Ok(answer::whole(answer::error(status, "Internal server error"))),
+    match *kind {
+        // What changes the answer itself is done where that is made.
+        FaultKind::Latency { .. }
+        | FaultKind::ResetInThePast { .. }
+        | FaultKind::OtherVersion { .. }
+        | FaultKind::EmptyList
+        | FaultKind::Capped { .. }
+        | FaultKind::PageSizeIgnored
+        | FaultKind::WrongMatches { .. }
+        | FaultKind::IncludesIgnored
+        | FaultKind::Lagging { .. }
+        | FaultKind::OddRecord { .. }
+        | FaultKind::BrokenInfo { .. } => Ok(answer::whole(respond())),
+        FaultKind::Edge404 => Ok(answer::whole(answer::html(404))),
+        FaultKind::Html200 => Ok(answer::whole(answer::html(200))),
+        FaultKind::ServerError { status } => Ok(answer::whole(refuse(status, "Internal server error"))),
         FaultKind::ServerErrorHtml { status } => Ok(answer::whole(answer::html(status))),
         FaultKind::CutBeforeAnswer => Err(Cut),
         FaultKind::TruncatedJson => Ok(answer::truncated(respond())),
@@ -210,7 +285,7 @@ async fn afflict(trouble: Trouble, respond: impl FnOnce() -> Response<Bytes>) ->
         FaultKind::SlowBody { milliseconds } => Ok(answer::slow(respond(), Duration::from_millis(milliseconds))),
         // Ends when the client or the simulator closes the connection.
         FaultKind::Hang => std::future::pending().await,
-        FaultKind::RateLimited { .. } => Ok(answer::whole(answer::error(429, "Too many requests"))),
+        FaultKind::RateLimited { .. } => Ok(answer::whole(refuse(429, "Too many requests"))),
         FaultKind::Date { seconds } => {
             let mut answer = answer::whole(respond());
             answer.extensions_mut().insert(DateOff(TimeDelta::try_seconds(seconds).unwrap_or_default()));
@@ -218,20 +293,12 @@ async fn afflict(trouble: Trouble, respond: impl FnOnce() -> Response<Bytes>) ->
         }
         FaultKind::Gzip => Ok(answer::whole(gzip::compressed(respond(), 0))),
         FaultKind::GzipBomb { bytes } => Ok(answer::whole(gzip::compressed(respond(), bytes))),
-        FaultKind::Forbidden => Ok(answer::whole(answer::error(403, "You are not allowed to do this."))),
+        FaultKind::Forbidden => Ok(answer::whole(refuse(403, "You are not allowed to do this."))),
         FaultKind::LoseTokenAnswer => {
             respond();
             Err(Cut)
         }
     }
-}
-
-fn with_quota(mut answer: Response<Body>, quota: Quota) -> Response<Body> {
-    let headers = answer.headers_mut();
-    insert(headers, HeaderName::from_static("x-ratelimit-limit"), &quota.limit.to_string());
-    insert(headers, HeaderName::from_static("x-ratelimit-remaining"), &quota.remaining.to_string());
-    insert(headers, HeaderName::from_static("x-ratelimit-reset"), &quota.reset());
-    answer
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {

@@ -4,13 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::NaiveDate;
 use uuid::Uuid;
 
 use crate::changes::ChangeKind;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::faults::Fault;
+use crate::guise::Guise;
 use crate::oauth::TokenPair;
+use crate::quirks::Quirks;
 use crate::refreshes::Refresh;
 use crate::server::Server;
 use crate::state::State;
@@ -60,15 +63,26 @@ impl Simulator {
 
     fn truth_for(&self, resource: &str, includes: Option<&[&str]>) -> Vec<TruthRecord> {
         let store = &self.state.store;
+        if resource == "userSchedules" {
+            let today = self.state.clock.now().date_naive();
+            return self.schedules(today, today + chrono::Days::new(6));
+        }
         let Some((recipe, snapshot)) = store.snapshot(resource) else {
             return Vec::new();
         };
-        snapshot.iter().map(|facts| store.truth_of(recipe, facts, includes)).collect()
+        let guise = Guise::new(resource, self.state.sparse(resource));
+        snapshot.iter().map(|facts| store.truth_of(resource, recipe, facts, includes, &guise)).collect()
+    }
+
+    /// The schedules of all users from one day to another, both included. [`Simulator::truth`] has those of the seven
+    /// days from today on.
+    pub fn schedules(&self, from: NaiveDate, until: NaiveDate) -> Vec<TruthRecord> {
+        self.state.store.schedules(from, until)
     }
 
     /// How many records of a resource live.
     pub fn count(&self, resource: &str) -> usize {
-        self.state.store.read(resource).map_or(0, |collection| collection.len())
+        self.state.store.count(resource)
     }
 
     /// What was asked of the simulator.
@@ -202,6 +216,16 @@ impl Simulator {
     /// Whether answers come in gzip where that is asked for, as a proxy or a content delivery network sends them.
     pub fn set_compression(&self, yes: bool) {
         self.state.set_compression(yes);
+    }
+
+    /// How the API behaves at this moment.
+    pub fn quirks(&self) -> Quirks {
+        Quirks::clone(&self.state.quirks())
+    }
+
+    /// Makes the API behave otherwise from now on.
+    pub fn set_quirks(&self, quirks: Quirks) {
+        self.state.set_quirks(quirks);
     }
 
     /// Whether the list of a resource comes in pages although the blueprint shows none.

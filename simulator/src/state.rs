@@ -1,8 +1,8 @@
 //! Everything that a running simulator knows.
 
 use std::collections::BTreeSet;
-use std::sync::RwLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 
 use uuid::Uuid;
 
@@ -11,10 +11,12 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::counters::Counting;
 use crate::faults::Faults;
-use crate::generate::World;
+use crate::generate::{Twists, World};
 use crate::oauth::OAuth;
+use crate::quirks::{Contexts, Quirks};
 use crate::rate_limit::RateLimit;
 use crate::refreshes::Refreshes;
+use crate::sparse::Sparse;
 use crate::store::Store;
 
 /// Everything that a running simulator knows. Each part has a lock of its own, held for no longer than one step.
@@ -30,12 +32,14 @@ pub(crate) struct State {
     paged: RwLock<BTreeSet<String>>,
     projects_v2: AtomicBool,
     compresses: AtomicBool,
+    quirks: RwLock<Arc<Quirks>>,
+    lists: AtomicU64,
 }
 
 impl State {
     /// Makes the records, which takes seconds for a large account.
     pub(crate) fn new(config: &Config) -> Self {
-        Self {
+        let state = Self {
             clock: Clock::default(),
             store: Store::new(World::new(config.seed, config.counts.clone())),
             paging: PagingChanges::default(),
@@ -47,7 +51,36 @@ impl State {
             paged: RwLock::new(config.paged.clone()),
             projects_v2: AtomicBool::new(config.projects_v2),
             compresses: AtomicBool::new(false),
-        }
+            quirks: RwLock::default(),
+            lists: AtomicU64::default(),
+        };
+        state.set_quirks(config.quirks.clone());
+        state
+    }
+
+    /// How the API behaves at this moment.
+    pub(crate) fn quirks(&self) -> Arc<Quirks> {
+        self.quirks.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Makes the API behave so from now on.
+    pub(crate) fn set_quirks(&self, quirks: Quirks) {
+        self.store.twist(Twists {
+            discounts_without_ids: quirks.discounts_without_ids,
+            equal_discounts: quirks.equal_discounts,
+            documented_contexts: quirks.contexts == Contexts::Documented,
+        });
+        *self.quirks.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(quirks);
+    }
+
+    /// The number of this request among those to lists.
+    pub(crate) fn next_list(&self) -> u64 {
+        self.lists.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The fields that the records of a resource lack at this moment.
+    pub(crate) fn sparse(&self, resource: &str) -> Option<Sparse> {
+        Sparse::new(self.quirks().sparse, self.store.world.seed(), resource)
     }
 
     /// Whether a list comes in pages although the blueprint shows none.

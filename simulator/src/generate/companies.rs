@@ -17,6 +17,8 @@ struct Company {
     vat_number: String,
     emails: Vec<(&'static str, String)>,
     tags: Vec<&'static str>,
+    national_number: String,
+    consent: bool,
     address: Address,
     rolls: Rolls,
 }
@@ -39,6 +41,8 @@ impl Company {
             status: if rolls.base.chance(8) { "deactivated" } else { "active" },
             vat_number: if rolls.base.chance(85) { vat_number(&mut rolls.base) } else { String::new() },
             tags,
+            national_number: format!("{:08}", rolls.base.below(100_000_000)),
+            consent: rolls.list.chance(50),
             address: Address::roll(&mut rolls.base),
             rolls,
         }
@@ -53,7 +57,7 @@ impl Company {
         json.text("status", self.status);
         json.reference("business_type", "businessType", foreign_id("businessType", dice));
         json.text("vat_number", &self.vat_number);
-        json.text("national_identification_number", &format!("{:08}", dice.below(100_000_000)));
+        json.text("national_identification_number", &self.national_number);
         json.list("emails", |json| {
             for (kind, email) in &self.emails {
                 json.item(|json| {
@@ -87,6 +91,8 @@ impl Company {
             json.maybe("electronic_invoicing_address", dice.chance(50).then_some(address.as_str()));
         });
         json.reference("responsible_user", "user", world.some("users", dice));
+        json.flag("marketing_mails_consent", self.consent);
+        json.maybe_reference("price_list", "priceList", dice.chance(20).then(|| world.some("priceLists", dice)));
         json.moment("added_at", facts.created_at);
         json.moment("updated_at", facts.updated_at);
         json.text("web_url", &format!("https://focus.teamleader.eu/company_detail.php?id={}", facts.id));
@@ -116,6 +122,8 @@ pub(super) fn list(world: &World, facts: &Facts) -> Draft {
     facets.extend(primary.map(|(kind, email)| fingerprint(&["email", kind, email])));
     facets.extend(company.tags.iter().map(|tag| fingerprint(&["tags", tag])));
     facets.push(fingerprint(&["vat_number", &company.vat_number]));
+    facets.push(fingerprint(&["marketing_mails_consent", &company.consent.to_string()]));
+    facets.push(fingerprint(&["national_identification_number", &company.national_number]));
     Draft {
         list: json.finish(),
         keys: vec![SortKey::text(&company.name), SortKey::Number(facts.created_at), SortKey::Number(facts.updated_at)],
@@ -134,7 +142,6 @@ pub(super) fn info(world: &World, facts: &Facts, includes: &[&str]) -> String {
     write_addresses(&mut json, &company.address, dice);
     let remark = format!("{} ({})", dice.pick(SENTENCES), dice.below(1_000_000));
     json.text("remarks", &spice(facts.ordinal, remark));
-    json.flag("marketing_mails_consent", dice.chance(50));
     if includes.contains(&"related_companies") {
         json.list("related_companies", |json| {
             for _ in 0..dice.below(3) {

@@ -20,6 +20,7 @@ struct Contact {
     tags: Vec<&'static str>,
     address: Address,
     companies: Vec<Uuid>,
+    consent: bool,
     rolls: Rolls,
 }
 
@@ -38,13 +39,14 @@ impl Contact {
             email: rolls.base.chance(88).then(|| format!("contact{}.{mail}@example.eu", facts.ordinal)),
             tags,
             address: Address::roll(&mut rolls.base),
+            consent: rolls.list.chance(50),
             companies: (0..rolls.base.below(3)).map(|_| world.some("companies", &mut rolls.base)).collect(),
             rolls,
         }
     }
 
     /// The fields that list and info share.
-    fn write(&mut self, json: &mut Json, facts: &Facts) {
+    fn write(&mut self, json: &mut Json, world: &World, facts: &Facts) {
         let dice = &mut self.rolls.base;
         let edits = &mut self.rolls.list;
         json.id("id", facts.id);
@@ -98,6 +100,8 @@ impl Contact {
                 json.value(tag);
             }
         });
+        json.flag("marketing_mails_consent", self.consent);
+        json.maybe_reference("price_list", "priceList", dice.chance(20).then(|| world.some("priceLists", dice)));
         json.moment("added_at", facts.created_at);
         json.moment("updated_at", facts.updated_at);
         json.text("web_url", &format!("https://focus.teamleader.eu/contact_detail.php?id={}", facts.id));
@@ -111,12 +115,18 @@ impl Contact {
 pub(super) fn list(world: &World, facts: &Facts) -> Draft {
     let mut contact = Contact::roll(world, facts);
     let mut json = Json::object(1400);
-    contact.write(&mut json, facts);
+    contact.write(&mut json, world, facts);
     json.nested("primary_address", |json| contact.address.write(json));
     let mut extra = Json::members();
     contact.custom_fields(&mut extra, world);
 
-    let mut facets = vec![fingerprint(&["status", contact.status])];
+    let mut facets = vec![
+        fingerprint(&["status", contact.status]),
+        fingerprint(&["marketing_mails_consent", &contact.consent.to_string()]),
+    ];
+    if contact.companies.is_empty() {
+        facets.push(fingerprint(&["company_id"]));
+    }
     facets.extend(contact.email.iter().map(|email| fingerprint(&["email", "primary", email])));
     facets.extend(contact.tags.iter().map(|tag| fingerprint(&["tags", tag])));
     facets.extend(contact.companies.iter().map(|company| id_facet("company_id", *company)));
@@ -136,7 +146,7 @@ pub(super) fn list(world: &World, facts: &Facts) -> Draft {
 pub(super) fn info(world: &World, facts: &Facts, _includes: &[&str]) -> String {
     let mut contact = Contact::roll(world, facts);
     let mut json = Json::object(2600);
-    contact.write(&mut json, facts);
+    contact.write(&mut json, world, facts);
     contact.custom_fields(&mut json, world);
     let dice = &mut contact.rolls.info;
     json.maybe("vat_number", dice.chance(40).then(|| vat_number(dice)).as_deref());
@@ -154,7 +164,6 @@ pub(super) fn info(world: &World, facts: &Facts, _includes: &[&str]) -> String {
     });
     let remark = format!("{} ({})", dice.pick(SENTENCES), dice.below(1_000_000));
     json.text("remarks", &spice(facts.ordinal, remark));
-    json.flag("marketing_mails_consent", dice.chance(50));
     json.finish()
 }
 

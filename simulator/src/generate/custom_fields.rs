@@ -37,10 +37,11 @@ pub(super) fn write(json: &mut Json, world: &World, context: &str, base: &mut Di
     });
 }
 
-/// The same for any record that follows the blueprint. Some kinds of record have custom fields although no definition can
-/// be of them (tasks, calls, meetings): these carry one value, of a definition that no list shows.
+/// The same for any record that follows the blueprint. Some kinds of record have custom fields although no definition
+/// is of them (orders, meetings of an account without such a field): these carry one value, of a definition that no
+/// list shows.
 pub(super) fn write_any(json: &mut Json, world: &World, context: &str, base: &mut Dice, edits: &mut Dice) {
-    if CONTEXTS.contains(&context) {
+    if CONTEXTS.contains(&context) || !world.definitions(context).is_empty() {
         return write(json, world, context, base, edits);
     }
     json.list("custom_fields", |json| {
@@ -66,7 +67,10 @@ fn write_value(json: &mut Json, world: &World, definition: &Definition, dice: &m
         "money" => json.money(KEY, dice.between(-50_000, 5_000_000), "EUR"),
         "auto_increment" | "integer" => json.number(KEY, dice.below(1_000_000)),
         "number" => json.raw(KEY, &hundredths(dice.between(-100_000, 100_000))),
-        "boolean" => json.flag(KEY, dice.chance(50)),
+        "boolean" => match dice.below(3) {
+            0 => json.raw(KEY, "null"),
+            flag => json.flag(KEY, flag == 1),
+        },
         "email" => json.text(KEY, &format!("info{}@example.eu", dice.below(10_000))),
         "telephone" => json.text(KEY, &telephone(dice)),
         "url" => json.text(KEY, &format!("https://example.eu/{}", dice.below(10_000))),

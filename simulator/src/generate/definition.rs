@@ -16,10 +16,27 @@ const TYPES: [&str; 17] = [
 ];
 
 /// The contexts behind contact and company, which come first and get every type.
+const OTHER_CONTEXTS: [&str; 4] = ["invoice", "project", "deal", "product"];
+
+/// The contexts of the definitions behind the first forty, by turns.
 #[rustfmt::skip]
-const OTHER_CONTEXTS: [&str; 7] = [
-    "invoice", "project", "deal", "product", "milestone", "subscription", "ticket",
+const LATER_CONTEXTS: [&str; 14] = [
+    "task", "call", "deal", "meeting", "meeting_report", "pro_external_cost", "werkbonnen", "invoice", "project",
+    "milestone", "subscription", "ticket", "deal", "product",
 ];
+
+/// How many definitions have a context of [`OTHER_CONTEXTS`] or one of the first two.
+const EARLIER: usize = 40;
+
+/// The name that live answers give to a context.
+fn live(context: &'static str) -> &'static str {
+    match context {
+        "call" => "callback",
+        "deal" => "sale",
+        "task" => "todo",
+        context => context,
+    }
+}
 
 /// One custom field, as far as the records that use it must know it.
 pub(super) struct Definition {
@@ -42,8 +59,10 @@ impl Definition {
         let context = match ordinal / types {
             0 => "contact",
             1 => "company",
+            _ if ordinal >= EARLIER => LATER_CONTEXTS[(ordinal - EARLIER) % LATER_CONTEXTS.len()],
             // Invoices and projects each get their types in turn, two of three definitions.
-            _ => OTHER_CONTEXTS[[0, 1, 0, 1, 2, 3, 0, 1, 4, 0, 1, 5, 0, 1, 6][(ordinal - 2 * types) % 15]],
+            // The forty are documented contexts: a small account has no definition of milestones and the like.
+            _ => OTHER_CONTEXTS[[0, 1, 0, 1, 2, 3][(ordinal - 2 * types) % 6]],
         };
         let kind = if ordinal < 2 * types { TYPES[ordinal % types] } else { TYPES[(ordinal * 5) % types] };
         let selects = matches!(kind, "single_select" | "multi_select");
@@ -64,15 +83,26 @@ impl Definition {
         }
     }
 
-    /// The record.
-    pub(super) fn write(&self) -> String {
+    /// The name of the context, as documented or as live answers have it.
+    pub(super) fn shown_context(&self, documented: bool) -> &'static str {
+        if documented { self.context } else { live(self.context) }
+    }
+
+    /// The record, with contexts as documented or as live answers name them.
+    ///
+    /// `in_list`: the list shows what a selection starts with.
+    pub(super) fn write(&self, documented: bool, in_list: bool) -> String {
         let mut json = Json::object(512);
         json.id("id", self.id);
-        json.text("context", self.context);
+        json.text("context", self.shown_context(documented));
         json.text("type", self.kind);
         json.text("label", &self.label);
         json.text("group", &self.group);
         json.flag("required", self.required);
+        // Live answers have it of selections alone.
+        if !documented && self.options.is_empty() {
+            return json.finish();
+        }
         json.nested("configuration", |json| {
             json.list("options", |json| {
                 for (id, value) in &self.options {
@@ -83,6 +113,9 @@ impl Definition {
                 }
             });
             json.flag("extra_option_allowed", self.extra_option_allowed);
+            if in_list {
+                json.maybe("default_value", self.options.first().map(|(_, value)| *value));
+            }
         });
         json.finish()
     }

@@ -69,7 +69,7 @@ pub(super) fn info(world: &World, facts: &Facts, _includes: &[&str]) -> String {
     let dice = &mut department.rolls.info;
     json.nested("address", |json| Address::roll(dice).write(json));
     json.list("telephones", |json| {
-        for kind in ["phone", "fax"] {
+        for kind in ["phone", "mobile", "fax"] {
             if dice.chance(60) {
                 json.item(|json| {
                     json.text("type", kind);

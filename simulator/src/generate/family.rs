@@ -65,6 +65,9 @@ pub(crate) fn families() -> &'static [Family] {
         let by_id = [
             ("users.daysOff", "id", "users"),
             ("tickets.messages", "id", "tickets"),
+            ("incomingCreditNotes.payments", "id", "incomingCreditNotes"),
+            ("incomingInvoices.payments", "id", "incomingInvoices"),
+            ("receipts.payments", "id", "receipts"),
             ("projects-v2/projectLines", "project_id", "projects-v2/projects"),
         ];
         let by_id = by_id.map(|(child, parameter, parent)| Family {

@@ -28,6 +28,7 @@ struct Invoice {
     net: i64,
     deal: Option<Uuid>,
     project: Option<Uuid>,
+    subscription: Option<Uuid>,
     rolls: Rolls,
 }
 
@@ -55,6 +56,7 @@ impl Invoice {
             net: edits.between(100, 9_000_000),
             deal: dice.chance(40).then(|| foreign_id("deal", dice)),
             project: dice.chance(30).then(|| world.some("projects", dice)),
+            subscription: dice.chance(15).then(|| world.some("subscriptions", dice)),
             rolls,
         }
     }
@@ -95,6 +97,8 @@ impl Invoice {
         json.maybe_reference("file", "file", (self.status != "draft").then_some(file));
         json.maybe_reference("deal", "deal", self.deal);
         json.maybe_reference("project", "project", self.project);
+        let dice = &mut self.rolls.base;
+        json.maybe("delivery_date", dice.chance(50).then(|| day(facts.created_at + DAY)).as_deref());
     }
 
     /// The fields of `invoicee` that list and info share.
@@ -149,6 +153,7 @@ pub(super) fn list(world: &World, facts: &Facts) -> Draft {
     let mut invoice = Invoice::roll(world, facts);
     let mut json = Json::object(1600);
     invoice.write(&mut json, facts);
+    json.maybe_reference("subscription", "subscription", invoice.subscription);
     json.text("web_url", &format!("https://focus.teamleader.eu/invoice_detail.php?id={}", facts.id));
     json.nested("invoicee", |json| invoice.write_invoicee(json, world));
     json.nested("total", |json| invoice.write_total(json));
@@ -164,6 +169,7 @@ pub(super) fn list(world: &World, facts: &Facts) -> Draft {
     facets.extend(invoice.number().map(|number| fingerprint(&["invoice_number", &number])));
     facets.extend(invoice.deal.map(|deal| id_facet("deal_id", deal)));
     facets.extend(invoice.project.map(|project| id_facet("project_id", project)));
+    facets.extend(invoice.subscription.map(|subscription| id_facet("subscription_id", subscription)));
     facets.extend(invoice.order_number.iter().map(|number| fingerprint(&["purchase_order_number", number])));
     facets.extend(invoice.reference.iter().map(|reference| fingerprint(&["payment_reference", reference])));
     // Drafts have neither number nor date and come first.
@@ -224,6 +230,8 @@ pub(super) fn info(world: &World, facts: &Facts, includes: &[&str]) -> String {
     });
     let note = format!("{} ({})", info.pick(SENTENCES), info.below(1_000_000));
     json.maybe("note", info.chance(80).then(|| spice(facts.ordinal, note)).as_deref());
+    json.maybe("invoice_content", info.chance(60).then(|| info.pick(&["goods", "services", "goods_and_services"])));
+    json.maybe("peppol_status", info.chance(50).then(|| info.pick(&["sending", "sending_failed", "sent"])));
     json.maybe("on_hold_since", info.chance(5).then(|| day(facts.updated_at)).as_deref());
     json.reference("document_template", "documentTemplate", foreign_id("documentTemplate", info));
     json.finish()

@@ -6,6 +6,7 @@
 use std::fmt::{Display, Write};
 
 use chrono::{DateTime, Datelike, Timelike};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::draft::Optional;
@@ -204,6 +205,16 @@ pub(crate) fn write_optional(list: &str, optional: &[Optional], wanted: impl Fn(
         written = at;
     }
     out.push_str(&list[written..]);
+}
+
+/// Reads the text of a record that [`Json`] wrote; half of a surrogate pair becomes [`LONE_SURROGATE`].
+pub(crate) fn read_json(text: &str) -> Option<Value> {
+    serde_json::from_str(&text.replace("\\ud83d", LONE_SURROGATE.encode_utf8(&mut [0; 4]))).ok()
+}
+
+/// Writes what [`read_json`] gave.
+pub(crate) fn write_json(value: &Value) -> String {
+    value.to_string().replace(LONE_SURROGATE, "\\ud83d")
 }
 
 /// A moment as the API writes it, at its resolution of one second.

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use super::blueprint::Blueprint;
 use super::draft::Range;
 use super::{
-    Draft, Edits, Facts, World, companies, contacts, definitions, departments, events, invoices, projects, users,
+    Draft, Edits, Facts, World, companies, contacts, definitions, departments, documents, events, invoices, projects,
+    users,
 };
 use crate::contract;
 
@@ -29,6 +30,8 @@ enum Make {
     ByHand { list: fn(&World, &Facts) -> Draft, info: fn(&World, &Facts, &[&str]) -> String },
     /// As the blueprint draws it.
     Blueprint(Box<Blueprint>),
+    /// As the blueprint draws it for each kind of incoming document.
+    Documents(Box<[Blueprint; 3]>),
 }
 
 impl Recipe {
@@ -37,6 +40,7 @@ impl Recipe {
         match &self.make {
             Make::ByHand { list, .. } => list(world, facts),
             Make::Blueprint(blueprint) => blueprint.list(world, facts),
+            Make::Documents(kinds) => kinds[(facts.ordinal % 3) as usize].list(world, facts),
         }
     }
 
@@ -45,19 +49,23 @@ impl Recipe {
         match &self.make {
             Make::ByHand { info, .. } => info(world, facts, includes),
             Make::Blueprint(blueprint) => blueprint.info(world, facts, includes),
+            Make::Documents(kinds) => kinds[(facts.ordinal % 3) as usize].info(world, facts, includes),
         }
     }
 
     fn drawn(resource: &'static str) -> Option<Self> {
-        let blueprint = Blueprint::of(resource)?;
-        Some(Self {
-            resource,
-            facets: blueprint.facets(),
-            ranges: blueprint.ranges(),
-            unshown: blueprint.unshown(),
-            edits: blueprint.edits(),
-            make: Make::Blueprint(Box::new(blueprint)),
-        })
+        let make = match resource {
+            "expenses" => Make::Documents(Box::new(documents::blueprints()?)),
+            _ => Make::Blueprint(Box::new(Blueprint::of(resource)?)),
+        };
+        let (shape, edits) = match &make {
+            Make::Blueprint(blueprint) => (&**blueprint, blueprint.edits()),
+            // `.info` shows what the list shows.
+            Make::Documents(kinds) => (&kinds[0], Edits::ListOnly),
+            Make::ByHand { .. } => return None,
+        };
+        let (facets, ranges, unshown) = (shape.facets(), shape.ranges(), shape.unshown());
+        Some(Self { resource, make, facets, ranges, unshown, edits })
     }
 }
 
@@ -65,7 +73,8 @@ impl Recipe {
 pub(crate) fn recipes() -> &'static [Recipe] {
     static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
         let mut recipes = Vec::from(by_hand());
-        for resource in contract::resources() {
+        // userSchedules are computed.
+        for resource in contract::resources().filter(|resource| *resource != "userSchedules") {
             if !recipes.iter().any(|recipe| recipe.resource == resource) {
                 recipes.extend(Recipe::drawn(resource));
             }
@@ -80,7 +89,14 @@ fn by_hand() -> [Recipe; 8] {
         Recipe {
             resource: "companies",
             make: Make::ByHand { list: companies::list, info: companies::info },
-            facets: vec!["status", "email", "tags", "vat_number"],
+            facets: vec![
+                "status",
+                "email",
+                "tags",
+                "vat_number",
+                "marketing_mails_consent",
+                "national_identification_number",
+            ],
             ranges: Vec::new(),
             unshown: Vec::new(),
             edits: Edits::Together,
@@ -88,7 +104,7 @@ fn by_hand() -> [Recipe; 8] {
         Recipe {
             resource: "contacts",
             make: Make::ByHand { list: contacts::list, info: contacts::info },
-            facets: vec!["status", "email", "tags", "company_id"],
+            facets: vec!["status", "email", "tags", "company_id", "marketing_mails_consent"],
             ranges: Vec::new(),
             unshown: Vec::new(),
             edits: Edits::Together,
@@ -126,6 +142,7 @@ fn by_hand() -> [Recipe; 8] {
                 "department_id",
                 "deal_id",
                 "project_id",
+                "subscription_id",
                 "purchase_order_number",
                 "payment_reference",
                 "customer",

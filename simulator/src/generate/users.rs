@@ -7,11 +7,8 @@ use super::names::{FIRST_NAMES, FUNCTIONS, LAST_NAMES, spice, telephone};
 use super::world::World;
 use super::{Draft, SortKey};
 
-/// The locales of `users.info`; the list shows the language alone.
-const LOCALES: &[&str] = &[
-    "da-DK", "de-DE", "en-GB", "es-ES", "fi-FI", "fr-FR", "it-IT", "nb-NO", "nl-BE", "nl-NL", "pl-PL", "pt-PT",
-    "sv-SE", "tr-TR",
-];
+/// The languages of `users.info`. The list shows no region.
+const LOCALES: &[&str] = &["da", "de", "en", "es", "fi", "fr", "it", "nb", "nl-BE", "nl", "pl", "pt", "sv", "tr"];
 
 const ZONES: [&str; 4] = ["Europe/Brussels", "Europe/Paris", "Europe/Amsterdam", "Asia/Tokyo"];
 
@@ -61,9 +58,7 @@ impl User {
         json.text("function", &self.function);
     }
 
-    /// The fields that the list and `.info` share and `.me` does not have.
-    fn write_membership(&mut self, json: &mut Json) {
-        json.text("status", self.status);
+    fn write_teams(&mut self, json: &mut Json) {
         let dice = &mut self.rolls.base;
         json.list("teams", |json| {
             for _ in 0..dice.below(3) {
@@ -85,7 +80,8 @@ pub(super) fn list(world: &World, facts: &Facts) -> Draft {
     let mut json = Json::object(700);
     user.write(&mut json, world, facts);
     json.text("language", &user.locale[..2]);
-    user.write_membership(&mut json);
+    json.text("status", user.status);
+    user.write_teams(&mut json);
     let names = [user.first_name, user.last_name, &user.email, &user.function];
     Draft {
         list: json.finish(),
@@ -99,7 +95,8 @@ pub(super) fn info(world: &World, facts: &Facts, includes: &[&str]) -> String {
     let mut user = User::roll(world, facts);
     let mut json = Json::object(900);
     user.write(&mut json, world, facts);
-    user.write_membership(&mut json);
+    json.text("status", user.status);
+    user.write_teams(&mut json);
     user.write_zone(&mut json, facts);
     if includes.contains(&"external_rate") {
         match user.rolls.base.chance(50) {
@@ -115,6 +112,7 @@ pub(crate) fn me(world: &World, facts: &Facts) -> String {
     let mut user = User::roll(world, facts);
     let mut json = Json::object(700);
     user.write(&mut json, world, facts);
+    user.write_teams(&mut json);
     user.write_zone(&mut json, facts);
     json.text("email_verification_status", "confirmed");
     json.nested("preferences", |json| {

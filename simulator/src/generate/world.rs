@@ -7,8 +7,10 @@ use uuid::Uuid;
 
 use super::definition::Definition;
 use super::dice::{Dice, fingerprint};
+use super::documents::{document_count, document_ordinal};
 use super::facts::{Facts, Parent, Rolls};
 use super::family::{families, family};
+use super::kinds::resource_of;
 
 /// The parents of project lines.
 const PROJECTS: &str = "projects-v2/projects";
@@ -20,6 +22,20 @@ pub(crate) struct World {
     /// The definitions that existed at the start. Records carry values of these, also after one is deleted.
     definitions: BTreeMap<&'static str, Vec<Definition>>,
     account: RwLock<Uuid>,
+    /// What of the records is otherwise than usual.
+    twists: RwLock<Twists>,
+}
+
+/// What of the records is otherwise than usual. A change of it needs the records of `commercialDiscounts` and
+/// `customFieldDefinitions` to be written again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Twists {
+    /// commercialDiscounts show no id.
+    pub(crate) discounts_without_ids: bool,
+    /// Every second of the commercialDiscounts has the name and the department of the one before.
+    pub(crate) equal_discounts: bool,
+    /// The contexts of custom fields are named as documented.
+    pub(crate) documented_contexts: bool,
 }
 
 impl World {
@@ -27,7 +43,9 @@ impl World {
     pub(crate) fn new(seed: u64, mut counts: BTreeMap<String, usize>) -> Self {
         for family in families() {
             // A child without a parent could not be listed.
-            if family.parents.iter().all(|parent| counts.get(*parent).is_none_or(|count| *count == 0)) {
+            let count = |parent: &str| counts.get(parent).copied().unwrap_or_default() as u64;
+            let living = |parent: &str| document_count(parent, || count("expenses")).unwrap_or_else(|| count(parent));
+            if family.parents.iter().all(|parent| living(parent) == 0) {
                 counts.remove(family.child);
             }
         }
@@ -36,6 +54,7 @@ impl World {
             counts,
             definitions: BTreeMap::new(),
             account: RwLock::new(Dice::new(&[seed, fingerprint(&["account"])]).uuid()),
+            twists: RwLock::default(),
         };
         for ordinal in 0..world.count("customFieldDefinitions") {
             let facts = world.initial_facts("customFieldDefinitions", ordinal);
@@ -45,8 +64,27 @@ impl World {
         world
     }
 
+    /// What every choice follows from.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// What of the records is otherwise than usual.
+    pub(crate) fn twists(&self) -> Twists {
+        *self.twists.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Makes some of the records otherwise than usual; true if that is new.
+    pub(crate) fn twist(&self, twists: Twists) -> bool {
+        let mut now = self.twists.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        std::mem::replace(&mut *now, twists) != twists
+    }
+
     /// How many records of a resource there were at the start.
     pub(crate) fn count(&self, resource: &str) -> u64 {
+        if let Some(count) = document_count(resource, || self.count("expenses")) {
+            return count;
+        }
         self.counts.get(resource).copied().unwrap_or(0) as u64
     }
 
@@ -70,7 +108,17 @@ impl World {
         if let Some((target, ordinal)) = line_target(resource, ordinal) {
             return self.id(target, ordinal);
         }
-        Dice::new(&[self.seed, fingerprint(&["id", resource]), ordinal]).uuid()
+        if let Some(ordinal) = document_ordinal(resource, ordinal) {
+            return self.id("expenses", ordinal);
+        }
+        let id = Dice::new(&[self.seed, fingerprint(&["id", resource]), ordinal]).uuid();
+        if resource == "plannableItems" { in_order(id, ordinal) } else { id }
+    }
+
+    /// Whether a plannable item was made for this record.
+    pub(crate) fn item_is_for(&self, item: u64, kind: &str, id: Uuid) -> bool {
+        item_source("plannableItems", item)
+            .is_some_and(|(resource, ordinal)| resource_of(kind) == Some(resource) && self.id(resource, ordinal) == id)
     }
 
     /// A source of choices that belongs to the account and not to a record, such as what a change hits.
@@ -127,14 +175,29 @@ impl World {
     }
 
     /// The id of some record of the resource that existed at the start.
-    pub(super) fn some(&self, resource: &str, dice: &mut Dice) -> Uuid {
+    pub(in crate::generate) fn some(&self, resource: &str, dice: &mut Dice) -> Uuid {
         let count = self.count(resource).max(1);
         self.id(resource, dice.below(count))
     }
+}
+
+/// A UUID of version 7: those of later records are larger.
+fn in_order(id: Uuid, ordinal: u64) -> Uuid {
+    /// The first of January 2024 in milliseconds.
+    const START: u64 = 1_704_067_200_000;
+    let (_, low) = id.as_u64_pair();
+    let high = ((START + ordinal * 60_000) << 16) | 0x7000 | (low & 0xfff);
+    Uuid::from_u64_pair(high, low)
 }
 
 /// What a project line is about: tasks, materials and groups by turns, each once. The line has no id but theirs.
 pub(super) fn line_target(resource: &str, ordinal: u64) -> Option<(&'static str, u64)> {
     const TARGETS: [&str; 3] = ["projects-v2/tasks", "projects-v2/materials", "projects-v2/projectGroups"];
     (resource == "projects-v2/projectLines").then(|| (TARGETS[(ordinal % 3) as usize], ordinal / 3))
+}
+
+/// What a plannable item is made for: tasks, meetings and calls by turns, each once.
+pub(super) fn item_source(resource: &str, ordinal: u64) -> Option<(&'static str, u64)> {
+    const SOURCES: [&str; 3] = ["tasks", "meetings", "calls"];
+    (resource == "plannableItems").then(|| (SOURCES[(ordinal % 3) as usize], ordinal / 3))
 }

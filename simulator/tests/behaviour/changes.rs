@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use teamleader_simulator::{ChangeKind, TruthRecord, contract};
 
-use crate::{Api, keys, list_of, live, live_keys, sorted};
+use crate::{Api, keys, list_of, live, live_keys, sorted, stored};
 
 fn record(api: &Api, resource: &str, id: uuid::Uuid) -> TruthRecord {
     api.simulator.truth(resource).into_iter().find(|record| record.id == id).unwrap()
@@ -14,7 +14,7 @@ fn record(api: &Api, resource: &str, id: uuid::Uuid) -> TruthRecord {
 #[tokio::test]
 async fn added_updated_and_deleted_records_show_in_lists_and_info() {
     let api = Api::unlimited(&[("contacts", 400), ("companies", 30)]).await;
-    for resource in contract::resources() {
+    for resource in stored() {
         // Few changes mend the indexes, many rebuild them: both ways must give the same lists.
         for count in [2, 300] {
             let added = api.simulator.add(resource, count);
@@ -22,7 +22,8 @@ async fn added_updated_and_deleted_records_show_in_lists_and_info() {
             assert!(!api.simulator.update(resource, count).is_empty());
             let deleted = api.simulator.delete(resource, count / 2);
             assert_eq!(deleted.len(), count / 2);
-            for field in &list_of(resource).1.sort.fields {
+            let sort = &list_of(resource).1.sort;
+            for field in sort.fields.iter().filter(|_| sort.orders.is_empty()) {
                 let body = json!({ "sort": [{ "field": field, "order": "asc" }] });
                 let found = api.everything(resource, body).await;
                 assert_eq!(sorted(keys(&found)), sorted(live_keys(&api.simulator, resource)), "{resource} by {field}");
@@ -53,7 +54,7 @@ async fn an_update_shows_and_bumps_updated_at() {
 #[tokio::test]
 async fn every_update_shows_and_where_info_adds_fields_it_alternates() {
     let api = Api::unlimited(&[]).await;
-    for resource in contract::resources() {
+    for resource in stored() {
         let list = &list_of(resource).1.record;
         let info = contract::info_endpoint(resource);
         let in_turn = !list.contains_key("updated_at")

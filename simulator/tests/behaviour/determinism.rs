@@ -9,7 +9,7 @@ async fn changed(seed: u64) -> Simulator {
     let mut config = Config { seed, ..Config::scaled(200) };
     config.counts.insert("users".to_owned(), 9);
     let simulator = Api::start(config).await.simulator;
-    for resource in contract::resources() {
+    for resource in crate::stored() {
         simulator.add(resource, 3);
         simulator.update(resource, 5);
         simulator.delete(resource, 2);

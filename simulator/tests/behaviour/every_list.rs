@@ -26,7 +26,6 @@ async fn answers_carry_what_the_truth_says() {
                 let asked = json!({ "id": record.id, "includes": includes });
                 let answer = api.call(&format!("{resource}.info"), asked).await.text;
                 match resource {
-                    "tickets" => assert_eq!(answer, info),
                     "timeTracking" => {
                         assert_eq!(answer, format!("{{\"data\":{info},\"meta\":{{\"updatable\":true}}}}"));
                     }
@@ -75,6 +74,11 @@ async fn every_sort_field_of_the_blueprint_is_served_in_both_directions() {
         let fields = &list_of(resource).1.sort.fields;
         for field in fields {
             let ask = |order: &str| json!({ "sort": [{ "field": field, "order": order }] });
+            let orders = &list_of(resource).1.sort.orders;
+            if !orders.is_empty() {
+                assert_eq!(orders.len(), 1, "{resource}");
+                continue;
+            }
             let up = api.everything(resource, ask("asc")).await;
             assert_eq!(sorted(keys(&up)), sorted(live_keys(&api.simulator, resource)));
             // Files are sorted for each of their subjects.
@@ -115,7 +119,7 @@ async fn the_default_sort_is_that_of_the_blueprint() {
 #[tokio::test]
 async fn records_without_an_id_have_a_key_of_their_own_for_ever() {
     let api = Api::unlimited(&[]).await;
-    for resource in ["tags", "commercialDiscounts", "tickets.messages", "projects-v2/projectLines"] {
+    for resource in ["tags", "expenses", "tickets.messages", "projects-v2/projectLines"] {
         let mut seen = sorted(live_keys(&api.simulator, resource));
         api.simulator.delete(resource, 2);
         api.simulator.add(resource, 40);
@@ -164,16 +168,17 @@ async fn the_kind_of_projects_is_what_the_settings_say() {
 #[tokio::test]
 async fn a_list_without_pages_has_them_if_it_is_told_so() {
     let mut config = teamleader_simulator::Config { rate_limit: 1_000_000, ..Default::default() };
-    config.counts.insert("products".to_owned(), 45);
-    config.paged.insert("products".to_owned());
+    config.quirks.matches = teamleader_simulator::Matches::Everywhere;
+    config.counts.insert("priceLists".to_owned(), 45);
+    config.paged.insert("priceLists".to_owned());
     let api = Api::start(config).await;
     let ask = |number: u32| json!({ "page": { "number": number }, "includes": "pagination" });
-    let third = api.call("products.list", ask(3)).await;
+    let third = api.call("priceLists.list", ask(3)).await;
     assert_eq!(third.ids().len(), 5);
     assert_eq!(third.json()["meta"], json!({ "page": { "size": 20, "number": 3 }, "matches": 45 }));
-    assert!(api.page_ids("products.list", ask(4)).await.is_empty());
-    api.simulator.set_paged("products", false);
-    let all = api.call("products.list", ask(4)).await;
+    assert!(api.page_ids("priceLists.list", ask(4)).await.is_empty());
+    api.simulator.set_paged("priceLists", false);
+    let all = api.call("priceLists.list", ask(4)).await;
     assert_eq!(all.ids().len(), 45);
     assert!(all.json().get("meta").is_none());
 }

@@ -8,20 +8,29 @@ mod contract;
 mod control;
 mod determinism;
 mod every_list;
+mod expenses;
 mod faults;
 mod filters;
 mod paging;
 mod parents;
 mod program;
+mod quirks;
 mod rate_limit;
+mod records;
 mod tokens;
+mod versions;
 
 use std::collections::BTreeMap;
 
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use teamleader_simulator::contract::Endpoint;
-use teamleader_simulator::{Config, Simulator};
+use teamleader_simulator::{Config, Quirks, Simulator};
+
+/// The resources of which records are stored; schedules are computed.
+fn stored() -> impl Iterator<Item = &'static str> {
+    teamleader_simulator::contract::resources().filter(|resource| *resource != "userSchedules")
+}
 
 /// The list endpoint of a resource.
 fn list_of(resource: &str) -> (&'static str, &'static Endpoint) {
@@ -69,8 +78,23 @@ impl Api {
     }
 
     async fn send(&self, endpoint: &str, body: Value) -> reqwest::Result<Answer> {
-        let request = self.client.post(format!("{}/{endpoint}", self.simulator.url()));
+        self.send_as(Some("2023-09-26"), endpoint, body).await
+    }
+
+    /// A request for a version of the API, or for that of the integration.
+    async fn send_as(&self, version: Option<&str>, endpoint: &str, body: Value) -> reqwest::Result<Answer> {
+        let mut request = self.client.post(format!("{}/{endpoint}", self.simulator.url()));
+        if let Some(version) = version {
+            request = request.header("x-api-version", version);
+        }
         read(request.bearer_auth(&self.token).json(&body)).await
+    }
+
+    /// Makes the API behave otherwise.
+    fn quirk(&self, change: impl FnOnce(&mut Quirks)) {
+        let mut quirks = self.simulator.quirks();
+        change(&mut quirks);
+        self.simulator.set_quirks(quirks);
     }
 
     async fn call(&self, endpoint: &str, body: Value) -> Answer {
@@ -88,9 +112,15 @@ impl Api {
         for record in self.simulator.truth(resource) {
             let mut body = body.clone();
             let part = PARTS.iter().find(|(name, _)| *name == resource);
+            if resource == "userSchedules" {
+                let today = chrono::Utc::now().date_naive();
+                let until = today + chrono::Days::new(6);
+                body["filter"] = json!({ "user_ids": [record.id], "from": today, "until": until });
+            }
             match (record.parent, part) {
                 (Some((kind, id)), _) => match resource {
                     "users.daysOff" | "tickets.messages" => body["id"] = json!(id),
+                    _ if resource.ends_with(".payments") => body["id"] = json!(id),
                     "projects-v2/projectLines" => body["project_id"] = json!(id),
                     _ => body["filter"]["subject"] = json!({ "type": kind, "id": id }),
                 },
@@ -178,7 +208,8 @@ fn parse(text: &str) -> Value {
 
 /// What tells a record from all others of its resource: its id, where it shows one.
 fn key(record: &Value) -> String {
-    let id = ["/id", "/message_id", "/line/id", "/tag"].iter().find_map(|pointer| record.pointer(pointer)?.as_str());
+    let places = ["/id", "/message_id", "/line/id", "/source/id", "/tag", "/user/id"];
+    let id = places.iter().find_map(|pointer| record.pointer(pointer)?.as_str());
     match id {
         Some(id) => id.to_owned(),
         None => format!("{} {}", record["name"].as_str().unwrap(), record["department"]["id"].as_str().unwrap()),

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::{Api, live, read, sorted};
+use teamleader_simulator::{Matches, WrongOrder};
+
+use crate::{Api, live, parse, read, sorted};
 
 #[tokio::test]
 async fn pages_have_twenty_records_unless_asked_and_one_hundred_at_most() {
@@ -10,7 +12,8 @@ async fn pages_have_twenty_records_unless_asked_and_one_hundred_at_most() {
     assert_eq!(api.page_ids("contacts.list", json!({})).await.len(), 20);
     assert_eq!(api.page_ids("contacts.list", json!({ "page": { "size": 100, "number": 3 } })).await.len(), 50);
     assert_eq!(api.page_ids("contacts.list", json!({ "page": { "size": 100, "number": 4 } })).await.len(), 0);
-    for page in [json!({ "size": 101 }), json!({ "size": 0 }), json!({ "number": 0 }), json!({ "size": "x" })] {
+    assert_eq!(api.page_ids("contacts.list", json!({ "page": { "size": 101 } })).await.len(), 100);
+    for page in [json!({ "size": 0 }), json!({ "number": 0 }), json!({ "size": "x" })] {
         let answer = api.call("contacts.list", json!({ "page": page })).await;
         assert_eq!(answer.status, 400);
         assert!(answer.json()["errors"][0]["title"].is_string());
@@ -37,12 +40,20 @@ async fn a_list_without_pages_gives_everything() {
 
 #[tokio::test]
 async fn the_number_of_matches_comes_only_when_asked_for() {
-    let api = Api::unlimited(&[("contacts", 25)]).await;
-    assert!(api.call("contacts.list", json!({})).await.json().get("meta").is_none());
+    let api = Api::unlimited(&[("contacts", 25), ("companies", 25), ("calls", 25)]).await;
     let asked = json!({ "includes": "custom_fields,pagination", "page": { "size": 10, "number": 2 } });
-    let answer = api.call("contacts.list", asked).await.json();
-    assert_eq!(answer["meta"], json!({ "page": { "size": 10, "number": 2 }, "matches": 25 }));
-    assert!(answer["data"][0]["custom_fields"].is_array());
+    let meta = async |list: &str, body| api.call(list, body).await.json()["meta"].clone();
+    let all = json!({ "page": { "size": 10, "number": 2 }, "matches": 25 });
+    // Calls declare it, companies do it all the same, contacts do not.
+    assert_eq!(meta("calls.list", json!({})).await, json!(null));
+    assert_eq!(meta("calls.list", asked.clone()).await, all);
+    assert_eq!(meta("companies.list", asked.clone()).await, all);
+    assert_eq!(meta("contacts.list", asked.clone()).await, json!(null));
+    api.quirk(|quirks| quirks.matches = Matches::Everywhere);
+    assert_eq!(meta("contacts.list", asked.clone()).await, all);
+    api.quirk(|quirks| quirks.matches = Matches::Nowhere);
+    assert_eq!(meta("calls.list", asked.clone()).await, json!(null));
+    assert!(api.call("contacts.list", asked).await.json()["data"][0]["custom_fields"].is_array());
 }
 
 #[tokio::test]
@@ -88,10 +99,44 @@ async fn ids_that_are_gone_or_repeated_give_no_record() {
 }
 
 #[tokio::test]
-async fn a_sort_that_the_blueprint_does_not_have_is_refused() {
+async fn a_sort_that_the_list_does_not_have_is_ignored_and_so_is_one_that_is_no_list() {
     let api = Api::unlimited(&[]).await;
-    let answer = api.call("invoices.list", json!({ "sort": [{ "field": "updated_at", "order": "asc" }] })).await;
-    assert_eq!(answer.status, 400);
+    let usual = api.page_ids("invoices.list", json!({})).await;
+    for sort in [json!([{ "field": "updated_at", "order": "asc" }]), json!("invoice_date"), json!([7])] {
+        assert_eq!(api.page_ids("invoices.list", json!({ "sort": sort })).await, usual);
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_the_list_does_not_have_is_refused_or_ignored() {
+    let api = Api::unlimited(&[("lostReasons", 9)]).await;
+    let usual = api.page_ids("lostReasons.list", json!({})).await;
+    let down = json!({ "sort": [{ "field": "name", "order": "desc" }] });
+    let refused = api.call("lostReasons.list", down.clone()).await;
+    assert_eq!(refused.status, 400);
+    assert_eq!(refused.json()["errors"][0]["title"], "sort.0.order must be `asc`");
+    api.quirk(|quirks| quirks.wrong_order = WrongOrder::Ignore);
+    assert_eq!(api.page_ids("lostReasons.list", down).await, usual);
+}
+
+#[tokio::test]
+async fn a_list_can_end_early_have_small_pages_and_no_order() {
+    let api = Api::unlimited(&[("contacts", 250), ("companies", 250)]).await;
+    api.quirk(|quirks| quirks.page_ceiling = Some(130));
+    assert_eq!(api.all_ids("companies.list", json!({})).await.len(), 130);
+    let asked = json!({ "includes": "pagination" });
+    assert_eq!(api.call("companies.list", asked).await.json()["meta"]["matches"], 130);
+    api.quirk(|quirks| (quirks.page_ceiling, quirks.page_size_ignored) = (None, true));
+    assert_eq!(api.page_ids("companies.list", json!({ "page": { "size": 100 } })).await.len(), 20);
+    api.quirk(|quirks| (quirks.page_size_ignored, quirks.unstable_order) = (false, true));
+    let body = json!({ "page": { "size": 100 } });
+    let (one, two) = (api.page_ids("contacts.list", body.clone()).await, api.page_ids("contacts.list", body).await);
+    assert_ne!(sorted(one), sorted(two), "another hundred of the 250");
+    let by_age = json!({ "page": { "size": 100 }, "sort": [{ "field": "added_at", "order": "asc" }] });
+    let mut expected = api.simulator.truth("contacts");
+    expected.sort_by_key(|record| parse(&record.list)["added_at"].as_str().unwrap().to_owned());
+    let expected: Vec<_> = expected.iter().take(100).map(|record| record.id.to_string()).collect();
+    assert_eq!(api.page_ids("contacts.list", by_age).await, expected, "what differs for the sort stays in its order");
 }
 
 #[tokio::test]

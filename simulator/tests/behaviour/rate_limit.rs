@@ -4,15 +4,30 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use teamleader_simulator::Config;
+use teamleader_simulator::{Config, Fault, FaultKind, ResetForm};
 
 use crate::{Answer, Api};
 
-/// The API's own format: the offset has no colon, so RFC 3339 does not read it.
 fn reset(answer: &Answer) -> DateTime<Utc> {
     let text = answer.header("x-ratelimit-reset");
+    assert_eq!(text.len(), "2026-02-08T11:09:08+00:00".len());
+    DateTime::parse_from_rfc3339(text).unwrap().to_utc()
+}
+
+#[tokio::test]
+async fn the_reset_was_written_otherwise_once_and_can_lie_in_the_past() {
+    let api = Api::start(Config::default()).await;
+    api.simulator.inject(Fault::new(FaultKind::ResetInThePast { seconds: 12 }).times(1));
+    let past = api.call("users.me", json!({})).await;
+    assert_eq!(past.status, 200);
+    assert!((-13..=-12).contains(&(reset(&past) - date(&past)).num_seconds()));
+    // The offset has no colon, so RFC 3339 does not read it.
+    api.quirk(|quirks| quirks.reset_form = ResetForm::Milliseconds);
+    let answer = api.call("users.me", json!({})).await;
+    let text = answer.header("x-ratelimit-reset");
     assert!(DateTime::parse_from_rfc3339(text).is_err());
-    DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.3f%z").unwrap().to_utc()
+    let reset = DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.3f%z").unwrap().to_utc();
+    assert!((59..=61).contains(&(reset - date(&answer)).num_seconds()));
 }
 
 fn date(answer: &Answer) -> DateTime<Utc> {

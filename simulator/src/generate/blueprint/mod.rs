@@ -32,8 +32,12 @@ pub(crate) struct Blueprint {
 impl Blueprint {
     /// The blueprint of a resource; none if it has no list.
     pub(super) fn of(resource: &'static str) -> Option<Self> {
+        Self::merged(resource, contract::info_endpoint(resource))
+    }
+
+    /// The blueprint of a resource whose records have this `.info`.
+    pub(super) fn merged(resource: &'static str, info: Option<&'static Endpoint>) -> Option<Self> {
         let list = contract::endpoint(contract::list_endpoint(resource)?)?;
-        let info = contract::info_endpoint(resource);
         let source = Source { resource, filter: &list.filter, family: family(resource) };
         let mut nodes = source.fields(Some(&list.record), info.map(|info| &info.record));
         let filters = Filters::tap(resource, &mut nodes);

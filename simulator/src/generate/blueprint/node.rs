@@ -41,12 +41,12 @@ pub(super) enum Follows {
 pub(super) enum Content {
     /// The record's own id.
     Id,
-    CreatedAt,
+    CreatedAt(Clock),
     UpdatedAt,
     /// The record that this one belongs to.
     Parent,
-    /// What a project line is about.
-    Line,
+    /// What a project line or a plannable item is about, or which document an expense is.
+    Target,
     Text(Words),
     /// One of these texts.
     Choice(Vec<&'static str>),

@@ -59,12 +59,12 @@ impl Source {
         };
         let follows = match edited {
             false => Follows::Nothing,
-            true if list != Presence::Absent => Follows::List,
+            true if list != Presence::Absent || renamed(path) != path => Follows::List,
             true => Follows::Info,
         };
         Node {
             key,
-            hash: fingerprint(&[path]),
+            hash: fingerprint(&[renamed(path)]),
             list,
             info,
             nullable: drawn.fields().all(|field| field.nullable),
@@ -78,12 +78,15 @@ impl Source {
     fn content(&self, key: &'static str, path: &str, drawn: &Drawn) -> Content {
         match path {
             "id" | "message_id" => return Content::Id,
-            "created_at" | "added_at" => return Content::CreatedAt,
+            "created_at" | "added_at" => return Content::CreatedAt(written(drawn.example())),
             "updated_at" => return Content::UpdatedAt,
-            "line" if self.resource == "projects-v2/projectLines" => return Content::Line,
+            "line" if self.resource == "projects-v2/projectLines" => return Content::Target,
+            "source" if matches!(self.resource, "expenses" | "plannableItems") => return Content::Target,
+            // In no specification; nobody says which there are.
+            "status" if self.resource == "orders" => return Content::Choice(vec!["draft", "ordered", "delivered"]),
             _ => {}
         }
-        if self.names_parent(path, drawn) {
+        if self.names_parent(key, path, drawn) {
             return Content::Parent;
         }
         let kind = drawn.kind;
@@ -104,10 +107,12 @@ impl Source {
             }
             return if is_array { Content::Objects(nodes) } else { Content::Object(nodes) };
         }
-        let choices = drawn.choices();
+        let mut choices = drawn.choices();
+        if path == "estimated_time.total.unit" {
+            // Documented as seconds, and shown as minutes in examples.
+            choices.push("min");
+        }
         match kind {
-            // A type that the blueprint names and does not draw; its name tells of many prices.
-            "PriceListPricesRead" => Content::Empty,
             _ if is_array => Content::Empty,
             "boolean" => Content::Flag,
             "number" => Content::Number(Figure::of(key, path, drawn.example())),
@@ -126,11 +131,13 @@ impl Source {
     }
 
     /// Whether a field shows the record that this one belongs to.
-    fn names_parent(&self, path: &str, drawn: &Drawn) -> bool {
+    fn names_parent(&self, key: &'static str, path: &str, drawn: &Drawn) -> bool {
         self.family.is_some_and(|family| match family.asked {
             Asked::Subject => path == "subject",
+            // What stands deeper points to other records of the parent's kind.
+            Asked::Parameter(_) if path != key => false,
             Asked::Parameter(_) => {
-                let kinds = if drawn.points() { self.kinds(path, drawn) } else { Vec::new() };
+                let kinds = if drawn.points() { self.kinds(key, drawn) } else { Vec::new() };
                 matches!(kinds[..], [kind] if resource_of(kind).is_some_and(|resource| family.parents.contains(&resource)))
             }
         })
@@ -138,7 +145,7 @@ impl Source {
 
     /// The types of a reference: the members of the enumeration, of the record or of the filter of that name, else the
     /// one of the example.
-    fn kinds(&self, key: &str, drawn: &Drawn) -> Vec<&'static str> {
+    fn kinds(&self, key: &'static str, drawn: &Drawn) -> Vec<&'static str> {
         let types = drawn.map(|field| field.fields.get("type"));
         let Some(types) = types else { return Vec::new() };
         let choices = types.choices();
@@ -148,7 +155,7 @@ impl Source {
         let filtered = self.filter.get(key).and_then(|filter| filter.fields.get("type")?.choices.as_ref());
         match filtered {
             Some(kinds) => kinds.iter().map(String::as_str).collect(),
-            None => types.example().into_iter().collect(),
+            None => vec![types.example().unwrap_or_else(|| kind_named(key))],
         }
     }
 }
@@ -185,12 +192,34 @@ impl Drawn {
 
     /// The members of the enumeration that both texts allow.
     fn choices(&self) -> Vec<&'static str> {
-        let mut drawn = self.fields().filter_map(|field| field.choices.as_ref());
-        let first = drawn.next().map(Vec::as_slice).unwrap_or_default();
-        let other = drawn.next();
-        let both = first.iter().filter(|choice| other.is_none_or(|other| other.contains(choice)));
-        both.map(String::as_str).collect()
+        let of = |field: &'static Field| field.choices.iter().flatten().chain(&field.enum_live).map(String::as_str);
+        let mut drawn = self.fields().filter(|field| field.choices.is_some());
+        let first: Vec<_> = drawn.next().into_iter().flat_map(of).collect();
+        let other: Option<Vec<_>> = drawn.next().map(|field| of(field).collect());
+        first.into_iter().filter(|choice| other.as_ref().is_none_or(|other| other.contains(choice))).collect()
     }
+}
+
+/// The path that list items have for a field which `.info` of incoming documents names otherwise.
+fn renamed(path: &str) -> &str {
+    if matches!(path, "invoice_date" | "receipt_date") { "document_date" } else { path }
+}
+
+/// The `type` of a reference whose type the documentation does not name.
+fn kind_named(key: &'static str) -> &'static str {
+    match key {
+        "group" => "nextgenProjectGroup",
+        "product_category" => "productCategory",
+        "tax" => "taxRate",
+        "unit" => "unitOfMeasure",
+        _ => key,
+    }
+}
+
+/// How a moment is written, from its example.
+fn written(example: Option<&str>) -> Clock {
+    let is_plain = example.is_some_and(|example| example.as_bytes().get(10) == Some(&b' '));
+    if is_plain { Clock::Plain } else { Clock::Utc }
 }
 
 /// What a text holds that is no enumeration.
@@ -220,13 +249,17 @@ fn mark(nodes: &mut [Node], in_list: bool) {
         Content::Flag if !node.nullable => Some(2),
         Content::Moment(_) | Content::Day => Some(3),
         Content::Reference(..) => Some(4),
+        Content::Objects(_) => Some(5),
         _ => None,
     };
-    let of_group = nodes.iter_mut().filter(|node| (node.list != Presence::Absent) == in_list);
+    // What is in the list under another name changes with it.
+    let of_group = nodes
+        .iter_mut()
+        .filter(|node| (node.list != Presence::Absent) == in_list && (in_list || node.follows != Follows::List));
     let ranked = of_group.filter_map(|node| Some((rank(node)?, node)));
     if let Some((_, node)) = ranked.min_by_key(|(rank, _)| *rank) {
         node.marks = true;
-        if let Content::Reference(..) = node.content {
+        if let Content::Reference(..) | Content::Objects(_) = node.content {
             node.follows = if in_list { Follows::List } else { Follows::Info };
         }
     }

@@ -1,13 +1,16 @@
 //! Writes one record by walking its shape.
 
+use std::cell::Cell;
+
 use uuid::Uuid;
 
 use super::node::{Content, Follows, Kind, Node, Presence, Tap};
 use super::words::{Clock, Rolls};
+use crate::generate::documents::document_of;
 use crate::generate::facts::foreign_id;
 use crate::generate::json::{Json, day, moment};
-use crate::generate::world::line_target;
-use crate::generate::{Draft, Facts, Optional, SortKey, World, custom_fields, fingerprint, kinds};
+use crate::generate::world::{item_source, line_target};
+use crate::generate::{Dice, Draft, Facts, Optional, SortKey, World, custom_fields, fingerprint, kinds};
 
 const QUARTER: i64 = 900;
 const DAY: i64 = 86_400;
@@ -29,6 +32,10 @@ pub(super) struct Writer<'a> {
     seed: u64,
     /// What the moments and days of the record lie around; edits of the list move it.
     about: i64,
+    /// The number by which keys are made: the record's own, or that of the one whose name it shares.
+    own: u64,
+    /// The time is that of a task of the new projects.
+    of_new_task: Cell<bool>,
 }
 
 /// A value as sorts and filters see it.
@@ -45,10 +52,12 @@ enum Datum<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(resource: &'static str, world: &'a World, facts: &'a Facts, view: View<'a>) -> Self {
-        let seed = world.record_seed(resource, facts.ordinal);
+        let has_twin = resource == "commercialDiscounts" && world.twists().equal_discounts;
+        let own = if has_twin { facts.ordinal & !1 } else { facts.ordinal };
+        let seed = world.record_seed(resource, own);
         let later = world.field_dice(seed, 0, facts.list_edits).below(375 * 96) as i64;
         let about = facts.created_at / QUARTER * QUARTER + later * QUARTER;
-        Self { resource, world, facts, view, seed, about }
+        Self { resource, world, facts, view, seed, about, own, of_new_task: Cell::new(false) }
     }
 
     /// The text of the whole record; in a list item what sorts and filters see of it goes to the draft.
@@ -97,8 +106,12 @@ impl<'a> Writer<'a> {
             return self.tap(node, Datum::Null, draft);
         }
         match &node.content {
-            Content::Id => json.id(key, facts.id),
-            Content::CreatedAt => self.write_moment(json, node, facts.created_at, Clock::Utc, draft),
+            Content::Id if self.resource == "commercialDiscounts" && self.world.twists().discounts_without_ids => {}
+            Content::Id => {
+                json.id(key, facts.id);
+                self.tap(node, Datum::Text(&facts.id.to_string()), draft);
+            }
+            Content::CreatedAt(clock) => self.write_moment(json, node, facts.created_at, *clock, draft),
             Content::UpdatedAt => self.write_moment(json, node, facts.updated_at, Clock::Utc, draft),
             Content::Moment(clock) => self.write_moment(json, node, self.when(node, &mut rolls), *clock, draft),
             Content::Day => {
@@ -108,7 +121,7 @@ impl<'a> Writer<'a> {
                 self.tap(node, Datum::Day(seconds, &text), draft);
             }
             Content::Text(words) => {
-                let text = words.write(&mut rolls, facts, node.marks);
+                let text = words.write(&mut rolls, &Facts { ordinal: self.own, ..*facts }, node.marks);
                 json.text(key, &text);
                 self.tap(node, Datum::Text(&text), draft);
             }
@@ -129,7 +142,7 @@ impl<'a> Writer<'a> {
                 self.tap(node, Datum::Number(value), draft);
             }
             Content::Reference(kinds, more) => {
-                let (kind, id) = self.some(kinds, &mut rolls);
+                let (kind, id) = self.referred(node, kinds, &mut rolls);
                 json.nested(key, |json| {
                     json.identity(kind, id);
                     self.members(json, more, item, draft);
@@ -137,20 +150,26 @@ impl<'a> Writer<'a> {
                 self.tap(node, Datum::Reference(kind, id), draft);
             }
             Content::References(kinds) => json.list(key, |json| {
+                if key == "relates_to" && self.of_new_task.get() {
+                    let task = self.world.some("projects-v2/tasks", &mut rolls.base);
+                    json.item(|json| json.identity("nextgenTask", task));
+                    self.tap(node, Datum::Reference("nextgenTask", task), draft);
+                }
                 for _ in 0..rolls.base.below(4) {
                     let (kind, id) = self.some(kinds, &mut rolls);
                     json.item(|json| json.identity(kind, id));
                     self.tap(node, Datum::Reference(kind, id), draft);
                 }
             }),
-            Content::Parent | Content::Line => {
+            Content::Parent | Content::Target => {
                 let Some((kind, id)) = self.relative(node) else { return json.raw(key, "null") };
                 json.reference(key, kind, id);
                 self.tap(node, Datum::Reference(kind, id), draft);
             }
             Content::Object(nodes) => json.nested(key, |json| self.members(json, nodes, item, draft)),
             Content::Objects(nodes) => json.list(key, |json| {
-                for number in 1..=rolls.base.below(4) {
+                let items = if node.marks { rolls.step(4) } else { rolls.base.below(4) };
+                for number in 1..=items {
                     json.item(|json| self.members(json, nodes, item * 10 + number, draft));
                 }
             }),
@@ -165,7 +184,7 @@ impl<'a> Writer<'a> {
     /// A quarter of the nullable values is null; that which an edit is to change is not, or is so by turns.
     fn is_null(&self, node: &Node, rolls: &mut Rolls) -> bool {
         match &node.content {
-            Content::CreatedAt | Content::UpdatedAt | Content::Parent => false,
+            Content::CreatedAt(_) | Content::UpdatedAt | Content::Parent => false,
             Content::Reference(..) if node.marks => rolls.step(2) == 1,
             Content::Reference(kinds, _) | Content::References(kinds) => rolls.base.chance(25) || !self.has_any(kinds),
             _ => rolls.edited.chance(25) && !(node.marks && rolls.edits > 0),
@@ -201,6 +220,16 @@ impl<'a> Writer<'a> {
         kinds.iter().any(|kind| kind.resource.is_none_or(|resource| self.world.count(resource) > 0))
     }
 
+    /// What a reference points to. The subject of time on a task of the new projects is a `todo` with an id of its own.
+    fn referred(&self, node: &Node, kinds: &[Kind], rolls: &mut Rolls) -> (&'static str, Uuid) {
+        let (kind, id) = self.some(kinds, rolls);
+        if self.resource != "timeTracking" || kind != "todo" || self.facts.ordinal.is_multiple_of(2) {
+            return (kind, id);
+        }
+        self.of_new_task.set(true);
+        (kind, Dice::new(&[self.seed, node.hash, u64::from(rolls.edits)]).uuid())
+    }
+
     /// Some record of one of these kinds, of those first that the account has.
     fn some(&self, kinds: &[Kind], rolls: &mut Rolls) -> (&'static str, Uuid) {
         let dice = &mut rolls.base;
@@ -218,11 +247,18 @@ impl<'a> Writer<'a> {
         (kind.name, self.world.id(resource, ordinal))
     }
 
-    /// The parent of the record, or what the line is about.
+    /// The parent of the record, or what it is about.
     fn relative(&self, node: &Node) -> Option<(&'static str, Uuid)> {
-        if let Content::Line = node.content {
-            let (resource, _) = line_target(self.resource, self.facts.ordinal)?;
-            return Some((kinds::kind_of(resource)?, self.facts.id));
+        let (own, ordinal) = (self.resource, self.facts.ordinal);
+        if let Content::Target = node.content {
+            if let Some((resource, ordinal)) = item_source(own, ordinal) {
+                return Some((kinds::kind_of(resource)?, self.world.id(resource, ordinal)));
+            }
+            let kind = match line_target(own, ordinal) {
+                Some((resource, _)) => kinds::kind_of(resource)?,
+                None => document_of(ordinal).0,
+            };
+            return Some((kind, self.facts.id));
         }
         let parent = self.facts.parent?;
         Some((kinds::kind_of(parent.resource)?, self.world.id(parent.resource, parent.ordinal)))
