@@ -187,6 +187,9 @@ pub enum AskAgain {
 /// The largest page that the API gives.
 pub const PAGE_SIZE: usize = 100;
 
+/// How many records a page has that no size was asked for, or whose list ignores it; nothing in the answer warns of that.
+pub const DEFAULT_PAGE_SIZE: usize = 20;
+
 /// How many pages so many records are.
 pub fn pages(records: i64) -> i64 {
     records.max(0).unsigned_abs().div_ceil(PAGE_SIZE as u64).try_into().unwrap_or(i64::MAX)

@@ -1,5 +1,6 @@
 //! The sync: what a run does, page by page. Knows nothing of the broker.
 
+pub mod ask;
 pub mod audit;
 pub mod children;
 pub mod details;

@@ -1,20 +1,14 @@
 //! Deletions: what a complete pass did not see is asked for once more by id, and only then marked.
 
-use std::collections::HashSet;
-
-use futures_util::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::audit;
 use super::slice::{Slice, WorkError};
+use super::{ask, audit};
 use crate::catalog::{AskAgain, PAGE_SIZE};
-use crate::retry::Failure;
 use crate::store::records;
 use crate::store::run::Phase;
-use crate::teamleader::answer::Page;
-use crate::teamleader::client::ApiError;
 use crate::telemetry;
 
 /// Up to this many rows of a resource are marked deleted without asking what share they are.
@@ -52,43 +46,15 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     let Some(last) = batch.last().copied() else {
         return mark(slice, index).await;
     };
-    let by_ids = resource.ask_again() == AskAgain::Ids;
-    let mut found = match by_ids {
-        true => slice.client.list(resource, &resource.ids_body(&batch, None)).await?,
-        false => Page::default(),
-    };
-    if let (Some(status), true) = (resource.hidden_status, found.records.len() < batch.len()) {
-        let hidden = slice.client.list(resource, &resource.ids_body(&batch, Some(status))).await?;
-        found.records.extend(hidden.records);
-    }
-    if found.records.iter().any(|record| !batch.contains(&record.id)) {
-        // Unknown filters are ignored without an error: the absence of an id would then mean nothing.
-        return Err(WorkError::Unusable(format!("{} ignores filter.ids", resource.list_endpoint())));
-    }
-    let mut alive: HashSet<Uuid> = found.records.iter().map(|record| record.id).collect();
-    if !by_ids {
-        let ask = |id: Uuid| {
-            let client = slice.client.clone();
-            async move { (id, client.info(resource, id).await) }
-        };
-        // The batch is asked for to its end, also when the slice is over.
-        let mut answers = stream::iter(batch.iter().copied()).map(ask).buffered(slice.client.most_in_flight());
-        while let Some((id, answer)) = answers.next().await {
-            match answer {
-                Ok(_) => _ = alive.insert(id),
-                Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    let gone: Vec<Uuid> = batch.into_iter().filter(|id| !alive.contains(id)).collect();
+    let found = ask::by_id(&slice.client, resource, &batch).await?;
+    let (alive, gone) = (found.alive().count(), found.gone);
     let mut tx = slice.begin().await?;
     let merged = match audit::is_audit(&slice.parameters) {
-        true => audit::compare_items(slice, &mut tx, &mut step, &found.records, None).await?,
-        false => records::merge_page(&mut tx, &account, resource, &found.records, None, false).await?,
+        true => audit::compare_items(slice, &mut tx, &mut step, &found.items, None).await?,
+        false => records::merge_page(&mut tx, &account, resource, &found.items, None, false).await?,
     };
     step.counts.updated += merged.updated;
-    step.counts.listed += i64::try_from(alive.len()).unwrap_or(0);
+    step.counts.listed += i64::try_from(alive).unwrap_or(0);
     if audit::marks_deletions(&slice.parameters) && step.verified {
         records::keep_ids(&mut tx, &account, run, resource, (0, position.batches), &gone).await?;
     }

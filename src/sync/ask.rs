@@ -1,0 +1,120 @@
+//! Asks for records by id: which of them are alive, as what, and which are gone.
+
+use std::collections::HashSet;
+
+use futures_util::stream::{self, StreamExt};
+use uuid::Uuid;
+
+use super::slice::WorkError;
+use crate::catalog::{AskAgain, DEFAULT_PAGE_SIZE, Resource};
+use crate::retry::Failure;
+use crate::teamleader::answer::{Page, Record};
+use crate::teamleader::client::{ApiError, Client};
+
+/// What the API says of the records that were asked for.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// List items, where `filter.ids` was asked; those with the hidden status, too.
+    pub items: Vec<Record>,
+    /// Records with their details, where `.info` was asked.
+    pub details: Vec<Record>,
+    /// Those of the items that came only under the status that the list leaves out.
+    pub hidden: HashSet<Uuid>,
+    /// What was asked for and did not come, in the order in which it was asked for.
+    pub gone: Vec<Uuid>,
+    /// Characters that jsonb refuses, and that were replaced in items and details.
+    pub replaced: i64,
+}
+
+impl Found {
+    /// What came, as list items or with details.
+    pub fn alive(&self) -> impl Iterator<Item = &Record> {
+        self.items.iter().chain(&self.details)
+    }
+
+    fn settle(mut self, ids: &[Uuid]) -> Self {
+        let alive: HashSet<Uuid> = self.alive().map(|record| record.id).collect();
+        self.gone = ids.iter().copied().filter(|id| !alive.contains(id)).collect();
+        self
+    }
+}
+
+/// Asks for up to 100 records, by `filter.ids` where the list takes it, else by `.info`, several at a time. Not for resources
+/// that have neither ([`AskAgain::List`]): an error.
+pub async fn by_id(client: &Client, resource: &'static Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
+    match resource.ask_again() {
+        AskAgain::Ids => by_filter(client, resource, ids).await,
+        AskAgain::Info => by_info(client, resource, ids).await,
+        AskAgain::List => Err(WorkError::Unusable(format!("{} cannot be asked for by id", resource.name))),
+    }
+}
+
+/// List items by `filter.ids`; what does not come is asked for under the hidden status, if the resource has one.
+async fn by_filter(client: &Client, resource: &Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
+    let mut found = Found::default();
+    let missing = filtered(client, resource, ids.to_vec(), None, &mut found).await?;
+    if let (Some(status), false) = (resource.hidden_status, missing.is_empty()) {
+        let plain = found.items.len();
+        filtered(client, resource, missing, Some(status), &mut found).await?;
+        found.hidden = found.items.iter().skip(plain).map(|record| record.id).collect();
+    }
+    Ok(found.settle(ids))
+}
+
+/// Adds the items that the list gives for these ids; returns the ids that did not come. A list that may have cut its answer is asked for
+/// the rest.
+async fn filtered(
+    client: &Client,
+    resource: &Resource,
+    mut wanted: Vec<Uuid>,
+    status: Option<&str>,
+    found: &mut Found,
+) -> Result<Vec<Uuid>, WorkError> {
+    loop {
+        let page = client.list(resource, &resource.ids_body(&wanted, status)).await?;
+        if page.records.iter().any(|record| !wanted.contains(&record.id)) {
+            // Unknown filters are ignored without an error: the absence of an id would then mean nothing.
+            return Err(WorkError::Unusable(format!("{} ignores filter.ids", resource.list_endpoint())));
+        }
+        let came: HashSet<Uuid> = page.records.iter().map(|record| record.id).collect();
+        wanted.retain(|id| !came.contains(id));
+        let ends = wanted.is_empty() || came.is_empty() || !is_cut(&page);
+        found.replaced += page.replaced;
+        found.items.extend(page.records);
+        if ends {
+            return Ok(wanted);
+        }
+    }
+}
+
+/// Whether an answer may hold fewer records than were found: it has the API's default number of them, as where a list ignores
+/// `page.size`, or says that there are more.
+fn is_cut(page: &Page) -> bool {
+    let records = page.records.len();
+    records == DEFAULT_PAGE_SIZE || page.matches.is_some_and(|all| i64::try_from(records).is_ok_and(|came| came < all))
+}
+
+/// Details by `.info`, to the end of the batch, also when the slice is over.
+async fn by_info(client: &Client, resource: &'static Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
+    let ask = |id: Uuid| {
+        let client = client.clone();
+        async move { (id, client.info(resource, id).await) }
+    };
+    let mut answers = stream::iter(ids.iter().copied()).map(ask).buffered(client.most_in_flight());
+    let mut found = Found::default();
+    while let Some((id, answer)) = answers.next().await {
+        match answer {
+            Ok((record, _)) if record.id != id => {
+                let what = format!("{} answered with another record", resource.info_endpoint());
+                return Err(WorkError::Unusable(what));
+            }
+            Ok((record, replaced)) => {
+                found.replaced += replaced;
+                found.details.push(record);
+            }
+            Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found.settle(ids))
+}
