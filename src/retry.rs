@@ -28,6 +28,8 @@ pub enum Failure {
     NotFound,
     /// Any other 4xx: the request itself is wrong, and stays wrong.
     Rejected,
+    /// The answer is longer than is read: a smaller page may do.
+    TooLong,
 }
 
 /// What to do about a failure.
@@ -50,7 +52,7 @@ impl Failure {
             Self::Network | Self::Timeout | Self::Server | Self::Malformed => Verdict::Backoff,
             Self::RateLimited(wait) => Verdict::After(wait),
             Self::Unauthorized => Verdict::NewToken,
-            Self::Forbidden | Self::NotFound | Self::Rejected => Verdict::Never,
+            Self::Forbidden | Self::NotFound | Self::Rejected | Self::TooLong => Verdict::Never,
         }
     }
 
@@ -59,7 +61,7 @@ impl Failure {
         match self {
             Self::Forbidden => " (does the integration lack a scope, or whoever authorized it a right?)",
             Self::Network | Self::Timeout | Self::Server | Self::Malformed => "",
-            Self::RateLimited(_) | Self::Unauthorized | Self::NotFound | Self::Rejected => "",
+            Self::RateLimited(_) | Self::Unauthorized | Self::NotFound | Self::Rejected | Self::TooLong => "",
         }
     }
 }
@@ -167,7 +169,7 @@ mod tests {
         for transient in [Failure::Network, Failure::Timeout, Failure::Server, Failure::Malformed] {
             assert_eq!(transient.verdict(), Verdict::Backoff);
         }
-        for lasting in [Failure::Forbidden, Failure::NotFound, Failure::Rejected] {
+        for lasting in [Failure::Forbidden, Failure::NotFound, Failure::Rejected, Failure::TooLong] {
             assert_eq!(lasting.verdict(), Verdict::Never);
         }
         let wait = Duration::from_secs(7);

@@ -190,9 +190,9 @@ pub const PAGE_SIZE: usize = 100;
 /// How many records a page has that no size was asked for, or whose list ignores it; nothing in the answer warns of that.
 pub const DEFAULT_PAGE_SIZE: usize = 20;
 
-/// How many pages so many records are.
-pub fn pages(records: i64) -> i64 {
-    records.max(0).unsigned_abs().div_ceil(PAGE_SIZE as u64).try_into().unwrap_or(i64::MAX)
+/// How many pages of this size so many records are.
+pub fn pages(records: i64, size: usize) -> i64 {
+    records.max(0).unsigned_abs().div_ceil(size.max(1) as u64).try_into().unwrap_or(i64::MAX)
 }
 
 /// The resource of that name.
@@ -331,12 +331,12 @@ impl Resource {
         }
     }
 
-    /// The body of a list request for a page of the part that `part` names.
+    /// The body of a list request for a page, by number and size, of the part that `part` names.
     ///
     /// `since` is an RFC 3339 time for `filter.updated_since`, or for the window. `pagination` is always asked for: some lists tell
     /// `meta` only then.
-    pub fn list_body(&self, page: u32, since: Option<&str>, part: &Value) -> Value {
-        let mut body = self.base_body(page);
+    pub fn list_body(&self, (page, size): (u32, usize), since: Option<&str>, part: &Value) -> Value {
+        let mut body = self.base_body(page, size);
         if let Some(since) = since {
             match self.window {
                 _ if self.updated_since => body["filter"]["updated_since"] = json!(since),
@@ -353,7 +353,7 @@ impl Resource {
 
     /// The body of a list request for up to [`PAGE_SIZE`] ids, of those with this status if it names one.
     pub fn ids_body(&self, ids: &[Uuid], status: Option<&str>) -> Value {
-        let mut body = self.base_body(1);
+        let mut body = self.base_body(1, PAGE_SIZE);
         body["filter"]["ids"] = json!(ids);
         if let Some(status) = status {
             body["filter"]["status"] = json!(status);
@@ -370,10 +370,10 @@ impl Resource {
         body
     }
 
-    fn base_body(&self, page: u32) -> Value {
+    fn base_body(&self, page: u32, size: usize) -> Value {
         let includes = [self.list_includes, &["pagination"]].concat().join(",");
         let mut body = json!({
-            "page": { "size": PAGE_SIZE, "number": page },
+            "page": { "size": size, "number": page },
             "includes": includes,
         });
         let sort = match self.paging {

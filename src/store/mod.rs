@@ -11,6 +11,7 @@ pub mod load;
 pub mod logins;
 pub mod outbox;
 pub mod parents;
+pub mod passes;
 pub mod pool;
 pub mod records;
 pub mod rekey;

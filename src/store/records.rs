@@ -8,8 +8,8 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::pool::StoreError;
-use crate::catalog::{self, Resource};
-use crate::ids::{Account, RunId};
+use crate::catalog::Resource;
+use crate::ids::Account;
 use crate::teamleader::answer::Record;
 
 /// What a merged page changed.
@@ -172,57 +172,6 @@ pub(super) fn count(records: usize) -> i64 {
     i64::try_from(records).unwrap_or(i64::MAX)
 }
 
-/// Keeps the ids that a page told, for the end of the pass. `pass` 0 is for ids that a sweep confirmed to be gone.
-pub async fn keep_ids(
-    tx: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
-    (pass, page): (i32, i32),
-    ids: &[Uuid],
-) -> Result<(), StoreError> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    sqlx::query!(
-        "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids) values ($1, $2, $3, $4, $5, $6)",
-        account.as_str(),
-        run.0,
-        resource.name,
-        pass,
-        page,
-        ids,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// How many distinct ids passes `from` to `to` told, on the pages from `first_page` on.
-pub async fn count_ids(
-    tx: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
-    (from, to): (i32, i32),
-    first_page: i32,
-) -> Result<i64, StoreError> {
-    let distinct = sqlx::query_scalar!(
-        r#"select count(distinct id) as "distinct!"
-         from teamleader2db.sync_page, unnest(ids) as id
-         where account = $1 and run_id = $2 and resource = $3 and pass between $4 and $5 and page >= $6"#,
-        account.as_str(),
-        run.0,
-        resource.name,
-        from,
-        to,
-        first_page,
-    )
-    .fetch_one(tx)
-    .await?;
-    Ok(distinct)
-}
-
 /// The ids of rows that are not deleted, in their order, after `after`.
 pub async fn ids(
     pool: &PgPool,
@@ -246,58 +195,6 @@ pub async fn ids(
     Ok(ids)
 }
 
-/// Rows that were there when the run began and that no pass of it told, in the order of their ids, after `after`.
-pub async fn unseen(
-    pool: &PgPool,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
-    after: Option<Uuid>,
-    limit: i64,
-) -> Result<Vec<Uuid>, StoreError> {
-    let ids = sqlx::query_scalar!(
-        // `except` and not an anti join: without statistics that one may become a nested loop over all pages.
-        r#"select id as "id!" from (
-             select id from teamleader.record
-             where resource = $1 and account = $2 and deleted_at is null and ($4::uuid is null or id > $4)
-             except
-             select unnest(ids) from teamleader2db.sync_page
-             where account = $2 and run_id = $3 and resource = $1 and pass > 0) as unseen
-         order by id limit $5"#,
-        resource.name,
-        account.as_str(),
-        run.0,
-        after,
-        limit,
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(ids)
-}
-
-/// How many rows the sweep confirmed to be gone.
-pub async fn count_gone(
-    tx: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
-) -> Result<i64, StoreError> {
-    let gone = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from (
-             select unnest(ids) from teamleader2db.sync_page
-             where account = $1 and run_id = $2 and resource = $3 and pass = 0
-             except
-             select unnest(ids) from teamleader2db.sync_page
-             where account = $1 and run_id = $2 and resource = $3 and pass > 0) as gone"#,
-        account.as_str(),
-        run.0,
-        resource.name,
-    )
-    .fetch_one(tx)
-    .await?;
-    Ok(gone)
-}
-
 /// How many rows are not deleted.
 pub async fn count_rows(tx: &mut PgConnection, account: &Account, resource: &Resource) -> Result<i64, StoreError> {
     let rows = sqlx::query_scalar!(
@@ -308,52 +205,6 @@ pub async fn count_rows(tx: &mut PgConnection, account: &Account, resource: &Res
     .fetch_one(tx)
     .await?;
     Ok(rows)
-}
-
-/// Marks what the sweep confirmed to be gone, and with it its children. What was gone from one part of a list and told by another has
-/// moved. The rows stay. Returns how many were marked, without the children.
-pub async fn mark_deleted(
-    tx: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
-) -> Result<i64, StoreError> {
-    let marked = sqlx::query!(
-        "update teamleader.record r set deleted_at = now(), changed_at = now()
-         where r.resource = $1 and r.account = $2 and r.deleted_at is null
-           and r.id in (
-               select unnest(ids) from teamleader2db.sync_page
-               where account = $2 and run_id = $3 and resource = $1 and pass = 0
-               except
-               select unnest(ids) from teamleader2db.sync_page
-               where account = $2 and run_id = $3 and resource = $1 and pass > 0)",
-        resource.name,
-        account.as_str(),
-        run.0,
-    )
-    .execute(&mut *tx)
-    .await?
-    .rows_affected();
-    let children: Vec<String> = catalog::children_of(resource.name).into_iter().map(str::to_owned).collect();
-    if !children.is_empty() {
-        sqlx::query!(
-            "update teamleader.record r set deleted_at = now(), changed_at = now()
-             where r.resource = any($4) and r.account = $2 and r.deleted_at is null and r.parent_resource = $1
-               and r.parent_id in (
-                   select unnest(ids) from teamleader2db.sync_page
-                   where account = $2 and run_id = $3 and resource = $1 and pass = 0
-                   except
-                   select unnest(ids) from teamleader2db.sync_page
-                   where account = $2 and run_id = $3 and resource = $1 and pass > 0)",
-            resource.name,
-            account.as_str(),
-            run.0,
-            &children,
-        )
-        .execute(tx)
-        .await?;
-    }
-    Ok(i64::try_from(marked).unwrap_or(i64::MAX))
 }
 
 /// The database's clock, by which `detail_at` and `listed_at` are compared.

@@ -71,7 +71,17 @@ async fn filtered(
     found: &mut Found,
 ) -> Result<Vec<Uuid>, WorkError> {
     loop {
-        let page = client.list(resource, &resource.ids_body(&wanted, status)).await?;
+        let page = match client.list(resource, &resource.ids_body(&wanted, status)).await {
+            Err(ApiError::Failed { failure: Failure::TooLong, .. }) if wanted.len() > 1 => {
+                // A tenth of them at a time.
+                let mut missing = Vec::new();
+                for ids in wanted.chunks(wanted.len().div_ceil(10)) {
+                    missing.extend(Box::pin(filtered(client, resource, ids.to_vec(), status, found)).await?);
+                }
+                return Ok(missing);
+            }
+            answer => answer?,
+        };
         if page.records.iter().any(|record| !wanted.contains(&record.id)) {
             // Unknown filters are ignored without an error: the absence of an id would then mean nothing.
             return Err(WorkError::Unusable(format!("{} ignores filter.ids", resource.list_endpoint())));

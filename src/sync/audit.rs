@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::parts::{self, Part};
 use super::slice::{Slice, WorkError};
-use crate::catalog::{self, AskAgain, Resource};
+use crate::catalog::{self, AskAgain, PAGE_SIZE, Resource};
 use crate::message::{Mode, Parameters};
 use crate::store::comparison::{self, Compared};
 use crate::store::details;
@@ -180,7 +180,9 @@ pub async fn read_sampled_page(slice: &Slice<'_>, index: usize, sample: i64) -> 
     };
     let number = sampling.pages.as_mut().map_or(Some(1), VecDeque::pop_front);
     let asked = match number {
-        Some(number) => slice.client.list(resource, &resource.list_body(number, None, &sampling.part.body)).await,
+        Some(number) => {
+            slice.client.list(resource, &resource.list_body((number, PAGE_SIZE), None, &sampling.part.body)).await
+        }
         None => Ok(crate::teamleader::answer::Page::default()),
     };
     let mut page = match asked {
@@ -201,8 +203,8 @@ pub async fn read_sampled_page(slice: &Slice<'_>, index: usize, sample: i64) -> 
     step.counts.pages += i64::from(number.is_some());
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     let pages = sampling.pages.get_or_insert_with(|| {
-        let wanted = catalog::pages((sample - sampling.compared).max(0));
-        let last = catalog::pages(page.matches.unwrap_or(compared));
+        let wanted = catalog::pages((sample - sampling.compared).max(0), PAGE_SIZE);
+        let last = catalog::pages(page.matches.unwrap_or(compared), PAGE_SIZE);
         pages_of_sample(wanted, last, |number| random(slice, resource, number).as_u128())
     });
     if pages.is_empty() || sampling.compared >= sample {

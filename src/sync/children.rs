@@ -8,13 +8,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::audit;
-use super::pager::{Next, Position, Verdict};
+use super::pager::{Evidence, Next, Position, Verdict};
 use super::parts::{Part, is_passed_over};
 use super::reading::{self, Reading};
 use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
-use crate::catalog::{PAGE_SIZE, Resource};
+use crate::catalog::Resource;
 use crate::retry::Failure;
 use crate::store::parents;
+use crate::store::passes;
 use crate::store::records;
 use crate::store::run::Step;
 use crate::teamleader::answer::{self, Page, Record};
@@ -79,7 +80,7 @@ pub async fn read_batch(
         true => audit::compare_items(slice, &mut tx, &mut step, &batch.records, parent_resource).await?,
         false => records::merge_page(&mut tx, &account, resource, &batch.records, parent_resource, false).await?,
     };
-    records::keep_ids(&mut tx, &account, slice.id, resource, (1, first_page), &ids).await?;
+    passes::keep_ids(&mut tx, &account, slice.id, resource, (1, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     step.note_replaced(batch.replaced);
     reading.next_part(slice, &mut tx, &mut step, pages_read).await?;
@@ -106,10 +107,11 @@ async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut Reading) -> Resu
     drop(connection);
     let start = Position::start(resource, step.since, 0);
     let (number, since) = start.requests(step.since).next().unwrap_or((1, None));
+    let page = (number, start.size());
     let enough = CancellationToken::new();
     let wanted = stream::iter(parents.into_iter().take_while(|_| !enough.is_cancelled()));
     let mut answers = pin!(slice.ahead(wanted, slice.client.most_in_flight(), |part: Part| {
-        let (client, body) = (slice.client.clone(), resource.list_body(number, since.as_deref(), &part.body));
+        let (client, body) = (slice.client.clone(), resource.list_body(page, since.as_deref(), &part.body));
         async move { (part, client.list(resource, &body).await) }
     }));
     let mut batch = Batch::default();
@@ -128,7 +130,8 @@ async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut Reading) -> Resu
                 batch.last = Some(part);
                 return Ok(batch);
             }
-            Ok(_) => batch.waiting.push(part.clone()),
+            // By itself it is asked for with smaller pages.
+            Ok(_) | Err(ApiError::Failed { failure: Failure::TooLong, .. }) => batch.waiting.push(part.clone()),
             Err(error @ (ApiError::NotAuthorized | ApiError::Store(_))) => {
                 batch.broken_off = Some(error.into());
                 return Ok(batch);
@@ -157,13 +160,14 @@ async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut Reading) -> Resu
 /// Whether the page is all of the list, as it says itself, and tells what is stored.
 fn is_settled(slice: &Slice<'_>, step: &Step, start: Position, page: &Page, stored: &[Uuid]) -> bool {
     let told: HashSet<Uuid> = page.records.iter().map(|record| record.id).collect();
-    if page.records.len() >= PAGE_SIZE || reading::check_includes(step.resource, page).is_err() {
+    if reading::check_includes(step.resource, page).is_err() {
         return false;
     }
     let Ok(Next::PassEnd(end)) = start.after(page) else { return false };
     let all_told = stored.iter().all(|id| told.contains(id));
     let distinct = i64::try_from(told.len()).unwrap_or(i64::MAX);
-    let judged = end.judge(distinct, step.since, audit::wants_proof(&slice.parameters, step.resource), all_told);
+    let full = audit::wants_proof(&slice.parameters, step.resource);
+    let judged = end.judge(Evidence { distinct, since: step.since, full, once: all_told });
     judged == Verdict::Read { complete: true, verified: true }
 }
 

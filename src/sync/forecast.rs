@@ -4,7 +4,7 @@ use chrono::Utc;
 
 use super::audit;
 use super::reading::Reading;
-use crate::catalog::{Paging, pages};
+use crate::catalog::{PAGE_SIZE, Paging, pages};
 use crate::message::{Forecast, Parameters};
 use crate::store::run::{Phase, Run, Step};
 use crate::teamleader::client::Client;
@@ -35,11 +35,11 @@ fn pages_to_come(step: &Step, asked: &Parameters, read: Option<&Reading>) -> i64
         return 0;
     }
     if let Some(sample) = audit::sample(asked) {
-        return pages(sample).saturating_sub(step.counts.pages).max(1);
+        return pages(sample, PAGE_SIZE).saturating_sub(step.counts.pages).max(1);
     }
     let is_one_list = step.resource.stands_alone();
     let one_list = read.filter(|_| is_one_list);
-    let told = one_list.and_then(|reading| reading.at.matches()).map(pages);
+    let told = one_list.and_then(|reading| reading.at.matches()).map(|matches| pages(matches, PAGE_SIZE));
     let first_pass = one_list.filter(|reading| reading.at.pass > 1).map(|_| step.counts.pages);
     let of_a_pass = told.or(first_pass).or(step.usual.pages).unwrap_or(1).max(1);
     let twice = audit::marks_deletions(asked) && step.resource.paging != Paging::Seek && is_one_list && of_a_pass > 1;
@@ -78,7 +78,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::catalog::{self, PAGE_SIZE};
+    use crate::catalog;
     use crate::message::Mode;
     use crate::store::run::{Counts, Usual};
     use crate::sync::pager::{Next, Position};

@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use uuid::Uuid;
 
+use super::agreement;
 use super::audit;
 use super::children;
-use super::pager::{Next, PassEnd, Position, Verdict};
+use super::pager::{Evidence, Next, PassEnd, Position, Verdict};
 use super::parts;
 use super::reading::{self, Reading};
 use super::slice::{LISTS_AT_ONCE, Slice, WorkError};
@@ -24,7 +25,7 @@ use crate::retry::Failure;
 use crate::store::load::Loader;
 use crate::store::pool::StoreError;
 use crate::store::run::{Phase, Step};
-use crate::store::{parents, records, rekey};
+use crate::store::{parents, passes, records, rekey};
 use crate::teamleader::answer::{self, Page, Record};
 use crate::teamleader::client::ApiError;
 use crate::teamleader::clock::{self, Dated};
@@ -75,6 +76,10 @@ pub async fn read(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
             children::read_batch(slice, index, step, reading).await?;
             continue;
         };
+        if let Some(end) = reading.at.over() {
+            compare(slice, index, step, reading, end).await?;
+            continue;
+        }
         let (sender, receiver) = mpsc::channel(PAGES_AHEAD);
         let mut ahead = pin!(read_ahead(slice, step.resource, step.since, &part.body, reading.at.clone(), sender));
         let mut stored = pin!(store(slice, index, step, reading.clone(), receiver));
@@ -95,8 +100,9 @@ async fn read_ahead(
     sender: mpsc::Sender<Result<Read, WorkError>>,
 ) {
     loop {
+        let size = at.size();
         let ask = |(number, since): (u32, Option<String>)| {
-            let (client, body) = (slice.client.clone(), resource.list_body(number, since.as_deref(), part));
+            let (client, body) = (slice.client.clone(), resource.list_body((number, size), since.as_deref(), part));
             async move { client.list(resource, &body).await }
         };
         // Its share: the other lists have theirs.
@@ -219,8 +225,33 @@ async fn skip(
         WorkError::Api(ApiError::Failed { failure, reason, .. }) if parts::is_passed_over(step.resource, failure) => {
             skip_parent(slice, index, step, reading, failure, &reason).await
         }
+        WorkError::Api(ApiError::Failed { failure: Failure::TooLong, endpoint, reason }) => {
+            match reading.at.smaller(step.resource, step.since) {
+                Some(smaller) => read_smaller(slice, index, step, reading, smaller).await,
+                None => {
+                    let error = ApiError::Failed { failure: Failure::TooLong, endpoint, reason };
+                    skip_failed(slice, index, step, reading, error.into()).await
+                }
+            }
+        }
         error => skip_failed(slice, index, step, reading, error).await,
     }
+}
+
+/// An answer is too long: the list is read from its beginning with smaller pages.
+async fn read_smaller(
+    slice: &Slice<'_>,
+    index: usize,
+    mut step: Step,
+    mut reading: Reading,
+    smaller: Position,
+) -> Result<(), WorkError> {
+    let (resource, size) = (step.resource.name, smaller.size());
+    info!(run = %slice.id, resource, size, "An answer of {resource} is too long: it is read with pages of {size} records");
+    reading.at = smaller;
+    reading.keep(&mut step)?;
+    let tx = slice.begin().await?;
+    Ok(slice.commit(tx, index, step).await?)
 }
 
 /// One part that cannot be read does not hold up the others, but the resource is failed in the end.
@@ -298,7 +329,7 @@ async fn merge(
     } else {
         (tx, merged) = loader.merge(tx, &account, resource, &told, part.parent_resource(), touch).await?;
     }
-    records::keep_ids(&mut tx, &account, slice.id, resource, (pass, first_page), &ids).await?;
+    passes::keep_ids(&mut tx, &account, slice.id, resource, (pass, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     let going_on = match after {
         Some(Next::PassEnd(end)) => {
@@ -350,46 +381,131 @@ fn date(step: &mut Step, reading: &mut Reading, page: &Page) -> Result<(), WorkE
 /// answer to answer.
 const SKEWED: &str = "the Date of an answer is";
 
-async fn end_pass(
+/// What the passes of a part have given by the end of one.
+struct Given {
+    /// Distinct ids of the pass.
+    of_pass: i64,
+    /// Distinct ids of all passes.
+    of_part: i64,
+    /// Rows that none of them gave, where reading the list once more is how to ask again.
+    unseen: Vec<Uuid>,
+}
+
+async fn given(
     slice: &Slice<'_>,
     tx: &mut sqlx::PgConnection,
-    step: &mut Step,
-    mut reading: Reading,
-    end: PassEnd,
-) -> Result<(), WorkError> {
+    step: &Step,
+    reading: &Reading,
+    pass: i32,
+) -> Result<Given, WorkError> {
     let (account, run, resource) = (&slice.settings.account, slice.id, step.resource);
-    let audited = audit::is_audit(&slice.parameters);
-    let (pass, first_page, matches) = (end.pass(), reading.first_page, end.matches());
-    let of_pass = records::count_ids(tx, account, run, resource, (pass, pass), first_page).await?;
+    let first_page = reading.first_page;
+    let of_pass = passes::count_ids(tx, account, run, resource, (pass, pass), first_page).await?;
     let of_part = match pass {
         1 => of_pass,
-        _ => records::count_ids(tx, account, run, resource, (1, pass), first_page).await?,
+        _ => passes::count_ids(tx, account, run, resource, (1, pass), first_page).await?,
     };
-    let marks = audit::marks_deletions(&slice.parameters);
-    // Where there is no other way, reading the list once more is how to ask again.
     let by_list = audit::asks_by_list(&slice.parameters, resource);
     let unseen = match &reading.part {
         Some(part) if by_list => parents::unseen_in_part(tx, account, run, resource, part.rows(), first_page).await?,
         _ => Vec::new(),
     };
-    step.counts.listed = reading.listed + of_part;
+    Ok(Given { of_pass, of_part, unseen })
+}
+
+impl Given {
+    fn evidence(&self, slice: &Slice<'_>, step: &Step) -> Evidence {
+        let full = audit::wants_proof(&slice.parameters, step.resource);
+        Evidence { distinct: self.of_pass, since: step.since, full, once: self.unseen.is_empty() }
+    }
+}
+
+async fn end_pass(
+    slice: &Slice<'_>,
+    tx: &mut sqlx::PgConnection,
+    step: &mut Step,
+    reading: Reading,
+    end: PassEnd,
+) -> Result<(), WorkError> {
+    let given = given(slice, tx, step, &reading, end.pass()).await?;
+    step.counts.listed = reading.listed + given.of_part;
     step.counts.unchanged = (step.counts.listed - step.counts.created - step.counts.updated).max(0);
-    let pages_read = end.pages_read();
-    match end.judge(of_pass, step.since, audit::wants_proof(&slice.parameters, resource), unseen.is_empty()) {
+    note_order(slice, tx, step, &reading, &end, &given).await?;
+    let verdict = end.clone().judge(given.evidence(slice, step));
+    conclude(slice, tx, step, reading, (end, given), verdict).await
+}
+
+/// Compares a pass that is over with those before it. The API is asked outside of the transaction that ends the pass.
+async fn compare(
+    slice: &Slice<'_>,
+    index: usize,
+    mut step: Step,
+    reading: Reading,
+    end: PassEnd,
+) -> Result<(), WorkError> {
+    let compared = agreement::compare(slice, step.resource, &end, reading.first_page).await?;
+    let mut tx = slice.begin().await?;
+    let given = given(slice, &mut tx, &step, &reading, end.pass()).await?;
+    let verdict = end.clone().compared(given.evidence(slice, &step), given.of_part, &compared);
+    conclude(slice, &mut tx, &mut step, reading, (end, given), verdict).await?;
+    Ok(slice.commit(tx, index, step).await?)
+}
+
+/// Notes where records come twice, pass after pass, more than records that came or changed could push onto another page.
+async fn note_order(
+    slice: &Slice<'_>,
+    tx: &mut sqlx::PgConnection,
+    step: &mut Step,
+    reading: &Reading,
+    end: &PassEnd,
+    given: &Given,
+) -> Result<(), WorkError> {
+    let (Some(started), true) = (step.clock, end.doubles_again(given.of_pass)) else { return Ok(()) };
+    let (account, resource, pass) = (&slice.settings.account, step.resource, (end.pass(), reading.first_page));
+    let (doubles, newcomers) = passes::doubles_and_newcomers(tx, account, slice.id, resource, pass, started).await?;
+    if doubles > newcomers {
+        step.note_drift([format!("the order of {} is not stable", resource.list_endpoint())].into());
+    }
+    Ok(())
+}
+
+/// Goes on as the verdict on a pass says.
+async fn conclude(
+    slice: &Slice<'_>,
+    tx: &mut sqlx::PgConnection,
+    step: &mut Step,
+    mut reading: Reading,
+    (end, given): (PassEnd, Given),
+    verdict: Verdict,
+) -> Result<(), WorkError> {
+    let (account, run, resource) = (&slice.settings.account, slice.id, step.resource);
+    let (pages_read, matches) = (end.pages_read(), end.matches());
+    match verdict {
         Verdict::Again(position) => {
             info!(run = %run, resource = resource.name, pass = position.pass, "Reading {} once more, to be sure", resource.name);
             reading.at = position;
             return reading.keep(step);
         }
+        Verdict::Compare(position) => {
+            reading.at = position;
+            return reading.keep(step);
+        }
         Verdict::Read { complete, verified } => {
-            if verified && !unseen.is_empty() {
+            if verified && !given.unseen.is_empty() {
                 // Read twice without them: that was asking for them once more.
-                if marks {
-                    records::keep_ids(tx, account, run, resource, (0, pages_read), &unseen).await?;
+                if audit::marks_deletions(&slice.parameters) {
+                    passes::keep_ids(tx, account, run, resource, (0, pages_read), &given.unseen).await?;
                 }
-                if audited {
-                    audit::count_gone(slice, tx, step, unseen).await?;
+                if audit::is_audit(&slice.parameters) {
+                    audit::count_gone(slice, tx, step, given.unseen).await?;
                 }
+            }
+            if let (true, Some(total)) = (complete, end.round_total(given.of_pass)) {
+                let what = format!(
+                    "{} ends at exactly {total} records, where a bound of the API would end it, too",
+                    resource.list_endpoint()
+                );
+                step.note_drift([what].into());
             }
             reading.incomplete |= !complete;
             reading.unproven |= !verified;
@@ -400,7 +516,7 @@ async fn end_pass(
         }
     }
     reading.failures_in_a_row = 0;
-    Reading::add_matches(step, first_page, matches);
+    Reading::add_matches(step, reading.first_page, matches);
     reading.next_part(slice, tx, step, pages_read).await
 }
 

@@ -1,5 +1,6 @@
 //! The sync: what a run does, page by page. Knows nothing of the broker.
 
+pub mod agreement;
 pub mod ask;
 pub mod audit;
 pub mod children;
@@ -7,6 +8,7 @@ pub mod details;
 pub mod engine;
 pub mod forecast;
 pub mod list;
+pub mod offset;
 pub mod pager;
 pub mod parts;
 pub mod plan;

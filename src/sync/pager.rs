@@ -4,24 +4,22 @@
 //! and again. A record that changes moves to the end, where it is met; nothing shifts below the reader. Deeper pages are read
 //! only inside a tie, more than a page of records with one `updated_at`, and that tie is read until two readings agree.
 //!
-//! **Offset** (all others): page by page. A record that comes or goes shifts what follows, so a pass counts only if no id came
-//! twice and there are as many ids as `matches` said, on each of its pages: of one that goes and one that comes, a page between the
-//! two tells. That holds in whatever order the pages are made, so they are asked for several at a time. A complete reading takes two such passes that agree, of at most three. A pass of a single request cannot shift: one is
-//! enough.
+//! **Offset** (all others): page by page, in passes that prove what they read by what the list says to hold, or by each other; see
+//! [`super::offset`].
+//!
+//! A page of exactly 20 records where more were asked for may be full: that is the API's default, and nothing warns of a list that ignores
+//! the size.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-use xxhash_rust::xxh3::xxh3_64;
 
-use crate::catalog::{self, PAGE_SIZE, Paging, Resource};
-use crate::teamleader::answer::{Page, Record};
+use super::offset::{self, Asked, Compared, Comparison, Digest, Judgement, Offset};
+use crate::catalog::{self, DEFAULT_PAGE_SIZE, Paging, Resource};
+use crate::teamleader::answer::Page;
+use crate::teamleader::clock::Dated;
 
 /// A tie is read at most this often before the pass goes on without proof.
 const MAX_TIE_READINGS: u32 = 6;
-
-/// Passes over a list that is read by offset.
-const MAX_OFFSET_PASSES: i32 = 3;
 
 /// Passes over a list that is read by seeking: a second one, when fewer records came than the list said to hold.
 const MAX_SEEK_PASSES: i32 = 2;
@@ -29,6 +27,9 @@ const MAX_SEEK_PASSES: i32 = 2;
 /// Pages of one pass, after which it is given up: a list that never ends would fill the disk. Five million records,
 /// several times what the largest accounts hold, and four hours of the API's budget.
 const MAX_PAGES: u32 = 50_000;
+
+/// By how much pages are smaller where those of the usual size are too long.
+const SMALLER: u32 = 10;
 
 /// A list that says how much it holds may grow while it is read. What gives twice as much, and so many pages more, does
 /// not end.
@@ -46,6 +47,12 @@ pub struct Position {
     pages_in_pass: u32,
     /// What the list said to hold when the pass began.
     matches: Option<i64>,
+    /// Whether pages have a tenth of the usual size, since those are too long.
+    #[serde(default)]
+    small: bool,
+    /// Whether the pass is over, and to be compared with those before it.
+    #[serde(default)]
+    over: bool,
     way: Way,
 }
 
@@ -72,43 +79,6 @@ struct Seek {
     short: Option<(i64, i64)>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Offset {
-    page: u32,
-    pass_ids: Digest,
-    last_page: Digest,
-    /// Whether a page of the pass told another number of matches than the first.
-    #[serde(default)]
-    unsteady: bool,
-    /// The ids of each earlier pass that counted.
-    counted: Vec<Digest>,
-}
-
-/// A set of ids in a few bytes: the same ids in any order give the same digest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Digest {
-    ids: u64,
-    xor: u64,
-}
-
-impl Digest {
-    fn add(&mut self, id: Uuid) {
-        self.ids += 1;
-        self.xor ^= xxh3_64(id.as_bytes());
-    }
-
-    fn of(records: &[Record]) -> Self {
-        let mut digest = Self::default();
-        records.iter().for_each(|record| digest.add(record.id));
-        digest
-    }
-
-    fn join(&mut self, other: Self) {
-        self.ids += other.ids;
-        self.xor ^= other.xor;
-    }
-}
-
 /// What to do after a page.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
@@ -122,7 +92,20 @@ pub enum Next {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PassEnd {
     position: Position,
-    requests: u32,
+}
+
+/// What is known and wanted where a pass is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence {
+    /// How many distinct ids the pass gave.
+    pub distinct: i64,
+    /// What the pass asked for.
+    pub since: Option<DateTime<Utc>>,
+    /// Whether the proof is wanted that deletions need.
+    pub full: bool,
+    /// Whether one request proves enough, since a list that is read by one cannot shift; not so where reading it once more is the only
+    /// way to ask for what it did not give.
+    pub once: bool,
 }
 
 /// What the passes over a list amount to.
@@ -130,6 +113,8 @@ pub struct PassEnd {
 pub enum Verdict {
     /// Another pass is needed.
     Again(Position),
+    /// The pass is to be compared with earlier ones: look at [`Position::over`], and ask [`PassEnd::compared`].
+    Compare(Position),
     /// The list was read.
     Read {
         /// Every record that was there throughout was seen: the watermark may move.
@@ -144,22 +129,53 @@ pub enum Verdict {
 impl Position {
     /// The beginning of a list. `since` is what the pass asks for; `pages_read`, how many pages were read of other lists before.
     pub fn start(resource: &Resource, since: Option<DateTime<Utc>>, pages_read: i32) -> Self {
-        let way = match resource.paging {
-            Paging::Seek => Way::Seek(Seek::begin(since)),
-            Paging::Offset(_) => Way::Offset(Offset { page: 1, ..Offset::default() }),
-        };
-        Self { pass: 1, pages_read, pages_in_pass: 0, matches: None, way }
+        Self::pass(1, pages_read, Way::begin(resource.paging, since, false))
+    }
+
+    /// The beginning of a pass.
+    fn pass(pass: i32, pages_read: i32, way: Way) -> Self {
+        Self { pass, pages_read, pages_in_pass: 0, matches: None, small: false, over: false, way }
     }
 
     /// The beginning of the next pass.
-    fn next_pass(pass: i32, pages_read: i32, way: Way) -> Self {
-        Self { pass: pass + 1, pages_read, pages_in_pass: 0, matches: None, way }
+    fn next_pass(&self, way: Way) -> Self {
+        Self { small: self.small, ..Self::pass(self.pass.saturating_add(1), self.pages_read, way) }
+    }
+
+    /// The list from its beginning with pages of a tenth of the size, where an answer is too long; `None` where they have it already.
+    pub fn smaller(&self, resource: &Resource, since: Option<DateTime<Utc>>) -> Option<Self> {
+        let smaller = Self { small: true, ..self.next_pass(Way::begin(resource.paging, since, true)) };
+        (!self.small).then_some(smaller)
+    }
+
+    /// How many records a page is asked to have.
+    pub fn size(&self) -> usize {
+        match &self.way {
+            Way::Seek(_) => offset::size_of(0, self.small),
+            Way::Offset(offset) => offset.size,
+        }
+    }
+
+    /// The pass that ends here, if it is over and was not yet compared.
+    pub fn over(&self) -> Option<PassEnd> {
+        self.over.then(|| PassEnd { position: self.clone() })
     }
 
     /// How many pages this pass may have.
     fn most_pages(&self) -> u32 {
-        let said = self.matches.map(|matches| u32::try_from(catalog::pages(matches)).unwrap_or(u32::MAX));
-        said.map_or(MAX_PAGES, |pages| pages.saturating_mul(2).saturating_add(PAGES_BEYOND).min(MAX_PAGES))
+        let smaller = if self.small { SMALLER } else { 1 };
+        let most = MAX_PAGES.saturating_mul(smaller);
+        let said =
+            self.matches.map(|matches| u32::try_from(catalog::pages(matches, self.page_size())).unwrap_or(u32::MAX));
+        said.map_or(most, |pages| pages.saturating_mul(2).saturating_add(PAGES_BEYOND).min(most))
+    }
+
+    /// How many records a page has.
+    fn page_size(&self) -> usize {
+        match &self.way {
+            Way::Seek(_) => self.size(),
+            Way::Offset(offset) => offset.page_size(),
+        }
     }
 
     /// The requests that may be made at once, as page number and `updated_since`, in the order in which [`Position::after`] wants
@@ -169,7 +185,7 @@ impl Position {
             Way::Seek(seek) => (seek.page..=seek.page, seek.since.clone()),
             Way::Offset(offset) => {
                 // As many as the list said to have, once it has.
-                let told = self.matches.map(catalog::pages);
+                let told = self.matches.map(|matches| catalog::pages(matches, self.page_size()));
                 let last = told.map_or(offset.page, |told| u32::try_from(told).unwrap_or(u32::MAX));
                 (offset.page..=last.max(offset.page), asked.map(as_text))
             }
@@ -187,15 +203,20 @@ impl Position {
     pub fn after(mut self, page: &Page) -> Result<Next, String> {
         self.pages_read = self.pages_read.saturating_add(1);
         self.pages_in_pass = self.pages_in_pass.saturating_add(1);
-        let pass_begins = self.matches.is_none();
-        if pass_begins {
+        if self.matches.is_none() {
             self.matches = page.matches;
         }
+        let size = self.size();
         let ended = match &mut self.way {
-            Way::Seek(seek) => seek.after(&page.records)?,
+            Way::Seek(seek) => seek.after(page, size)?,
             Way::Offset(offset) => {
-                offset.unsteady |= page.matches.is_some_and(|matches| Some(matches) != self.matches);
-                offset.after(&page.records)
+                if self.pages_in_pass == 1 {
+                    offset.start(match page.dated {
+                        Some(Dated::At(date)) => Some(date),
+                        Some(Dated::Apart(_)) | None => None,
+                    });
+                }
+                offset.after(page, self.matches)
             }
         };
         if !ended {
@@ -206,11 +227,16 @@ impl Position {
                 Err(format!("the list did not end within {most} pages, so nothing is known of what it holds"))
             };
         }
-        let requests = match &self.way {
-            Way::Seek(_) => 1,
-            Way::Offset(offset) => offset.page,
-        };
-        Ok(Next::PassEnd(PassEnd { position: self, requests }))
+        Ok(Next::PassEnd(PassEnd { position: self }))
+    }
+}
+
+impl Way {
+    fn begin(paging: Paging, since: Option<DateTime<Utc>>, small: bool) -> Self {
+        match paging {
+            Paging::Seek => Self::Seek(Seek::begin(since)),
+            Paging::Offset(_) => Self::Offset(Offset::begin(small)),
+        }
     }
 }
 
@@ -220,7 +246,8 @@ impl Seek {
     }
 
     /// Moves on; true at the end of the list.
-    fn after(&mut self, records: &[Record]) -> Result<bool, String> {
+    fn after(&mut self, page: &Page, size: usize) -> Result<bool, String> {
+        let records = &page.records;
         let since = self.since.as_deref().and_then(crate::teamleader::answer::parse_time);
         let mut last = since;
         for record in records {
@@ -230,7 +257,7 @@ impl Seek {
             }
             last = Some(at);
         }
-        let full = records.len() >= PAGE_SIZE;
+        let full = records.len() >= size || self.may_be_full(page, size);
         let in_tie = self.page > 1 || full && since.is_some() && last == since;
         let next = if in_tie {
             records.iter().filter(|record| record.updated_at == since).for_each(|record| self.reading.add(record.id));
@@ -257,6 +284,14 @@ impl Seek {
         Ok(false)
     }
 
+    /// Whether a page of the default size may be all that the list gives at a time, whatever it is asked for.
+    fn may_be_full(&self, page: &Page, size: usize) -> bool {
+        let before = i64::from(self.page - 1).saturating_mul(i64::try_from(size).unwrap_or(i64::MAX));
+        let records = page.records.len();
+        let has_all = page.matches.is_some_and(|told| before.saturating_add(records as i64) >= told);
+        records == DEFAULT_PAGE_SIZE && size > DEFAULT_PAGE_SIZE && !has_all
+    }
+
     /// Whether the last two readings of the tie agree, or there have been too many.
     fn tie_is_read(&mut self) -> bool {
         let reading = std::mem::take(&mut self.reading);
@@ -265,24 +300,6 @@ impl Seek {
         let given_up = self.readings >= MAX_TIE_READINGS;
         self.unproven |= given_up && !agree;
         agree || given_up
-    }
-}
-
-impl Offset {
-    /// Moves on; true at the end of the pass.
-    fn after(&mut self, records: &[Record]) -> bool {
-        let ids = Digest::of(records);
-        // A list without paging gives everything on each page: a second page of the same ids is none.
-        let same_again = self.page > 1 && ids == self.last_page;
-        if !same_again {
-            self.pass_ids.join(ids);
-        }
-        self.last_page = ids;
-        if records.len() != PAGE_SIZE || same_again {
-            return true;
-        }
-        self.page += 1;
-        false
     }
 }
 
@@ -302,45 +319,75 @@ impl PassEnd {
         self.position.matches
     }
 
-    /// Judges the pass by the ids that it told: `distinct` of them. `since` is what the pass asked for; `full` asks for the
-    /// proof that deletions need. `once`: one request proves enough, since a list that is read by one cannot shift; not so where
-    /// reading it once more is the only way to ask for what it did not tell.
-    pub fn judge(self, distinct: i64, since: Option<DateTime<Utc>>, full: bool, once: bool) -> Verdict {
-        let Position { pass, pages_read, matches, way, .. } = self.position;
+    /// Judges the pass by the ids that it gave.
+    pub fn judge(self, evidence: Evidence) -> Verdict {
+        let asked = self.asked(evidence);
+        let Position { pass, matches, way, .. } = &self.position;
         match way {
             Way::Seek(seek) => {
-                let Some(told) = matches.filter(|told| distinct < *told) else {
+                let Some(told) = matches.filter(|told| evidence.distinct < *told) else {
                     return Verdict::Read { complete: !seek.unproven, verified: !seek.unproven };
                 };
-                if pass < MAX_SEEK_PASSES {
-                    let short = Some((told, distinct));
-                    let way = Way::Seek(Seek { short, ..Seek::begin(since) });
-                    return Verdict::Again(Position::next_pass(pass, pages_read, way));
+                if *pass < MAX_SEEK_PASSES {
+                    let short = Some((told, evidence.distinct));
+                    let way = Way::Seek(Seek { short, ..Seek::begin(evidence.since) });
+                    return Verdict::Again(self.position.next_pass(way));
                 }
-                if seek.short == Some((told, distinct)) {
-                    return contradiction(told, distinct);
+                if seek.short == Some((told, evidence.distinct)) {
+                    return contradiction(told, evidence.distinct);
                 }
                 // Records went while it was read: fewer came than there had been, and each pass met other numbers.
                 Verdict::Read { complete: !seek.unproven, verified: false }
             }
-            Way::Offset(mut offset) => {
-                let unique = i64::try_from(offset.pass_ids.ids) == Ok(distinct);
-                let as_told = matches.is_none_or(|matches| matches == distinct);
-                let counts = unique && as_told && !offset.unsteady;
-                let agree = offset.counted.contains(&offset.pass_ids) || once && self.requests == 1;
-                if counts && (!full || agree) {
-                    return Verdict::Read { complete: true, verified: true };
-                }
-                if pass < MAX_OFFSET_PASSES {
-                    offset.counted.extend(counts.then_some(offset.pass_ids));
-                    let way = Way::Offset(Offset { page: 1, counted: offset.counted, ..Offset::default() });
-                    return Verdict::Again(Position::next_pass(pass, pages_read, way));
-                }
-                match matches {
-                    Some(told) if unique && !offset.unsteady && told != distinct => contradiction(told, distinct),
-                    _ => Verdict::Read { complete: counts, verified: false },
-                }
-            }
+            Way::Offset(offset) => self.verdict(offset.clone().judge(asked), evidence),
+        }
+    }
+
+    /// The earlier passes with which this one is to be compared, the last first.
+    pub fn comparisons(&self) -> Vec<Comparison> {
+        match &self.position.way {
+            Way::Seek(_) => Vec::new(),
+            Way::Offset(offset) => offset.comparisons().collect(),
+        }
+    }
+
+    /// Judges the pass once it was compared with earlier ones. `union`: how many distinct ids all passes gave.
+    pub fn compared(self, evidence: Evidence, union: i64, compared: &[Compared]) -> Verdict {
+        let asked = self.asked(evidence);
+        match &self.position.way {
+            Way::Seek(_) => self.judge(evidence),
+            Way::Offset(offset) => self.verdict(offset.clone().compared(asked, union, compared), evidence),
+        }
+    }
+
+    /// How many records came, where a bound of the API would end the list at that number, too.
+    pub fn round_total(&self, distinct: i64) -> Option<i64> {
+        match &self.position.way {
+            Way::Seek(_) => None,
+            Way::Offset(offset) => offset.round_total(distinct),
+        }
+    }
+
+    /// Whether ids came twice in this pass and in one before it.
+    pub fn doubles_again(&self, distinct: i64) -> bool {
+        match &self.position.way {
+            Way::Seek(_) => false,
+            Way::Offset(offset) => offset.doubles_again(distinct),
+        }
+    }
+
+    fn asked(&self, evidence: Evidence) -> Asked {
+        let Evidence { distinct, full, once, .. } = evidence;
+        Asked { pass: self.position.pass, full, once, distinct, matches: self.position.matches }
+    }
+
+    fn verdict(&self, judgement: Judgement, evidence: Evidence) -> Verdict {
+        match judgement {
+            Judgement::Proven => Verdict::Read { complete: true, verified: true },
+            Judgement::Compare => Verdict::Compare(Position { over: true, ..self.position.clone() }),
+            Judgement::Again(offset) => Verdict::Again(self.position.next_pass(Way::Offset(offset))),
+            Judgement::Contradicts(told) => contradiction(told, evidence.distinct),
+            Judgement::Unproven { counts } => Verdict::Read { complete: counts, verified: false },
         }
     }
 }

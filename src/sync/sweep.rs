@@ -1,14 +1,16 @@
 //! Deletions: what a complete pass did not see is asked for once more by id, and only then marked.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::slice::{Slice, WorkError};
-use super::{ask, audit};
+use super::{agreement, ask, audit};
 use crate::catalog::{AskAgain, PAGE_SIZE};
-use crate::store::records;
 use crate::store::run::Phase;
+use crate::store::{passes, records};
+use crate::teamleader::answer::Record;
 use crate::telemetry;
 
 /// Up to this many rows of a resource are marked deleted without asking what share they are.
@@ -22,7 +24,14 @@ const GUARD_PERCENT: i64 = 10;
 struct Position {
     after: Option<Uuid>,
     batches: i32,
+    /// Whether the passes were verified: what they did not give and is gone may be marked, also if the sweep finds another record that they
+    /// missed. `None` in positions of earlier versions, and at first.
+    #[serde(default)]
+    proven: Option<bool>,
 }
+
+/// What the sweep has found of the list, in words.
+const MISSED: &str = "the list does not give records that are there, unchanged, when they are asked for by id";
 
 /// Asks for up to 100 records that the passes did not see. When none is left, marks what is gone and ends the phase.
 pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
@@ -37,7 +46,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     let position: Position = serde_json::from_value(step.position.clone()).unwrap_or_default();
     let limit = PAGE_SIZE as i64;
     let batch = match sample {
-        None => records::unseen(slice.pool, &account, run, resource, position.after, limit).await?,
+        None => passes::unseen(slice.pool, &account, run, resource, step.clock, (position.after, limit)).await?,
         Some(sample) => {
             let left = sample - i64::from(position.batches) * limit;
             audit::sampled_rows(slice, resource, position.after, limit.min(left).max(0)).await?
@@ -47,6 +56,12 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
         return mark(slice, index).await;
     };
     let found = ask::by_id(&slice.client, resource, &batch).await?;
+    let proven = position.proven.unwrap_or(step.verified);
+    if sample.is_none() && found.alive().any(|record| is_missed(&found, record, step.clock)) {
+        warn!(run = %run, resource = resource.name, "{}: {MISSED}", resource.name);
+        step.note_drift([MISSED.to_owned()].into());
+        step.verified = false;
+    }
     let (alive, gone) = (found.alive().count(), found.gone);
     let mut tx = slice.begin().await?;
     let merged = match audit::is_audit(&slice.parameters) {
@@ -55,25 +70,35 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     };
     step.counts.updated += merged.updated;
     step.counts.listed += i64::try_from(alive).unwrap_or(0);
-    if audit::marks_deletions(&slice.parameters) && step.verified {
-        records::keep_ids(&mut tx, &account, run, resource, (0, position.batches), &gone).await?;
+    if audit::marks_deletions(&slice.parameters) && proven {
+        passes::keep_ids(&mut tx, &account, run, resource, (0, position.batches), &gone).await?;
     }
     if audit::is_audit(&slice.parameters) {
         audit::count_gone(slice, &mut tx, &mut step, gone).await?;
     }
-    step.position = serde_json::to_value(Position { after: Some(last), batches: position.batches + 1 })
-        .map_err(|error| WorkError::Unusable(error.to_string()))?;
+    let position = Position { after: Some(last), batches: position.batches + 1, proven: Some(proven) };
+    step.position = serde_json::to_value(position).map_err(|error| WorkError::Unusable(error.to_string()))?;
     slice.commit(tx, index, step).await?;
     Ok(())
 }
 
+/// Whether the passes, which started at `started`, should have given the record: it has not changed since, and the list does not leave out
+/// its status.
+fn is_missed(found: &ask::Found, record: &Record, started: Option<DateTime<Utc>>) -> bool {
+    let changed = agreement::changed_at(record).zip(started).is_some_and(|(changed, started)| changed >= started);
+    !changed && !found.hidden.contains(&record.id)
+}
+
+/// Marks what is gone, unless it is too much, or the list was not empty before and is now: an answer without records is also what an API
+/// gives that has lost them, or a right.
 async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.step(index);
     let (account, run, resource) = (slice.settings.account.clone(), slice.id, step.resource);
     let mut tx = slice.begin().await?;
-    let gone = records::count_gone(&mut tx, &account, run, resource).await?;
-    let rows = if gone > GUARD_ROWS { records::count_rows(&mut tx, &account, resource).await? } else { gone };
-    let too_many = gone > GUARD_ROWS && gone * 100 > rows * GUARD_PERCENT;
+    let gone = passes::count_gone(&mut tx, &account, run, resource).await?;
+    let emptied = gone > 0 && passes::gave_nothing(&mut tx, &account, run, resource).await?;
+    let rows = if gone > 0 { records::count_rows(&mut tx, &account, resource).await? } else { 0 };
+    let too_many = (gone > GUARD_ROWS || emptied) && gone * 100 > rows * GUARD_PERCENT;
     let mut deleted = 0;
     let held = too_many && !slice.parameters.allow_deletions;
     if held {
@@ -85,7 +110,7 @@ async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
         warn!(run = %run, resource = resource.name, gone, rows, "{what}");
         step.error = Some(what);
     } else if gone > 0 {
-        deleted = records::mark_deleted(&mut tx, &account, run, resource).await?;
+        deleted = passes::mark_deleted(&mut tx, &account, run, resource).await?;
         step.counts.deleted += deleted;
         info!(run = %run, resource = resource.name, deleted, "Marked {deleted} {} deleted", resource.name);
     }

@@ -295,7 +295,7 @@ impl Client {
             Ok(Some(body)) => body,
             Ok(None) => {
                 let reason = format!("the answer is longer than {MAX_BODY} bytes");
-                return Err(TryError::Missed(Miss { failure: Failure::Rejected, reason }));
+                return Err(TryError::Missed(Miss { failure: Failure::TooLong, reason }));
             }
             Err(error) => return Err(missed(&error)),
         };
