@@ -253,6 +253,14 @@ impl Resource {
         }
     }
 
+    /// The rows that name the records, where there is no list.
+    pub fn stored_in(&self) -> Option<&'static Parent> {
+        match self.scope {
+            Scope::Stored(of) => of.first(),
+            _ => None,
+        }
+    }
+
     /// How a record that a complete pass did not see is asked for once more.
     pub fn ask_again(&self) -> AskAgain {
         match self {

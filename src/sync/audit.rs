@@ -181,23 +181,25 @@ pub async fn read_sampled_page(slice: &Slice<'_>, index: usize, sample: i64) -> 
     let number = sampling.pages.as_mut().map_or(Some(1), VecDeque::pop_front);
     let asked = match number {
         Some(number) => {
-            slice.client.list(resource, &resource.list_body((number, PAGE_SIZE), None, &sampling.part.body)).await
+            let place = (number, PAGE_SIZE);
+            slice.page(resource, place, resource.list_body(place, None, &sampling.part.body)).await
         }
         None => Ok(crate::teamleader::answer::Page::default()),
     };
     let mut page = match asked {
         Ok(page) => page,
         // What lists and syncs skip is no part of a sample either.
-        Err(ApiError::Failed { failure, .. }) if parts::is_passed_over(resource, failure) => {
+        Err(WorkError::Api(ApiError::Failed { failure, .. })) if parts::is_passed_over(resource, failure) => {
             sampling.pages = Some(VecDeque::new());
             crate::teamleader::answer::Page::default()
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     sampling.part.adopt(resource, &mut page);
     step.note_drift(std::mem::take(&mut page.odd));
     let mut tx = slice.begin().await?;
-    let merged = compare_items(slice, &mut tx, &mut step, &page.records, sampling.part.parent_resource()).await?;
+    let merged =
+        compare_items(slice, &mut tx, &mut step, &page.records, sampling.part.parent_resource(resource)).await?;
     let compared = i64::try_from(page.records.len()).unwrap_or(0);
     sampling.compared += compared;
     step.counts.pages += i64::from(number.is_some());

@@ -75,7 +75,7 @@ pub async fn read_batch(
     }
     let ids: Vec<Uuid> = batch.records.iter().map(|record| record.id).collect();
     let mut tx = slice.begin().await?;
-    let parent_resource = reading.last_parent.as_ref().and_then(Part::parent_resource);
+    let parent_resource = reading.last_parent.as_ref().and_then(|part| part.parent_resource(resource));
     let merged = match audit::is_audit(&slice.parameters) {
         true => audit::compare_items(slice, &mut tx, &mut step, &batch.records, parent_resource).await?,
         false => records::merge_page(&mut tx, &account, resource, &batch.records, parent_resource, false).await?,

@@ -102,14 +102,13 @@ async fn read_ahead(
     loop {
         let size = at.size();
         let ask = |(number, since): (u32, Option<String>)| {
-            let (client, body) = (slice.client.clone(), resource.list_body((number, size), since.as_deref(), part));
-            async move { client.list(resource, &body).await }
+            slice.page(resource, (number, size), resource.list_body((number, size), since.as_deref(), part))
         };
         // Its share: the other lists have theirs.
         let at_once = slice.client.most_in_flight().div_ceil(LISTS_AT_ONCE);
         let mut answers = pin!(slice.ahead(stream::iter(at.requests(since)), at_once, ask));
         while let Some(answer) = answers.next().await {
-            let read = answer.map_err(WorkError::from).and_then(|page| {
+            let read = answer.and_then(|page| {
                 reading::check_includes(resource, &page)?;
                 let next = at.clone().after(&page);
                 let broken = |error| WorkError::Unusable(format!("{}: {error}", resource.list_endpoint()));
@@ -285,8 +284,8 @@ async fn skip_failed(
 async fn start(slice: &Slice<'_>, step: &mut Step) -> Result<Reading, WorkError> {
     let resource = step.resource;
     parts::check_project_api(slice, resource).await?;
-    if !resource.stands_alone() {
-        // Which parents changed is told by the database's clock.
+    if !resource.stands_alone() || resource.stored_in().is_some() {
+        // Which parents changed is known by the database's clock.
         step.clock = Some(records::clock(slice.pool).await?);
     }
     Ok(Reading::start(resource, step.since, parts::all(slice, step).await?))
@@ -305,7 +304,7 @@ async fn merge(
     let part = reading.part.clone().unwrap_or_default();
     let (pass, first_page) = (reading.at.pass, reading.at.pages_read);
     let (mut told, mut after): (Vec<Record>, Option<Next>) = (Vec::new(), None);
-    if pass == 1 {
+    if pass == 1 && resource.stored_in().is_none() {
         step.counts.pages += i64::try_from(pages.len()).unwrap_or(i64::MAX);
     }
     for Read { mut page, next } in pages {
@@ -318,6 +317,7 @@ async fn merge(
         told.append(&mut page.records);
         after = Some(next);
     }
+    let parent_resource = part.parent_resource(resource);
     let touch = resource.updated_since && step.since.is_some() && resource.has_unshown_details();
     let ids: Vec<Uuid> = told.iter().map(|record| record.id).collect();
 
@@ -325,9 +325,9 @@ async fn merge(
     rekey::by_new_ids(&mut tx, &account, resource, &told).await?;
     let merged;
     if audit::is_audit(&slice.parameters) {
-        merged = audit::compare_items(slice, &mut tx, &mut step, &told, part.parent_resource()).await?;
+        merged = audit::compare_items(slice, &mut tx, &mut step, &told, parent_resource).await?;
     } else {
-        (tx, merged) = loader.merge(tx, &account, resource, &told, part.parent_resource(), touch).await?;
+        (tx, merged) = loader.merge(tx, &account, resource, &told, parent_resource, touch).await?;
     }
     passes::keep_ids(&mut tx, &account, slice.id, resource, (pass, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);

@@ -45,9 +45,9 @@ impl Part {
         self.parent.as_ref().map(|(_, resource, id)| (resource.as_str(), *id))
     }
 
-    /// The parent's resource.
-    pub fn parent_resource(&self) -> Option<&str> {
-        self.parent().map(|(resource, _)| resource)
+    /// The resource of what these records of `of` belong to.
+    pub fn parent_resource(&self, of: &Resource) -> Option<&str> {
+        self.parent().map(|(resource, _)| resource).or(of.stored_in().map(|of| of.resource))
     }
 
     /// Notes in the records of a page whose children they are; in schedules, which do not say it, of which week.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::{Stream, StreamExt};
+use serde_json::Value;
 use sqlx::PgPool;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -20,9 +21,11 @@ use crate::message::{Parameters, RunReport, RunStatus};
 use crate::retry::{Failure, Verdict};
 use crate::store::journal;
 use crate::store::lease;
+use crate::store::parents;
 use crate::store::pool::StoreError;
 use crate::store::report;
 use crate::store::run::{Phase, Run, Step};
+use crate::teamleader::answer::Page;
 use crate::teamleader::client::{ApiError, Client};
 
 /// A batch of answers ends early once its records have so many bytes: what is kept in memory between two checkpoints.
@@ -149,6 +152,22 @@ impl Slice<'_> {
             // Only a panic ends it without an answer: what aborts it is that nobody waits for it.
             answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
         })
+    }
+
+    /// Asks for a page of a list with this body: of the API, or of what the rows of another resource name.
+    pub fn page(
+        &self,
+        resource: &'static Resource,
+        place: (u32, usize),
+        body: Value,
+    ) -> impl Future<Output = Result<Page, WorkError>> + Send + 'static {
+        let (client, pool, account) = (self.client.clone(), self.pool.clone(), self.settings.account.clone());
+        async move {
+            match resource.stored_in() {
+                Some(of) => Ok(parents::stored_page(&pool, &account, resource, of, place).await?),
+                None => Ok(client.list(resource, &body).await?),
+            }
+        }
     }
 
     /// Whether the API as a whole is down, and not only what the error is about: then the run waits.

@@ -22,8 +22,9 @@ pub const SERVED: Duration = Duration::from_secs(15);
 /// An answer that says that the budget is used up is believed, for a window at most.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// A run on an answer that cannot be used ends within this: tries end after 25 s.
-const RUN: Duration = Duration::from_secs(120);
+/// A run on an answer that cannot be used ends within this: tries end after 25 s, and what says that the budget is used up is waited out
+/// for two windows.
+const RUN: Duration = Duration::from_secs(150);
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(10);
