@@ -28,10 +28,17 @@ REFRESHES ?= 2000
 CASES ?= 10000
 PART ?= 1
 QUICK ?= 0
+SPEC ?=
+CATALOG ?=
+UPDATE ?=
+WRITE ?=
+JSON ?=
+# Debian's Python has Debian's PyYAML; one that stands before it on the PATH may have none.
+PYTHON = $(shell python3 -c 'import yaml' 2>/dev/null && echo python3 || echo /usr/bin/python3)
 
 # SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000;
 # CASES and SEED of the hostile one: make hostile CASES=10000, make hostile SEED=17.
-.PHONY: help install demo test test-integrations faults soak hostile drift economy check format format-check lint prepare prepare-check resources views schemas docs coverage bench bench-functions server sync deploy-check dockertest clean
+.PHONY: help install demo test test-integrations faults soak hostile drift economy check format format-check lint prepare prepare-check resources views schemas api-diff api-diff-check docs coverage bench bench-functions server sync deploy-check dockertest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,7 +72,7 @@ faults: install binaries ## play the seeds 1 to SEEDS of the fault suite, or SEE
 soak: install binaries ## refresh tokens REFRESHES times, with kills in between
 	FAULT_SOAK=$(REFRESHES) cargo test --locked --features fault-points --test faults
 
-check: install format-check lint prepare-check docs ## formatting, clippy, .sqlx and the documentation, as the CI does
+check: install format-check lint prepare-check docs api-diff-check ## formatting, clippy, .sqlx, the documentation and dev/api-diff, as the CI does
 
 format: ## format the code
 	cargo fmt --all
@@ -91,6 +98,14 @@ views: ## write the diagrams and tables in docs/views.md anew, after the catalog
 
 schemas: ## write docs/schemas anew, after a type of src/message has changed
 	WRITE_SCHEMAS=1 cargo test --quiet --locked --lib message::schema
+
+api-diff: ## compare the OpenAPI file SPEC with the catalog; JSON=1 as JSON; WRITE=1 or UPDATE=file takes it over; see docs/new-specification.md
+	$(if $(SPEC),,$(error name the OpenAPI file: make api-diff SPEC=file; docs/new-specification.md says where to get it))
+	@$(PYTHON) dev/api-diff $(if $(CATALOG),--catalog "$(CATALOG)") $(if $(JSON),--json) $(if $(WRITE),--write) $(if $(UPDATE),--update "$(UPDATE)") "$(SPEC)"
+
+api-diff-check: ## test dev/api-diff
+	@dev/install api-diff
+	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest discover --start-directory tests/api_diff
 
 docs: ## build the documentation, warnings being errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked
