@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .document import Document, UnreadableError, mapping, sequence
-from .schema import Fields, Merged, Schemas, text
+from .schema import Fields, Merged, Schemas, text, union
 
 Endpoint = dict[str, Any]
 
@@ -103,7 +103,7 @@ class _Reader:
         answer = self.schemas.of(self._content(self._answer(operation)))
         record, is_list, is_bare = self._record(answer)
         endpoint: Endpoint = {"method": method, "path": path if path.startswith("/") else f"/{path}"}
-        fields = self.schemas.fields(request, required=True)
+        fields = self._parameters(request)
         filters = fields.get("filter", {})
         endpoint["filter"] = filters.get("fields", {})
         endpoint["parameters"] = {name: value for name, value in fields.items() if name not in PARTS_OF_REQUEST}
@@ -151,6 +151,12 @@ class _Reader:
                 if parameter.get("required") is True:
                     body.required.add(name)
         return body
+
+    def _parameters(self, request: Merged) -> Fields:
+        """Returns all that a request can hold; one with several forms (by `id`, by `source`) has those of each."""
+        fields = self.schemas.fields(request, required=True)
+        forms = [self.schemas.field([variant]).get("fields", {}) for variant in request.variants]
+        return {**union(forms), **fields}
 
     def _answer(self, operation: dict[str, Any]) -> dict[str, Any]:
         answers = mapping(operation.get("responses"))

@@ -276,11 +276,22 @@ def alternatives(variants: list[Field], name: str = "") -> Field:
         found = [variant[key] for variant in variants if key in variant]
         if found:
             result[key] = found[0]
-    names = list(dict.fromkeys(name for variant in variants for name in variant.get("fields", {})))
-    if names:
-        having = {name: [v["fields"][name] for v in variants if name in v.get("fields", {})] for name in names}
-        result["fields"] = {name: alternatives_of_kinds(some, name) for name, some in having.items()}
+    forms = [variant["fields"] for variant in variants if "fields" in variant]
+    if forms:
+        result["fields"] = union(forms)
     return result
+
+
+def union(forms: list[Fields]) -> Fields:
+    """Returns the fields of an object that has several forms; required is what is required in each of them."""
+    fields: Fields = {}
+    for name in dict.fromkeys(name for form in forms for name in form):
+        having = [form[name] for form in forms if name in form]
+        field = alternatives_of_kinds(having, name)
+        is_required = len(having) == len(forms) and all(some.get("required") for some in having)
+        field.pop("required", None)
+        fields[name] = {"type": field.get("type"), "required": True, **field} if is_required else field
+    return fields
 
 
 def alternatives_of_kinds(variants: list[Field], name: str) -> Field:

@@ -202,10 +202,9 @@ class _Update:
         name = field.get("name")
         if "fields" in field:
             result["fields"] = {inner: self._own(value) for inner, value in field["fields"].items()}
-        if name in self.types and field["type"] == "object":
-            result["type"] = name
-        elif f"array[{name}]" in self.types and field["type"] == "array":
-            result["type"] = f"array[{name}]"
+            # A name without fields would be a type that nobody knows.
+            named = {"object": str(name), "array": f"array[{name}]"}.get(field["type"])
+            result["type"] = named if named in self.types else field["type"]
         return result
 
 

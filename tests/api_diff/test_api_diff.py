@@ -115,24 +115,33 @@ class ApiDiff(unittest.TestCase):
         path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
         return path
 
-    def record(self, schema: dict[str, Any], *, openapi: str = "3.0.0", **components: Any) -> dict[str, Any]:
-        """Returns the record that a schema of a list's items becomes in an updated catalog."""
+    def endpoint(
+        self, schema: dict[str, Any], request: dict[str, Any] | None = None, openapi: str = "3.0.0", **components: Any
+    ) -> dict[str, Any]:
+        """Returns what a list with this schema of its items, and of its request, becomes in an updated catalog."""
         data = {"type": "object", "properties": {"data": {"type": "array", "items": schema}}}
-        answer = {"200": {"description": "", "content": {"application/json": {"schema": data}}}}
+        operation = {
+            "requestBody": {"content": {"application/json": {"schema": request or {}}}},
+            "responses": {"200": {"description": "", "content": {"application/json": {"schema": data}}}},
+        }
         specification = {
             "openapi": openapi,
-            "paths": {"/things.list": {"post": {"responses": answer}}},
+            "paths": {"/things.list": {"post": operation}},
             "components": {"schemas": components},
         }
-        status, _, err = self.run_it(
+        path, empty, target = (
             self.file("in.json", specification),
-            "--catalog",
-            self.file("empty.json", {"endpoints": {}}),
-            "--update",
+            self.file("empty", {"endpoints": {}}),
             self.dir / "out",
         )
+        status, _, err = self.run_it(path, "--catalog", empty, "--update", target)
         self.assertEqual(status, 0, err)
-        record: dict[str, Any] = json.loads((self.dir / "out").read_text())["endpoints"]["things.list"]["record"]
+        endpoint: dict[str, Any] = json.loads(target.read_text())["endpoints"]["things.list"]
+        return endpoint
+
+    def record(self, schema: dict[str, Any], **options: Any) -> dict[str, Any]:
+        """Returns what a schema of a list's items becomes in an updated catalog."""
+        record: dict[str, Any] = self.endpoint(schema, **options)["record"]
         return record
 
     def test_every_kind_of_difference_is_found_and_no_other(self) -> None:
@@ -201,7 +210,7 @@ class ApiDiff(unittest.TestCase):
         self.assertEqual(self.differences(catalog=target), [])
 
     def test_an_update_takes_over_what_is_said_and_keeps_the_rest(self) -> None:
-        """Facts that are in no specification stay; what is gone from answers is kept, from requests removed."""
+        """Facts that are in no specification stay; what answers lack is kept, what requests lack is removed."""
         target = self.dir / "new.json"
         self.run_it(SPECIFICATION, "--catalog", SMALL, "--update", target)
         catalog = json.loads(target.read_text())
@@ -399,6 +408,7 @@ class ApiDiff(unittest.TestCase):
                         "oneOf": [
                             {
                                 "type": "object",
+                                "required": ["type", "url"],
                                 "properties": {
                                     "type": {"type": "string", "example": "virtual"},
                                     "url": {"type": "string"},
@@ -406,6 +416,7 @@ class ApiDiff(unittest.TestCase):
                             },
                             {
                                 "type": "object",
+                                "required": ["type"],
                                 "properties": {"type": {"type": "string", "enum": ["contact", "company"]}, "id": {}},
                             },
                         ]
@@ -414,7 +425,32 @@ class ApiDiff(unittest.TestCase):
             }
         )
         self.assertEqual(list(record["place"]["fields"]), ["type", "url", "id"])
+        self.assertEqual(record["place"]["fields"]["url"], {"type": "string"})
+        self.assertTrue(record["place"]["fields"]["type"]["required"])
         self.assertEqual(record["place"]["fields"]["type"]["enum"], ["virtual", "contact", "company"])
+
+    def test_a_request_can_have_several_forms(self) -> None:
+        """What each form requires is required, the rest is not."""
+        one_of = [
+            {
+                "type": "object",
+                "required": ["id", "language"],
+                "properties": {"id": {"type": "string"}, "language": {"type": "string"}},
+            },
+            {
+                "type": "object",
+                "required": ["language"],
+                "properties": {"source": {"type": "string"}, "language": {"type": "string"}},
+            },
+        ]
+        endpoint = self.endpoint(
+            {"properties": {"id": {}}}, {"type": "object", "properties": {"page": {"type": "object"}}, "oneOf": one_of}
+        )
+        self.assertEqual(
+            endpoint["parameters"],
+            {"id": {"type": "string"}, "language": {"type": "string", "required": True}, "source": {"type": "string"}},
+        )
+        self.assertTrue(endpoint["paged"])
 
 
 if __name__ == "__main__":
