@@ -27,6 +27,9 @@ KEYS = (
     "meta", "record", "unwrapped", "matches", "deprecated", "scopes",
 )  # fmt: skip
 
+# Differences that can change how a list is to be read, or what proves that a pass was complete.
+OF_READING = ("matches", "sort", "default sort", "sort orders", "paging")
+
 # What a specification says of a field's type, beside `nullable` and `required`.
 TYPE_KEYS = ("type", "one_of", "items_nullable", "integer", "format", "fields", "enum")
 
@@ -55,6 +58,8 @@ def decisions(differences: list[Difference]) -> list[str]:
             found.append(
                 f"{where} is a new list: give it an entry in src/catalog/resources.rs and a migration, or say why not."
             )
+        elif one.kind == "endpoint" and one.change == "added" and one.endpoint.endswith(".info"):
+            found.append(f"{where} is new: are its fields worth one request for each record of the list?")
         elif one.kind == "endpoint" and one.change == "removed":
             found.append(
                 f"{where} is no longer in the specification and was kept: does it still answer? Else remove it."
@@ -69,10 +74,7 @@ def decisions(differences: list[Difference]) -> list[str]:
             found.append(f"{where} looks like the new name of {one.catalog}: check that it is.")
         elif one.kind == "field" and one.change == "removed":
             found.append(f"{where} is no longer in the specification and was kept: remove it if no answer has it.")
-        elif one.kind in ("matches", "sort", "default sort", "sort orders", "paging") or (one.kind, one.path) == (
-            "filter",
-            "updated_since",
-        ):
+        elif one.kind in OF_READING or (one.kind, one.path) == ("filter", "updated_since"):
             found.append(
                 f"{where}: {one.kind} {one.change}: does the way the list is read, and what proves a pass, still hold?"
             )
@@ -108,11 +110,12 @@ class _Update:
             self.catalog["enums"][one.path] = one.value
         else:
             entry = self.catalog["endpoints"][one.endpoint]
+            known = set(entry)
             self._of_endpoint(entry, one)
-            ordered = {key: entry[key] for key in KEYS if key in entry}
-            ordered.update(entry)
-            entry.clear()
-            entry.update(ordered)
+            if set(entry) - known:
+                ordered = {key: entry[key] for key in KEYS if key in entry} | entry
+                entry.clear()
+                entry.update(ordered)
 
     def _endpoint(self, one: Difference) -> None:
         group = self.catalog["endpoints" if one.kind == "endpoint" else "writes"]
