@@ -82,7 +82,7 @@ format-check:
 
 lint: ## clippy, warnings being errors; shellcheck, if it is there
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
-	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck dev/* .ci/run deploy/compose/setup deploy/compose/database.sh tests/deploy/check tests/deploy/database tests/integrations/run tests/docker/stand-ins tests/docker/try tests/docker/*/entrypoint; fi
+	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck $$(grep --files-with-matches --directories=skip "^#!.*bash" dev/*) .ci/run deploy/compose/setup deploy/compose/database.sh tests/deploy/check tests/deploy/database tests/integrations/run tests/docker/stand-ins tests/docker/try tests/docker/*/entrypoint; fi
 
 prepare: install ## write .sqlx anew, after a query or a migration has changed
 	@dev/prepare
