@@ -261,7 +261,14 @@ fn draw(dice: &mut Dice, workers: usize) -> Act {
 }
 
 fn api_fault(dice: &mut Dice) -> Act {
-    let kind = match dice.from(0..=8) {
+    let kind = match dice.from(0..=15) {
+        9 => FaultKind::ResetInThePast { seconds: dice.from(1..=600) as u32 },
+        10 => FaultKind::Edge404,
+        11 => FaultKind::Html200,
+        12 => FaultKind::Date { seconds: dice.pick(&[-31_536_000, -86_400, -600, 5, 600, 86_400, 2_300_000_000]) },
+        13 => FaultKind::PageSizeIgnored,
+        14 => FaultKind::IncludesIgnored,
+        15 => FaultKind::EmptyList,
         0 => FaultKind::ServerError { status: dice.pick(&[500, 502, 503, 504]) },
         1 => FaultKind::ServerErrorHtml { status: dice.pick(&[502, 503]) },
         2 => FaultKind::CutBeforeAnswer,
@@ -336,6 +343,16 @@ fn api_kind(kind: &FaultKind) -> &'static str {
         FaultKind::Gzip | FaultKind::GzipBomb { .. } => "API: gzip",
         FaultKind::Forbidden => "API: 403",
         FaultKind::LoseTokenAnswer => "token answer lost",
+        FaultKind::ResetInThePast { .. } => "API: reset in the past",
+        FaultKind::Edge404 => "API: 404 of the edge",
+        FaultKind::Html200 => "API: HTML with status 200",
+        FaultKind::OtherVersion { .. } => "API: another version",
+        FaultKind::EmptyList | FaultKind::Capped { .. } => "API: a list lacks records",
+        FaultKind::PageSizeIgnored => "API: page size ignored",
+        FaultKind::WrongMatches { .. } => "API: wrong matches",
+        FaultKind::IncludesIgnored => "API: includes ignored",
+        FaultKind::Lagging { .. } => "API: a list of before",
+        FaultKind::OddRecord { .. } | FaultKind::BrokenInfo { .. } => "API: a record that cannot be read",
     }
 }
 
