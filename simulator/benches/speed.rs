@@ -110,7 +110,7 @@ fn drive(address: &str, token: &str, endpoint: &str, bodies: &[String], begun: I
 fn send(stream: &mut TcpStream, address: &str, token: &str, endpoint: &str, body: &str) -> anyhow::Result<()> {
     let length = body.len();
     let request = format!(
-        "POST /{endpoint} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}"
+        "POST /{endpoint} HTTP/1.1\r\nHost: {address}\r\nX-Api-Version: 2023-09-26\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}"
     );
     Ok(stream.write_all(request.as_bytes())?)
 }

@@ -115,6 +115,7 @@ fn control(state: &State, method: &Method, path: &str, body: &[u8]) -> Result<Re
         ("POST", "tokens/expire") => state.oauth.expire_access_tokens(),
         ("POST", "tokens/revoke") => state.oauth.revoke_refresh_tokens(),
         ("POST", "codes") => return encoded(&json!({ "code": state.oauth.issue_code(None, now) })),
+        ("GET", "settings") => return encoded(&*state.quirks()),
         ("POST", "settings") => set(state, parse(body)?)?,
         ("POST", "rate-limit/spend") => {
             let Requests { requests } = parse(body)?;

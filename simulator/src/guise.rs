@@ -28,7 +28,7 @@ impl<'a> Guise<'a> {
 
     /// In the shape of this version.
     pub(crate) fn of(mut self, version: Version) -> Self {
-        self.version = version;
+        self.version = if version.reshapes(self.resource) { version } else { Version::NEWEST };
         self
     }
 

@@ -75,7 +75,7 @@ impl Flags {
             access_token_ttl: self.access_token_ttl,
             rate_limit: self.rate_limit,
             rate_window: self.rate_window,
-            quirks: self.quirks.clone(),
+            quirks: self.quirks.clone().checked().map_err(anyhow::Error::msg)?,
             ..config
         })
     }

@@ -50,7 +50,7 @@ pub struct Quirks {
     /// By how many seconds the `Date` of every answer is later than it should be.
     #[arg(
         long,
-        env = "SIMULATOR_DATE_OFFSET",
+        env = "SIMULATOR_DATE_OFFSET_SECONDS",
         default_value_t = 0,
         value_name = "SECONDS",
         allow_negative_numbers = true
@@ -60,7 +60,7 @@ pub struct Quirks {
     #[arg(long, env = "SIMULATOR_REFUSAL_FORM", default_value = "code8")]
     pub refusal_form: RefusalForm,
     /// Lists show the account as it was so many seconds ago; `.info` as it is.
-    #[arg(long, env = "SIMULATOR_LIST_LAG", default_value_t = 0, value_name = "SECONDS")]
+    #[arg(long, env = "SIMULATOR_LIST_LAG_SECONDS", default_value_t = 0, value_name = "SECONDS")]
     pub list_lag_seconds: u64,
     /// commercialDiscounts show no id, as before July 2026.
     #[arg(long, env = "SIMULATOR_DISCOUNTS_WITHOUT_IDS")]
@@ -75,6 +75,7 @@ pub struct Quirks {
 /// Which lists say how many records match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum Matches {
     /// Those that declare it, and companies and deals, which do it live; contacts never.
     Declared,
@@ -87,6 +88,7 @@ pub enum Matches {
 /// What comes of an order that a list does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum WrongOrder {
     /// 400.
     Refuse,
@@ -97,6 +99,7 @@ pub enum WrongOrder {
 /// How customFieldDefinitions names the contexts of deals, tasks and calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum Contexts {
     /// `sale`, `todo`, `callback`.
     Live,
@@ -107,6 +110,7 @@ pub enum Contexts {
 /// What the items of an error have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum ErrorItems {
     /// All members; `key` and `status` alone from planning.
     Usual,
@@ -121,6 +125,7 @@ pub enum ErrorItems {
 /// How `X-RateLimit-Reset` is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum ResetForm {
     /// `2026-02-08T11:09:08+00:00`, cut off to whole seconds.
     Seconds,
@@ -131,6 +136,7 @@ pub enum ResetForm {
 /// How a dead refresh token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum RefusalForm {
     /// 400, code 8 and type `invalid_request`.
     Code8,
@@ -209,7 +215,11 @@ impl Quirks {
     }
 
     /// The quirks, if they make sense.
-    pub(crate) fn checked(self) -> Result<Self, String> {
+    ///
+    /// # Errors
+    ///
+    /// If a share is none, or a resource is unknown.
+    pub fn checked(self) -> Result<Self, String> {
         if !(0.0..=1.0).contains(&self.sparse) {
             return Err(format!("sparse is a share from 0 to 1, and not {}.", self.sparse));
         }

@@ -20,6 +20,24 @@ const DATES: [&str; 10] = [
     "2023-09-26",
 ];
 
+/// The resources whose records any version has otherwise.
+const RESHAPED: [&str; 14] = [
+    "companies",
+    "contacts",
+    "creditNotes",
+    "customFieldDefinitions",
+    "deals",
+    "events",
+    "invoices",
+    "meetings",
+    "orders",
+    "products",
+    "quotations",
+    "subscriptions",
+    "tags",
+    "tasks",
+];
+
 /// A dated version of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -39,6 +57,11 @@ impl Version {
     /// Whether answers are older than what changed on this date.
     fn is_before(self, date: &str) -> bool {
         DATES[self.0] < date
+    }
+
+    /// Whether records of this resource look otherwise in this version than in the newest.
+    pub(crate) fn reshapes(self, resource: &str) -> bool {
+        self != Self::NEWEST && RESHAPED.contains(&resource)
     }
 
     /// Gives a record the shape that it has in this version.

@@ -342,6 +342,16 @@ fn api_kind(kind: &FaultKind) -> &'static str {
         FaultKind::Date { .. } => "API: another time",
         FaultKind::Gzip | FaultKind::GzipBomb { .. } => "API: gzip",
         FaultKind::Forbidden => "API: 403",
+        FaultKind::ResetInThePast { .. } => "API: a reset in the past",
+        FaultKind::Edge404 | FaultKind::Html200 => "API: a gateway answers",
+        FaultKind::OtherVersion { .. } => "API: another version",
+        FaultKind::EmptyList
+        | FaultKind::Capped { .. }
+        | FaultKind::PageSizeIgnored
+        | FaultKind::WrongMatches { .. }
+        | FaultKind::IncludesIgnored
+        | FaultKind::Lagging { .. } => "API: a list that is wrong",
+        FaultKind::OddRecord { .. } | FaultKind::BrokenInfo { .. } => "API: a record that is wrong",
         FaultKind::LoseTokenAnswer => "token answer lost",
         FaultKind::ResetInThePast { .. } => "API: reset in the past",
         FaultKind::Edge404 => "API: 404 of the edge",

@@ -56,6 +56,7 @@ fn write_value(json: &mut Json, world: &World, definition: &Definition, dice: &m
     const KEY: &str = "value";
     match definition.kind {
         "single_line" => json.text(KEY, &format!("{} {}", dice.pick(SUBJECTS), dice.below(100_000))),
+        "multi_line" if dice.chance(15) => json.maybe(KEY, dice.chance(50).then_some("")),
         "multi_line" => json.text(KEY, &format!("{}\n{}", dice.pick(SENTENCES), dice.pick(SENTENCES))),
         "single_select" => json.text(KEY, definition.options[dice.below(4) as usize].1),
         "multi_select" => json.list(KEY, |json| {

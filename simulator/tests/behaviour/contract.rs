@@ -157,6 +157,7 @@ async fn custom_field_values_follow_their_definitions() {
                     "auto_increment" | "integer" => value.is_u64(),
                     "number" | "enum[number]" => value.is_number(),
                     "boolean" => value.is_boolean() || value.is_null(),
+                    "multi_line" => value.is_string() || value.is_null(),
                     "company" | "contact" | "product" | "user" => value["type"] == kind && value["id"].is_string(),
                     _ => value.is_string(),
                 };

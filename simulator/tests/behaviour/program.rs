@@ -33,4 +33,55 @@ async fn it_says_where_it_listens_and_ends_well_when_told_to_stop() {
 fn a_resource_that_does_not_exist_is_an_error() {
     assert!(!program(&["--count", "nonsense=1"]).wait().unwrap().success());
     assert!(!program(&["--paged", "nonsense"]).wait().unwrap().success());
+    assert!(!program(&["--modules-off", "nonsense"]).wait().unwrap().success());
+    assert!(!program(&["--sparse", "1.5"]).wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn its_quirks_are_flags() {
+    let flags = [
+        "--pinned-version=2022-09-15",
+        "--matches=everywhere",
+        "--wrong-order=ignore",
+        "--page-ceiling=7",
+        "--page-size-ignored",
+        "--unstable-order",
+        "--sparse=0.1",
+        "--contexts=documented",
+        "--error-items=without_status",
+        "--modules-off=milestones,projects",
+        "--reset-form=milliseconds",
+        "--date-offset-seconds=-86400",
+        "--refusal-form=bare_invalid_grant",
+        "--list-lag-seconds=2",
+        "--discounts-without-ids",
+        "--equal-discounts",
+    ];
+    let mut child = program(&flags);
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.strip_prefix("listening on ").unwrap().trim_end();
+    let quirks = reqwest::get(format!("{url}/_simulator/settings")).await.unwrap().text().await.unwrap();
+    let quirks: teamleader_simulator::Quirks = serde_json::from_str(&quirks).unwrap();
+    let expected = teamleader_simulator::Quirks {
+        pinned_version: "2022-09-15".parse().unwrap(),
+        matches: teamleader_simulator::Matches::Everywhere,
+        wrong_order: teamleader_simulator::WrongOrder::Ignore,
+        page_ceiling: Some(7),
+        page_size_ignored: true,
+        unstable_order: true,
+        sparse: 0.1,
+        contexts: teamleader_simulator::Contexts::Documented,
+        error_items: teamleader_simulator::ErrorItems::WithoutStatus,
+        modules_off: vec!["milestones".to_owned(), "projects".to_owned()],
+        reset_form: teamleader_simulator::ResetForm::Milliseconds,
+        date_offset_seconds: -86_400,
+        refusal_form: teamleader_simulator::RefusalForm::BareInvalidGrant,
+        list_lag_seconds: 2,
+        discounts_without_ids: true,
+        equal_discounts: true,
+    };
+    assert_eq!(quirks, expected);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
