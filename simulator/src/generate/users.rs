@@ -1,7 +1,7 @@
 //! users and `users.me`.
 
 use super::dice::fingerprint;
-use super::facts::{Facts, Rolls, foreign_id};
+use super::facts::{Facts, Rolls};
 use super::json::Json;
 use super::names::{FIRST_NAMES, FUNCTIONS, LAST_NAMES, spice, telephone};
 use super::world::World;
@@ -58,11 +58,11 @@ impl User {
         json.text("function", &self.function);
     }
 
-    fn write_teams(&mut self, json: &mut Json) {
+    fn write_teams(&mut self, json: &mut Json, world: &World) {
         let dice = &mut self.rolls.base;
         json.list("teams", |json| {
             for _ in 0..dice.below(3) {
-                json.item(|json| json.identity("team", foreign_id("team", dice)));
+                json.item(|json| json.identity("team", world.some("teams", dice)));
             }
         });
     }
@@ -81,7 +81,7 @@ pub(super) fn list(world: &World, facts: &Facts) -> Draft {
     user.write(&mut json, world, facts);
     json.text("language", &user.locale[..2]);
     json.text("status", user.status);
-    user.write_teams(&mut json);
+    user.write_teams(&mut json, world);
     let names = [user.first_name, user.last_name, &user.email, &user.function];
     Draft {
         list: json.finish(),
@@ -96,7 +96,7 @@ pub(super) fn info(world: &World, facts: &Facts, includes: &[&str]) -> String {
     let mut json = Json::object(900);
     user.write(&mut json, world, facts);
     json.text("status", user.status);
-    user.write_teams(&mut json);
+    user.write_teams(&mut json, world);
     user.write_zone(&mut json, facts);
     if includes.contains(&"external_rate") {
         match user.rolls.base.chance(50) {
@@ -112,7 +112,7 @@ pub(crate) fn me(world: &World, facts: &Facts) -> String {
     let mut user = User::roll(world, facts);
     let mut json = Json::object(700);
     user.write(&mut json, world, facts);
-    user.write_teams(&mut json);
+    user.write_teams(&mut json, world);
     user.write_zone(&mut json, facts);
     json.text("email_verification_status", "confirmed");
     json.nested("preferences", |json| {

@@ -185,10 +185,18 @@ impl<'a> Writer<'a> {
     fn is_null(&self, node: &Node, rolls: &mut Rolls) -> bool {
         match &node.content {
             Content::CreatedAt(_) | Content::UpdatedAt | Content::Parent => false,
+            _ if self.lacks(node) => true,
             Content::Reference(..) if node.marks => rolls.step(2) == 1,
             Content::Reference(kinds, _) | Content::References(kinds) => rolls.base.chance(25) || !self.has_any(kinds),
             _ => rolls.edited.chance(25) && !(node.marks && rolls.edits > 0),
         }
+    }
+
+    /// Whether it is one of the fields of expenses that receipts do not have.
+    fn lacks(&self, node: &Node) -> bool {
+        self.resource == "expenses"
+            && document_of(self.facts.ordinal).0 == "receipt"
+            && matches!(node.key, "due_date" | "iban_number" | "payment_reference" | "tax_exclusive")
     }
 
     fn write_moment(&self, json: &mut Json, node: &Node, seconds: i64, clock: Clock, draft: &mut Draft) {
