@@ -13,6 +13,8 @@ use crate::refreshes::RefreshOutcome;
 pub struct Counters {
     /// Requests by endpoint, such as `contacts.list` or `oauth2/access_token`; `unknown` for any other path.
     pub requests: BTreeMap<String, u64>,
+    /// Requests to the API by the `X-Api-Version` that they ask for; `none` for those without it.
+    pub versions: BTreeMap<String, u64>,
     /// Answers by status. A request whose connection was cut before an answer has none.
     pub statuses: BTreeMap<u16, u64>,
     /// Requests that got no answer, because of a fault.
@@ -70,6 +72,12 @@ impl Counting {
         running.concurrent += 1;
         running.counters.max_concurrent = running.counters.max_concurrent.max(running.concurrent);
         InWork(self)
+    }
+
+    /// A request to the API asked for a version, or for none.
+    pub(crate) fn version(&self, asked: Option<&str>) {
+        let version = asked.unwrap_or("none").to_owned();
+        *self.lock().counters.versions.entry(version).or_default() += 1;
     }
 
     /// A request was answered, or without a status was not.

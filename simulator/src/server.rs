@@ -153,6 +153,7 @@ impl Call<'_> {
         }
         let State { oauth, rate_limit, clock, .. } = self.state;
         let asked = self.headers.get("x-api-version").map(|version| version.to_str().unwrap_or_default());
+        self.state.counters.version(asked);
         let version = asked.map_or(Ok(self.quirks.pinned_version), str::parse);
         let shown = version.clone().unwrap_or(self.quirks.pinned_version);
         let authorization = self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());

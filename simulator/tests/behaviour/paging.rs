@@ -63,6 +63,13 @@ async fn unknown_keys_are_ignored_and_so_is_the_singular_include() {
     let answer = api.call("contacts.list", body).await;
     assert_eq!(answer.ids().len(), 20);
     assert!(answer.json()["data"][0].get("custom_fields").is_none());
+    let some = json!({ "filter": { "ids": [uuid::Uuid::nil()] } });
+    assert_eq!(api.page_ids("lostReasons.list", some.clone()).await, Vec::<String>::new());
+    assert_eq!(
+        api.call("expenses.list", some).await.json()["data"].as_array().unwrap().len(),
+        9,
+        "it has no such filter"
+    );
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ async fn without_the_header_the_version_of_the_integration_answers_and_says_so()
     let new = api.call("meetings.list", json!({})).await;
     assert_eq!(new.header("x-api-version"), "2023-09-26");
     assert!(new.json()["data"][0]["title"].is_string());
+    let versions = api.simulator.counters().versions;
+    assert_eq!((versions["none"], versions["2023-09-26"], versions.len()), (1, 1, 2));
     api.quirk(|quirks| quirks.pinned_version = Version::NEWEST);
     let pinned = api.send_as(None, "meetings.list", json!({})).await.unwrap();
     assert_eq!((pinned.header("x-api-version"), &pinned.text), ("2023-09-26", &new.text));
