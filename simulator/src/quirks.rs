@@ -180,7 +180,6 @@ impl Quirks {
         Self {
             matches: [Matches::Declared, Matches::Everywhere, Matches::Nowhere][one(3)],
             wrong_order: [WrongOrder::Refuse, WrongOrder::Ignore][one(2)],
-            page_size_ignored: one(4) == 0,
             unstable_order: one(4) == 0,
             sparse: [0.0, 0.05, 0.3][one(3)],
             contexts: [Contexts::Live, Contexts::Documented][one(2)],

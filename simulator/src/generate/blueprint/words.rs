@@ -95,7 +95,7 @@ impl Words {
             "tag" => Self::Tag,
             "name" if resource == "commercialDiscounts" => Self::Key,
             "web_url" => Self::Link(example.split_once('=').map_or(example, |(link, _)| link)),
-            "email" => Self::Email,
+            "email" | "email_address" => Self::Email,
             "vat_number" => Self::Vat,
             "type" | "unit" => Self::Example(example),
             "reference"
@@ -104,6 +104,9 @@ impl Words {
             | "ledger_account_number"
             | "purchase_order_number"
             | "credit_note_number"
+            | "document_number"
+            | "iban_number"
+            | "payment_reference"
             | "national_identification_number" => Self::Code,
             "title" | "name" | "label" | "subject" => Self::Title,
             _ => Self::Sentence,
