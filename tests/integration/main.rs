@@ -35,6 +35,7 @@ mod main_job;
 mod numbers;
 #[cfg(feature = "fault-points")]
 mod panics;
+mod passes;
 mod questions;
 mod rate_limit;
 mod refusals;
