@@ -133,20 +133,22 @@ pub async fn children(
     Ok(children)
 }
 
-/// The rows of a part that no page of the run from `first_page` on told.
+/// The rows of a part that no page of the run from `first_page` on gave, and that were first written before `started`, when the passes
+/// started.
 pub async fn unseen_in_part(
     tx: &mut PgConnection,
     account: &Account,
     run: RunId,
     resource: &Resource,
     rows: PartRows<'_>,
-    first_page: i32,
+    (first_page, started): (i32, Option<DateTime<Utc>>),
 ) -> Result<Vec<Uuid>, StoreError> {
     let ids = sqlx::query_scalar!(
         r#"select id as "id!" from (
              select id from teamleader.record
              where resource = $1 and account = $2 and deleted_at is null
                and ($4::uuid is null or parent_id = $4) and ($5::jsonb is null or $5 = 'null' or content @> $5)
+               and ($7::timestamptz is null or first_seen_at < $7)
              except
              select unnest(ids) from teamleader2db.sync_page
              where account = $2 and run_id = $3 and resource = $1 and pass > 0 and page >= $6) as unseen
@@ -157,6 +159,7 @@ pub async fn unseen_in_part(
         rows.parent_id,
         rows.content,
         first_page,
+        started,
     )
     .fetch_all(tx)
     .await?;

@@ -407,7 +407,9 @@ async fn given(
     };
     let by_list = audit::asks_by_list(&slice.parameters, resource);
     let unseen = match &reading.part {
-        Some(part) if by_list => parents::unseen_in_part(tx, account, run, resource, part.rows(), first_page).await?,
+        Some(part) if by_list => {
+            parents::unseen_in_part(tx, account, run, resource, part.rows(), (first_page, step.clock)).await?
+        }
         _ => Vec::new(),
     };
     Ok(Given { of_pass, of_part, unseen })
