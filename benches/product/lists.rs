@@ -13,7 +13,7 @@ use crate::timing::{Seconds, await_end_of, await_end_of_run, median, seconds_of}
 use crate::{Rows, Size, timing};
 
 /// The columns that a first sync writes.
-const COPIED: &str = "teamleader.contacts (resource, account, id, content, source_updated_at, list_hash)";
+const COPIED: &str = "teamleader.contacts (resource, account, id, content, source_updated_at, list_hash, asked_at)";
 
 /// The seconds of one round.
 struct Round {

@@ -1,6 +1,7 @@
 //! Rows compared with what the API tells, for audits. Nothing is written but which ids were found to differ, and, to mend them, that
 //! rows are to be written anew.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -46,7 +47,7 @@ impl Compared {
     }
 }
 
-/// Compares list items with their rows. A row with details holds those fields of the item that `.info` tells as `.info` tells them:
+/// Compares list items with their rows, but for rows that were written from a later request. A row with details holds those fields of the item that `.info` tells as `.info` tells them:
 /// they are left to [`details`].
 pub async fn items(
     connection: &mut PgConnection,
@@ -59,10 +60,11 @@ pub async fn items(
     let told_by_info: Vec<String> = info.filter(|_| resource.has_details()).collect();
     let rows = sqlx::query!(
         r#"select p.id as "id!", r.id is not null as "known!",
+             r.asked_at >= p.asked_at and r.asked_at <= clock_timestamp() as later,
              coalesce(r.deleted_at is null and r.list_hash <> p.hash, false) as "older!",
              coalesce(r.deleted_at is null and r.content || (p.content::jsonb - case when r.detail_at is null then '{}' else $6::text[] end)
                  = r.content, false) as "holds!"
-         from unnest($3::uuid[], $4::text[], $5::bytea[]) as p (id, content, hash)
+         from unnest($3::uuid[], $4::text[], $5::bytea[], $7::timestamptz[]) as p (id, content, hash, asked_at)
          left join lateral (
              select * from teamleader.record where resource = $1 and account = $2 and id = p.id limit 1) as r on true"#,
         resource.name,
@@ -71,15 +73,17 @@ pub async fn items(
         &columns.contents as &[&str],
         &columns.hashes as &[&[u8]],
         &told_by_info,
+        &columns.asked as &[Option<DateTime<Utc>>],
     )
     .fetch_all(connection)
     .await?;
     let mut compared = Compared::default();
-    rows.iter().for_each(|row| compared.sort(row.id, row.known, row.older, row.holds));
+    let rows = rows.iter().filter(|row| row.later != Some(true));
+    rows.for_each(|row| compared.sort(row.id, row.known, row.older, row.holds));
     Ok(compared)
 }
 
-/// Compares details with their rows.
+/// Compares details with their rows, but for rows that were written from a later request.
 pub async fn details(
     connection: &mut PgConnection,
     account: &Account,
@@ -91,21 +95,46 @@ pub async fn details(
         r#"select p.id as "id!",
              r.detail_at is null or r.detail_at < r.listed_at or r.detail_hash is distinct from p.hash as "older!",
              r.content || p.content::jsonb = r.content as "holds!"
-         from unnest($3::uuid[], $4::text[], $5::bytea[]) as p (id, content, hash)
+         from unnest($3::uuid[], $4::text[], $5::bytea[], $6::timestamptz[]) as p (id, content, hash, asked_at)
          cross join lateral (
              select * from teamleader.record
-             where resource = $1 and account = $2 and id = p.id and deleted_at is null limit 1) as r"#,
+             where resource = $1 and account = $2 and id = p.id and deleted_at is null limit 1) as r
+         where (r.asked_at >= p.asked_at and r.asked_at <= clock_timestamp()) is not true"#,
         resource.name,
         account.as_str(),
         &columns.ids,
         &columns.contents as &[&str],
         &columns.hashes as &[&[u8]],
+        &columns.asked as &[Option<DateTime<Utc>>],
     )
     .fetch_all(connection)
     .await?;
     let mut compared = Compared::default();
     rows.iter().for_each(|row| compared.sort(row.id, true, row.older, row.holds));
     Ok(compared)
+}
+
+/// Of records that are gone, each asked for at its time or later, those whose row was not written from a later request.
+pub async fn gone(
+    connection: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    (ids, asked_at): (&[Uuid], &[Option<DateTime<Utc>>]),
+) -> Result<Compared, StoreError> {
+    let wrong = sqlx::query_scalar!(
+        r#"select p.id as "id!" from unnest($3::uuid[], $4::timestamptz[]) as p (id, asked_at)
+         where not exists (
+             select from teamleader.record r
+             where r.resource = $1 and r.account = $2 and r.id = p.id
+               and r.asked_at >= p.asked_at and r.asked_at <= clock_timestamp())"#,
+        resource.name,
+        account.as_str(),
+        ids,
+        asked_at as &[Option<DateTime<Utc>>],
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(Compared { wrong, ..Compared::default() })
 }
 
 /// Which of these ids were found to differ earlier in the run.

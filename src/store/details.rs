@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::newest::{self, Verdict};
 use super::pool::StoreError;
 use super::records::Columns;
 use crate::catalog::Resource;
@@ -104,41 +105,69 @@ pub async fn aged_details(
     Ok(places)
 }
 
-/// Merges details that were asked for at `asked_at` (the database's clock) or later.
+/// Merges details that count, see [`newest`]. Those that nobody knows about stay stale; returns how many were written.
 ///
-/// A row whose list item changed since is left: its detail is stale all the same. Older content never replaces newer.
+/// A detail that was asked for later than its list item is not stale. One that is older than that by `updated_at` counts all the same, and
+/// the list item is merged again when it is met next: either the record was restored, or `.info` lags behind.
 pub async fn merge_details(
     tx: &mut PgConnection,
     account: &Account,
     resource: &Resource,
     details: &[Record],
-    asked_at: DateTime<Utc>,
 ) -> Result<i64, StoreError> {
-    let columns = Columns::of(details.iter());
+    let ids: Vec<Uuid> = details.iter().map(|detail| detail.id).collect();
+    let rows = newest::rows(tx, account, resource, &ids).await?;
+    let (mut counting, mut doubted) = (Vec::new(), Vec::new());
+    for (detail, row) in details.iter().filter_map(|detail| Some((detail, rows.get(&detail.id)?))) {
+        match newest::judge_detail(detail, row) {
+            Verdict::Counts | Verdict::Equal => counting.push(detail),
+            Verdict::Doubtful => doubted.push(detail.id),
+            Verdict::Outdated => {}
+        }
+        detail.asked.note(detail.id);
+    }
+    if !doubted.is_empty() {
+        make_stale(tx, account, resource, &doubted).await?;
+    }
+    write(tx, account, resource, &counting).await
+}
+
+/// Writes details over their rows, unless a newer answer is there by now.
+async fn write(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    details: &[&Record],
+) -> Result<i64, StoreError> {
+    let columns = Columns::of(details.iter().copied());
     let merged = sqlx::query!(
         // Nothing is inserted, since each row is there: a conflict is looked up by key. Planned as a join before PostgreSQL has counted
         // what a first sync wrote, an update reads all rows each time.
-        "insert into teamleader.record as r (resource, account, id, content, source_updated_at, list_hash, detail_hash)
-         select $1, $2, d.id, d.content::jsonb, d.updated_at, known.list_hash, d.hash
-         from unnest($4::uuid[], $5::text[], $6::timestamptz[], $7::bytea[]) as d (id, content, updated_at, hash)
-         cross join lateral (
-             select list_hash from teamleader.record where resource = $1 and account = $2 and id = d.id limit 1) as known
+        r"insert into teamleader.record as r
+             (resource, account, id, content, source_updated_at, list_hash, detail_hash, detail_at, asked_at)
+         select $1, $2, id, content::jsonb, updated_at, '\x', hash, coalesce(asked_at, clock_timestamp()), asked_at
+         from unnest($3::uuid[], $4::text[], $5::timestamptz[], $6::bytea[], $7::timestamptz[])
+                  as d (id, content, updated_at, hash, asked_at)
          on conflict (resource, account, id) do update set
              content = r.content || excluded.content,
              source_updated_at = coalesce(excluded.source_updated_at, r.source_updated_at),
-             detail_at = $3,
+             list_hash = case when excluded.source_updated_at < r.source_updated_at then '\x' else r.list_hash end,
+             detail_at = case when r.asked_at <= excluded.asked_at then greatest(excluded.detail_at, r.listed_at)
+                 else excluded.detail_at end,
              detail_hash = excluded.detail_hash,
-             changed_at = case when r.content || excluded.content = r.content then r.changed_at else clock_timestamp() end
-         where r.listed_at <= $3
-           and (r.source_updated_at is null or excluded.source_updated_at is null
-                or excluded.source_updated_at >= r.source_updated_at)",
+             asked_at = excluded.asked_at,
+             changed_at = case when r.deleted_at is null and r.content || excluded.content = r.content
+                 then r.changed_at else clock_timestamp() end,
+             deleted_at = null
+         where r.asked_at is null or excluded.asked_at is null or excluded.asked_at >= r.asked_at
+            or r.asked_at > clock_timestamp()",
         resource.name,
         account.as_str(),
-        asked_at,
         &columns.ids,
         &columns.contents as &[&str],
         &columns.updated as &[Option<DateTime<Utc>>],
         &columns.hashes as &[&[u8]],
+        &columns.asked as &[Option<DateTime<Utc>>],
     )
     .execute(tx)
     .await?
@@ -146,20 +175,39 @@ pub async fn merge_details(
     Ok(i64::try_from(merged).unwrap_or(i64::MAX))
 }
 
+/// Makes details be asked for once more.
+async fn make_stale(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    ids: &[Uuid],
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update teamleader.record set detail_at = null where resource = $1 and account = $2 and id = any($3)",
+        resource.name,
+        account.as_str(),
+        ids,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Keeps when details were asked for that are not there any more.
 pub async fn keep_asked(
     tx: &mut PgConnection,
     account: &Account,
     resource: &Resource,
-    ids: &[Uuid],
-    asked_at: DateTime<Utc>,
+    (ids, asked_at): (&[Uuid], &[Option<DateTime<Utc>>]),
 ) -> Result<(), StoreError> {
     sqlx::query!(
-        "update teamleader.record set detail_at = $4 where resource = $1 and account = $2 and id = any($3)",
+        "update teamleader.record r set detail_at = coalesce(gone.asked_at, clock_timestamp())
+         from unnest($3::uuid[], $4::timestamptz[]) as gone (id, asked_at)
+         where r.resource = $1 and r.account = $2 and r.id = gone.id",
         resource.name,
         account.as_str(),
         ids,
-        asked_at,
+        asked_at as &[Option<DateTime<Utc>>],
     )
     .execute(tx)
     .await?;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+use super::newest::{self, Origin};
 use super::pool::StoreError;
 use super::records::{self, Merged, count};
 use crate::catalog::{PAGE_SIZE, Resource};
@@ -19,7 +20,7 @@ use crate::teamleader::answer::Record;
 
 /// The columns in the order in which [`write_row`] writes them; the others have their defaults.
 const COPY: &str = "copy teamleader.record
-    (resource, account, id, content, source_updated_at, list_hash, parent_resource, parent_id) from stdin (format binary)";
+    (resource, account, id, content, source_updated_at, list_hash, parent_resource, parent_id, asked_at) from stdin (format binary)";
 
 /// How COPY's binary format begins: its signature, no flags, no extension. See "COPY" in PostgreSQL's manual, "Binary Format".
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -94,6 +95,12 @@ impl Loader {
         Ok(Self { untold: Some(known.len()), known, last })
     }
 
+    /// For records that are presumed to be new.
+    #[cfg(test)]
+    pub fn presuming_new() -> Self {
+        Self { last: Some(HashMap::new()), ..Self::default() }
+    }
+
     /// Whether the list has told all rows that were there, so that none can be gone. False as well where they are not known.
     pub fn has_told_all(&self) -> bool {
         self.untold == Some(0)
@@ -107,15 +114,21 @@ impl Loader {
         resource: &Resource,
         items: &[Record],
         parent_resource: Option<&str>,
-        touch: bool,
+        origin: Origin,
     ) -> Result<(Transaction<'static, Postgres>, Merged), StoreError> {
-        let told = records::newest(items);
+        let (told, doubted) = newest::of_each(items, origin.trust(resource));
         let last = self.last.take();
         let (mut new, mut others, mut equal, mut repeated) = (Vec::new(), Vec::new(), 0, 0);
         for &record in &told {
             let in_last = last.as_ref().map(|last| last.get(&record.id));
             repeated += usize::from(in_last.flatten().is_some());
-            if self.knows(record) || in_last.flatten() == Some(&record.hash) {
+            let knows = self.knows(record);
+            if record.asked.is_overtaken(record.id) {
+                others.push(record);
+                continue;
+            }
+            record.asked.note(record.id);
+            if knows || in_last.flatten() == Some(&record.hash) {
                 equal += 1;
             } else if in_last == Some(None) {
                 new.push(record);
@@ -123,7 +136,7 @@ impl Loader {
                 others.push(record);
             }
         }
-        let mut merged = Merged { unchanged: count(equal), ..Merged::default() };
+        let mut merged = Merged { unchanged: count(equal), doubted, ..Merged::default() };
         if !new.is_empty() {
             let loaded;
             (tx, loaded) = load(tx, account, resource, &new, parent_resource).await?;
@@ -134,7 +147,7 @@ impl Loader {
             }
         }
         if !others.is_empty() {
-            merged += records::merge_page(&mut tx, account, resource, others, parent_resource, touch).await?;
+            merged += records::merge_page(&mut tx, account, resource, others, parent_resource, origin).await?;
         }
         let all_new = merged.created > 0 && merged.created == count(told.len() - repeated);
         let tail = &told[told.len().saturating_sub(PAGE_SIZE)..];
@@ -243,8 +256,8 @@ fn write_row(
     record: &Record,
     parent_resource: Option<&str>,
 ) {
-    const COLUMNS: i16 = 8;
-    let updated_at = record.updated_at.map(microseconds);
+    const COLUMNS: i16 = 9;
+    let [updated_at, asked_at] = [record.updated_at, record.asked.at()].map(|at| at.map(microseconds));
     out.extend_from_slice(&COLUMNS.to_be_bytes());
     put(out, Some(resource.name.as_bytes()));
     put(out, Some(account.as_str().as_bytes()));
@@ -256,6 +269,7 @@ fn write_row(
     put(out, Some(&record.hash));
     put(out, record.parent.and(parent_resource).map(str::as_bytes));
     put(out, record.parent.as_ref().map(|id| &id.as_bytes()[..]));
+    put(out, asked_at.as_ref().map(|at| &at[..]));
 }
 
 /// A value with its length before it; null has the length -1.
@@ -281,69 +295,9 @@ fn microseconds(at: DateTime<Utc>) -> [u8; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::scratch::{Scratch, account, contact, contacts};
     use crate::store::{details, polled, pool};
-    use crate::teamleader::answer;
-
-    const ACCOUNT: &str = "acme";
-
-    /// A migrated database of its own, with connections to it. Deleted by [`Scratch::drop`].
-    struct Scratch {
-        pool: PgPool,
-        server: PgPool,
-        name: String,
-    }
-
-    impl Scratch {
-        async fn create(connections: u32) -> Self {
-            let url = std::env::var("DATABASE_URL").expect("DATABASE_URL: run `make test`, which starts a PostgreSQL");
-            let server = pool::connect(&url.into()).expect("a URL");
-            let name = format!("load_{}", Uuid::new_v4().simple());
-            server.execute(sqlx::AssertSqlSafe(format!("create database {name}"))).await.expect("created");
-            let options = (*server.connect_options()).clone().database(&name);
-            let pool = server.options().clone().max_connections(connections).connect_lazy_with(options);
-            pool::migrate(&pool).await.expect("migrated");
-            Self { pool, server, name }
-        }
-
-        async fn drop(self) {
-            self.pool.close().await;
-            let drop = format!("drop database {} with (force)", self.name);
-            self.server.execute(sqlx::AssertSqlSafe(drop)).await.expect("dropped");
-        }
-
-        /// Merges a batch, and commits it.
-        async fn merge(&self, loader: &mut Loader, items: &[Record]) -> Merged {
-            let tx = pool::begin(&self.pool).await.expect("begun");
-            let (tx, merged) =
-                loader.merge(tx, &account(), contacts(), items, Some("companies"), false).await.expect("merged");
-            tx.commit().await.expect("committed");
-            merged
-        }
-
-        /// All that the rows hold, but for the clocks.
-        async fn rows(&self) -> Vec<String> {
-            let sql = "select (to_jsonb(r) - '{first_seen_at,changed_at,listed_at}'::text[])::text from teamleader.record r order by id";
-            sqlx::query_scalar(sql).fetch_all(&self.pool).await.expect("PostgreSQL answers")
-        }
-    }
-
-    fn account() -> Account {
-        ACCOUNT.parse().expect("an account")
-    }
-
-    fn contacts() -> &'static Resource {
-        crate::catalog::find("contacts").expect("known")
-    }
-
-    /// A contact, the newer the later; every other one has a parent.
-    fn contact(id: u128, second: u32) -> Record {
-        let uuid = Uuid::from_u128(id);
-        let body = format!(
-            r#"{{"data":{{"id":"{uuid}","name":"Zoë \u00e9 {id}","updated_at":"1999-12-31T23:59:{second:02}+00:00"}}}}"#
-        );
-        let record = answer::parse_info(contacts(), body.as_bytes()).expect("valid").0;
-        Record { parent: (id.is_multiple_of(2)).then(|| Uuid::from_u128(id << 64)), ..record }
-    }
+    use crate::teamleader::asked::Asked;
 
     fn created(created: i64) -> Merged {
         Merged { created, ..Merged::default() }
@@ -352,7 +306,9 @@ mod tests {
     #[tokio::test]
     async fn rows_that_are_loaded_are_as_rows_that_are_merged() {
         let (loaded, merged) = (Scratch::create(2).await, Scratch::create(2).await);
-        let batches = [[contact(1, 1), contact(2, 2)], [contact(3, 3), contact(4, 4)]];
+        let asked = Asked::between(Utc::now() - chrono::TimeDelta::hours(1), Utc::now());
+        let timed = |id, second| Record { asked: asked.clone(), ..contact(id, second) };
+        let batches = [[contact(1, 1), timed(2, 2)], [timed(3, 3), timed(4, 4)]];
         let mut loader = Loader::default();
         for batch in &batches {
             assert_eq!(loaded.merge(&mut loader, batch).await, created(2));
@@ -376,17 +332,20 @@ mod tests {
         assert_eq!(scratch.merge(&mut loader, &[contact(1, 1), contact(2, 2)]).await, created(2));
         // The last page's last record comes once more; 4 is there, and older.
         let batch = [contact(2, 2), contact(3, 3), contact(4, 4)];
-        assert_eq!(scratch.merge(&mut loader, &batch).await, Merged { created: 1, updated: 1, unchanged: 1 });
+        assert_eq!(
+            scratch.merge(&mut loader, &batch).await,
+            Merged { created: 1, updated: 1, unchanged: 1, ..Merged::default() }
+        );
         // Not all of that batch were new.
         assert_eq!(
             scratch.merge(&mut loader, &[contact(4, 4), contact(5, 5)]).await,
-            Merged { created: 1, updated: 0, unchanged: 1 }
+            Merged { created: 1, updated: 0, unchanged: 1, ..Merged::default() }
         );
         // One that was told with the last batch has changed since.
         assert_eq!(scratch.merge(&mut loader, &[contact(6, 6)]).await, created(1));
         assert_eq!(
             scratch.merge(&mut loader, &[contact(6, 7), contact(7, 7)]).await,
-            Merged { created: 1, updated: 1, unchanged: 0 }
+            Merged { created: 1, updated: 1, unchanged: 0, ..Merged::default() }
         );
         let merged = Scratch::create(2).await;
         let all = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 7), (7, 7)].map(|(id, second)| contact(id, second));
@@ -412,7 +371,10 @@ mod tests {
         let behind = "update teamleader.record set list_hash = '' where id = $1";
         sqlx::query(behind).bind(all[0].id).execute(&scratch.pool).await.expect("written");
         let told = [contact(1, 1), contact(3, 4), contact(5, 5), contact(7, 7)];
-        assert_eq!(scratch.merge(&mut loader, &told[1..]).await, Merged { created: 1, updated: 2, unchanged: 0 });
+        assert_eq!(
+            scratch.merge(&mut loader, &told[1..]).await,
+            Merged { created: 1, updated: 2, unchanged: 0, ..Merged::default() }
+        );
         assert!(!loader.has_told_all(), "one was there that is not told yet");
         assert_eq!(scratch.merge(&mut loader, &told[..2]).await, Merged { unchanged: 2, ..Merged::default() });
         assert!(loader.has_told_all());
@@ -438,12 +400,11 @@ mod tests {
         let changed: Vec<Record> = (0..10).map(|n| contact(2 * n + 1, 2)).collect();
         let tx = pool::begin(&scratch.pool).await.expect("begun");
         let (mut tx, merged) =
-            Loader::default().merge(tx, &account(), contacts(), &changed, None, false).await.expect("merged");
+            Loader::default().merge(tx, &account(), contacts(), &changed, None, Origin::List).await.expect("merged");
         assert_eq!(merged, Merged { updated: 10, ..Merged::default() });
         let by_items = read(&mut tx).await;
         assert!(by_items < 100, "{by_items} rows read for 10 list items");
-        let asked_at = records::clock(&scratch.pool).await.expect("a clock");
-        assert_eq!(details::merge_details(&mut tx, &account(), contacts(), &changed, asked_at).await.ok(), Some(10));
+        assert_eq!(details::merge_details(&mut tx, &account(), contacts(), &changed).await.ok(), Some(10));
         let by_details = read(&mut tx).await - by_items;
         assert!(by_details < 100, "{by_details} rows read for 10 details");
         tx.rollback().await.expect("rolled back");
@@ -455,10 +416,10 @@ mod tests {
         // One connection: the next statement goes over the one that was loaded through.
         let scratch = Scratch::create(1).await;
         for times in 1.. {
-            let mut loader = Loader { last: Some(HashMap::new()), ..Loader::default() };
+            let mut loader = Loader::presuming_new();
             let tx = pool::begin(&scratch.pool).await.expect("begun");
             let items = [contact(1, 1)];
-            let done = polled(times, loader.merge(tx, &account(), contacts(), &items, None, false)).await;
+            let done = polled(times, loader.merge(tx, &account(), contacts(), &items, None, Origin::List)).await;
             let answer: i64 = sqlx::query_scalar("select 41 + $1::bigint")
                 .bind(1_i64)
                 .fetch_one(&scratch.pool)
@@ -481,8 +442,8 @@ mod tests {
         sqlx::raw_sql(slow).execute(&scratch.pool).await.expect("made");
         let mut tx = pool::begin(&scratch.pool).await.expect("begun");
         tx.execute("set local statement_timeout = '100ms'").await.expect("set");
-        let mut loader = Loader { last: Some(HashMap::new()), ..Loader::default() };
-        let merged = loader.merge(tx, &account(), contacts(), &[contact(1, 1)], None, false).await;
+        let mut loader = Loader::presuming_new();
+        let merged = loader.merge(tx, &account(), contacts(), &[contact(1, 1)], None, Origin::List).await;
         let error = merged.expect_err("it times out");
         assert!(error.may_pass() && !error.is_refused(), "{error}");
         assert_eq!(scratch.rows().await.len(), 0, "the connection works");

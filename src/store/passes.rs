@@ -112,7 +112,7 @@ pub async fn gave_nothing(
     Ok(nothing)
 }
 
-/// Keeps the ids that a page told, for the end of the pass. `pass` 0 is for ids that a sweep confirmed to be gone.
+/// Keeps the ids that a page told, for the end of the pass.
 pub async fn keep_ids(
     tx: &mut PgConnection,
     account: &Account,
@@ -132,6 +132,32 @@ pub async fn keep_ids(
         pass,
         page,
         ids,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Keeps ids that were asked for at `asked_at` or later, and are gone: under pass 0.
+pub async fn keep_gone(
+    tx: &mut PgConnection,
+    account: &Account,
+    run: RunId,
+    resource: &Resource,
+    page: i32,
+    (ids, asked_at): (&[Uuid], Option<DateTime<Utc>>),
+) -> Result<(), StoreError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids, asked_at) values ($1, $2, $3, 0, $4, $5, $6)",
+        account.as_str(),
+        run.0,
+        resource.name,
+        page,
+        ids,
+        asked_at,
     )
     .execute(tx)
     .await?;
@@ -218,26 +244,42 @@ pub async fn count_gone(
     Ok(gone)
 }
 
-/// Marks what the sweep confirmed to be gone, and with it its children. What was gone from one part of a list and told by another has
-/// moved. The rows stay. Returns how many were marked, without the children.
+/// Marks what the sweep confirmed to be gone, and with it its children, but for rows that were written from a later request than the one
+/// that found it gone. What was gone from one part of a list and told by another has moved. The rows stay. Returns how many were marked,
+/// without the children.
 pub async fn mark_deleted(
     tx: &mut PgConnection,
     account: &Account,
     run: RunId,
     resource: &Resource,
 ) -> Result<i64, StoreError> {
-    let marked = sqlx::query!(
-        "update teamleader.record r set deleted_at = now(), changed_at = now()
-         where r.resource = $1 and r.account = $2 and r.deleted_at is null
-           and r.id in (
-               select unnest(ids) from teamleader2db.sync_page
-               where account = $2 and run_id = $3 and resource = $1 and pass = 0
+    let gone = sqlx::query!(
+        r#"select id as "id!", min(asked_at) as asked_at
+         from (select unnest(ids) as id, asked_at from teamleader2db.sync_page
+               where account = $1 and run_id = $2 and resource = $3 and pass = 0) as missing
+         join (select unnest(ids) as id from teamleader2db.sync_page
+               where account = $1 and run_id = $2 and resource = $3 and pass = 0
                except
                select unnest(ids) from teamleader2db.sync_page
-               where account = $2 and run_id = $3 and resource = $1 and pass > 0)",
-        resource.name,
+               where account = $1 and run_id = $2 and resource = $3 and pass > 0) as gone using (id)
+         group by id"#,
         account.as_str(),
         run.0,
+        resource.name,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let (ids, asked): (Vec<Uuid>, Vec<Option<DateTime<Utc>>>) =
+        gone.into_iter().map(|row| (row.id, row.asked_at)).unzip();
+    let marked = sqlx::query!(
+        "update teamleader.record r set deleted_at = now(), changed_at = now(), asked_at = coalesce(gone.asked_at, r.asked_at)
+         from unnest($3::uuid[], $4::timestamptz[]) as gone (id, asked_at)
+         where r.resource = $1 and r.account = $2 and r.deleted_at is null and r.id = gone.id
+           and (r.asked_at is null or gone.asked_at is null or r.asked_at <= gone.asked_at or r.asked_at > clock_timestamp())",
+        resource.name,
+        account.as_str(),
+        &ids,
+        &asked as &[Option<DateTime<Utc>>],
     )
     .execute(&mut *tx)
     .await?
@@ -245,17 +287,15 @@ pub async fn mark_deleted(
     let children: Vec<String> = catalog::children_of(resource.name).into_iter().map(str::to_owned).collect();
     if !children.is_empty() {
         sqlx::query!(
-            "update teamleader.record r set deleted_at = now(), changed_at = now()
-             where r.resource = any($4) and r.account = $2 and r.deleted_at is null and r.parent_resource = $1
-               and r.parent_id in (
-                   select unnest(ids) from teamleader2db.sync_page
-                   where account = $2 and run_id = $3 and resource = $1 and pass = 0
-                   except
-                   select unnest(ids) from teamleader2db.sync_page
-                   where account = $2 and run_id = $3 and resource = $1 and pass > 0)",
+            "update teamleader.record r set deleted_at = now(), changed_at = now(), asked_at = coalesce(gone.asked_at, r.asked_at)
+             from unnest($3::uuid[], $4::timestamptz[]) as gone (id, asked_at)
+             where r.resource = any($5) and r.account = $2 and r.deleted_at is null and r.parent_resource = $1
+               and r.parent_id = gone.id
+               and (r.asked_at is null or gone.asked_at is null or r.asked_at <= gone.asked_at or r.asked_at > clock_timestamp())",
             resource.name,
             account.as_str(),
-            run.0,
+            &ids,
+            &asked as &[Option<DateTime<Utc>>],
             &children,
         )
         .execute(tx)

@@ -6,6 +6,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -16,9 +17,10 @@ use super::slice::{Slice, WorkError};
 use crate::catalog::{self, AskAgain, PAGE_SIZE, Resource};
 use crate::message::{Mode, Parameters};
 use crate::store::comparison::{self, Compared};
-use crate::store::details;
+use crate::store::newest::{self, Origin};
 use crate::store::records::{self, Merged};
 use crate::store::run::{Phase, Step};
+use crate::store::{details, doubts};
 use crate::teamleader::answer::Record;
 use crate::teamleader::client::ApiError;
 
@@ -71,15 +73,18 @@ pub async fn compare_items(
     step: &mut Step,
     items: &[Record],
     parent_resource: Option<&str>,
+    origin: Origin,
 ) -> Result<Merged, WorkError> {
     let (account, resource) = (&slice.settings.account, step.resource);
     // Pages overlap: each record is compared, and counted, once.
-    let items: Vec<Record> = records::newest(items).into_iter().cloned().collect();
+    let (items, doubted) = newest::of_each(items, origin.trust(resource));
+    let items: Vec<Record> = items.into_iter().cloned().collect();
     let found = comparison::items(tx, account, resource, &items).await?;
     let mut merged = Merged::default();
     if slice.parameters.repair {
         comparison::distrust(tx, account, resource, &found.wrong).await?;
-        merged = records::merge_page(tx, account, resource, &items, parent_resource, false).await?;
+        merged = records::merge_page(tx, account, resource, &items, parent_resource, origin).await?;
+        merged.doubted.extend(doubted);
     } else {
         merged.unchanged = i64::try_from(items.len()).unwrap_or(i64::MAX);
     }
@@ -93,7 +98,6 @@ pub async fn compare_details(
     tx: &mut PgConnection,
     step: &mut Step,
     told: &[Record],
-    asked_at: chrono::DateTime<chrono::Utc>,
 ) -> Result<i64, WorkError> {
     let (account, resource) = (&slice.settings.account, step.resource);
     let found = comparison::details(tx, account, resource, told).await?;
@@ -101,20 +105,21 @@ pub async fn compare_details(
     if slice.parameters.repair {
         let differing = found.differing();
         let differing: Vec<Record> = told.iter().filter(|detail| differing.contains(&detail.id)).cloned().collect();
-        mended = details::merge_details(tx, account, resource, &differing, asked_at).await?;
+        mended = details::merge_details(tx, account, resource, &differing).await?;
     }
     count(slice, tx, step, found).await?;
     Ok(mended)
 }
 
-/// Counts rows whose record is gone.
+/// Counts rows whose record is gone, each asked for at its time or later.
 pub async fn count_gone(
     slice: &Slice<'_>,
     tx: &mut PgConnection,
     step: &mut Step,
-    gone: Vec<Uuid>,
+    gone: (&[Uuid], &[Option<DateTime<Utc>>]),
 ) -> Result<(), WorkError> {
-    count(slice, tx, step, Compared { wrong: gone, ..Compared::default() }).await
+    let found = comparison::gone(tx, &slice.settings.account, step.resource, gone).await?;
+    count(slice, tx, step, found).await
 }
 
 /// Adds to the counts of the step what was not found earlier.
@@ -198,8 +203,9 @@ pub async fn read_sampled_page(slice: &Slice<'_>, index: usize, sample: i64) -> 
     sampling.part.adopt(resource, &mut page);
     step.note_drift(std::mem::take(&mut page.odd));
     let mut tx = slice.begin().await?;
-    let merged =
-        compare_items(slice, &mut tx, &mut step, &page.records, sampling.part.parent_resource(resource)).await?;
+    let parent_resource = sampling.part.parent_resource(resource);
+    let merged = compare_items(slice, &mut tx, &mut step, &page.records, parent_resource, Origin::List).await?;
+    doubts::keep(&mut tx, &slice.settings.account, slice.id, resource, &merged.doubted).await?;
     let compared = i64::try_from(page.records.len()).unwrap_or(0);
     sampling.compared += compared;
     step.counts.pages += i64::from(number.is_some());

@@ -14,10 +14,9 @@ use super::reading::{self, Reading};
 use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
 use crate::catalog::Resource;
 use crate::retry::Failure;
-use crate::store::parents;
-use crate::store::passes;
-use crate::store::records;
+use crate::store::newest::Origin;
 use crate::store::run::Step;
+use crate::store::{doubts, parents, passes, records};
 use crate::teamleader::answer::{self, Page, Record};
 use crate::teamleader::client::ApiError;
 use crate::telemetry;
@@ -76,10 +75,12 @@ pub async fn read_batch(
     let ids: Vec<Uuid> = batch.records.iter().map(|record| record.id).collect();
     let mut tx = slice.begin().await?;
     let parent_resource = reading.last_parent.as_ref().and_then(|part| part.parent_resource(resource));
+    let origin = Origin::List;
     let merged = match audit::is_audit(&slice.parameters) {
-        true => audit::compare_items(slice, &mut tx, &mut step, &batch.records, parent_resource).await?,
-        false => records::merge_page(&mut tx, &account, resource, &batch.records, parent_resource, false).await?,
+        true => audit::compare_items(slice, &mut tx, &mut step, &batch.records, parent_resource, origin).await?,
+        false => records::merge_page(&mut tx, &account, resource, &batch.records, parent_resource, origin).await?,
     };
+    doubts::keep(&mut tx, &account, slice.id, resource, &merged.doubted).await?;
     passes::keep_ids(&mut tx, &account, slice.id, resource, (1, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     step.note_replaced(batch.replaced);

@@ -51,16 +51,10 @@ struct Position {
     handled: i64,
 }
 
-/// A row to ask for.
-struct Wish {
-    /// The database's clock before it was chosen: a change of the row after this makes its detail stale again.
-    asked_at: DateTime<Utc>,
-    place: Place,
-}
-
 /// What came of asking for one row.
 struct Told {
-    asked_at: DateTime<Utc>,
+    /// The database's clock when it was to be asked for.
+    wanted_at: Option<DateTime<Utc>>,
     place: Place,
     answer: Result<(Record, i64), ApiError>,
 }
@@ -68,10 +62,9 @@ struct Told {
 /// What a batch brought.
 #[derive(Default)]
 struct Fetched {
-    /// Before its first row was chosen.
-    asked_at: Option<DateTime<Utc>>,
     records: Vec<Record>,
-    gone: Vec<Uuid>,
+    /// What is gone, each asked for at its time or later.
+    gone: (Vec<Uuid>, Vec<Option<DateTime<Utc>>>),
     bytes: usize,
     replaced: i64,
     last: Option<Place>,
@@ -107,10 +100,10 @@ async fn choose_ahead(
     slice: &Slice<'_>,
     step: &Step,
     mut position: Position,
-    wants: mpsc::Sender<Result<Wish, WorkError>>,
+    wants: mpsc::Sender<Result<Place, WorkError>>,
 ) {
     loop {
-        let (asked_at, places) = match choose(slice, step, &position).await {
+        let places = match choose(slice, step, &position).await {
             Ok(chosen) => chosen,
             Err(error) => {
                 _ = wants.send(Err(error)).await;
@@ -120,7 +113,7 @@ async fn choose_ahead(
         position.after = places.last().copied();
         position.handled += i64::try_from(places.len()).unwrap_or(i64::MAX);
         for place in places {
-            if wants.send(Ok(Wish { asked_at, place })).await.is_err() {
+            if wants.send(Ok(place)).await.is_err() {
                 return;
             }
         }
@@ -135,15 +128,15 @@ async fn choose_ahead(
 async fn ask_ahead(
     slice: &Slice<'_>,
     resource: &'static Resource,
-    wanted: mpsc::Receiver<Result<Wish, WorkError>>,
+    wanted: mpsc::Receiver<Result<Place, WorkError>>,
     tells: mpsc::Sender<Result<Told, WorkError>>,
 ) {
     let wanted = stream::unfold(wanted, async |mut wanted| wanted.recv().await.map(|wish| (wish, wanted)));
-    let ask = |wish: Result<Wish, WorkError>| {
+    let ask = |wish: Result<Place, WorkError>| {
         let client = slice.client.clone();
         async move {
-            let Wish { asked_at, place } = wish?;
-            Ok(Told { asked_at, place, answer: client.info(resource, place.id).await })
+            let (place, wanted_at) = (wish?, client.clock().now());
+            Ok(Told { wanted_at, place, answer: client.info(resource, place.id).await })
         }
     };
     let mut answers = pin!(slice.ahead(wanted, slice.client.most_in_flight(), ask));
@@ -207,7 +200,7 @@ async fn merge(
     fetched: Fetched,
 ) -> Result<(Step, Position), WorkError> {
     let (resource, account) = (step.resource, &slice.settings.account);
-    let asked_at = fetched.asked_at.unwrap_or(DateTime::<Utc>::MIN_UTC);
+    let gone = (&fetched.gone.0[..], &fetched.gone.1[..]);
     position.failures_in_a_row = fetched.failures_in_a_row;
     position.after = fetched.last.or(position.after);
     position.handled += fetched.handled;
@@ -224,15 +217,15 @@ async fn merge(
     let mut tx = slice.begin().await?;
     let merged = match audit::is_audit(&slice.parameters) {
         true => {
-            audit::count_gone(slice, &mut tx, &mut step, fetched.gone).await?;
-            audit::compare_details(slice, &mut tx, &mut step, &fetched.records, asked_at).await?
+            audit::count_gone(slice, &mut tx, &mut step, gone).await?;
+            audit::compare_details(slice, &mut tx, &mut step, &fetched.records).await?
         }
         false => {
             if step.phase == Phase::Aged {
                 // Else those that are gone would be asked for before all others in each run, until a full one marks them.
-                details::keep_asked(&mut tx, account, resource, &fetched.gone, asked_at).await?;
+                details::keep_asked(&mut tx, account, resource, gone).await?;
             }
-            details::merge_details(&mut tx, account, resource, &fetched.records, asked_at).await?
+            details::merge_details(&mut tx, account, resource, &fetched.records).await?
         }
     };
     step.counts.detailed += merged;
@@ -254,8 +247,8 @@ fn wants_details(asked: &Parameters, resource: &Resource) -> bool {
     }
 }
 
-/// The next rows to ask for, and the database's clock before they were chosen.
-async fn choose(slice: &Slice<'_>, step: &Step, position: &Position) -> Result<(DateTime<Utc>, Vec<Place>), WorkError> {
+/// The next rows to ask for.
+async fn choose(slice: &Slice<'_>, step: &Step, position: &Position) -> Result<Vec<Place>, WorkError> {
     let (account, resource) = (&slice.settings.account, step.resource);
     let now = records::clock(slice.pool).await?;
     if audit::is_audit(&slice.parameters) {
@@ -267,30 +260,29 @@ async fn choose(slice: &Slice<'_>, step: &Step, position: &Position) -> Result<(
                 audit::sampled_rows(slice, resource, after, left).await?
             }
         };
-        return Ok((now, ids.into_iter().map(|id| Place { at: now, id }).collect()));
+        return Ok(ids.into_iter().map(|id| Place { at: now, id }).collect());
     }
     if step.phase == Phase::Aged {
         let age = chrono::Duration::from_std(slice.settings.detail_max_age).unwrap_or(chrono::Duration::MAX);
         let fetched: i64 = slice.run().steps.iter().map(|step| step.counts.aged).sum();
         let limit = CHOSEN.min(MAX_AGED - fetched).max(0);
         let before = now.checked_sub_signed(age).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        return Ok((now, details::aged_details(slice.pool, account, resource, before, position.after, limit).await?));
+        return Ok(details::aged_details(slice.pool, account, resource, before, position.after, limit).await?);
     }
     let wanted = if slice.parameters.refetch { Wanted::OlderThan(slice.run().started_at) } else { Wanted::Stale };
-    Ok((now, details::wanting_detail(slice.pool, account, resource, wanted, position.after, CHOSEN).await?))
+    Ok(details::wanting_detail(slice.pool, account, resource, wanted, position.after, CHOSEN).await?)
 }
 
 impl Fetched {
     /// Takes in what came of asking for one row.
     async fn take(&mut self, slice: &Slice<'_>, resource: &Resource, told: Result<Told, WorkError>) {
-        let Told { asked_at, place, answer } = match told {
+        let Told { wanted_at, place, answer } = match told {
             Ok(told) => told,
             Err(error) => {
                 self.broken_off = Some(error);
                 return;
             }
         };
-        self.asked_at.get_or_insert(asked_at);
         match answer {
             Ok((record, replaced)) if record.id == place.id => {
                 self.bytes += record.json.len();
@@ -303,7 +295,10 @@ impl Fetched {
                 self.fail(WorkError::Unusable(what));
             }
             // Gone since it was listed. The next full run finds that out by its own evidence.
-            Err(ApiError::Failed { failure: Failure::NotFound, .. }) => self.gone.push(place.id),
+            Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {
+                self.gone.0.push(place.id);
+                self.gone.1.push(wanted_at);
+            }
             Err(error @ (ApiError::NotAuthorized | ApiError::Store(_))) => {
                 self.broken_off = Some(error.into());
                 return;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::slice::{LISTS_AT_ONCE, Settings, Slice, WorkError};
-use super::{details, list, sweep};
+use super::{details, doubts, list, sweep};
 use crate::catalog::Scope;
 use crate::fault::{self, Point};
 use crate::ids::Epoch;
@@ -224,15 +224,23 @@ impl End {
 
 /// Works on a step until its phase or the slice is over, or for a batch.
 async fn work_on(slice: &Slice<'_>, index: usize) -> (usize, Going) {
-    let worked = match slice.step(index).phase {
+    match work_on_phase(slice, index).await {
+        Ok(()) => (index, Going::On),
+        Err(error) => (index, handle(slice, index, error).await),
+    }
+}
+
+async fn work_on_phase(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
+    let phase = slice.step(index).phase;
+    // What the list left in doubt comes before whatever follows it.
+    if phase != Phase::List && phase != Phase::Done && !doubts::settle(slice, index).await? {
+        return Ok(());
+    }
+    match phase {
         Phase::List => list::read(slice, index).await,
         Phase::Sweep => sweep::sweep_batch(slice, index).await,
         Phase::Detail | Phase::Aged => details::fetch(slice, index).await,
         Phase::Done => Ok(()),
-    };
-    match worked {
-        Ok(()) => (index, Going::On),
-        Err(error) => (index, handle(slice, index, error).await),
     }
 }
 

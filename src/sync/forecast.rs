@@ -103,6 +103,7 @@ mod tests {
             lacking: Vec::new(),
             odd: Vec::new(),
             parent: None,
+            asked: Default::default(),
         }
     }
 

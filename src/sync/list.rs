@@ -23,9 +23,10 @@ use super::slice::{LISTS_AT_ONCE, Slice, WorkError};
 use crate::catalog::{Resource, Scope};
 use crate::retry::Failure;
 use crate::store::load::Loader;
+use crate::store::newest::Origin;
 use crate::store::pool::StoreError;
 use crate::store::run::{Phase, Step};
-use crate::store::{parents, passes, records, rekey};
+use crate::store::{doubts, parents, passes, records, rekey};
 use crate::teamleader::answer::{self, Page, Record};
 use crate::teamleader::client::ApiError;
 use crate::teamleader::clock::{self, Dated};
@@ -318,17 +319,19 @@ async fn merge(
         after = Some(next);
     }
     let parent_resource = part.parent_resource(resource);
-    let touch = resource.updated_since && step.since.is_some() && resource.has_unshown_details();
+    let changes = resource.updated_since && step.since.is_some() && resource.has_unshown_details();
+    let origin = if changes { Origin::Changes } else { Origin::List };
     let ids: Vec<Uuid> = told.iter().map(|record| record.id).collect();
 
     let mut tx = slice.begin().await?;
     rekey::by_new_ids(&mut tx, &account, resource, &told).await?;
     let merged;
     if audit::is_audit(&slice.parameters) {
-        merged = audit::compare_items(slice, &mut tx, &mut step, &told, parent_resource).await?;
+        merged = audit::compare_items(slice, &mut tx, &mut step, &told, parent_resource, origin).await?;
     } else {
-        (tx, merged) = loader.merge(tx, &account, resource, &told, parent_resource, touch).await?;
+        (tx, merged) = loader.merge(tx, &account, resource, &told, parent_resource, origin).await?;
     }
+    doubts::keep(&mut tx, &account, slice.id, resource, &merged.doubted).await?;
     passes::keep_ids(&mut tx, &account, slice.id, resource, (pass, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     let going_on = match after {
@@ -495,11 +498,13 @@ async fn conclude(
         Verdict::Read { complete, verified } => {
             if verified && !given.unseen.is_empty() {
                 // Read twice without them: that was asking for them once more.
+                // The readings that did not give them began after that.
+                let (unseen, asked_at) = (&given.unseen, Some(slice.run().started_at));
                 if audit::marks_deletions(&slice.parameters) {
-                    passes::keep_ids(tx, account, run, resource, (0, pages_read), &given.unseen).await?;
+                    passes::keep_gone(tx, account, run, resource, pages_read, (unseen, asked_at)).await?;
                 }
                 if audit::is_audit(&slice.parameters) {
-                    audit::count_gone(slice, tx, step, given.unseen).await?;
+                    audit::count_gone(slice, tx, step, (unseen, &vec![asked_at; unseen.len()])).await?;
                 }
             }
             if let (true, Some(total)) = (complete, end.round_total(given.of_pass)) {

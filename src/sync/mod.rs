@@ -5,6 +5,7 @@ pub mod ask;
 pub mod audit;
 pub mod children;
 pub mod details;
+pub mod doubts;
 pub mod engine;
 pub mod forecast;
 pub mod list;

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::offset::{self, Asked, Compared, Comparison, Digest, Judgement, Offset};
 use crate::catalog::{self, DEFAULT_PAGE_SIZE, Paging, Resource};
-use crate::teamleader::answer::Page;
-use crate::teamleader::clock::Dated;
+use crate::teamleader::answer::{Page, Record};
+use crate::teamleader::clock::{Dated, MAX_SKEW};
 
 /// A tie is read at most this often before the pass goes on without proof.
 const MAX_TIE_READINGS: u32 = 6;
@@ -275,8 +275,10 @@ impl Seek {
             // What this reading met may have shifted, by records that left the tie before its last page. That the two
             // agree proves that none had left when the earlier one met what follows.
             met_earlier.or_else(|| self.beyond.take())
+        } else if full {
+            self.last_of(page, since).and_then(|record| record.updated_at_text.clone())
         } else {
-            records.last().filter(|_| full).and_then(|record| record.updated_at_text.clone())
+            None
         };
         (self.readings, self.earlier, self.beyond) = (0, None, None);
         let Some(next) = next else { return Ok(true) };
@@ -290,6 +292,16 @@ impl Seek {
         let records = page.records.len();
         let has_all = page.matches.is_some_and(|told| before.saturating_add(records as i64) >= told);
         records == DEFAULT_PAGE_SIZE && size > DEFAULT_PAGE_SIZE && !has_all
+    }
+
+    /// The record of a full page from which to go on: the last one, but for those that are dated later than the answer.
+    /// Beyond a time to come nothing that changes now would be met, so it is the last resort, and proves nothing.
+    fn last_of<'a>(&mut self, page: &'a Page, since: Option<DateTime<Utc>>) -> Option<&'a Record> {
+        let now = page.asked.times().and_then(|times| times.answered_at.checked_add_signed(MAX_SKEW));
+        let has_been = |record: &&Record| now.is_none() || record.updated_at <= now;
+        let last = page.records.iter().rev().find(has_been).filter(|record| record.updated_at > since);
+        self.unproven |= last.is_none();
+        last.or(page.records.last())
     }
 
     /// Whether the last two readings of the tie agree, or there have been too many.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::*;
 use crate::catalog::{self, PAGE_SIZE};
 use crate::teamleader::answer;
+use crate::teamleader::asked::Asked;
 
 /// A list as the API keeps it. Times are seconds since 1970.
 struct List {
@@ -90,7 +91,17 @@ impl List {
 fn record(id: Uuid, at: i64) -> answer::Record {
     let (updated_at, updated_at_text) = (Some(time(at)), Some(time(at).to_rfc3339()));
     let (lacking, odd) = (vec![], vec![]);
-    answer::Record { id, updated_at, updated_at_text, json: String::new(), hash: [0; 16], lacking, odd, parent: None }
+    answer::Record {
+        id,
+        updated_at,
+        updated_at_text,
+        json: String::new(),
+        hash: [0; 16],
+        lacking,
+        odd,
+        parent: None,
+        asked: Default::default(),
+    }
 }
 
 fn time(at: i64) -> DateTime<Utc> {
@@ -539,6 +550,35 @@ fn a_list_that_grows_while_it_is_read_is_read_to_its_end() {
         }
     });
     assert!(reading.is_rightly_complete(&list, None), "{:?}", reading.verdict);
+}
+
+#[test]
+fn a_seek_does_not_go_on_from_a_time_to_come() {
+    let resource = catalog::find("contacts").expect("known");
+    let now = DateTime::UNIX_EPOCH + chrono::TimeDelta::days(1000);
+    let (asked, ahead) = (Asked::between(now, now), now.timestamp() + 3600);
+    let page = |times: &[i64]| {
+        let records = (1..).zip(times).map(|(n, at)| record(Uuid::from_u128(n), *at)).collect();
+        Page { records, matches: Some(1000), asked: asked.clone(), ..Page::default() }
+    };
+    let ask_from = |next: Result<Next, String>| match next {
+        Ok(Next::Page(position)) => (position.requests(None).next().and_then(|(_, since)| since), position),
+        other => panic!("{other:?}"),
+    };
+    let mut times: Vec<i64> = (1..=PAGE_SIZE as i64).collect();
+    times[PAGE_SIZE - 1] = ahead;
+    let (since, position) = ask_from(Position::start(resource, None, 0).after(&page(&times)));
+    assert_eq!(since.as_deref().and_then(answer::parse_time).map(|at| at.timestamp()), Some(99));
+    // Where nothing else is left, it ends, and proves nothing.
+    let mut rest = vec![ahead; PAGE_SIZE];
+    rest[0] = 99;
+    let (since, position) = ask_from(position.after(&page(&rest)));
+    assert_eq!(since.as_deref().and_then(answer::parse_time).map(|at| at.timestamp()), Some(ahead));
+    let Ok(Next::PassEnd(end)) = position.after(&page(&[ahead])) else { panic!("it goes on") };
+    assert_eq!(
+        end.judge(Evidence { distinct: 1000, since: None, full: true, once: true }),
+        Verdict::Read { complete: false, verified: false }
+    );
 }
 
 #[path = "offset_tests.rs"]

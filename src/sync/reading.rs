@@ -200,7 +200,8 @@ impl Reading {
         step.verified = sure && whole;
         let has_watermark = (resource.updated_since || !resource.stands_alone()) && !audited;
         if let (true, true, Some(clock)) = (complete && step.error.is_none(), has_watermark, step.clock) {
-            let pass = if step.since.is_none() { Pass::Complete } else { Pass::Incremental };
+            let end = slice.client.clock().api_now();
+            let pass = if step.since.is_none() { Pass::Complete(end) } else { Pass::Incremental };
             records::move_watermark(tx, account, resource, slice.watermark(clock), pass).await?;
         }
         if self.unproven && step.error.is_none() {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::slice::{Slice, WorkError};
 use super::{agreement, ask, audit};
 use crate::catalog::{AskAgain, PAGE_SIZE};
+use crate::store::newest::Origin;
 use crate::store::run::Phase;
 use crate::store::{passes, records};
 use crate::teamleader::answer::Record;
@@ -55,6 +56,8 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     let Some(last) = batch.last().copied() else {
         return mark(slice, index).await;
     };
+    // At the latest then the first of them is asked for.
+    let asked_at = slice.client.clock().now();
     let found = ask::by_id(&slice.client, resource, &batch).await?;
     let proven = position.proven.unwrap_or(step.verified);
     if sample.is_none() && found.alive().any(|record| is_missed(&found, record, step.clock)) {
@@ -65,16 +68,16 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     let (alive, gone) = (found.alive().count(), found.gone);
     let mut tx = slice.begin().await?;
     let merged = match audit::is_audit(&slice.parameters) {
-        true => audit::compare_items(slice, &mut tx, &mut step, &found.items, None).await?,
-        false => records::merge_page(&mut tx, &account, resource, &found.items, None, false).await?,
+        true => audit::compare_items(slice, &mut tx, &mut step, &found.items, None, Origin::ById).await?,
+        false => records::merge_page(&mut tx, &account, resource, &found.items, None, Origin::ById).await?,
     };
     step.counts.updated += merged.updated;
     step.counts.listed += i64::try_from(alive).unwrap_or(0);
     if audit::marks_deletions(&slice.parameters) && proven {
-        passes::keep_ids(&mut tx, &account, run, resource, (0, position.batches), &gone).await?;
+        passes::keep_gone(&mut tx, &account, run, resource, position.batches, (&gone, asked_at)).await?;
     }
     if audit::is_audit(&slice.parameters) {
-        audit::count_gone(slice, &mut tx, &mut step, gone).await?;
+        audit::count_gone(slice, &mut tx, &mut step, (&gone, &vec![asked_at; gone.len()])).await?;
     }
     let position = Position { after: Some(last), batches: position.batches + 1, proven: Some(proven) };
     step.position = serde_json::to_value(position).map_err(|error| WorkError::Unusable(error.to_string()))?;

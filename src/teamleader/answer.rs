@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::asked::Asked;
 use super::clock::Dated;
 use super::storable;
 use crate::catalog::{Kind, ProjectApi, Resource, Shape, Shapes};
@@ -36,6 +37,8 @@ pub struct Record {
     pub odd: Vec<String>,
     /// The record whose list told it, where a list gives the children of one record.
     pub parent: Option<Uuid>,
+    /// When the answer was asked for that gave it.
+    pub asked: Asked,
 }
 
 impl Record {
@@ -58,6 +61,8 @@ pub struct Page {
     pub records: Vec<Record>,
     /// `meta.matches`: how many records the whole list holds, where the API says so and it can be.
     pub matches: Option<i64>,
+    /// When it was asked for.
+    pub asked: Asked,
     /// When the API answered (`Date` header), held against the database's clock.
     pub dated: Option<Dated>,
     /// How many characters were replaced.
@@ -114,7 +119,7 @@ pub fn parse_list(resource: &Resource, body: &[u8]) -> Result<Page, String> {
         Ok(matches) => (matches, BTreeSet::new()),
         Err(odd) => (None, [odd.to_owned()].into()),
     };
-    Ok(Page { records, matches, dated: None, replaced, odd })
+    Ok(Page { records, matches, asked: Asked::default(), dated: None, replaced, odd })
 }
 
 /// How many records the list says to hold. The error is for what no list can say, which counts as if it said nothing.
@@ -280,7 +285,8 @@ fn record(resource: &Resource, shape: &'static Shape, text: &str, members: &Memb
         odd.push(format!("{id} holds a number that is too large to be stored as one, and is stored as a text"));
     }
     let hash = hash(&json);
-    Ok(Record { id, updated_at, updated_at_text, json, hash, lacking, odd, parent: None })
+    let asked = Asked::default();
+    Ok(Record { id, updated_at, updated_at_text, json, hash, lacking, odd, parent: None, asked })
 }
 
 /// Whether objects and arrays nest deeper than [`MAX_NESTING`]. Means nothing where the text is no JSON.

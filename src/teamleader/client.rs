@@ -14,6 +14,7 @@ use tracing::debug;
 use uuid::Uuid;
 
 use super::answer::{self, Page, Record};
+use super::asked::{Answers, Asked, Ticket};
 use super::auth::{Auth, AuthError, TokenStoreError};
 use super::clock::{DatabaseClock, Dated};
 use super::in_flight::InFlight;
@@ -81,6 +82,7 @@ pub struct Client {
     limiter: Limiter,
     in_flight: Arc<InFlight>,
     clock: DatabaseClock,
+    answers: Answers,
     epoch: Epoch,
     requests: Arc<AtomicI64>,
 }
@@ -89,6 +91,8 @@ pub struct Client {
 struct Answer {
     body: Vec<u8>,
     dated: Option<Dated>,
+    /// When the request was sent, and when all of the answer was there, by the database's clock.
+    between: Option<(DateTime<Utc>, DateTime<Utc>)>,
     /// Whether its rate limit headers are not plausible.
     odd_limit: bool,
 }
@@ -113,7 +117,17 @@ impl Client {
         let base = base.trim_end_matches('/').to_owned();
         let in_flight = Arc::new(InFlight::new(most));
         let clock = DatabaseClock::default();
-        Ok(Self { http, base, auth, limiter, in_flight, clock, epoch: Epoch(0), requests: Arc::default() })
+        Ok(Self {
+            http,
+            base,
+            auth,
+            limiter,
+            in_flight,
+            clock,
+            answers: Answers::default(),
+            epoch: Epoch(0),
+            requests: Arc::default(),
+        })
     }
 
     /// The same client for a slice: refreshes of the token are fenced by its epoch, and its requests are counted anew.
@@ -153,21 +167,29 @@ impl Client {
 
     /// One page of a list.
     pub async fn list(&self, resource: &Resource, body: &Value) -> Result<Page, ApiError> {
+        let ticket = self.answers.ask(resource.name, self.clock.now());
         let read = |answer: &Answer| {
             let mut page = answer::parse_list(resource, &answer.body)?;
             page.dated = answer.dated;
             page.odd.extend(
                 answer.odd_limit.then(|| "the rate limit headers are not plausible, and are not used".to_owned()),
             );
-            Ok(page)
+            Ok((page, answer.between))
         };
-        self.call(&resource.list_endpoint(), body, read).await
+        let (mut page, between) = self.call(&resource.list_endpoint(), body, read).await?;
+        page.asked = asked(ticket, between);
+        page.records.iter_mut().for_each(|record| record.asked = page.asked.clone());
+        Ok(page)
     }
 
     /// One record with its details, and how many characters of it were replaced.
     pub async fn info(&self, resource: &Resource, id: Uuid) -> Result<(Record, i64), ApiError> {
         let body = resource.info_body(id);
-        self.call(&resource.info_endpoint(), &body, |answer| answer::parse_info(resource, &answer.body)).await
+        let ticket = self.answers.ask(resource.name, self.clock.now());
+        let read = |answer: &Answer| Ok((answer::parse_info(resource, &answer.body)?, answer.between));
+        let ((mut record, replaced), between) = self.call(&resource.info_endpoint(), &body, read).await?;
+        record.asked = asked(ticket, between);
+        Ok((record, replaced))
     }
 
     /// Whom the token belongs to.
@@ -269,7 +291,7 @@ impl Client {
             }
         };
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let begun = Instant::now();
+        let (begun, sent_at) = (Instant::now(), self.clock.now());
         let sent = self
             .http
             .post(format!("{}/{endpoint}", self.base))
@@ -302,7 +324,7 @@ impl Client {
         let Some(failure) = failure_of(status, retry_in) else {
             self.in_flight.answered_in(begun.elapsed(), self.limiter.allowed());
             return match coding {
-                None => Ok(Answer { body, dated, odd_limit: limit.is_err() }),
+                None => Ok(Answer { body, dated, between: sent_at.zip(self.clock.now()), odd_limit: limit.is_err() }),
                 Some(coding) => {
                     let reason = format!("the answer has the content encoding {coding}, which was not asked for");
                     Err(TryError::Missed(Miss { failure: Failure::Malformed, reason }))
@@ -330,6 +352,12 @@ impl Client {
             coding: unknown_coding(headers),
         }
     }
+}
+
+/// When an answer was asked for; the place that its request holds goes with the last of its records.
+fn asked(ticket: Option<Ticket>, between: Option<(DateTime<Utc>, DateTime<Utc>)>) -> Asked {
+    let asked = ticket.zip(between).map(|(ticket, (at, answered_at))| ticket.answered(at, answered_at));
+    asked.unwrap_or_default()
 }
 
 /// What the headers of an answer say.

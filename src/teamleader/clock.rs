@@ -1,6 +1,6 @@
 //! The database's clock as this process knows it, and what an answer's `Date` is beside it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
@@ -29,18 +29,32 @@ pub struct DatabaseClock(Arc<Mutex<Option<Read>>>);
 struct Read {
     now: DateTime<Utc>,
     at: Instant,
+    /// By how much the API's clock is behind, as the last `Date` said that was believed.
+    behind: TimeDelta,
 }
 
 impl DatabaseClock {
     /// What the database has just said.
     pub fn set(&self, now: DateTime<Utc>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Read { now, at: Instant::now() });
+        let mut read = self.lock();
+        let behind = read.map(|read| read.behind).unwrap_or_default();
+        *read = Some(Read { now, at: Instant::now(), behind });
     }
 
     /// What it would say now; `None` before it was read.
     pub fn now(&self) -> Option<DateTime<Utc>> {
-        let read = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let read = (*self.lock())?;
         read.now.checked_add_signed(TimeDelta::from_std(read.at.elapsed()).ok()?)
+    }
+
+    /// What the API's clock says now, as far as it is believed: never later than the database's.
+    pub fn api_now(&self) -> Option<DateTime<Utc>> {
+        let behind = (*self.lock())?.behind;
+        self.now()?.checked_sub_signed(behind)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Read>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Holds the `Date` of an answer that has just come against it.
@@ -48,7 +62,13 @@ impl DatabaseClock {
         let Some(now) = self.now() else { return Dated::At(date) };
         let skew = date - now;
         telemetry::api_clock_skew(skew);
-        if skew.abs() > MAX_SKEW { Dated::Apart(skew) } else { Dated::At(date.min(now)) }
+        if skew.abs() > MAX_SKEW {
+            return Dated::Apart(skew);
+        }
+        if let Some(read) = self.lock().as_mut() {
+            read.behind = (now - date).max(TimeDelta::zero());
+        }
+        Dated::At(date.min(now))
     }
 }
 
@@ -74,9 +94,11 @@ mod tests {
         tokio::time::advance(Duration::from_secs(600)).await;
         assert_eq!(clock.now(), Some(date(600)));
         assert_eq!(clock.judge(date(481)), Dated::At(date(481)));
+        assert_eq!(clock.api_now(), Some(date(481)), "it is behind");
         assert_eq!(clock.judge(date(720)), Dated::At(date(600)));
         assert_eq!(clock.judge(date(721)), Dated::Apart(TimeDelta::seconds(121)));
         assert_eq!(clock.judge(date(479)), Dated::Apart(TimeDelta::seconds(-121)));
+        assert_eq!(clock.api_now(), Some(date(600)), "the last that was believed counts");
     }
 
     #[test]

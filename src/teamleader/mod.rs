@@ -1,6 +1,7 @@
 //! The Teamleader Focus API: requests, tokens and the budget. Knows nothing of the database.
 
 pub mod answer;
+pub mod asked;
 pub mod auth;
 pub mod client;
 pub mod clock;

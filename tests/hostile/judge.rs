@@ -157,12 +157,8 @@ impl Lane {
         wrong
     }
 
-    /// What was copied wrongly is right after a full sync, and what never was is marked as deleted. One kind of row is
-    /// left out of it: that of a record whose exchanged `updated_at` is later than now.
+    /// What was copied wrongly is right after a full sync, and what never was is marked as deleted.
     async fn copy(&mut self) -> Vec<String> {
-        // Content is never older: what an answer has dated later than now, no true answer replaces.
-        let future = "delete from teamleader.record where source_updated_at > now()";
-        self.stage.database.execute(future).await;
         let full = self.stage.request(json!({ "mode": "full", "refetch": true, "allow_deletions": true })).await;
         match self.final_event(full, 4 * SERVED, false).await {
             Ok(event) if event.kind() == "sync.completed" => {}

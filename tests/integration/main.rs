@@ -41,6 +41,7 @@ mod rate_limit;
 mod refusals;
 mod repetition;
 mod replies;
+mod restored;
 mod screen;
 #[cfg(feature = "fault-points")]
 mod seams;

@@ -1,0 +1,88 @@
+//! Records that are to be asked for by id, since an answer could not say which state is the newest: kept with the page
+//! that gave them, until they were asked for.
+
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::pool::StoreError;
+use crate::catalog::{PAGE_SIZE, Resource};
+use crate::ids::{Account, RunId};
+
+/// The pass under which `sync_page` keeps them.
+const DOUBTED: i32 = -2;
+
+/// Some of them, which were kept together: as many as one request takes.
+#[derive(Debug)]
+pub struct Batch {
+    /// Its place among the run's.
+    page: i32,
+    /// The records.
+    pub ids: Vec<Uuid>,
+}
+
+/// Keeps records to be asked for, in the transaction of the page that gave them.
+pub async fn keep(
+    tx: &mut PgConnection,
+    account: &Account,
+    run: RunId,
+    resource: &Resource,
+    ids: &[Uuid],
+) -> Result<(), StoreError> {
+    for ids in ids.chunks(PAGE_SIZE) {
+        sqlx::query!(
+            "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids)
+             select $1, $2, $3, $4, coalesce(max(page) + 1, 0), $5 from teamleader2db.sync_page
+             where account = $1 and run_id = $2 and resource = $3 and pass = $4",
+            account.as_str(),
+            run.0,
+            resource.name,
+            DOUBTED,
+            ids,
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// The next ones to ask for, if any are left.
+pub async fn next(
+    pool: &PgPool,
+    account: &Account,
+    run: RunId,
+    resource: &Resource,
+) -> Result<Option<Batch>, StoreError> {
+    let batch = sqlx::query_as!(
+        Batch,
+        "select page, ids from teamleader2db.sync_page
+         where account = $1 and run_id = $2 and resource = $3 and pass = $4 order by page limit 1",
+        account.as_str(),
+        run.0,
+        resource.name,
+        DOUBTED,
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(batch)
+}
+
+/// Forgets a batch, in the transaction that merges what came of asking for it.
+pub async fn settle(
+    tx: &mut PgConnection,
+    account: &Account,
+    run: RunId,
+    resource: &Resource,
+    batch: &Batch,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "delete from teamleader2db.sync_page where account = $1 and run_id = $2 and resource = $3 and pass = $4 and page = $5",
+        account.as_str(),
+        run.0,
+        resource.name,
+        DOUBTED,
+        batch.page,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}

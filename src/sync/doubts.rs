@@ -1,0 +1,90 @@
+//! Records of which an answer could not say what their newest state is: they are asked for by id, and that answer
+//! counts.
+
+use std::collections::HashMap;
+
+use futures_util::stream::{self, StreamExt};
+use tracing::info;
+use uuid::Uuid;
+
+use super::ask;
+use super::slice::{Slice, WorkError};
+use crate::catalog::Resource;
+use crate::retry::Failure;
+use crate::store::newest::Origin;
+use crate::store::{details, doubts, records};
+use crate::teamleader::answer::Record;
+use crate::teamleader::client::ApiError;
+
+/// Asks for the records that the list of the step left in doubt, batch by batch until the slice is over. Whether none
+/// is left.
+pub async fn settle(slice: &Slice<'_>, index: usize) -> Result<bool, WorkError> {
+    let (account, resource) = (&slice.settings.account, slice.step(index).resource);
+    while let Some(batch) = doubts::next(slice.pool, account, slice.id, resource).await? {
+        settle_batch(slice, index, batch).await?;
+        if slice.is_over() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn settle_batch(slice: &Slice<'_>, index: usize, batch: doubts::Batch) -> Result<(), WorkError> {
+    let mut step = slice.step(index);
+    let (account, resource) = (&slice.settings.account, step.resource);
+    let found = ask::by_id(&slice.client, resource, &batch.ids).await?;
+    let told = if resource.has_details() { with_details(slice, resource, &found.items).await? } else { Vec::new() };
+    let items = leading(&found.items, &told);
+    let mut tx = slice.begin().await?;
+    // What is in doubt even now is left to the next pass.
+    let merged = records::merge_page(&mut tx, account, resource, items, None, Origin::ById).await?;
+    let detailed = details::merge_details(&mut tx, account, resource, &told).await?;
+    doubts::settle(&mut tx, account, slice.id, resource, &batch).await?;
+    step.counts.created += merged.created;
+    step.counts.updated += merged.updated;
+    // They were counted so when the list gave them.
+    step.counts.unchanged = (step.counts.unchanged - merged.created - merged.updated).max(0);
+    step.counts.detailed += detailed;
+    step.note_replaced(found.replaced);
+    slice.commit(tx, index, step).await?;
+    let (asked, written) = (batch.ids.len(), merged.created + merged.updated);
+    info!(
+        run = %slice.id, resource = resource.name, asked, written,
+        "Asked for {asked} {} whose list item was older than the row, and wrote {written}", resource.name
+    );
+    Ok(())
+}
+
+/// The details of these records, as far as they are not deleted.
+async fn with_details(
+    slice: &Slice<'_>,
+    resource: &'static Resource,
+    items: &[Record],
+) -> Result<Vec<Record>, WorkError> {
+    let ids: Vec<Uuid> = items.iter().map(|item| item.id).collect();
+    let ask = |id: Uuid| {
+        let client = slice.client.clone();
+        async move { client.info(resource, id).await }
+    };
+    // The batch is asked for to its end, also when the slice is over.
+    let mut answers = stream::iter(ids).map(ask).buffered(slice.client.most_in_flight());
+    let mut told = Vec::new();
+    while let Some(answer) = answers.next().await {
+        match answer {
+            Ok((detail, _)) => told.push(detail),
+            Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(told)
+}
+
+/// The items that do not lag behind the details of their records.
+fn leading<'a>(items: &'a [Record], details: &[Record]) -> impl Iterator<Item = &'a Record> {
+    let newest: HashMap<Uuid, _> = details.iter().map(|detail| (detail.id, detail.updated_at)).collect();
+    let lags = move |item: &Record| {
+        let detail = newest.get(&item.id).copied().flatten();
+        item.updated_at.is_some() && item.updated_at < detail
+    };
+    items.iter().filter(move |item| !lags(item))
+}
