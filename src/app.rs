@@ -140,7 +140,7 @@ impl Application {
         let oauth = OAuth::new(integration.clone())?;
         let auth = Auth::new(Arc::new(tokens.clone()), oauth.clone());
         let limiter = Limiter::new(config.rate_reserve);
-        let client = Client::new(&integration.api_uri, auth, limiter, config.most_in_flight)?;
+        let client = Client::new(&integration, auth, limiter, config.most_in_flight)?;
         let replies_due = Arc::new(Notify::new());
         let relay = Relay::new(pool.clone(), publisher.clone(), names.clone(), replies_due.clone());
         let replier = Publisher::new(config.amqp_url.clone(), &format!("teamleader2db {account} replies"));

@@ -8,6 +8,7 @@
 //! | `TEAMLEADER_CLIENT_ID`, `TEAMLEADER_CLIENT_SECRET`, `TEAMLEADER_REDIRECT_URI` | required by `worker` | of the integration |
 //! | `TEAMLEADER_API_URI` | `https://api.focus.teamleader.eu` | |
 //! | `TEAMLEADER_AUTH_URI` | `https://focus.teamleader.eu` | |
+//! | `TEAMLEADER_API_VERSION` | `2023-09-26` | the dated version of the API that requests ask for |
 //! | `TEAMLEADER_REFRESH_TOKEN` | none | first token for a new database; ignored once one is stored |
 //! | `TEAMLEADER_RESOURCES` | `all` | comma-separated; `all`: those that do not take a call for each parent record |
 //! | `TOKEN_ENCRYPTION_KEY` | required by `worker` | 32 bytes, base64; a comma-separated list: the first encrypts, all decrypt |
@@ -49,6 +50,7 @@ use crate::endpoint;
 use crate::ids::Account;
 use crate::store::cipher::{Cipher, CipherError};
 use crate::teamleader::oauth::Integration;
+use crate::teamleader::version;
 
 /// The shortest token of HTTP that is taken beyond loopback, in characters.
 const SHORTEST_TOKEN: usize = 16;
@@ -153,6 +155,9 @@ pub struct IntegrationArgs {
     /// The authorization server
     #[arg(long, env = "TEAMLEADER_AUTH_URI", default_value = "https://focus.teamleader.eu", value_name = "URL")]
     teamleader_auth_uri: String,
+    /// The dated version of the API that requests ask for: answers have its shape
+    #[arg(long, env = "TEAMLEADER_API_VERSION", default_value = version::NEWEST, value_name = "DATE")]
+    teamleader_api_version: String,
 }
 
 /// How tokens are sealed.
@@ -373,6 +378,10 @@ impl IntegrationArgs {
             redirect_uri: redirect_uri.to_owned(),
             auth_uri: base_url("TEAMLEADER_AUTH_URI", &self.teamleader_auth_uri)?,
             api_uri: base_url("TEAMLEADER_API_URI", &self.teamleader_api_uri)?,
+            api_version: self
+                .teamleader_api_version
+                .parse()
+                .map_err(|why| ConfigError::Invalid("TEAMLEADER_API_VERSION", why))?,
         })
     }
 }

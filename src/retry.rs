@@ -16,17 +16,21 @@ pub enum Failure {
     Timeout,
     /// 5xx: their side.
     Server,
-    /// A 2xx answer that is not the JSON it should be: cut short, or an HTML page of a proxy.
+    /// A 2xx answer that is not the JSON it should be: cut short, or of another shape.
     Malformed,
+    /// A 2xx answer that is no JSON at all: a page that a proxy has put in its place, which is an outage.
+    Page,
+    /// A 2xx answer that is whole, with a record that cannot be read: it stays so.
+    Unreadable,
     /// 429, with the time until the earliest moment at which a request can succeed.
     RateLimited(Duration),
     /// 401: the access token is missing, expired or revoked.
     Unauthorized,
     /// 403: a scope is missing, or the module is not in the customer's plan.
     Forbidden,
-    /// 404: gone.
+    /// 404 of the API itself: deleted.
     NotFound,
-    /// Any other 4xx: the request itself is wrong, and stays wrong.
+    /// Any other 4xx, 400 and 422 alike: the request itself is wrong, and stays wrong.
     Rejected,
     /// The answer is longer than is read: a smaller page may do.
     TooLong,
@@ -49,10 +53,10 @@ impl Failure {
     /// The verdict on this failure (rule: transient ones only are tried again).
     pub fn verdict(self) -> Verdict {
         match self {
-            Self::Network | Self::Timeout | Self::Server | Self::Malformed => Verdict::Backoff,
+            Self::Network | Self::Timeout | Self::Server | Self::Malformed | Self::Page => Verdict::Backoff,
             Self::RateLimited(wait) => Verdict::After(wait),
             Self::Unauthorized => Verdict::NewToken,
-            Self::Forbidden | Self::NotFound | Self::Rejected | Self::TooLong => Verdict::Never,
+            Self::Forbidden | Self::NotFound | Self::Rejected | Self::TooLong | Self::Unreadable => Verdict::Never,
         }
     }
 
@@ -60,8 +64,9 @@ impl Failure {
     pub fn advice(self) -> &'static str {
         match self {
             Self::Forbidden => " (does the integration lack a scope, or whoever authorized it a right?)",
-            Self::Network | Self::Timeout | Self::Server | Self::Malformed => "",
-            Self::RateLimited(_) | Self::Unauthorized | Self::NotFound | Self::Rejected | Self::TooLong => "",
+            Self::Network | Self::Timeout | Self::Server | Self::Malformed | Self::Page => "",
+            Self::RateLimited(_) | Self::Unauthorized | Self::NotFound => "",
+            Self::Rejected | Self::TooLong | Self::Unreadable => "",
         }
     }
 }
@@ -166,10 +171,12 @@ mod tests {
 
     #[test]
     fn only_transient_failures_are_tried_again() {
-        for transient in [Failure::Network, Failure::Timeout, Failure::Server, Failure::Malformed] {
+        for transient in [Failure::Network, Failure::Timeout, Failure::Server, Failure::Malformed, Failure::Page] {
             assert_eq!(transient.verdict(), Verdict::Backoff);
         }
-        for lasting in [Failure::Forbidden, Failure::NotFound, Failure::Rejected, Failure::TooLong] {
+        for lasting in
+            [Failure::Forbidden, Failure::NotFound, Failure::Rejected, Failure::TooLong, Failure::Unreadable]
+        {
             assert_eq!(lasting.verdict(), Verdict::Never);
         }
         let wait = Duration::from_secs(7);

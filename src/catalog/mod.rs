@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 pub use blueprint::{Member, members, shared_fields};
 pub use derived::named;
-pub use shape::{Kind, Shape, Shapes};
+pub use shape::{Field, Kind, Shape, Shapes};
 
 /// Namespace of the row ids that are made from what a record has instead of an id.
 const NAMESPACE: Uuid = Uuid::from_u128(0x0b5c_7f52_88a4_5f6e_a0d1_2c94_71e3_d86b);

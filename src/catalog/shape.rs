@@ -1,6 +1,6 @@
 //! The fields that the blueprint draws for each endpoint, to notice when the API gives others.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use serde_json::Value;
@@ -18,7 +18,7 @@ pub struct Shape {
 }
 
 /// A field of a record.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Field {
     /// Its name.
     pub name: String,
@@ -118,22 +118,21 @@ fn look_deeper(path: &str, fields: &Drawn, includes: &[&str], found: &mut Vec<(S
 }
 
 impl Shape {
-    /// An include that was asked for and of whose fields none of these records has any. `lacking`: the fields that they all lack.
-    pub fn include_that_did_not_come(&self, lacking: &[&str], records: &[&str]) -> Option<&str> {
+    /// The includes that were asked for and whose fields are documented, so that it shows whether they came.
+    pub fn includes(&self) -> BTreeSet<&str> {
+        let on_top = self.fields.iter().filter_map(|field| field.include.as_deref());
+        on_top.chain(self.deeper.iter().map(|(_, include)| include.as_str())).collect()
+    }
+
+    /// Whether any of these records has a field of this include. `lacking`: the fields that they all lack.
+    pub fn has_come(&self, include: &str, lacking: &[&Field], records: &[&str]) -> bool {
         let has = |path: &str, json: &&str| {
             serde_json::from_str::<Value>(json).is_ok_and(|record| record.pointer(path).is_some())
         };
-        let on_top = |include: &str| {
-            let mut fields = self.fields.iter().filter(|field| field.include.as_deref() == Some(include));
-            fields.any(|field| !lacking.contains(&field.name.as_str()))
-        };
+        let of_include = |field: &&Field| field.include.as_deref() == Some(include);
+        let on_top = self.fields.iter().filter(of_include).any(|field| !lacking.contains(&field));
         // Parsed only where the blueprint draws such fields, and only up to the first record that has one.
-        let deeper = |include: &str| {
-            let mut paths = self.deeper.iter().filter(|(_, known)| known == include);
-            paths.any(|(path, _)| records.iter().any(|json| has(path, json)))
-        };
-        let asked = self.fields.iter().filter_map(|field| field.include.as_deref());
-        let mut asked = asked.chain(self.deeper.iter().map(|(_, include)| include.as_str()));
-        asked.find(|include| !on_top(include) && !deeper(include))
+        let mut paths = self.deeper.iter().filter(|(_, known)| known == include);
+        !records.is_empty() && (on_top || paths.any(|(path, _)| records.iter().any(|json| has(path, json))))
     }
 }

@@ -65,9 +65,17 @@ async fn access(integration: Integration, tokens: &Tokens) -> Option<Finding> {
             "the access token has expired: the worker gets the next one when it needs it".to_owned(),
         ));
     };
+    let asked = integration.api_version.clone();
     let oauth = OAuth::new(integration).ok()?;
-    Some(match oauth.who_authorized(&access.token).await {
-        Ok(_) => Finding::Well("the API takes the stored access token".to_owned()),
+    Some(match oauth.ask_who(&access.token).await {
+        Ok((_, None)) => {
+            Finding::Well(format!("the API takes the stored access token, and is asked for version {asked}"))
+        }
+        Ok((_, Some(difference))) => wrong(
+            format!("users.me {difference}: records may lack fields, or have them under other names"),
+            "set TEAMLEADER_API_VERSION to a version that the API has, or leave it out; if it is right, does a proxy on the way to \
+             Teamleader drop the header X-Api-Version?",
+        ),
         Err(error) => wrong(
             format!("the API does not take the stored access token: {error}"),
             "the next sync gets a new one by itself; if that is refused, too, open the worker's /sync/authorize in a browser",

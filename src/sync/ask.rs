@@ -39,7 +39,7 @@ impl Found {
     }
 }
 
-/// Asks for up to 100 records, by `filter.ids` where the list takes it, else by `.info`, several at a time. Not for resources
+/// Asks for up to a page of records, by `filter.ids` where the list takes it, else by `.info`, several at a time. Not for resources
 /// that have neither ([`AskAgain::List`]): an error.
 pub async fn by_id(client: &Client, resource: &'static Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
     match resource.ask_again() {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::audit;
 use super::pager::{Evidence, Next, Position, Verdict};
 use super::parts::{Part, is_passed_over};
-use super::reading::{self, Reading};
+use super::reading::Reading;
 use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
 use crate::catalog::Resource;
 use crate::retry::Failure;
@@ -72,6 +72,7 @@ pub async fn read_batch(
     if let (Some((failure, reason)), Some(part)) = (batch.refused, reading.last_parent.clone()) {
         reading.refuse(&mut step, &part, failure, &reason);
     }
+    reading.note_includes(resource, &batch.records);
     let ids: Vec<Uuid> = batch.records.iter().map(|record| record.id).collect();
     let mut tx = slice.begin().await?;
     let parent_resource = reading.last_parent.as_ref().and_then(|part| part.parent_resource(resource));
@@ -161,9 +162,6 @@ async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut Reading) -> Resu
 /// Whether the page is all of the list, as it says itself, and tells what is stored.
 fn is_settled(slice: &Slice<'_>, step: &Step, start: Position, page: &Page, stored: &[Uuid]) -> bool {
     let told: HashSet<Uuid> = page.records.iter().map(|record| record.id).collect();
-    if reading::check_includes(step.resource, page).is_err() {
-        return false;
-    }
     let Ok(Next::PassEnd(end)) = start.after(page) else { return false };
     let all_told = stored.iter().all(|id| told.contains(id));
     let distinct = i64::try_from(told.len()).unwrap_or(i64::MAX);

@@ -18,7 +18,7 @@ use super::audit;
 use super::children;
 use super::pager::{Evidence, Next, PassEnd, Position, Verdict};
 use super::parts;
-use super::reading::{self, Reading};
+use super::reading::Reading;
 use super::slice::{LISTS_AT_ONCE, Slice, WorkError};
 use crate::catalog::{Resource, Scope};
 use crate::retry::Failure;
@@ -110,7 +110,6 @@ async fn read_ahead(
         let mut answers = pin!(slice.ahead(stream::iter(at.requests(since)), at_once, ask));
         while let Some(answer) = answers.next().await {
             let read = answer.and_then(|page| {
-                reading::check_includes(resource, &page)?;
                 let next = at.clone().after(&page);
                 let broken = |error| WorkError::Unusable(format!("{}: {error}", resource.list_endpoint()));
                 Ok(Read { next: next.map_err(broken)?, page })
@@ -318,6 +317,7 @@ async fn merge(
         told.append(&mut page.records);
         after = Some(next);
     }
+    reading.note_includes(resource, &told);
     let parent_resource = part.parent_resource(resource);
     let changes = resource.updated_since && step.since.is_some() && resource.has_unshown_details();
     let origin = if changes { Origin::Changes } else { Origin::List };

@@ -1,6 +1,6 @@
 //! How far the list phase of a step has come, over all parts of its resource, and how it ends.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::catalog::{AskAgain, Resource, Shapes};
 use crate::retry::Failure;
 use crate::store::records::{self, Pass};
 use crate::store::run::{Phase, Run, Step};
-use crate::teamleader::answer::{self, Page};
+use crate::teamleader::answer::{self, Record};
 use crate::telemetry;
 
 /// Where the phase goes on. Kept as JSON in `sync_step.position`.
@@ -48,6 +48,9 @@ pub struct Reading {
     /// after it.
     #[serde(default)]
     pub undated: bool,
+    /// Includes that came with a record of the list.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    includes_came: BTreeSet<String>,
     /// Kinds of parents whose lists the API does not give.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     refused: Vec<String>,
@@ -83,6 +86,7 @@ impl Reading {
             unproven: false,
             incomplete: false,
             undated: false,
+            includes_came: BTreeSet::new(),
             refused: Vec::new(),
             refusal: None,
             withheld: false,
@@ -140,6 +144,31 @@ impl Reading {
         parts::next_parents(connection, slice, step, self.last_parent.as_ref(), &self.refused, limit).await
     }
 
+    /// Notes which includes came with these records. A field of an include may be left out where it does not apply, so only the whole
+    /// list tells whether the API ignores one.
+    pub fn note_includes(&mut self, resource: &Resource, records: &[Record]) {
+        let shape = &Shapes::of(resource).list;
+        let asked = shape.includes();
+        let open: Vec<&str> = asked.into_iter().filter(|include| !self.includes_came.contains(*include)).collect();
+        if open.is_empty() {
+            return;
+        }
+        let missing = answer::lacking(records);
+        let texts: Vec<&str> = records.iter().map(|record| record.json.as_str()).collect();
+        let came = open.into_iter().filter(|include| shape.has_come(include, &missing, &texts));
+        self.includes_came.extend(came.map(str::to_owned));
+    }
+
+    /// The includes that were asked for and came with no record of a complete list, in words.
+    fn includes_that_did_not_come(&self, step: &Step) -> BTreeSet<String> {
+        if step.since.is_some() || step.counts.listed == 0 {
+            return BTreeSet::new();
+        }
+        let asked = Shapes::of(step.resource).list.includes();
+        let missing = asked.into_iter().filter(|include| !self.includes_came.contains(*include));
+        missing.map(|include| format!("{include} did not come, although it was asked for")).collect()
+    }
+
     /// As the position of the step.
     pub fn keep(&self, step: &mut Step) -> Result<(), WorkError> {
         step.position = serde_json::to_value(self).map_err(|error| WorkError::Unusable(error.to_string()))?;
@@ -189,6 +218,7 @@ impl Reading {
         if let (0, Some(reason), None) = (pages_read, &self.refusal, &step.error) {
             return Err(WorkError::Inapplicable(format!("{}: {reason}", resource.list_endpoint())));
         }
+        step.note_drift(self.includes_that_did_not_come(step));
         let audited = audit::is_audit(&slice.parameters);
         // No record of these parts that was there throughout can be missing.
         let complete = !self.incomplete && !self.withheld && !self.undated;
@@ -215,21 +245,6 @@ impl Reading {
         let listed = step.counts.listed;
         info!(run = %run, resource = resource.name, listed, "Listed {listed} {}", resource.name);
         Ok(())
-    }
-}
-
-/// An error where an include that was asked for did not come with any record of the page.
-pub fn check_includes(resource: &Resource, page: &Page) -> Result<(), WorkError> {
-    let texts: Vec<&str> = page.records.iter().map(|record| record.json.as_str()).collect();
-    if texts.is_empty() {
-        return Ok(());
-    }
-    match Shapes::of(resource).list.include_that_did_not_come(&answer::lacking(&page.records), &texts) {
-        None => Ok(()),
-        Some(include) => {
-            let what = format!("{} did not give {include}, which was asked for", resource.list_endpoint());
-            Err(WorkError::Unusable(what))
-        }
     }
 }
 

@@ -176,6 +176,10 @@ impl Slice<'_> {
             WorkError::Down(_) => true,
             WorkError::Api(ApiError::Failed { failure: Failure::RateLimited(_), .. }) => true,
             WorkError::Api(ApiError::Failed { failure: Failure::Malformed, .. }) => false,
+            WorkError::Api(ApiError::Failed { failure: Failure::Page, endpoint, .. }) => {
+                // A proxy may be closed for some paths alone, and open for users.me.
+                !self.client.is_up().await || self.client.lists_are_pages(endpoint).await
+            }
             WorkError::Api(ApiError::Failed { failure, .. }) if failure.verdict() == Verdict::Backoff => {
                 !self.client.is_up().await
             }

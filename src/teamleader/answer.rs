@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::asked::Asked;
 use super::clock::Dated;
 use super::storable;
-use crate::catalog::{Kind, ProjectApi, Resource, Shape, Shapes};
+use crate::catalog::{Field, Kind, Paging, ProjectApi, Resource, Shape, Shapes};
 
 /// Records nested deeper than this are refused: the documented ones have six levels, and PostgreSQL has a limit of its own, which
 /// would end the transaction.
@@ -32,7 +32,7 @@ pub struct Record {
     /// XXH3 of the text.
     pub hash: [u8; 16],
     /// Documented fields that it does not have.
-    pub lacking: Vec<&'static str>,
+    pub lacking: Vec<&'static Field>,
     /// How its fields differ in type from what is documented, in words.
     pub odd: Vec<String>,
     /// The record whose list told it, where a list gives the children of one record.
@@ -54,11 +54,24 @@ impl Record {
     }
 }
 
+/// A record that cannot be read or stored: it is reported and passed over, and costs no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its id.
+    pub id: Uuid,
+    /// Why; shows nothing of it.
+    pub reason: String,
+    /// Whether the API knows it by this id. One whose id cannot be read has one that is made of its text.
+    pub has_id: bool,
+}
+
 /// A page of a list.
 #[derive(Debug, Default)]
 pub struct Page {
     /// The records in the API's order.
     pub records: Vec<Record>,
+    /// Those that cannot be read. They are in the list all the same: see [`Page::len`] and [`Page::ids`].
+    pub rejected: Vec<Rejected>,
     /// `meta.matches`: how many records the whole list holds, where the API says so and it can be.
     pub matches: Option<i64>,
     /// When it was asked for.
@@ -71,13 +84,36 @@ pub struct Page {
     pub odd: BTreeSet<String>,
 }
 
+impl Page {
+    /// How many records the page has, those included that cannot be read.
+    pub fn len(&self) -> usize {
+        self.records.len() + self.rejected.len()
+    }
+
+    /// The ids of all of them.
+    pub fn ids(&self) -> impl Iterator<Item = Uuid> {
+        self.records.iter().map(|record| record.id).chain(self.rejected.iter().map(|rejected| rejected.id))
+    }
+}
+
+/// Why an answer of `.info` cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// The answer is not what the API documents; it may have been cut on the way.
+    Answer(String),
+    /// The answer is whole, and the record in it cannot be read: asking again gives the same.
+    Record(String),
+}
+
+/// Namespace of the ids of records that have none that can be read.
+const UNREADABLE: Uuid = Uuid::from_u128(0x7e1f_02b6_5d3c_5c39_9a44_3f0d_86c1_b2e5);
+
 /// No list holds more records: a larger `matches` is not believed. The largest accounts have some millions.
 const MAX_MATCHES: i64 = 1_000_000_000;
 
 #[derive(Deserialize)]
-struct ListEnvelope<'a> {
-    #[serde(borrow)]
-    data: Vec<Members<'a>>,
+struct ListEnvelope<'a, R> {
+    data: Vec<R>,
     #[serde(borrow, default)]
     meta: Option<&'a RawValue>,
 }
@@ -97,29 +133,65 @@ struct InfoEnvelope<'a> {
 /// The fields of a record, none of them read yet.
 struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
-#[derive(Deserialize)]
-struct ErrorEnvelope {
-    errors: Vec<ErrorItem>,
-}
-
-#[derive(Deserialize)]
-struct ErrorItem {
-    title: String,
-}
-
 /// Reads the body of a list of `resource`. The error says what is wrong with it, and shows nothing of it.
 pub fn parse_list(resource: &Resource, body: &[u8]) -> Result<Page, String> {
     let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
     let (text, replaced) = storable::text(text);
-    let envelope: ListEnvelope<'_> = serde_json::from_str(&text).map_err(|error| describe(&error))?;
-    let shape = &Shapes::of(resource).list;
-    let records =
-        envelope.data.iter().map(|members| record(resource, shape, &text, members)).collect::<Result<_, _>>()?;
-    let (matches, odd) = match envelope.meta.map_or(Ok(None), matches) {
-        Ok(matches) => (matches, BTreeSet::new()),
-        Err(odd) => (None, [odd.to_owned()].into()),
+    let mut page = Page { replaced, ..Page::default() };
+    let meta = match serde_json::from_str::<ListEnvelope<'_, Members<'_>>>(&text) {
+        Ok(envelope) => {
+            envelope.data.iter().for_each(|members| page.take(resource, &text, members));
+            envelope.meta
+        }
+        // One of its records may be no object.
+        Err(error) if error.is_data() => {
+            let envelope: ListEnvelope<'_, &RawValue> =
+                serde_json::from_str(&text).map_err(|error| describe(&error))?;
+            for raw in envelope.data {
+                match serde_json::from_str::<Members<'_>>(raw.get()) {
+                    Ok(members) => page.take(resource, raw.get(), &members),
+                    Err(_) => page.reject(resource, raw.get(), "it is not an object".to_owned()),
+                }
+            }
+            envelope.meta
+        }
+        Err(error) => return Err(describe(&error)),
     };
-    Ok(Page { records, matches, asked: Asked::default(), dated: None, replaced, odd })
+    if let Some(rejected) = page.rejected.first() {
+        return Err(format!("a record cannot be read: {}", rejected.reason));
+    }
+    match meta.map_or(Ok(None), matches) {
+        Ok(matches) => page.matches = matches,
+        Err(odd) => _ = page.odd.insert(odd.to_owned()),
+    }
+    Ok(page)
+}
+
+impl Page {
+    /// Takes in a record that stands in `text`.
+    fn take(&mut self, resource: &Resource, text: &str, members: &Members<'_>) {
+        let read = record(resource, &Shapes::of(resource).list, text, members);
+        let reason = match read {
+            Ok(record) if record.updated_at.is_none() && resource.paging == Paging::Seek => {
+                "it has no updated_at, by which its list is read".to_owned()
+            }
+            Ok(record) => return self.records.push(record),
+            Err(reason) => reason,
+        };
+        match id(resource, text, members) {
+            Ok(id) => self.rejected.push(Rejected { id, reason, has_id: true }),
+            Err(_) => self.reject(resource, &members.text(text).unwrap_or_default(), reason),
+        }
+    }
+
+    /// Passes over a record without an id that can be read. Of equal ones each has an id of its own.
+    fn reject(&mut self, resource: &Resource, text: &str, reason: String) {
+        let mut id = Uuid::new_v5(&UNREADABLE, format!("{}\n{text}", resource.name).as_bytes());
+        while self.rejected.iter().any(|other| other.id == id) {
+            id = Uuid::new_v5(&UNREADABLE, id.as_bytes());
+        }
+        self.rejected.push(Rejected { id, reason, has_id: false });
+    }
 }
 
 /// How many records the list says to hold. The error is for what no list can say, which counts as if it said nothing.
@@ -134,15 +206,16 @@ fn matches(meta: &RawValue) -> Result<Option<i64>, &'static str> {
 }
 
 /// Reads the body of an info answer of `resource`. One endpoint is documented without the `data` envelope: both are taken.
-pub fn parse_info(resource: &Resource, body: &[u8]) -> Result<(Record, i64), String> {
-    let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
+pub fn parse_info(resource: &Resource, body: &[u8]) -> Result<(Record, i64), Unreadable> {
+    let text = std::str::from_utf8(body).map_err(|_| Unreadable::Answer("the body is not UTF-8".to_owned()))?;
     let (text, replaced) = storable::text(text);
     let shape = &Shapes::of(resource).info;
     let members = match serde_json::from_str::<InfoEnvelope<'_>>(&text) {
         Err(error) if error.is_data() => serde_json::from_str(&text),
         envelope => envelope.map(|envelope| envelope.data),
     };
-    let record = record(resource, shape, &text, &members.map_err(|error| describe(&error))?)?;
+    let members = members.map_err(|error| Unreadable::Answer(describe(&error)))?;
+    let record = record(resource, shape, &text, &members).map_err(Unreadable::Record)?;
     Ok((record, replaced))
 }
 
@@ -164,30 +237,24 @@ pub fn parse_project_api(body: &[u8]) -> Result<ProjectApi, String> {
     }
 }
 
-/// The titles in an error body, if it is one; safe to show.
-pub fn error_titles(body: &[u8]) -> Option<String> {
-    let envelope: ErrorEnvelope = serde_json::from_slice(body).ok()?;
-    let titles: Vec<String> = envelope.errors.into_iter().map(|error| error.title).collect();
-    let shown: String = titles.join("; ").chars().filter(|c| !c.is_control()).take(200).collect();
-    (!shown.is_empty()).then_some(shown)
-}
-
 /// The hash by which records are compared.
 pub fn hash(text: &str) -> [u8; 16] {
     xxh3_128(text.as_bytes()).to_be_bytes()
 }
 
-/// How records differ from what is documented: fields that none of them has, and fields of another type.
+/// How records differ from what is documented: fields that none of them has, and fields of another type. Fields of an include may be left
+/// out where they do not apply.
 pub fn drift(records: &[Record]) -> BTreeSet<String> {
     let mut drift: BTreeSet<String> = records.iter().flat_map(|record| record.odd.iter().cloned()).collect();
-    drift.extend(lacking(records).iter().map(|field| format!("{field} is missing")));
+    let missing = lacking(records).into_iter().filter(|field| field.include.is_none());
+    drift.extend(missing.map(|field| format!("{} is missing", field.name)));
     drift
 }
 
 /// Documented fields that none of these records has. A field that some of them have is an optional one.
-pub fn lacking(records: &[Record]) -> Vec<&'static str> {
+pub fn lacking(records: &[Record]) -> Vec<&'static Field> {
     let Some((first, others)) = records.split_first() else { return Vec::new() };
-    let by_all = |field: &&&'static str| others.iter().all(|record| record.lacking.contains(*field));
+    let by_all = |field: &&&'static Field| others.iter().all(|record| record.lacking.contains(*field));
     first.lacking.iter().filter(by_all).copied().collect()
 }
 
@@ -236,6 +303,14 @@ impl Members<'_> {
         Some(self.0[place].1.get())
     }
 
+    /// The JSON of the object, which stands in `text`, or is written anew where its first field's name has escapes.
+    fn text<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, String> {
+        match self.json(text) {
+            Some(json) => Ok(Cow::Borrowed(json)),
+            None => serde_json::to_string(self).map(Cow::Owned).map_err(|error| describe(&error)),
+        }
+    }
+
     /// The JSON of the object, which stands in `text`: from its brace before the first field to that after the last.
     fn json<'t>(&self, text: &'t str) -> Option<&'t str> {
         let place = |part: &str| (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
@@ -247,27 +322,28 @@ impl Members<'_> {
     }
 }
 
+/// The id of the record's row.
+fn id(resource: &Resource, text: &str, members: &Members<'_>) -> Result<Uuid, String> {
+    resource.row_id(&members.text(text)?, members.get("id", &mut 0))
+}
+
 fn record(resource: &Resource, shape: &'static Shape, text: &str, members: &Members<'_>) -> Result<Record, String> {
-    let json = match members.json(text) {
-        Some(json) => Cow::Borrowed(json),
-        // Its first field's name is written with escapes.
-        None => Cow::Owned(serde_json::to_string(members).map_err(|error| describe(&error))?),
-    };
+    let json = members.text(text)?;
     if is_too_deep(&json) {
-        return Err(format!("a record is nested deeper than {MAX_NESTING} levels"));
+        return Err(format!("it is nested deeper than {MAX_NESTING} levels"));
     }
     let updated_at_text: Option<String> = match members.get("updated_at", &mut 0) {
         None => None,
-        Some(raw) => serde_json::from_str(raw).map_err(|_| "a record's updated_at is not a text".to_owned())?,
+        Some(raw) => serde_json::from_str(raw).map_err(|_| "its updated_at is not a text".to_owned())?,
     };
     let updated_at = match &updated_at_text {
         None => None,
-        Some(text) => Some(parse_time(text).ok_or("a record's updated_at is not a time")?),
+        Some(text) => Some(parse_time(text).ok_or("its updated_at is not a time")?),
     };
     let (mut lacking, mut odd, mut at) = (Vec::new(), Vec::new(), 0);
     for field in &shape.fields {
         let Some(raw) = members.get(&field.name, &mut at) else {
-            lacking.push(field.name.as_str());
+            lacking.push(field);
             continue;
         };
         if let (Some(documented), Some(found)) = (field.kind, Kind::of(raw))
@@ -337,140 +413,5 @@ fn describe(error: &serde_json::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn contacts() -> &'static Resource {
-        crate::catalog::find("contacts").expect("known")
-    }
-
-    #[test]
-    fn a_page_is_split_into_records() {
-        let id = Uuid::new_v4();
-        let body = format!(
-            r#"{{"data":[{{"id":"{id}","updated_at":"2016-02-05T16:44:33+00:00","n":1.50}}],"meta":{{"page":{{"size":1,"number":1}},"matches":7}}}}"#
-        );
-        let page = parse_list(contacts(), body.as_bytes()).expect("valid");
-        assert_eq!(page.matches, Some(7));
-        assert_eq!(page.records[0].id, id);
-        assert!(page.records[0].json.contains("1.50"), "numbers stay as they were written");
-        assert_eq!(page.records[0].updated_at.map(|t| t.timestamp()), Some(1_454_690_673));
-    }
-
-    #[test]
-    fn what_no_list_can_hold_counts_as_if_nothing_was_said_and_is_reported() {
-        let page =
-            |meta: &str| parse_list(contacts(), format!(r#"{{"data":[],"meta":{meta}}}"#).as_bytes()).expect("a page");
-        for plausible in [0, 7, MAX_MATCHES] {
-            let page = page(&format!(r#"{{"matches":{plausible}}}"#));
-            assert_eq!((page.matches, page.odd.len()), (Some(plausible), 0));
-        }
-        for silent in ["{}", "null", r#"{"matches":null}"#, r#"{"page":7}"#] {
-            let page = page(silent);
-            assert_eq!((page.matches, page.odd.len()), (None, 0), "{silent}");
-        }
-        for odd in ["-1", "1000000001", "9223372036854775807", "1e400", "1.5", "\"7\"", "[]", "{}"] {
-            let page = page(&format!(r#"{{"matches":{odd}}}"#));
-            assert_eq!((page.matches, page.odd.len()), (None, 1), "{odd}");
-        }
-        assert_eq!(page("[]").matches, None);
-    }
-
-    #[test]
-    fn a_record_with_a_number_beyond_all_is_kept_and_named() {
-        let id = Uuid::new_v4();
-        let body = format!(r#"{{"data":[{{"id":"{id}","x":1e200000,"digits":{}}}]}}"#, "1".repeat(40));
-        let page = parse_list(contacts(), body.as_bytes()).expect("valid");
-        assert!(page.records[0].json.contains(&format!(r#""x":"1e200000","digits":{}}}"#, "1".repeat(40))));
-        assert!(drift(&page.records).iter().any(|odd| odd.starts_with(&id.to_string())), "{:?}", drift(&page.records));
-    }
-
-    #[test]
-    fn a_time_has_four_digits_of_a_year() {
-        for odd in ["+262142-12-31T23:59:59+0000", "-0001-01-01T00:00:00+0000", "+10000-01-01T00:00:00+0000"] {
-            assert_eq!(parse_time(odd), None, "{odd}");
-        }
-        assert!(parse_time("0000-01-01T00:00:00+00:00").is_some() && parse_time("9999-12-31T23:59:59+0000").is_some());
-    }
-
-    #[test]
-    fn records_are_told_apart_however_the_page_is_written() {
-        let id = Uuid::new_v4();
-        let told = [
-            format!(r#"{{"id":"{id}"}}"#),
-            format!("{{ \t\"id\"\n: \"{id}\" , \"a{{\":\"}}]\\\"\"\r\n}}"),
-            format!(r#"{{"{{":{{"}}":[{{}}]}},"id":"{id}","last":{{}}}}"#),
-            format!(r#"{{"\u007b":1,"b\"":"}}","id":"{id}"}}"#),
-        ];
-        let page = format!("{{\n\"meta\": {{\"matches\": 4}}, \"data\" : [\n{}\n] }}", told.join(" ,\n "));
-        let page = parse_list(contacts(), page.as_bytes()).expect("valid");
-        let texts: Vec<&str> = page.records.iter().map(|record| &*record.json).collect();
-        assert_eq!(texts[..3], told[..3], "as they are written");
-        // But for one whose first field's name has escapes: written anew.
-        assert_eq!(texts[3], format!(r#"{{"{{":1,"b\"":"}}","id":"{id}"}}"#));
-        assert_eq!(page.matches, Some(4));
-    }
-
-    #[test]
-    fn a_broken_page_is_an_error_that_shows_nothing_of_it() {
-        for body in [
-            r#"{"data":[{"id":"se"#,
-            "<html>secret</html>",
-            r#"{"data":["secret"]}"#,
-            r#"{"data":[{"name":"secret"}]}"#,
-            "{}",
-            "[]",
-        ] {
-            let error = parse_list(contacts(), body.as_bytes()).expect_err(body);
-            assert!(!error.contains("secret"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_record_may_be_nested_so_deep_and_no_deeper() {
-        let record = |levels: usize| {
-            let value = format!(r#"{}"[\\\"[["{}"#, "[".repeat(levels), "]".repeat(levels));
-            format!(r#"{{"data":[{{"id":"{}","a":{value}}},{{"id":"{}"}}]}}"#, Uuid::new_v4(), Uuid::new_v4())
-        };
-        assert_eq!(parse_list(contacts(), record(MAX_NESTING - 1).as_bytes()).expect("not too deep").records.len(), 2);
-        for levels in [MAX_NESTING, 1_000_000] {
-            let error = parse_list(contacts(), record(levels).as_bytes()).expect_err("too deep");
-            assert!(error.contains("nested deeper than 128"), "{error}");
-        }
-    }
-
-    #[test]
-    fn an_info_answer_is_read_with_and_without_envelope() {
-        let id = Uuid::new_v4();
-        let bare = format!(r#"{{"id":"{id}","name":"x"}}"#);
-        let wrapped = format!(r#"{{"data":{bare}}}"#);
-        assert_eq!(parse_info(contacts(), bare.as_bytes()), parse_info(contacts(), wrapped.as_bytes()));
-        assert_eq!(parse_info(contacts(), bare.as_bytes()).expect("valid").0.json, bare);
-    }
-
-    #[test]
-    fn both_forms_of_a_time_are_read() {
-        let expected = parse_time("2021-06-15T09:51:23.035+00:00");
-        assert!(expected.is_some());
-        assert_eq!(parse_time("2021-06-15T10:51:23.035+0100"), expected);
-    }
-
-    #[test]
-    fn what_differs_from_the_blueprint_is_noticed() {
-        let id = Uuid::new_v4();
-        let record = |rest: &str| format!(r#"{{"id":"{id}","updated_at":"2016-02-05T16:44:33+00:00"{rest}}}"#);
-        let page = |records: &[String]| {
-            let body = format!(r#"{{"data":[{}]}}"#, records.join(","));
-            parse_list(contacts(), body.as_bytes()).expect("valid").records
-        };
-        let records = page(&[record(r#","first_name":7,"tags":null"#), record(r#","last_name":"Smith""#)]);
-        let drift = drift(&records);
-        assert!(drift.contains("first_name is a number, not text"), "{drift:?}");
-        assert!(drift.contains("emails is missing"), "{drift:?}");
-        assert!(!drift.iter().any(|what| what.starts_with("last_name") || what.starts_with("tags")), "{drift:?}");
-        let asked = &Shapes::of(contacts()).list;
-        assert_eq!(asked.include_that_did_not_come(&lacking(&records), &[]), Some("custom_fields"));
-        let records = page(&[record(r#","custom_fields":[]"#), record("")]);
-        assert_eq!(asked.include_that_did_not_come(&lacking(&records), &[]), None);
-    }
-}
+#[path = "answer_tests.rs"]
+mod tests;

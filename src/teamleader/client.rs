@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, redirect};
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -17,9 +16,11 @@ use super::answer::{self, Page, Record};
 use super::asked::{Answers, Asked, Ticket};
 use super::auth::{Auth, AuthError, TokenStoreError};
 use super::clock::{DatabaseClock, Dated};
+use super::heard::{Heard, Miss};
 use super::in_flight::InFlight;
-use super::oauth::{self, Authorizer};
-use super::rate_limit::{Limiter, Observation};
+use super::oauth::{self, Authorizer, Integration};
+use super::rate_limit::Limiter;
+use super::version::{self, ApiVersion};
 use crate::catalog::{ProjectApi, Resource};
 use crate::ids::{Epoch, Generation};
 use crate::retry::{self, Failure, Verdict};
@@ -42,15 +43,6 @@ const MAX_RATE_LIMITED: u32 = 8;
 
 /// A request is sent again this often with a newer token: more than once only where tokens live for seconds.
 const MAX_UNAUTHORIZED: u32 = 3;
-
-/// A higher limit than this in any window is not believed; the API's is 200.
-const MAX_LIMIT: u32 = 1_000_000;
-
-/// A reset that is later than this is not believed: all requests have left the window by then.
-const LONGEST_RESET: Duration = Duration::from_secs(2 * super::rate_limit::WINDOW.as_secs());
-
-/// The wait after a 429 that does not tell its reset.
-const RATE_LIMITED_WITHOUT_RESET: Duration = Duration::from_secs(10);
 
 /// Why a request came to nothing, after all tries.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -78,6 +70,7 @@ pub enum ApiError {
 pub struct Client {
     http: reqwest::Client,
     base: String,
+    version: ApiVersion,
     auth: Auth,
     limiter: Limiter,
     in_flight: Arc<InFlight>,
@@ -95,17 +88,13 @@ struct Answer {
     between: Option<(DateTime<Utc>, DateTime<Utc>)>,
     /// Whether its rate limit headers are not plausible.
     odd_limit: bool,
-}
-
-/// A try that failed.
-struct Miss {
-    failure: Failure,
-    reason: String,
+    /// How its version differs from the one asked for, in words.
+    odd_version: Option<String>,
 }
 
 impl Client {
-    /// Speaks to the API at `base`, with at most `most` requests in flight.
-    pub fn new(base: &str, auth: Auth, limiter: Limiter, most: usize) -> reqwest::Result<Self> {
+    /// Speaks to the API of the integration, with at most `most` requests in flight.
+    pub fn new(integration: &Integration, auth: Auth, limiter: Limiter, most: usize) -> reqwest::Result<Self> {
         let http = reqwest::Client::builder()
             .user_agent(super::USER_AGENT)
             .redirect(redirect::Policy::none())
@@ -114,12 +103,14 @@ impl Client {
             .read_timeout(READ_TIMEOUT)
             .timeout(TOTAL_TIMEOUT)
             .build()?;
-        let base = base.trim_end_matches('/').to_owned();
+        let base = integration.api_uri.trim_end_matches('/').to_owned();
+        let version = integration.api_version.clone();
         let in_flight = Arc::new(InFlight::new(most));
         let clock = DatabaseClock::default();
         Ok(Self {
             http,
             base,
+            version,
             auth,
             limiter,
             in_flight,
@@ -174,6 +165,7 @@ impl Client {
             page.odd.extend(
                 answer.odd_limit.then(|| "the rate limit headers are not plausible, and are not used".to_owned()),
             );
+            page.odd.extend(answer.odd_version.clone());
             Ok((page, answer.between))
         };
         let (mut page, between) = self.call(&resource.list_endpoint(), body, read).await?;
@@ -186,7 +178,11 @@ impl Client {
     pub async fn info(&self, resource: &Resource, id: Uuid) -> Result<(Record, i64), ApiError> {
         let body = resource.info_body(id);
         let ticket = self.answers.ask(resource.name, self.clock.now());
-        let read = |answer: &Answer| Ok((answer::parse_info(resource, &answer.body)?, answer.between));
+        let read = |answer: &Answer| {
+            let (mut record, replaced) = answer::parse_info(resource, &answer.body)?;
+            record.odd.extend(answer.odd_version.clone());
+            Ok(((record, replaced), answer.between))
+        };
         let ((mut record, replaced), between) = self.call(&resource.info_endpoint(), &body, read).await?;
         record.asked = asked(ticket, between);
         Ok((record, replaced))
@@ -194,12 +190,13 @@ impl Client {
 
     /// Whom the token belongs to.
     pub async fn who_authorized(&self) -> Result<Authorizer, ApiError> {
-        self.call("users.me", &serde_json::json!({}), |answer| oauth::parse_authorizer(&answer.body)).await
+        let read = |answer: &Answer| Ok(oauth::parse_authorizer(&answer.body)?);
+        self.call("users.me", &serde_json::json!({}), read).await
     }
 
     /// Which projects the account uses; `None` where the API will not say.
     pub async fn project_api(&self) -> Result<Option<ProjectApi>, ApiError> {
-        let read = |answer: &Answer| answer::parse_project_api(&answer.body);
+        let read = |answer: &Answer| Ok(answer::parse_project_api(&answer.body)?);
         match self.call("accounts.projects-v2-status", &serde_json::json!({}), read).await {
             Ok(api) => Ok(Some(api)),
             Err(ApiError::Failed { failure: Failure::Forbidden | Failure::NotFound | Failure::Rejected, .. }) => {
@@ -218,6 +215,15 @@ impl Client {
         }
     }
 
+    /// Whether a proxy answers with a page of its own at lists at all, and not only at `endpoint`: one request, tried once.
+    pub async fn lists_are_pages(&self, endpoint: &str) -> bool {
+        let [first, second] = ["users.list", "departments.list"];
+        let other = if endpoint == first { second } else { first };
+        let body = serde_json::json!({ "page": { "size": 1, "number": 1 } });
+        let tried = self.try_once(other, &body, &mut None).await;
+        matches!(tried, Err(TryError::Missed(Miss { failure: Failure::Page, .. })))
+    }
+
     /// From now on no refresh of the token is begun.
     pub fn close(&self) {
         self.auth.close();
@@ -232,7 +238,7 @@ impl Client {
         &self,
         endpoint: &str,
         body: &Value,
-        read: impl Fn(&Answer) -> Result<T, String>,
+        read: impl Fn(&Answer) -> Result<T, Miss>,
     ) -> Result<T, ApiError> {
         // They begin with the first failure: what was waited before, for the budget, is no reason to give up.
         let mut delays: Option<retry::Delays> = None;
@@ -242,7 +248,7 @@ impl Client {
             let miss = match self.try_once(endpoint, body, &mut rejected).await {
                 Ok(answer) => match read(&answer) {
                     Ok(value) => return Ok(value),
-                    Err(reason) => Miss { failure: Failure::Malformed, reason },
+                    Err(miss) => miss,
                 },
                 Err(TryError::Missed(miss)) => miss,
                 Err(TryError::Auth(AuthError::NotAuthorized)) => {
@@ -296,6 +302,7 @@ impl Client {
             .http
             .post(format!("{}/{endpoint}", self.base))
             .bearer_auth(access.token.expose_secret())
+            .header(version::HEADER, self.version.to_string())
             .json(body)
             .send()
             .await;
@@ -304,11 +311,12 @@ impl Client {
             missed(&error)
         })?;
         let status = response.status();
-        let Heard { dated, limit, retry_in, coding } = self.hear(response.headers());
+        let heard = Heard::of(response.headers(), &self.clock, &self.version);
+        let seen = heard.limit.unwrap_or_default();
         if status == StatusCode::TOO_MANY_REQUESTS {
-            permit.refused(limit.unwrap_or_default(), retry_in);
+            permit.refused(seen, heard.retry_in);
         } else {
-            permit.answered(limit.unwrap_or_default());
+            permit.answered(seen);
         }
         telemetry::rate_limit_remaining(self.limiter.remaining());
         let read = read_body(&mut response).await;
@@ -321,36 +329,17 @@ impl Client {
             }
             Err(error) => return Err(missed(&error)),
         };
-        let Some(failure) = failure_of(status, retry_in) else {
+        let Some(failure) = failure_of(status, heard.retry_in) else {
             self.in_flight.answered_in(begun.elapsed(), self.limiter.allowed());
-            return match coding {
-                None => Ok(Answer { body, dated, between: sent_at.zip(self.clock.now()), odd_limit: limit.is_err() }),
-                Some(coding) => {
-                    let reason = format!("the answer has the content encoding {coding}, which was not asked for");
-                    Err(TryError::Missed(Miss { failure: Failure::Malformed, reason }))
-                }
-            };
+            heard.check(&body).map_err(TryError::Missed)?;
+            let (odd_limit, odd_version) = (heard.limit.is_err(), heard.odd_version);
+            let between = sent_at.zip(self.clock.now());
+            return Ok(Answer { body, dated: heard.dated, between, odd_limit, odd_version });
         };
         if failure == Failure::Unauthorized {
             *rejected = Some(access.generation);
         }
-        Err(TryError::Missed(refusal(status, failure, &body)))
-    }
-
-    /// Reads the headers of an answer that has just come.
-    fn hear(&self, headers: &HeaderMap) -> Heard {
-        let dated = server_clock(headers).map(|date| self.clock.judge(date));
-        let now = match dated {
-            Some(Dated::At(date)) => date,
-            Some(Dated::Apart(_)) | None => self.clock.now().unwrap_or_else(Utc::now),
-        };
-        let limit = observation(headers, now);
-        Heard {
-            dated,
-            limit,
-            retry_in: retry_in(headers, limit.unwrap_or_default(), now),
-            coding: unknown_coding(headers),
-        }
+        Err(TryError::Missed(heard.refusal(status, failure, &body)))
     }
 }
 
@@ -358,24 +347,6 @@ impl Client {
 fn asked(ticket: Option<Ticket>, between: Option<(DateTime<Utc>, DateTime<Utc>)>) -> Asked {
     let asked = ticket.zip(between).map(|(ticket, (at, answered_at))| ticket.answered(at, answered_at));
     asked.unwrap_or_default()
-}
-
-/// What the headers of an answer say.
-struct Heard {
-    dated: Option<Dated>,
-    limit: Result<Option<Observation>, Implausible>,
-    retry_in: Duration,
-    /// How the body is encoded, if it cannot be read.
-    coding: Option<String>,
-}
-
-/// What an answer of another status than 200 says.
-fn refusal(status: StatusCode, failure: Failure, body: &[u8]) -> Miss {
-    let title = answer::error_titles(body);
-    // A 404 of a proxy is no word of the API that a record is gone.
-    let failure = if failure == Failure::NotFound && title.is_none() { Failure::Server } else { failure };
-    let title = title.map(|title| format!(": {title}")).unwrap_or_default();
-    Miss { failure, reason: format!("answered {status}{title}") }
 }
 
 /// What went wrong in one try.
@@ -403,14 +374,6 @@ fn failure_of(status: StatusCode, retry_in: Duration) -> Option<Failure> {
     }
 }
 
-/// How the body is still encoded: gzip is what is asked for, and no header of it is left once it is being decompressed.
-fn unknown_coding(headers: &HeaderMap) -> Option<String> {
-    let coding = String::from_utf8_lossy(headers.get(reqwest::header::CONTENT_ENCODING)?.as_bytes()).into_owned();
-    // It comes from outside, and goes into an error.
-    let shown = coding.chars().filter(|c| c.is_ascii_graphic()).take(40).collect();
-    (!coding.eq_ignore_ascii_case("identity")).then_some(shown)
-}
-
 /// Reads the body, or `None` when it is longer than [`MAX_BODY`] once it is decompressed, which happens piece by piece.
 async fn read_body(response: &mut reqwest::Response) -> reqwest::Result<Option<Vec<u8>>> {
     let announced = response.content_length().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
@@ -422,100 +385,4 @@ async fn read_body(response: &mut reqwest::Response) -> reqwest::Result<Option<V
         body.extend_from_slice(&chunk);
     }
     Ok(Some(body))
-}
-
-fn server_clock(headers: &HeaderMap) -> Option<DateTime<Utc>> {
-    let text = headers.get(reqwest::header::DATE)?.to_str().ok()?;
-    Some(httpdate::parse_http_date(text).ok()?.into())
-}
-
-/// The rate limit headers say what cannot be.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Implausible;
-
-/// Reads the rate limit headers, if they are there; `now` by the API's clock.
-fn observation(headers: &HeaderMap, now: DateTime<Utc>) -> Result<Option<Observation>, Implausible> {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let names = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
-    let [Some(limit), Some(remaining), Some(reset)] = names.map(text) else { return Ok(None) };
-    let number = |text: &str| text.parse::<u32>().map_err(|_| Implausible);
-    let (limit, remaining) = (number(limit)?, number(remaining)?);
-    if !(1..=MAX_LIMIT).contains(&limit) || remaining > limit {
-        return Err(Implausible);
-    }
-    // Both times are the API's, so that this machine's clock does not matter. `Date` has whole seconds, cut off: the
-    // difference is at most a second too long, never too short.
-    let reset_in = answer::parse_time(reset).ok_or(Implausible)? - now;
-    Ok(Some(Observation { limit, remaining, reset_in: reset_in.to_std().unwrap_or_default().min(LONGEST_RESET) }))
-}
-
-/// How long nothing is to be sent after a 429: until the reset, or what `Retry-After` says (a proxy's 429 has no more
-/// than that).
-fn retry_in(headers: &HeaderMap, seen: Option<Observation>, now: DateTime<Utc>) -> Duration {
-    let text = headers.get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let after = text.and_then(|text| match text.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => (DateTime::<Utc>::from(httpdate::parse_http_date(text).ok()?) - now).to_std().ok(),
-    });
-    match (seen, after) {
-        (None, None) => RATE_LIMITED_WITHOUT_RESET,
-        (seen, after) => seen.map(|seen| seen.reset_in).max(after).unwrap_or_default().min(LONGEST_RESET),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_budget_is_read_from_the_headers() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("x-ratelimit-limit", "200"),
-            ("x-ratelimit-remaining", "78"),
-            ("x-ratelimit-reset", "2021-06-15T10:51:23.035+0100"),
-            ("date", "Tue, 15 Jun 2021 09:51:03 GMT"),
-        ] {
-            headers.insert(name, value.parse().expect("valid"));
-        }
-        let now = server_clock(&headers).expect("a date");
-        let seen = observation(&headers, now).expect("plausible").expect("complete");
-        assert_eq!((seen.limit, seen.remaining, seen.reset_in.as_millis()), (200, 78, 20_035));
-        for (name, odd) in [
-            ("x-ratelimit-limit", "0"),
-            ("x-ratelimit-limit", "4294967295"),
-            ("x-ratelimit-limit", "77"),
-            ("x-ratelimit-limit", "-1"),
-            ("x-ratelimit-remaining", "9223372036854775807"),
-            ("x-ratelimit-reset", "soon"),
-        ] {
-            let mut headers = headers.clone();
-            headers.insert(name, odd.parse().expect("valid"));
-            assert_eq!(observation(&headers, now), Err(Implausible), "{name}: {odd}");
-        }
-        headers.insert("x-ratelimit-reset", "9999-12-31T23:59:59+00:00".parse().expect("valid"));
-        assert_eq!(observation(&headers, now).expect("plausible").expect("complete").reset_in, LONGEST_RESET);
-        headers.remove("x-ratelimit-reset");
-        assert_eq!(observation(&headers, now), Ok(None));
-    }
-
-    #[test]
-    fn the_wait_after_a_429_is_the_longer_of_reset_and_retry_after() {
-        let now: DateTime<Utc> = "2021-06-15T09:51:03Z".parse().expect("a time");
-        let wait = |after: Option<&str>, seen| {
-            let mut headers = HeaderMap::new();
-            if let Some(after) = after {
-                headers.insert(reqwest::header::RETRY_AFTER, after.parse().expect("valid"));
-            }
-            retry_in(&headers, seen, now).as_secs()
-        };
-        let seen = Some(Observation { limit: 200, remaining: 0, reset_in: Duration::from_secs(20) });
-        assert_eq!((wait(None, None), wait(Some("soon"), None)), (10, 10));
-        assert_eq!((wait(Some("3"), None), wait(Some("3"), seen), wait(Some("30"), seen)), (3, 20, 30));
-        assert_eq!(wait(Some("Tue, 15 Jun 2021 09:51:48 GMT"), seen), 45);
-        assert_eq!(
-            (wait(Some("18446744073709551615"), seen), wait(Some("Fri, 31 Dec 9999 23:59:59 GMT"), None)),
-            (120, 120)
-        );
-    }
 }

@@ -5,10 +5,13 @@ pub mod asked;
 pub mod auth;
 pub mod client;
 pub mod clock;
+mod heard;
 pub mod in_flight;
 pub mod oauth;
 pub mod rate_limit;
+mod refusal;
 mod storable;
+pub mod version;
 
 /// How the worker names itself to the API.
 const USER_AGENT: &str = concat!("teamleader2db/", env!("CARGO_PKG_VERSION"));

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::answer;
+use super::refusal::{self, ErrorBody, Verdict};
+use super::version::{self, ApiVersion};
 
 /// The longest that a request to the token endpoint may take, connecting included.
 pub const TOKEN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -37,6 +39,8 @@ pub struct Integration {
     pub auth_uri: String,
     /// `https://api.focus.teamleader.eu`.
     pub api_uri: String,
+    /// The version of the API that requests ask for.
+    pub api_version: ApiVersion,
 }
 
 /// A fresh pair of tokens.
@@ -80,6 +84,13 @@ pub enum TokenAnswer {
 pub struct OAuth {
     http: reqwest::Client,
     integration: Integration,
+}
+
+/// An answer of an OAuth endpoint.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
 }
 
 #[derive(Deserialize)]
@@ -163,13 +174,20 @@ impl OAuth {
 
     /// Asks `users.me` whom an access token belongs to.
     pub async fn who_authorized(&self, access: &SecretString) -> Result<Authorizer, String> {
-        let url = format!("{}/users.me", self.integration.api_uri.trim_end_matches('/'));
-        let sent = self.http.post(url).bearer_auth(access.expose_secret()).json(&serde_json::json!({})).send().await;
-        let (status, body) = read(sent).await.map_err(|error| format!("users.me: {}", describe(&error)))?;
+        Ok(self.ask_who(access).await?.0)
+    }
+
+    /// The same, and in words how the answer's version differs from the one asked for.
+    pub async fn ask_who(&self, access: &SecretString) -> Result<(Authorizer, Option<String>), String> {
+        let Integration { api_uri, api_version, .. } = &self.integration;
+        let request = self.http.post(format!("{}/users.me", api_uri.trim_end_matches('/')));
+        let request = request.bearer_auth(access.expose_secret()).header(version::HEADER, api_version.to_string());
+        let answer = read(request.json(&serde_json::json!({})).send().await).await;
+        let Answer { status, headers, body } = answer.map_err(|error| format!("users.me: {}", describe(&error)))?;
         if status != StatusCode::OK {
-            return Err(format!("users.me answered {status}: {}", titles(&body)));
+            return Err(format!("users.me answered {status}: {}", refusal::words(&body)));
         }
-        parse_authorizer(&body)
+        Ok((parse_authorizer(&body)?, api_version.difference(&headers)))
     }
 
     async fn pair(&self, grant: &[(&str, &str)]) -> TokenAnswer {
@@ -179,30 +197,43 @@ impl OAuth {
             ("client_secret", self.integration.client_secret.expose_secret()),
         ];
         form.extend_from_slice(grant);
-        let (status, body) = match read(self.http.post(url).form(&form).send().await).await {
-            Ok(answer) => answer,
-            Err(error) if error.is_connect() || error.is_builder() => {
-                return TokenAnswer::NotSent(describe(&error));
-            }
-            Err(error) => return TokenAnswer::Unknown(describe(&error)),
-        };
-        match status {
-            status if status.is_success() => match serde_json::from_slice::<PairBody>(&body) {
-                Ok(pair) => TokenAnswer::Pair(TokenPair {
-                    expires_in: pair.lives(),
-                    access: pair.access_token,
-                    refresh: pair.refresh_token,
-                }),
-                Err(_) => TokenAnswer::Unknown("the token endpoint's answer holds no pair of tokens".to_owned()),
-            },
-            StatusCode::BAD_REQUEST => match answer::error_titles(&body) {
-                Some(reason) => TokenAnswer::Refused(reason),
-                // Not the API's own error: a gateway's, say.
-                None => TokenAnswer::Unknown("the token endpoint answered 400 without the API's error".to_owned()),
-            },
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => TokenAnswer::ClientRejected(titles(&body)),
-            status => TokenAnswer::Unknown(format!("the token endpoint answered {status}")),
+        match read(self.http.post(url).form(&form).send().await).await {
+            Ok(Answer { status, body, .. }) => judge(status, &body),
+            Err(error) if error.is_connect() || error.is_builder() => TokenAnswer::NotSent(describe(&error)),
+            Err(error) => TokenAnswer::Unknown(describe(&error)),
         }
+    }
+}
+
+/// What the token endpoint's answer means.
+///
+/// A dead refresh token was seen as 400 with code 8 (2021) and as 400 with `invalid_grant` (2026, form unknown); one client takes a 401
+/// for revoked as well. So code and name decide, in whatever envelope and with either status. Without them a 400 counts as refused only in
+/// the API's own error form, and a 401 leaves the token as it is: a proxy's page asks nobody to authorize.
+fn judge(status: StatusCode, body: &[u8]) -> TokenAnswer {
+    let said = match status {
+        status if status.is_success() => return pair_in(body),
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::UNAUTHORIZED => refusal::verdict(body),
+        StatusCode::FORBIDDEN => Some(Verdict::Client),
+        status => return TokenAnswer::Unknown(format!("the token endpoint answered {status}")),
+    };
+    match (said, ErrorBody::parse(body)) {
+        (Some(Verdict::Dead), _) => TokenAnswer::Refused(refusal::words(body)),
+        (Some(Verdict::Client), _) => TokenAnswer::ClientRejected(refusal::words(body)),
+        (None, _) if status == StatusCode::UNAUTHORIZED => TokenAnswer::ClientRejected(refusal::words(body)),
+        (None, Some(error)) => TokenAnswer::Refused(error.words()),
+        (None, None) => TokenAnswer::Unknown(format!("the token endpoint answered {status} without the API's error")),
+    }
+}
+
+fn pair_in(body: &[u8]) -> TokenAnswer {
+    match serde_json::from_slice::<PairBody>(body) {
+        Ok(pair) => TokenAnswer::Pair(TokenPair {
+            expires_in: pair.lives(),
+            access: pair.access_token,
+            refresh: pair.refresh_token,
+        }),
+        Err(_) => TokenAnswer::Unknown("the token endpoint's answer holds no pair of tokens".to_owned()),
     }
 }
 
@@ -214,9 +245,9 @@ pub(super) fn parse_authorizer(body: &[u8]) -> Result<Authorizer, String> {
 }
 
 /// Reads an answer's body, up to [`MAX_BODY`]; a longer one is cut, and then does not parse.
-async fn read(sent: reqwest::Result<reqwest::Response>) -> reqwest::Result<(StatusCode, Vec<u8>)> {
+async fn read(sent: reqwest::Result<reqwest::Response>) -> reqwest::Result<Answer> {
     let mut response = sent?;
-    let status = response.status();
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         body.extend_from_slice(&chunk);
@@ -224,11 +255,7 @@ async fn read(sent: reqwest::Result<reqwest::Response>) -> reqwest::Result<(Stat
             break;
         }
     }
-    Ok((status, body))
-}
-
-fn titles(body: &[u8]) -> String {
-    answer::error_titles(body).unwrap_or_else(|| "no reason given".to_owned())
+    Ok(Answer { status, headers, body })
 }
 
 /// An error without the URL, whose query may hold secrets.
@@ -261,6 +288,81 @@ mod tests {
             ["0", "-1", "9223372036854775807", "-9223372036854775808", "1e308", "\"NaN\"", "\"inf\"", "null", "{}"]
         {
             assert_eq!(lives(odd), DEFAULT_LIFETIME, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_dead_token_is_known_in_every_form_and_the_token_is_kept_where_the_client_or_a_proxy_is_at_fault() {
+        let title = "The refresh token is invalid.";
+        let in_envelope = |status: u16, code: u16, kind: &str| {
+            let meta = serde_json::json!({ "type": kind, "hint": "Token has been revoked" });
+            let item = serde_json::json!({ "code": code, "title": title, "status": status, "meta": meta });
+            (status, serde_json::json!({ "errors": [item] }).to_string())
+        };
+        let bare = |status: u16, error: &str| {
+            (status, serde_json::json!({ "error": error, "error_description": title, "hint": "revoked" }).to_string())
+        };
+        let other = |status: u16, body: &str| (status, body.to_owned());
+        for (outcome, answers) in [
+            (
+                "refused",
+                vec![
+                    in_envelope(400, 8, "invalid_request"),
+                    in_envelope(400, 8, "invalid_grant"),
+                    in_envelope(400, 10, "invalid_grant"),
+                    bare(400, "invalid_grant"),
+                    in_envelope(401, 8, "invalid_request"),
+                    in_envelope(401, 10, "invalid_grant"),
+                    bare(401, "invalid_grant"),
+                    bare(422, "invalid_grant"),
+                    other(400, r#"{"errors":[{"code":"8"}]}"#),
+                    other(400, r#"{"errors":[{"key":"invalid_grant"}]}"#),
+                    other(400, r#"{"errors":[{"title":"The code has expired."}]}"#),
+                    other(422, r#"{"errors":[{"key":"code.expired"}]}"#),
+                ],
+            ),
+            (
+                "client rejected",
+                vec![
+                    in_envelope(401, 4, "invalid_client"),
+                    in_envelope(400, 4, "invalid_client"),
+                    other(401, r#"{"errors":[{"code":4}]}"#),
+                    bare(401, "invalid_client"),
+                    bare(400, "invalid_client"),
+                    in_envelope(400, 8, "invalid_client"),
+                    in_envelope(403, 8, "invalid_grant"),
+                    bare(403, "invalid_grant"),
+                    other(401, "<html>invalid_grant</html>"),
+                    other(401, ""),
+                    other(403, "<html>"),
+                ],
+            ),
+            (
+                "unknown",
+                vec![
+                    other(400, "<html>invalid_grant</html>"),
+                    other(400, ""),
+                    bare(400, "server_error"),
+                    other(400, r#"["invalid_grant"]"#),
+                    other(404, r#"{"error":"invalid_grant"}"#),
+                    other(429, r#"{"error":"invalid_grant"}"#),
+                    other(503, r#"{"errors":[{"code":8}]}"#),
+                    other(302, ""),
+                    other(200, r#"{"error":"invalid_grant"}"#),
+                ],
+            ),
+        ] {
+            for (status, body) in answers {
+                let judged = judge(StatusCode::from_u16(status).expect("a status"), body.as_bytes());
+                let found = match judged {
+                    TokenAnswer::Pair(_) => "pair",
+                    TokenAnswer::Refused(_) => "refused",
+                    TokenAnswer::ClientRejected(_) => "client rejected",
+                    TokenAnswer::NotSent(_) => "not sent",
+                    TokenAnswer::Unknown(_) => "unknown",
+                };
+                assert_eq!(found, outcome, "{status} {body}");
+            }
         }
     }
 }

@@ -139,7 +139,7 @@ impl Meddler {
     async fn forward(&self, asked: Asked) -> Option<Answer> {
         let mut request = self.http.request(asked.method, format!("{}{}", self.to, asked.target)).body(asked.body);
         for (name, value) in asked.headers {
-            if ["authorization", "content-type"].contains(&name.as_str()) {
+            if ["authorization", "content-type", "x-api-version"].contains(&name.as_str()) {
                 request = request.header(name, value);
             }
         }

@@ -241,6 +241,7 @@ async fn what_cannot_be_used_is_refused_with_the_name_of_the_setting() {
         ("TEAMLEADER_ACCOUNT", "not a name", "--account"),
         ("AMQP_PREFIX", "amq.mine", "AMQP_PREFIX"),
         ("TEAMLEADER_API_URI", "example.com", "TEAMLEADER_API_URI"),
+        ("TEAMLEADER_API_VERSION", "latest", "TEAMLEADER_API_VERSION"),
         ("SYNC_CONCURRENCY", "0", "--sync-concurrency"),
     ] {
         let good = stage.set(name, value);

@@ -11,6 +11,7 @@ mod answers;
 mod audits;
 mod authorization;
 mod blueprint;
+mod borders;
 mod broker_limits;
 mod certificate;
 mod commands;

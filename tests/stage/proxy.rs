@@ -7,8 +7,16 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, Uri, header};
 
-/// What is done with an answer: from the endpoint (`contacts.list`), the request's body and the answer's body to the answer's body.
-type Meddle = dyn Fn(&str, &[u8], Bytes) -> Bytes + Send + Sync;
+/// What is done with an answer to a request, at its endpoint (`contacts.list`).
+type Meddle = dyn Fn(&str, &Asked, &mut Response<Bytes>) + Send + Sync;
+
+/// A request, as it came.
+pub struct Asked {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
 
 #[derive(Clone)]
 struct Route {
@@ -17,8 +25,20 @@ struct Route {
     meddle: Arc<Meddle>,
 }
 
-/// Begins to serve, before the API at `to`, until the runtime ends. Gives the base URL.
+/// Begins to serve, before the API at `to`, until the runtime ends; `meddle` goes from the endpoint, the request's body and the answer's
+/// body to the answer's body. Gives the base URL.
 pub async fn proxy(to: String, meddle: impl Fn(&str, &[u8], Bytes) -> Bytes + Send + Sync + 'static) -> String {
+    let meddle = move |endpoint: &str, asked: &Asked, answer: &mut Response<Bytes>| {
+        *answer.body_mut() = meddle(endpoint, &asked.body, std::mem::take(answer.body_mut()));
+    };
+    proxy_of_answers(to, meddle).await
+}
+
+/// The same, with whole answers: status and headers as well.
+pub async fn proxy_of_answers(
+    to: String,
+    meddle: impl Fn(&str, &Asked, &mut Response<Bytes>) + Send + Sync + 'static,
+) -> String {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -29,8 +49,8 @@ pub async fn proxy(to: String, meddle: impl Fn(&str, &[u8], Bytes) -> Bytes + Se
 
 async fn forward(State(route): State<Route>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<Body> {
     let mut request = route.http.post(format!("{}{uri}", route.to)).body(body.clone());
-    for name in [header::AUTHORIZATION, header::CONTENT_TYPE] {
-        if let Some(value) = headers.get(&name) {
+    for name in ["authorization", "content-type", "x-api-version"] {
+        if let Some(value) = headers.get(name) {
             request = request.header(name, value.clone());
         }
     }
@@ -39,6 +59,7 @@ async fn forward(State(route): State<Route>, uri: Uri, headers: HeaderMap, body:
     for (name, value) in answer.headers().iter().filter(|(name, _)| *name != header::CONTENT_LENGTH) {
         response = response.header(name, value);
     }
-    let answer = answer.bytes().await.unwrap();
-    response.body(Body::from((route.meddle)(uri.path().trim_start_matches('/'), &body, answer))).unwrap()
+    let mut answer = response.body(answer.bytes().await.unwrap()).unwrap();
+    (route.meddle)(uri.path().trim_start_matches('/'), &Asked { headers, body }, &mut answer);
+    answer.map(Body::from)
 }

@@ -1,0 +1,154 @@
+use super::*;
+
+fn contacts() -> &'static Resource {
+    crate::catalog::find("contacts").expect("known")
+}
+
+/// A list that is read by page number: its records need no `updated_at`.
+fn departments() -> &'static Resource {
+    crate::catalog::find("departments").expect("known")
+}
+
+#[test]
+fn a_page_is_split_into_records() {
+    let id = Uuid::new_v4();
+    let body = format!(
+        r#"{{"data":[{{"id":"{id}","updated_at":"2016-02-05T16:44:33+00:00","n":1.50}}],"meta":{{"page":{{"size":1,"number":1}},"matches":7}}}}"#
+    );
+    let page = parse_list(contacts(), body.as_bytes()).expect("valid");
+    assert_eq!(page.matches, Some(7));
+    assert_eq!(page.records[0].id, id);
+    assert!(page.records[0].json.contains("1.50"), "numbers stay as they were written");
+    assert_eq!(page.records[0].updated_at.map(|t| t.timestamp()), Some(1_454_690_673));
+}
+
+#[test]
+fn what_no_list_can_hold_counts_as_if_nothing_was_said_and_is_reported() {
+    let page =
+        |meta: &str| parse_list(contacts(), format!(r#"{{"data":[],"meta":{meta}}}"#).as_bytes()).expect("a page");
+    for plausible in [0, 7, MAX_MATCHES] {
+        let page = page(&format!(r#"{{"matches":{plausible}}}"#));
+        assert_eq!((page.matches, page.odd.len()), (Some(plausible), 0));
+    }
+    for silent in ["{}", "null", r#"{"matches":null}"#, r#"{"page":7}"#] {
+        let page = page(silent);
+        assert_eq!((page.matches, page.odd.len()), (None, 0), "{silent}");
+    }
+    for odd in ["-1", "1000000001", "9223372036854775807", "1e400", "1.5", "\"7\"", "[]", "{}"] {
+        let page = page(&format!(r#"{{"matches":{odd}}}"#));
+        assert_eq!((page.matches, page.odd.len()), (None, 1), "{odd}");
+    }
+    assert_eq!(page("[]").matches, None);
+}
+
+#[test]
+fn a_record_with_a_number_beyond_all_is_kept_and_named() {
+    let id = Uuid::new_v4();
+    let body = format!(r#"{{"data":[{{"id":"{id}","x":1e200000,"digits":{}}}]}}"#, "1".repeat(40));
+    let page = parse_list(departments(), body.as_bytes()).expect("valid");
+    assert!(page.records[0].json.contains(&format!(r#""x":"1e200000","digits":{}}}"#, "1".repeat(40))));
+    assert!(drift(&page.records).iter().any(|odd| odd.starts_with(&id.to_string())), "{:?}", drift(&page.records));
+}
+
+#[test]
+fn a_time_has_four_digits_of_a_year() {
+    for odd in ["+262142-12-31T23:59:59+0000", "-0001-01-01T00:00:00+0000", "+10000-01-01T00:00:00+0000"] {
+        assert_eq!(parse_time(odd), None, "{odd}");
+    }
+    assert!(parse_time("0000-01-01T00:00:00+00:00").is_some() && parse_time("9999-12-31T23:59:59+0000").is_some());
+}
+
+#[test]
+fn records_are_told_apart_however_the_page_is_written() {
+    let id = Uuid::new_v4();
+    let told = [
+        format!(r#"{{"id":"{id}"}}"#),
+        format!("{{ \t\"id\"\n: \"{id}\" , \"a{{\":\"}}]\\\"\"\r\n}}"),
+        format!(r#"{{"{{":{{"}}":[{{}}]}},"id":"{id}","last":{{}}}}"#),
+        format!(r#"{{"\u007b":1,"b\"":"}}","id":"{id}"}}"#),
+    ];
+    let page = format!("{{\n\"meta\": {{\"matches\": 4}}, \"data\" : [\n{}\n] }}", told.join(" ,\n "));
+    let page = parse_list(departments(), page.as_bytes()).expect("valid");
+    let texts: Vec<&str> = page.records.iter().map(|record| &*record.json).collect();
+    assert_eq!(texts[..3], told[..3], "as they are written");
+    // But for one whose first field's name has escapes: written anew.
+    assert_eq!(texts[3], format!(r#"{{"{{":1,"b\"":"}}","id":"{id}"}}"#));
+    assert_eq!(page.matches, Some(4));
+}
+
+#[test]
+fn a_broken_page_is_an_error_that_shows_nothing_of_it() {
+    for body in [
+        r#"{"data":[{"id":"se"#,
+        "<html>secret</html>",
+        r#"{"data":"secret"}"#,
+        r#"{"data":{"name":"secret"}}"#,
+        "{}",
+        "[]",
+    ] {
+        let error = parse_list(contacts(), body.as_bytes()).expect_err(body);
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn a_record_may_be_nested_so_deep_and_no_deeper() {
+    let record = |levels: usize| {
+        let value = format!(r#"{}"[\\\"[["{}"#, "[".repeat(levels), "]".repeat(levels));
+        format!(r#"{{"data":[{{"id":"{}","a":{value}}},{{"id":"{}"}}]}}"#, Uuid::new_v4(), Uuid::new_v4())
+    };
+    assert_eq!(parse_list(departments(), record(MAX_NESTING - 1).as_bytes()).expect("not too deep").records.len(), 2);
+    for levels in [MAX_NESTING, 1_000_000] {
+        let error = parse_list(departments(), record(levels).as_bytes()).expect_err("too deep");
+        assert!(error.contains("nested deeper than 128"), "{error}");
+    }
+}
+
+#[test]
+fn of_a_detail_it_is_known_whether_the_answer_or_the_record_is_bad() {
+    let id = Uuid::from_u128(1);
+    for body in ["", "{\"data\":{\"id\":", "<html>", "[]", "7", "{\"data\":[]}"] {
+        assert!(matches!(parse_info(contacts(), body.as_bytes()), Err(Unreadable::Answer(_))), "{body}");
+    }
+    for record in [format!(r#"{{"id":"{id}","updated_at":""}}"#), "{}".to_owned(), r#"{"id":"x"}"#.to_owned()] {
+        let body = format!(r#"{{"data":{record}}}"#);
+        assert!(matches!(parse_info(contacts(), body.as_bytes()), Err(Unreadable::Record(_))), "{body}");
+    }
+}
+
+#[test]
+fn an_info_answer_is_read_with_and_without_envelope() {
+    let id = Uuid::new_v4();
+    let bare = format!(r#"{{"id":"{id}","name":"x"}}"#);
+    let wrapped = format!(r#"{{"data":{bare}}}"#);
+    assert_eq!(parse_info(contacts(), bare.as_bytes()), parse_info(contacts(), wrapped.as_bytes()));
+    assert_eq!(parse_info(contacts(), bare.as_bytes()).expect("valid").0.json, bare);
+}
+
+#[test]
+fn both_forms_of_a_time_are_read() {
+    let expected = parse_time("2021-06-15T09:51:23.035+00:00");
+    assert!(expected.is_some());
+    assert_eq!(parse_time("2021-06-15T10:51:23.035+0100"), expected);
+}
+
+#[test]
+fn what_differs_from_the_blueprint_is_noticed() {
+    let id = Uuid::new_v4();
+    let record = |rest: &str| format!(r#"{{"id":"{id}","updated_at":"2016-02-05T16:44:33+00:00"{rest}}}"#);
+    let page = |records: &[String]| {
+        let body = format!(r#"{{"data":[{}]}}"#, records.join(","));
+        parse_list(contacts(), body.as_bytes()).expect("valid").records
+    };
+    let records = page(&[record(r#","first_name":7,"tags":null"#), record(r#","last_name":"Smith""#)]);
+    let drift = drift(&records);
+    assert!(drift.contains("first_name is a number, not text"), "{drift:?}");
+    assert!(drift.contains("emails is missing"), "{drift:?}");
+    assert!(!drift.iter().any(|what| what.starts_with("last_name") || what.starts_with("tags")), "{drift:?}");
+    let has_come = |records: &[Record]| {
+        let texts: Vec<&str> = records.iter().map(|record| record.json.as_str()).collect();
+        Shapes::of(contacts()).list.has_come("custom_fields", &lacking(records), &texts)
+    };
+    assert!(!has_come(&records) && !has_come(&[]));
+    assert!(has_come(&page(&[record(r#","custom_fields":[]"#), record("")])));
+}
