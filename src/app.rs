@@ -29,6 +29,7 @@ use crate::relay::Relay;
 use crate::replies::Replies;
 use crate::store::cipher::Cipher;
 use crate::store::pool::{self, StoreError};
+use crate::store::rejected;
 use crate::store::report;
 use crate::store::requirements;
 use crate::store::retention::Retention;
@@ -397,6 +398,11 @@ impl Upkeep {
         let stale = pool::answered(report::stale_details(&self.pool, &self.account));
         for (resource, rows) in stale.await.unwrap_or_default() {
             telemetry::stale_details(&resource, rows);
+        }
+        let names: Vec<String> = RESOURCES.iter().map(|resource| resource.name.to_owned()).collect();
+        let rejected = pool::answered(rejected::counts(&self.pool, &self.account, &names));
+        for (resource, records) in rejected.await.unwrap_or_default() {
+            telemetry::rejected_records(&resource, records);
         }
         // Those of another worker of the account, too.
         let successes = pool::answered(report::last_successes(&self.pool, &self.account, &self.served));

@@ -174,8 +174,7 @@ mod tests {
         for transient in [Failure::Network, Failure::Timeout, Failure::Server, Failure::Malformed, Failure::Page] {
             assert_eq!(transient.verdict(), Verdict::Backoff);
         }
-        for lasting in
-            [Failure::Forbidden, Failure::NotFound, Failure::Rejected, Failure::TooLong, Failure::Unreadable]
+        for lasting in [Failure::Forbidden, Failure::NotFound, Failure::Rejected, Failure::TooLong, Failure::Unreadable]
         {
             assert_eq!(lasting.verdict(), Verdict::Never);
         }

@@ -1,5 +1,7 @@
 //! `status`: a table, a resource a row, and what is wrong.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::json;
@@ -8,9 +10,13 @@ use sqlx::PgPool;
 use crate::ids::Account;
 use crate::store::authorization::{self, Authorization};
 use crate::store::pool::{self, StoreError};
+use crate::store::rejected::{self, RejectedRecord};
 use crate::store::report::{self, Shortfall, TableStatus};
 use crate::terminal::one_line;
 use crate::views::{self, ViewProblem};
+
+/// How many rejected records of a resource are named.
+const REJECTED_TOLD: i64 = 5;
 
 /// The tables of an account and whether it is authorized, for people or as JSON.
 pub async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<String, StoreError> {
@@ -18,6 +24,7 @@ pub async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<Str
     let tables = report::tables(pool, account).await?;
     let shortfalls = report::shortfalls(pool, account).await?;
     let known = authorization::authorization(pool, account).await?;
+    let rejected = rejected::first(pool, account, REJECTED_TOLD).await?;
     let views = views::problems(pool).await?;
     if as_json {
         let shown = json!({
@@ -26,11 +33,17 @@ pub async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<Str
             "reason": known.reason,
             "resources": tables,
             "shortfalls": shortfalls,
+            "rejected": rejected,
             "view_problems": views,
         });
         return Ok(shown.to_string());
     }
-    let problems = problems(&tables, &shortfalls, &views);
+    let counts = match rejected.is_empty() {
+        true => Vec::new(),
+        false => rejected::counts(pool, account, &resources(&rejected)).await?,
+    };
+    let problems = problems(&tables, &shortfalls, &views) + &rejections(&rejected, &counts);
+    let problems = if problems.is_empty() { problems } else { format!("\n{problems}") };
     Ok(format!("account {account}: {}\n{}{problems}", authorization_in_words(known), in_rows(tables, &shortfalls)))
 }
 
@@ -97,7 +110,33 @@ fn problems(tables: &[TableStatus], shortfalls: &[Shortfall], views: &[ViewProbl
         let (view, problem, since) = (one_line(view), one_line(problem), time(Some(*since)));
         said.push_str(&format!("\nthe view {view} is not as it should be since {since}: {problem}"));
     }
-    if said.is_empty() { said } else { format!("\n{said}") }
+    said
+}
+
+/// The resources of these records, each once.
+fn resources(rejected: &[RejectedRecord]) -> Vec<String> {
+    let names: BTreeSet<&str> = rejected.iter().map(|record| record.resource.as_str()).collect();
+    names.into_iter().map(str::to_owned).collect()
+}
+
+/// Which records could not be read or stored, the first of each resource, and what to do about them.
+fn rejections(rejected: &[RejectedRecord], counts: &[(String, i64)]) -> String {
+    let mut said = String::new();
+    for (resource, count) in counts {
+        said.push_str(&format!("\n{count} {resource} could not be read or stored:"));
+        let theirs = rejected.iter().filter(|record| record.resource == *resource);
+        for RejectedRecord { id, reason, first_at, .. } in theirs {
+            let since = time(Some(*first_at));
+            said.push_str(&format!("\n  {id} since {since}: {}", one_line(reason)));
+        }
+    }
+    if !said.is_empty() {
+        said.push_str(
+            "\n  look at them in Teamleader and save them anew; each sync asks for them again: teamleader2db request ",
+        );
+        said.push_str(&counts.iter().map(|(resource, _)| resource.as_str()).collect::<Vec<_>>().join(" "));
+    }
+    said
 }
 
 fn time(at: Option<DateTime<Utc>>) -> String {

@@ -40,6 +40,8 @@ const DRIFT: &str = "teamleader2db_drift_total";
 const DELETIONS_HELD: &str = "teamleader2db_deletions_held_total";
 /// Rows whose detail is missing or older than their list item, by `resource`.
 const STALE_DETAILS: &str = "teamleader2db_stale_details";
+/// Records that could not be read or stored, and are asked for again, by `resource`.
+const REJECTED_RECORDS: &str = "teamleader2db_rejected_records";
 /// Rows that audits found to differ from the API, by `resource` and `finding` (missing, stale, wrong).
 const AUDIT_FINDINGS: &str = "teamleader2db_audit_findings_total";
 /// Published events that no queue was bound for.
@@ -98,6 +100,10 @@ pub fn start_metrics(resources: impl IntoIterator<Item = &'static str>) -> Optio
     describe_counter!(DRIFT, "Ways in which the API's answers differed from what is documented, by resource.");
     describe_counter!(DELETIONS_HELD, "Times that the guard kept deletions from being marked, by resource.");
     describe_gauge!(STALE_DETAILS, "Rows whose detail is missing or older than their list item, by resource.");
+    describe_gauge!(
+        REJECTED_RECORDS,
+        "Records that could not be read or stored, and are asked for again, by resource."
+    );
     describe_counter!(AUDIT_FINDINGS, "Rows that audits found to differ from the API, by resource and finding.");
     describe_counter!(UNROUTED, "Published events that no queue was bound for.");
     describe_counter!(NACKED, "Times that a queue bound for an event did not take it, because it was full.");
@@ -203,6 +209,12 @@ pub fn deletions_held(resource: &'static str) {
 /// So many rows of a resource have no detail, or an old one.
 pub fn stale_details(resource: &str, rows: i64) {
     gauge!(STALE_DETAILS, "resource" => resource.to_owned()).set(f64::from(i32::try_from(rows).unwrap_or(i32::MAX)));
+}
+
+/// So many records of a resource could not be read or stored.
+pub fn rejected_records(resource: &str, records: i64) {
+    let records = f64::from(i32::try_from(records).unwrap_or(i32::MAX));
+    gauge!(REJECTED_RECORDS, "resource" => resource.to_owned()).set(records);
 }
 
 /// An audit found so many rows of a resource to differ; none is told as well.

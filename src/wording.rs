@@ -116,6 +116,10 @@ fn end(report: &RunReport) -> String {
     for (what, count) in audit.iter().chain(&counts) {
         said.push_str(&format!(", {count} {what}"));
     }
+    let rejected = sum(|resource| resource.rejected);
+    if rejected > 0 {
+        said.push_str(&format!(", {rejected} could not be read or stored: `teamleader2db status` names them"));
+    }
     if report.resources.is_empty() {
         // It never became a run.
         said.clear();

@@ -11,7 +11,7 @@ use crate::teamleader::clock::DatabaseClock;
 use crate::views;
 
 /// What the worker does with its tables; docs/operations.md has the same as grants.
-const RIGHTS: [(&str, &[&str]); 16] = [
+const RIGHTS: [(&str, &[&str]); 17] = [
     ("teamleader.record", &["select", "insert", "update"]),
     ("teamleader.record_history", &["select", "insert", "delete"]),
     ("teamleader_views.contacts", &["select"]),
@@ -24,6 +24,7 @@ const RIGHTS: [(&str, &[&str]); 16] = [
     ("teamleader2db.login", &["select", "insert", "delete"]),
     ("teamleader2db.oauth_state", &["select", "insert", "delete"]),
     ("teamleader2db.oauth_token", &["select", "insert", "update"]),
+    ("teamleader2db.rejected_record", &["select", "insert", "update", "delete"]),
     ("teamleader2db.sync_page", &["select", "insert", "delete"]),
     ("teamleader2db.sync_run", &["select", "insert", "update", "delete"]),
     ("teamleader2db.sync_step", &["select", "insert", "update"]),

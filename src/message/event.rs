@@ -22,7 +22,7 @@ pub enum EventKind {
     Progress,
     /// All resources completed or were skipped with a reason.
     Completed,
-    /// Some resources failed.
+    /// Some resources failed, or have records that could not be read or stored.
     Partial,
     /// All failed, or the request could not be processed.
     Failed,
@@ -68,7 +68,7 @@ pub enum RunStatus {
     Running,
     /// All of it.
     Completed,
-    /// Some resources failed.
+    /// Some resources failed, or have records that could not be read or stored.
     Partial,
     /// Nothing was completed.
     Failed,
@@ -113,6 +113,10 @@ pub struct ResourceReport {
     pub unchanged: i64,
     /// Rows marked deleted.
     pub deleted: i64,
+    /// Records that could not be read or stored, and are asked for again by each later sync; their ids stand in
+    /// `teamleader2db.rejected_record`.
+    #[serde(default)]
+    pub rejected: i64,
     /// Rows whose detail was merged.
     pub detailed: i64,
     /// How many records the API said that the list holds.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::outbox::{self, Reply};
 use super::pool::{self, StoreError};
 use super::run::{Delivered, NO_SLICE, Run, Step, from_json};
-use super::{lease, report, run};
+use super::{lease, rejected, report, run};
 use crate::fault::{self, Point};
 use crate::ids::{Account, Epoch, RunId};
 use crate::message::{Event, Mode, Parameters, RunReport, RunStatus};
@@ -65,10 +65,18 @@ pub(super) async fn finish_in(
     if ended.rows_affected() != unfinished {
         return Err(StoreError::Lost);
     }
+    // What was read is read completely, also where records were rejected: these are asked for again.
+    let read_completely: Vec<String> = run.steps.iter().filter(is_read_completely).map(resource).collect();
+    let rejected = rejected::count_in_steps(tx, account, run.id.0).await?;
+    for step in &mut run.steps {
+        let counted = rejected.iter().find(|(resource, _)| resource == step.resource.name);
+        step.counts.rejected = counted.map_or(0, |(_, records)| *records);
+        step.verified &= step.counts.rejected == 0;
+    }
     let failed = run.steps.iter().filter(|step| step.status == Some("failed")).count();
     let status = match failed {
         _ if error.is_some() => RunStatus::Failed,
-        0 => RunStatus::Completed,
+        0 if run.steps.iter().all(|step| step.counts.rejected == 0) => RunStatus::Completed,
         all if all == run.steps.len() => RunStatus::Failed,
         _ => RunStatus::Partial,
     };
@@ -89,9 +97,7 @@ pub(super) async fn finish_in(
     let synced = run.parameters.mode != Mode::Audit;
     // What it took, for the forecasts of those to come.
     let done: Vec<&Step> = run.steps.iter().filter(|step| step.status == Some("completed") && synced).collect();
-    let names: Vec<String> = done.iter().map(|step| step.resource.name.to_owned()).collect();
-    let complete = done.iter().filter(|step| step.since.is_none() && step.verified);
-    let read_completely: Vec<String> = complete.map(|step| step.resource.name.to_owned()).collect();
+    let names: Vec<String> = done.iter().map(|step| resource(step)).collect();
     let pages: Vec<i64> = done.iter().map(|step| step.counts.pages).collect();
     let details: Vec<i64> = done.iter().map(|step| step.counts.detailed).collect();
     let incremental: Vec<bool> = done.iter().map(|step| step.since.is_some()).collect();
@@ -129,6 +135,14 @@ pub(super) async fn finish_in(
     let replies: Vec<Reply> = from_json(row.replies)?;
     outbox::put(tx, account, &Event::of_run(&report), &replies).await?;
     Ok(report)
+}
+
+fn is_read_completely(step: &&Step) -> bool {
+    step.status == Some("completed") && step.since.is_none() && step.verified
+}
+
+fn resource(step: &Step) -> String {
+    step.resource.name.to_owned()
 }
 
 /// What became of a request that the broker gave up.

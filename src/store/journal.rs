@@ -218,7 +218,7 @@ pub async fn checkpoint(
         "update teamleader2db.sync_step
          set phase = $4, status = $5, position = $6, listed = $7, created = $8, updated = $9, unchanged = $10, deleted = $11,
              detailed = $12, matches = $13, verified = $14, replaced = $15, clock = $16, error = $17, drift = $18, aged = $19,
-             missing = $20, stale = $21, wrong = $22, pages = $23, checkpoint = $24
+             missing = $20, stale = $21, wrong = $22, pages = $23, checkpoint = $24, rejected = $25
          where account = $1 and run_id = $2 and resource = $3 and checkpoint = $24 - 1",
         account.as_str(),
         run.0,
@@ -244,6 +244,7 @@ pub async fn checkpoint(
         counts.audited.wrong,
         counts.pages,
         step.checkpoint,
+        counts.rejected,
     )
     .execute(&mut **tx)
     .await?;

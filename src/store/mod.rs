@@ -16,6 +16,7 @@ pub mod parents;
 pub mod passes;
 pub mod pool;
 pub mod records;
+pub mod rejected;
 pub mod rekey;
 pub mod report;
 pub mod requirements;

@@ -292,14 +292,22 @@ pub fn in_words(error: &sqlx::Error) -> String {
 
 /// What it means, if the server sent it.
 fn cause(error: &sqlx::Error) -> Option<Cause> {
+    Some(as_sent(sent(error)?).cause())
+}
+
+/// The SQLSTATE with which PostgreSQL itself refuses a value, if it does.
+pub(super) fn refused_value(error: &sqlx::Error) -> Option<&str> {
     let error = sent(error)?;
-    let sent = Sent {
+    (as_sent(error).is_of_a_value() && error.constraint().is_none()).then(|| error.code())
+}
+
+fn as_sent(error: &PgDatabaseError) -> Sent<'_> {
+    Sent {
         code: error.code(),
         fatal: matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic),
         by_postgresql: error.routine().is_some(),
         context: error.r#where().unwrap_or_default(),
-    };
-    Some(sent.cause())
+    }
 }
 
 fn sent(error: &sqlx::Error) -> Option<&PgDatabaseError> {

@@ -52,6 +52,7 @@ fn of_step(step: &Step, mode: Mode) -> ResourceReport {
         updated: step.counts.updated,
         unchanged: step.counts.unchanged,
         deleted: step.counts.deleted,
+        rejected: step.counts.rejected,
         detailed: step.counts.detailed,
         matches: step.matches,
         verified: step.verified,
@@ -218,7 +219,7 @@ pub async fn runs(
              coalesce((
                  select jsonb_object_agg(s.resource, jsonb_build_object(
                      'phase', s.phase, 'status', s.status, 'listed', s.listed, 'created', s.created, 'updated', s.updated,
-                     'unchanged', s.unchanged, 'deleted', s.deleted, 'detailed', s.detailed, 'matches', s.matches,
+                     'unchanged', s.unchanged, 'deleted', s.deleted, 'rejected', s.rejected, 'detailed', s.detailed, 'matches', s.matches,
                      'verified', s.verified, 'error', s.error, 'drift', s.drift)
                      || case when r.request ->> 'mode' = 'audit'
                          then jsonb_build_object('missing', s.missing, 'stale', s.stale, 'wrong', s.wrong) else '{}' end)

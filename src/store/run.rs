@@ -171,6 +171,8 @@ pub struct Counts {
     pub aged: i64,
     /// Characters that jsonb refuses.
     pub replaced: i64,
+    /// Records that could not be read or stored: of the list's first pass; at the end of the run all that still cannot.
+    pub rejected: i64,
     /// What an audit found.
     pub audited: Audited,
 }
@@ -242,7 +244,7 @@ impl Step {
 pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> Result<Vec<Step>, StoreError> {
     let rows = sqlx::query!(
         "select resource, checkpoint, phase, status, since, position, listed, created, updated, unchanged, deleted, detailed, matches,
-             verified, replaced, clock, error, drift, aged, missing, stale, wrong, pages, usual_pages, usual_details
+             verified, replaced, rejected, clock, error, drift, aged, missing, stale, wrong, pages, usual_pages, usual_details
          from teamleader2db.sync_step where account = $1 and run_id = $2 order by ordinal",
         account.as_str(),
         id.0
@@ -272,6 +274,7 @@ pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> 
                     deleted: row.deleted,
                     detailed: row.detailed,
                     replaced: row.replaced,
+                    rejected: row.rejected,
                     aged: row.aged,
                     audited: Audited { missing: row.missing, stale: row.stale, wrong: row.wrong },
                 },

@@ -55,6 +55,12 @@ impl Sent<'_> {
         }
         cause(self.code)
     }
+
+    /// Whether PostgreSQL itself refuses a value: as data (class 22), or as more than it can hold (54000). It concerns one row.
+    pub fn is_of_a_value(&self) -> bool {
+        let of_a_value = self.code.starts_with("22") || self.code == "54000";
+        of_a_value && !self.fatal && self.by_postgresql && !self.context.lines().any(is_users_function)
+    }
 }
 
 fn is_users_function(line: &str) -> bool {
@@ -105,6 +111,20 @@ mod tests {
         }
         for lasting in ["XX000", "XX002", "28P01", "3D000", "26000", "25P02"] {
             assert_eq!(cause(lasting), Cause::Lasting, "{lasting}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_refused_by_postgresql_alone() {
+        let sent = |code, context| Sent { code, fatal: false, by_postgresql: true, context };
+        let own = "PL/pgSQL function teamleader.keep_version() line 5 at SQL statement";
+        for code in ["22003", "22P02", "22P05", "54000"] {
+            assert!(sent(code, "").is_of_a_value() && sent(code, own).is_of_a_value(), "{code}");
+            assert!(!sent(code, "PL/pgSQL function audit() line 3 at RAISE").is_of_a_value(), "{code}");
+            assert!(!Sent { by_postgresql: false, ..sent(code, "") }.is_of_a_value(), "{code}");
+        }
+        for code in ["23514", "23505", "54001", "P0001", "42P01", "57014", "40001", "XX000"] {
+            assert!(!sent(code, "").is_of_a_value(), "{code}");
         }
     }
 

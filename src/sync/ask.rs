@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::slice::WorkError;
 use crate::catalog::{AskAgain, DEFAULT_PAGE_SIZE, Resource};
 use crate::retry::Failure;
-use crate::teamleader::answer::{Page, Record};
+use crate::teamleader::answer::{Page, Record, Rejected};
 use crate::teamleader::client::{ApiError, Client};
 
 /// What the API says of the records that were asked for.
@@ -20,6 +20,10 @@ pub struct Found {
     pub details: Vec<Record>,
     /// Those of the items that came only under the status that the list leaves out.
     pub hidden: HashSet<Uuid>,
+    /// Records that are there and cannot be read.
+    pub rejected: Vec<Rejected>,
+    /// Whether a record came without an id that can be read: it may be any of those that were asked for.
+    has_nameless: bool,
     /// What was asked for and did not come, in the order in which it was asked for.
     pub gone: Vec<Uuid>,
     /// Characters that jsonb refuses, and that were replaced in items and details.
@@ -33,8 +37,10 @@ impl Found {
     }
 
     fn settle(mut self, ids: &[Uuid]) -> Self {
-        let alive: HashSet<Uuid> = self.alive().map(|record| record.id).collect();
-        self.gone = ids.iter().copied().filter(|id| !alive.contains(id)).collect();
+        let rejected = self.rejected.iter().map(|record| record.id);
+        let alive: HashSet<Uuid> = self.alive().map(|record| record.id).chain(rejected).collect();
+        let is_gone = |id: &Uuid| !self.has_nameless && !alive.contains(id);
+        self.gone = ids.iter().copied().filter(is_gone).collect();
         self
     }
 }
@@ -71,7 +77,7 @@ async fn filtered(
     found: &mut Found,
 ) -> Result<Vec<Uuid>, WorkError> {
     loop {
-        let page = match client.list(resource, &resource.ids_body(&wanted, status)).await {
+        let mut page = match client.list(resource, &resource.ids_body(&wanted, status)).await {
             Err(ApiError::Failed { failure: Failure::TooLong, .. }) if wanted.len() > 1 => {
                 // A tenth of them at a time.
                 let mut missing = Vec::new();
@@ -82,15 +88,19 @@ async fn filtered(
             }
             answer => answer?,
         };
-        if page.records.iter().any(|record| !wanted.contains(&record.id)) {
+        let all = page.rejected.len();
+        page.rejected.retain(|record| record.has_id);
+        found.has_nameless |= page.rejected.len() < all;
+        if page.ids().any(|id| !wanted.contains(&id)) {
             // Unknown filters are ignored without an error: the absence of an id would then mean nothing.
             return Err(WorkError::Unusable(format!("{} ignores filter.ids", resource.list_endpoint())));
         }
-        let came: HashSet<Uuid> = page.records.iter().map(|record| record.id).collect();
+        let came: HashSet<Uuid> = page.ids().collect();
         wanted.retain(|id| !came.contains(id));
         let ends = wanted.is_empty() || came.is_empty() || !is_cut(&page);
         found.replaced += page.replaced;
         found.items.extend(page.records);
+        found.rejected.extend(page.rejected);
         if ends {
             return Ok(wanted);
         }
@@ -100,7 +110,7 @@ async fn filtered(
 /// Whether an answer may hold fewer records than were found: it has the API's default number of them, as where a list ignores
 /// `page.size`, or says that there are more.
 fn is_cut(page: &Page) -> bool {
-    let records = page.records.len();
+    let records = page.len();
     records == DEFAULT_PAGE_SIZE || page.matches.is_some_and(|all| i64::try_from(records).is_ok_and(|came| came < all))
 }
 
@@ -123,6 +133,13 @@ async fn by_info(client: &Client, resource: &'static Resource, ids: &[Uuid]) -> 
                 found.details.push(record);
             }
             Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
+            Err(ApiError::Failed {
+                failure: Failure::Unreadable | Failure::Malformed | Failure::Rejected,
+                reason,
+                ..
+            }) => {
+                found.rejected.push(Rejected { id, reason, has_id: true });
+            }
             Err(error) => return Err(error.into()),
         }
     }

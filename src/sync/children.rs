@@ -11,13 +11,15 @@ use super::audit;
 use super::pager::{Evidence, Next, Position, Verdict};
 use super::parts::{Part, is_passed_over};
 use super::reading::Reading;
+use super::rejected;
 use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
 use crate::catalog::Resource;
 use crate::retry::Failure;
 use crate::store::newest::Origin;
+use crate::store::rejected::As;
 use crate::store::run::Step;
 use crate::store::{doubts, parents, passes, records};
-use crate::teamleader::answer::{self, Page, Record};
+use crate::teamleader::answer::{self, Page, Record, Rejected};
 use crate::teamleader::client::ApiError;
 use crate::telemetry;
 
@@ -28,6 +30,7 @@ const BATCH: i64 = 100;
 #[derive(Default)]
 struct Batch {
     records: Vec<Record>,
+    rejected: Vec<Rejected>,
     bytes: usize,
     replaced: i64,
     odd: BTreeSet<String>,
@@ -73,13 +76,29 @@ pub async fn read_batch(
         reading.refuse(&mut step, &part, failure, &reason);
     }
     reading.note_includes(resource, &batch.records);
-    let ids: Vec<Uuid> = batch.records.iter().map(|record| record.id).collect();
+    let ids: Vec<Uuid> = batch.ids.iter().copied().collect();
+    let mut rejected = batch.rejected;
     let mut tx = slice.begin().await?;
     let parent_resource = reading.last_parent.as_ref().and_then(|part| part.parent_resource(resource));
     let origin = Origin::List;
-    let merged = match audit::is_audit(&slice.parameters) {
-        true => audit::compare_items(slice, &mut tx, &mut step, &batch.records, parent_resource, origin).await?,
-        false => records::merge_page(&mut tx, &account, resource, &batch.records, parent_resource, origin).await?,
+    let merged = if audit::is_audit(&slice.parameters) {
+        rejected::note(&mut step, &rejected);
+        audit::compare_items(slice, &mut tx, &mut step, &batch.records, parent_resource, origin).await?
+    } else {
+        let merged;
+        let stored = records::merge_page(&mut tx, &account, resource, &batch.records, parent_resource, origin).await;
+        (tx, merged) = match stored {
+            Err(error) if error.refused_value().is_some() => {
+                drop(tx);
+                let merged_as = As::Items { parent_resource, origin };
+                rejected::merge_the_others(slice, &step, &batch.records, merged_as, &mut rejected).await?
+            }
+            stored => (tx, stored?),
+        };
+        let kept = rejected::keep_of_list(&mut tx, &account, resource, &batch.records, &rejected).await?;
+        step.counts.rejected += kept;
+        step.counts.listed += kept;
+        merged
     };
     doubts::keep(&mut tx, &account, slice.id, resource, &merged.doubted).await?;
     passes::keep_ids(&mut tx, &account, slice.id, resource, (1, first_page), &ids).await?;
@@ -161,7 +180,7 @@ async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut Reading) -> Resu
 
 /// Whether the page is all of the list, as it says itself, and tells what is stored.
 fn is_settled(slice: &Slice<'_>, step: &Step, start: Position, page: &Page, stored: &[Uuid]) -> bool {
-    let told: HashSet<Uuid> = page.records.iter().map(|record| record.id).collect();
+    let told: HashSet<Uuid> = page.ids().collect();
     let Ok(Next::PassEnd(end)) = start.after(page) else { return false };
     let all_told = stored.iter().all(|id| told.contains(id));
     let distinct = i64::try_from(told.len()).unwrap_or(i64::MAX);
@@ -174,7 +193,7 @@ impl Batch {
     /// Whether the page has a record that another list of the batch told, which was asked for at about the same time: it has moved, and
     /// nobody knows where to.
     fn repeats(&self, page: &Page) -> bool {
-        page.records.iter().any(|record| self.ids.contains(&record.id))
+        page.ids().any(|id| self.ids.contains(&id))
     }
 
     fn add(&mut self, resource: &Resource, part: &Part, mut page: Page) {
@@ -182,7 +201,8 @@ impl Batch {
         self.bytes += page.records.iter().map(|record| record.json.len()).sum::<usize>();
         self.replaced += page.replaced;
         self.odd.append(&mut page.odd);
-        self.ids.extend(page.records.iter().map(|record| record.id));
+        self.ids.extend(page.ids());
+        self.rejected.append(&mut page.rejected);
         self.matches.push(page.matches);
         self.records.extend(page.records);
     }

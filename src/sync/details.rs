@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::audit;
+use super::rejected;
 use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
 use crate::catalog::{Detail, Resource};
 use crate::message::Parameters;
@@ -19,7 +20,7 @@ use crate::retry::Failure;
 use crate::store::details::{self, Place, Wanted};
 use crate::store::records;
 use crate::store::run::{Phase, Step};
-use crate::teamleader::answer::{self, Record};
+use crate::teamleader::answer::{self, Record, Rejected};
 use crate::teamleader::client::ApiError;
 use crate::telemetry;
 
@@ -63,6 +64,8 @@ struct Told {
 #[derive(Default)]
 struct Fetched {
     records: Vec<Record>,
+    /// Records whose detail cannot be read.
+    rejected: Vec<Rejected>,
     /// What is gone, each asked for at its time or later.
     gone: (Vec<Uuid>, Vec<Option<DateTime<Utc>>>),
     bytes: usize,
@@ -78,8 +81,12 @@ struct Fetched {
 /// Fetches and merges details: in phase `detail` of those that are missing or stale, in phase `aged` of those that are merely old.
 /// Returns when the slice is over, or, of merely old ones, when those chosen at once are merged. When none is left, ends the phase.
 pub async fn fetch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
-    let step = slice.step(index);
+    let mut step = slice.step(index);
     let position: Position = serde_json::from_value(step.position.clone()).unwrap_or_default();
+    if step.phase == Phase::Detail && step.position.is_null() {
+        rejected::ask_again(slice, index).await?;
+        step = slice.step(index);
+    }
     let gives_up = position.failures_in_a_row >= MAX_FAILURES_IN_A_ROW;
     if gives_up || !wants_details(&slice.parameters, step.resource) {
         return end(slice, index, step, gives_up).await;
@@ -200,7 +207,7 @@ async fn merge(
     fetched: Fetched,
 ) -> Result<(Step, Position), WorkError> {
     let (resource, account) = (step.resource, &slice.settings.account);
-    let gone = (&fetched.gone.0[..], &fetched.gone.1[..]);
+    let replaced = fetched.replaced;
     position.failures_in_a_row = fetched.failures_in_a_row;
     position.after = fetched.last.or(position.after);
     position.handled += fetched.handled;
@@ -215,21 +222,29 @@ async fn merge(
     }
     step.position = as_json(&position)?;
     let mut tx = slice.begin().await?;
-    let merged = match audit::is_audit(&slice.parameters) {
-        true => {
-            audit::count_gone(slice, &mut tx, &mut step, gone).await?;
-            audit::compare_details(slice, &mut tx, &mut step, &fetched.records).await?
-        }
-        false => {
-            if step.phase == Phase::Aged {
-                // Else those that are gone would be asked for before all others in each run, until a full one marks them.
-                details::keep_asked(&mut tx, account, resource, gone).await?;
+    let merged;
+    let Fetched { records, gone, mut rejected, .. } = fetched;
+    let gone = (&gone.0[..], &gone.1[..]);
+    if audit::is_audit(&slice.parameters) {
+        rejected::note(&mut step, &rejected);
+        audit::count_gone(slice, &mut tx, &mut step, gone).await?;
+        merged = audit::compare_details(slice, &mut tx, &mut step, &records).await?;
+    } else {
+        (tx, merged) = match details::merge_details(&mut tx, account, resource, &records).await {
+            Err(error) if error.refused_value().is_some() => {
+                drop(tx);
+                rejected::merge_other_details(slice, &step, &records, &mut rejected).await?
             }
-            details::merge_details(&mut tx, account, resource, &fetched.records).await?
+            stored => (tx, stored?),
+        };
+        if step.phase == Phase::Aged {
+            // Else those that are gone would be asked for before all others in each run, until a full one marks them.
+            details::keep_asked(&mut tx, account, resource, gone).await?;
         }
-    };
+        rejected::keep_of_details(&mut tx, account, resource, (&records, gone.0), &rejected).await?;
+    }
     step.counts.detailed += merged;
-    step.note_replaced(fetched.replaced);
+    step.note_replaced(replaced);
     slice.commit(tx, index, step.clone()).await?;
     telemetry::records(resource.name, "detailed", merged);
     Ok((step, position))
@@ -292,7 +307,7 @@ impl Fetched {
             }
             Ok((record, _)) => {
                 let what = format!("{}: asked for {} it gave {}", resource.info_endpoint(), place.id, record.id);
-                self.fail(WorkError::Unusable(what));
+                self.reject(place.id, WorkError::Unusable(what));
             }
             // Gone since it was listed. The next full run finds that out by its own evidence.
             Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {
@@ -310,7 +325,11 @@ impl Fetched {
                     return;
                 }
                 warn!(run = %slice.id, resource = resource.name, id = %place.id, %error, "A detail could not be fetched");
-                self.fail(error);
+                if concerns_the_record(&error) {
+                    self.reject(place.id, error);
+                } else {
+                    self.fail(error);
+                }
             }
         }
         self.last = Some(place);
@@ -322,12 +341,36 @@ impl Fetched {
         self.first_failure.get_or_insert(error);
     }
 
+    /// One record whose detail cannot be had: it is reported, and costs no other. So many in a row are not the records' fault.
+    fn reject(&mut self, id: Uuid, error: WorkError) {
+        self.rejected.push(Rejected { id, reason: error.to_string(), has_id: true });
+        self.failures_in_a_row += 1;
+        if self.failures_in_a_row >= MAX_FAILURES_IN_A_ROW {
+            self.first_failure.get_or_insert(error);
+        }
+    }
+
     /// Whether it is to be merged now.
     fn is_complete(&self) -> bool {
         self.handled >= BATCH
             || self.bytes >= BATCH_BYTES
             || self.failures_in_a_row >= MAX_FAILURES_IN_A_ROW
             || self.broken_off.is_some()
+    }
+}
+
+/// Whether it says something of the record that was asked for, and nothing of the endpoint, the token or the budget. The API as a whole
+/// answers.
+fn concerns_the_record(error: &WorkError) -> bool {
+    match error {
+        WorkError::Api(ApiError::Failed { failure, .. }) => match failure {
+            Failure::Unreadable | Failure::Malformed | Failure::Rejected | Failure::TooLong => true,
+            Failure::Network | Failure::Timeout | Failure::Server | Failure::Page => true,
+            Failure::RateLimited(_) | Failure::Unauthorized | Failure::Forbidden | Failure::NotFound => false,
+        },
+        WorkError::Unusable(_) => true,
+        WorkError::Api(ApiError::NotAuthorized | ApiError::Store(_)) => false,
+        WorkError::Store(_) | WorkError::Down(_) | WorkError::Inapplicable(_) => false,
     }
 }
 

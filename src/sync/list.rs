@@ -19,15 +19,17 @@ use super::children;
 use super::pager::{Evidence, Next, PassEnd, Position, Verdict};
 use super::parts;
 use super::reading::Reading;
+use super::rejected;
 use super::slice::{LISTS_AT_ONCE, Slice, WorkError};
 use crate::catalog::{Resource, Scope};
 use crate::retry::Failure;
 use crate::store::load::Loader;
 use crate::store::newest::Origin;
 use crate::store::pool::StoreError;
+use crate::store::rejected::As;
 use crate::store::run::{Phase, Step};
 use crate::store::{doubts, parents, passes, records, rekey};
-use crate::teamleader::answer::{self, Page, Record};
+use crate::teamleader::answer::{self, Page, Record, Rejected};
 use crate::teamleader::client::ApiError;
 use crate::teamleader::clock::{self, Dated};
 use crate::telemetry;
@@ -304,6 +306,7 @@ async fn merge(
     let part = reading.part.clone().unwrap_or_default();
     let (pass, first_page) = (reading.at.pass, reading.at.pages_read);
     let (mut told, mut after): (Vec<Record>, Option<Next>) = (Vec::new(), None);
+    let (mut rejected, mut ids): (Vec<Rejected>, Vec<Uuid>) = (Vec::new(), Vec::new());
     if pass == 1 && resource.stored_in().is_none() {
         step.counts.pages += i64::try_from(pages.len()).unwrap_or(i64::MAX);
     }
@@ -314,6 +317,8 @@ async fn merge(
         step.note_drift(std::mem::take(&mut page.odd));
         step.note_replaced(page.replaced);
         part.adopt(resource, &mut page);
+        ids.extend(page.ids());
+        rejected.append(&mut page.rejected);
         told.append(&mut page.records);
         after = Some(next);
     }
@@ -321,15 +326,24 @@ async fn merge(
     let parent_resource = part.parent_resource(resource);
     let changes = resource.updated_since && step.since.is_some() && resource.has_unshown_details();
     let origin = if changes { Origin::Changes } else { Origin::List };
-    let ids: Vec<Uuid> = told.iter().map(|record| record.id).collect();
 
     let mut tx = slice.begin().await?;
     rekey::by_new_ids(&mut tx, &account, resource, &told).await?;
     let merged;
     if audit::is_audit(&slice.parameters) {
         merged = audit::compare_items(slice, &mut tx, &mut step, &told, parent_resource, origin).await?;
+        rejected::note(&mut step, &rejected);
     } else {
-        (tx, merged) = loader.merge(tx, &account, resource, &told, parent_resource, origin).await?;
+        let loaded = loader.merge(tx, &account, resource, &told, parent_resource, origin).await;
+        (tx, merged) = match loaded {
+            Err(error) if error.refused_value().is_some() => {
+                let merged_as = As::Items { parent_resource, origin };
+                rejected::merge_the_others(slice, &step, &told, merged_as, &mut rejected).await?
+            }
+            loaded => loaded?,
+        };
+        let kept = rejected::keep_of_list(&mut tx, &account, resource, &told, &rejected).await?;
+        step.counts.rejected += if pass == 1 { kept } else { 0 };
     }
     doubts::keep(&mut tx, &account, slice.id, resource, &merged.doubted).await?;
     passes::keep_ids(&mut tx, &account, slice.id, resource, (pass, first_page), &ids).await?;
@@ -434,7 +448,8 @@ async fn end_pass(
 ) -> Result<(), WorkError> {
     let given = given(slice, tx, step, &reading, end.pass()).await?;
     step.counts.listed = reading.listed + given.of_part;
-    step.counts.unchanged = (step.counts.listed - step.counts.created - step.counts.updated).max(0);
+    let changed = step.counts.created + step.counts.updated + step.counts.rejected;
+    step.counts.unchanged = (step.counts.listed - changed).max(0);
     note_order(slice, tx, step, &reading, &end, &given).await?;
     let verdict = end.clone().judge(given.evidence(slice, step));
     conclude(slice, tx, step, reading, (end, given), verdict).await

@@ -14,5 +14,6 @@ pub mod pager;
 pub mod parts;
 pub mod plan;
 pub mod reading;
+mod rejected;
 pub mod slice;
 pub mod sweep;

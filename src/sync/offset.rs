@@ -15,7 +15,7 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::catalog::{DEFAULT_PAGE_SIZE, PAGE_SIZE};
-use crate::teamleader::answer::{Page, Record};
+use crate::teamleader::answer::Page;
 
 /// Passes over a list, each with a page size of its own.
 pub const MAX_PASSES: usize = 4;
@@ -113,9 +113,9 @@ impl Digest {
         self.xor ^= xxh3_64(id.as_bytes());
     }
 
-    fn of(records: &[Record]) -> Self {
+    fn of(page: &Page) -> Self {
         let mut digest = Self::default();
-        records.iter().for_each(|record| digest.add(record.id));
+        page.ids().for_each(|id| digest.add(id));
         digest
     }
 
@@ -216,7 +216,7 @@ impl Offset {
 
     /// Moves on; true at the end of the pass. `matches`: what its first page told.
     pub fn after(&mut self, page: &Page, matches: Option<i64>) -> bool {
-        let (ids, records) = (Digest::of(&page.records), page.records.len());
+        let (ids, records) = (Digest::of(page), page.len());
         // A list without paging gives everything on each page, and one may begin again past its end: such a page is none.
         let same_again = self.page > 1 && records > 0 && (ids == self.last_page || ids == self.first_page);
         if !same_again {

@@ -201,6 +201,10 @@ impl Position {
     /// What to do after this page. The error says how the page breaks the order that was asked for, or that the list
     /// does not end.
     pub fn after(mut self, page: &Page) -> Result<Next, String> {
+        // It is not the records then, and nothing says where to go on.
+        if let (true, Some(rejected)) = (page.records.is_empty() && page.len() >= self.size(), page.rejected.first()) {
+            return Err(format!("no record of a full page can be read: of the first, {}", rejected.reason));
+        }
         self.pages_read = self.pages_read.saturating_add(1);
         self.pages_in_pass = self.pages_in_pass.saturating_add(1);
         if self.matches.is_none() {
@@ -247,6 +251,7 @@ impl Seek {
 
     /// Moves on; true at the end of the list.
     fn after(&mut self, page: &Page, size: usize) -> Result<bool, String> {
+        // Where those that cannot be read belong in the order, nobody knows.
         let records = &page.records;
         let since = self.since.as_deref().and_then(crate::teamleader::answer::parse_time);
         let mut last = since;
@@ -257,7 +262,7 @@ impl Seek {
             }
             last = Some(at);
         }
-        let full = records.len() >= size || self.may_be_full(page, size);
+        let full = page.len() >= size || self.may_be_full(page, size);
         let in_tie = self.page > 1 || full && since.is_some() && last == since;
         let next = if in_tie {
             records.iter().filter(|record| record.updated_at == since).for_each(|record| self.reading.add(record.id));

@@ -9,6 +9,7 @@ use super::slice::{Slice, WorkError};
 use super::{agreement, ask, audit};
 use crate::catalog::{AskAgain, PAGE_SIZE};
 use crate::store::newest::Origin;
+use crate::store::rejected::{self, Of};
 use crate::store::run::Phase;
 use crate::store::{passes, records};
 use crate::teamleader::answer::Record;
@@ -65,12 +66,15 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
         step.note_drift([MISSED.to_owned()].into());
         step.verified = false;
     }
-    let (alive, gone) = (found.alive().count(), found.gone);
+    let (alive, gone) = (found.alive().count() + found.rejected.len(), found.gone);
     let mut tx = slice.begin().await?;
     let merged = match audit::is_audit(&slice.parameters) {
         true => audit::compare_items(slice, &mut tx, &mut step, &found.items, None, Origin::ById).await?,
         false => records::merge_page(&mut tx, &account, resource, &found.items, None, Origin::ById).await?,
     };
+    if !audit::is_audit(&slice.parameters) {
+        rejected::keep(&mut tx, &account, resource, &found.rejected, Of::Item).await?;
+    }
     step.counts.updated += merged.updated;
     step.counts.listed += i64::try_from(alive).unwrap_or(0);
     if audit::marks_deletions(&slice.parameters) && proven {

@@ -157,9 +157,6 @@ pub fn parse_list(resource: &Resource, body: &[u8]) -> Result<Page, String> {
         }
         Err(error) => return Err(describe(&error)),
     };
-    if let Some(rejected) = page.rejected.first() {
-        return Err(format!("a record cannot be read: {}", rejected.reason));
-    }
     match meta.map_or(Ok(None), matches) {
         Ok(matches) => page.matches = matches,
         Err(odd) => _ = page.odd.insert(odd.to_owned()),

@@ -97,10 +97,39 @@ fn a_record_may_be_nested_so_deep_and_no_deeper() {
         let value = format!(r#"{}"[\\\"[["{}"#, "[".repeat(levels), "]".repeat(levels));
         format!(r#"{{"data":[{{"id":"{}","a":{value}}},{{"id":"{}"}}]}}"#, Uuid::new_v4(), Uuid::new_v4())
     };
-    assert_eq!(parse_list(departments(), record(MAX_NESTING - 1).as_bytes()).expect("not too deep").records.len(), 2);
+    let read = |levels| parse_list(departments(), record(levels).as_bytes()).expect("a page");
+    assert_eq!(read(MAX_NESTING - 1).records.len(), 2);
     for levels in [MAX_NESTING, 1_000_000] {
-        let error = parse_list(departments(), record(levels).as_bytes()).expect_err("too deep");
-        assert!(error.contains("nested deeper than 128"), "{error}");
+        let page = read(levels);
+        assert_eq!((page.records.len(), page.len()), (1, 2));
+        let Rejected { reason, has_id, .. } = &page.rejected[0];
+        assert!(*has_id && reason.contains("nested deeper than 128"), "{reason}");
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_read_costs_no_other_and_keeps_its_id() {
+    let (bad, good) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let sound = format!(r#"{{"id":"{good}","updated_at":"2016-02-05T16:44:33+00:00"}}"#);
+    let page = |record: &str| {
+        let body = format!(r#"{{"data":[{record},{sound},{record}],"meta":{{"matches":3}}}}"#);
+        parse_list(contacts(), body.as_bytes()).expect("a page")
+    };
+    for updated_at in [r#""""#, "null", r#""0000-00-00T00:00:00+00:00""#, r#""secret""#, "7", "{}", "[\"secret\"]"] {
+        let page = page(&format!(r#"{{"id":"{bad}","updated_at":{updated_at},"name":"secret"}}"#));
+        assert_eq!((page.records.len(), page.len(), page.matches), (1, 3, Some(3)), "{updated_at}");
+        assert_eq!(page.ids().collect::<Vec<_>>(), [good, bad, bad], "{updated_at}");
+        let rejected = &page.rejected[0];
+        assert!(rejected.has_id && rejected.reason.contains("updated_at"), "{rejected:?}");
+        assert!(!rejected.reason.contains("secret"), "{rejected:?}");
+    }
+    for record in [r#""secret""#, "null", "7", "[]", "{}", r#"{"id":null}"#, r#"{"id":"secret"}"#, r#"{"\u0069d":7}"#] {
+        let (one, again) = (page(record), page(record));
+        assert_eq!((one.records.len(), one.len(), one.matches), (1, 3, Some(3)), "{record}");
+        assert_eq!(one.rejected, again.rejected, "the same text has the same id");
+        let ids: BTreeSet<Uuid> = one.ids().collect();
+        assert_eq!(ids.len(), 3, "equal ones are two: {record}");
+        assert!(one.rejected.iter().all(|rejected| !rejected.has_id && !rejected.reason.contains("secret")));
     }
 }
 

@@ -353,16 +353,6 @@ fn api_kind(kind: &FaultKind) -> &'static str {
         | FaultKind::Lagging { .. } => "API: a list that is wrong",
         FaultKind::OddRecord { .. } | FaultKind::BrokenInfo { .. } => "API: a record that is wrong",
         FaultKind::LoseTokenAnswer => "token answer lost",
-        FaultKind::ResetInThePast { .. } => "API: reset in the past",
-        FaultKind::Edge404 => "API: 404 of the edge",
-        FaultKind::Html200 => "API: HTML with status 200",
-        FaultKind::OtherVersion { .. } => "API: another version",
-        FaultKind::EmptyList | FaultKind::Capped { .. } => "API: a list lacks records",
-        FaultKind::PageSizeIgnored => "API: page size ignored",
-        FaultKind::WrongMatches { .. } => "API: wrong matches",
-        FaultKind::IncludesIgnored => "API: includes ignored",
-        FaultKind::Lagging { .. } => "API: a list of before",
-        FaultKind::OddRecord { .. } | FaultKind::BrokenInfo { .. } => "API: a record that cannot be read",
     }
 }
 

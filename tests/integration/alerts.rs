@@ -20,6 +20,7 @@ fn hasty_rules() -> String {
         ("for: 5m", "for: 1s"),
         ("for: 2m", "for: 1s"),
         ("for: 6h", "for: 1s"),
+        ("for: 1h", "for: 1s"),
         ("[2h]", "[15s]"),
         ("[1h]", "[15s]"),
         ("[15m]", "[10s]"),
@@ -103,6 +104,22 @@ async fn each_alert_fires_for_its_cause_and_ends() {
     assert_eq!(stage.final_event(id).await.kind(), "sync.partial");
     watch.fires("TeamleaderRunsFailing", "a scope is missing: a run is partial").await;
     stage.simulator.clear_faults();
+
+    stage.simulator.inject(Fault::new(FaultKind::Date { seconds: 600 }));
+    stage.complete(json!({ "resources": ["users"] })).await;
+    watch.fires("TeamleaderClockSkewed", "the API's clock is ten minutes ahead").await;
+    stage.simulator.clear_faults();
+    stage.complete(json!({ "resources": ["users"] })).await;
+    watch.clears("TeamleaderClockSkewed", "it is right").await;
+
+    // As a sync would have left it; what makes one is shown elsewhere.
+    let rejected = "insert into teamleader2db.rejected_record (account, resource, id, reason, again)
+         values ('acme', 'contacts', gen_random_uuid(), 'its updated_at is not a time', 'id')";
+    stage.database.execute(rejected).await;
+    let labels = watch.fires("TeamleaderRecordsRejected", "a record could not be read").await;
+    assert_eq!(labels["resource"], "contacts");
+    stage.complete(json!({ "resources": ["contacts"] })).await;
+    watch.clears("TeamleaderRecordsRejected", "it is gone from Teamleader").await;
 
     stage.broker.publish(b"no request", BasicProperties::default()).await;
     let labels = watch.fires("TeamleaderDeadLetters", "somebody sent what is no request").await;

@@ -40,6 +40,7 @@ mod passes;
 mod questions;
 mod rate_limit;
 mod refusals;
+mod rejected;
 mod repetition;
 mod replies;
 mod restored;

@@ -44,4 +44,8 @@ def failures(data: dict[str, Any]) -> str:
     told += [f"{name}: {resource['error']}" for name, resource in failed[:FAILURES_TOLD]]
     if len(failed) > FAILURES_TOLD:
         told.append(f"and {len(failed) - FAILURES_TOLD} more resources")
+    rejected = {name: n for name, resource in (data.get("resources") or {}).items() if (n := resource.get("rejected"))}
+    told += [f"{name}: {n} records could not be read or stored" for name, n in list(rejected.items())[:FAILURES_TOLD]]
+    if len(rejected) > FAILURES_TOLD:
+        told.append(f"and of {len(rejected) - FAILURES_TOLD} more resources")
     return "; ".join(told) or "the event does not say why"

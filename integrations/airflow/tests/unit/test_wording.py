@@ -26,6 +26,11 @@ def test_failures_say_why():
     assert wording.failures(final("failed")["data"]) == "the event does not say why"
 
 
+def test_rejected_records_make_a_run_partial_and_are_counted():
+    told = final("partial", {"deals": resource(rejected=2), "users": resource(rejected=0), "tags": resource()})["data"]
+    assert wording.failures(told) == "deals: 2 records could not be read or stored"
+
+
 def test_many_failures_are_cut_short():
     told = final("failed", {f"r{number}": resource("failed", "no") for number in range(12)})["data"]
     assert wording.failures(told).endswith("r9: no; and 2 more resources")

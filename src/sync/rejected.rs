@@ -1,0 +1,139 @@
+//! Asks again for records that were rejected before: those that are sound now are stored, and those that are gone are forgotten.
+
+use std::collections::HashSet;
+
+use sqlx::{PgConnection, Postgres, Transaction};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::ask::{self, Found};
+use super::audit;
+use super::slice::{Slice, WorkError};
+use crate::catalog::{AskAgain, PAGE_SIZE, Resource, Scope};
+use crate::ids::Account;
+use crate::store::newest::Origin;
+use crate::store::pool::StoreError;
+use crate::store::records::Merged;
+use crate::store::rejected::{self, As, Of, Stored};
+use crate::store::run::Step;
+use crate::teamleader::answer::{Record, Rejected};
+
+/// Asks for the rejected records of the step's resource, once its list and deletions are dealt with. What its list has told meanwhile,
+/// sound or not, is not asked for. The rows of records that are gone are left to the evidence of the next complete pass.
+pub async fn ask_again(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
+    let step = slice.step(index);
+    let (account, resource, begun) = (&slice.settings.account, step.resource, slice.run().started_at);
+    if audit::is_audit(&slice.parameters) {
+        return Ok(());
+    }
+    let by_id = is_asked_by_id(resource);
+    let mut after = None;
+    while by_id {
+        let ids = rejected::due(slice.pool, account, resource, begun, after, PAGE_SIZE as i64).await?;
+        let Some(last) = ids.last() else { break };
+        after = Some(*last);
+        let found = ask::by_id(&slice.client, resource, &ids).await?;
+        store(slice, index, found).await?;
+    }
+    // The list of a complete pass has given all that can be read, and all that cannot.
+    if step.since.is_none() && step.verified {
+        let mut tx = slice.begin().await?;
+        rejected::forget_untold(&mut tx, account, resource, begun, !by_id).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Whether a record of the resource is known by its id alone. One of a list by parts, asked for by itself, does not say whose it is.
+fn is_asked_by_id(resource: &Resource) -> bool {
+    resource.ask_again() != AskAgain::List && resource.scope == Scope::Account
+}
+
+async fn store(slice: &Slice<'_>, index: usize, found: Found) -> Result<(), WorkError> {
+    let mut step: Step = slice.step(index);
+    let (account, resource) = (&slice.settings.account, step.resource);
+    let records = [found.items, found.details].concat();
+    let mut tx = slice.begin().await?;
+    let merged_as = As::Items { parent_resource: None, origin: Origin::ById };
+    let Stored { merged, rejected: refused, .. } =
+        rejected::merge_the_others(&mut tx, account, resource, &records, merged_as).await?;
+    let mut settled = found.gone;
+    let is_refused = |id| refused.iter().any(|refused| refused.id == id);
+    settled.extend(records.iter().map(|record| record.id).filter(|id| !is_refused(*id)));
+    rejected::forget(&mut tx, account, resource, &settled, Of::Item).await?;
+    rejected::keep(&mut tx, account, resource, &[found.rejected, refused].concat(), Of::Item).await?;
+    step.counts.created += merged.created;
+    step.counts.updated += merged.updated;
+    step.note_replaced(found.replaced);
+    slice.commit(tx, index, step).await?;
+    Ok(())
+}
+
+/// Keeps which records of a list were rejected, and forgets those of `told` that were stored. Returns how many were rejected.
+pub async fn keep_of_list(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    told: &[Record],
+    rejected: &[Rejected],
+) -> Result<i64, StoreError> {
+    let is_rejected: HashSet<Uuid> = rejected.iter().map(|record| record.id).collect();
+    let sound: Vec<Uuid> = told.iter().map(|record| record.id).filter(|id| !is_rejected.contains(id)).collect();
+    rejected::forget(tx, account, resource, &sound, Of::Item).await?;
+    rejected::keep(tx, account, resource, rejected, Of::Item).await?;
+    for Rejected { id, reason, .. } in rejected {
+        warn!(resource = resource.name, %id, reason, "A record of {} is passed over: {reason}", resource.name);
+    }
+    Ok(i64::try_from(is_rejected.len()).unwrap_or(i64::MAX))
+}
+
+/// Merges, in a transaction of its own, what of a batch PostgreSQL takes that has refused a value of it. What it refuses is added to
+/// `rejected`.
+pub async fn merge_the_others(
+    slice: &Slice<'_>,
+    step: &Step,
+    batch: &[Record],
+    merged_as: As<'_>,
+    rejected: &mut Vec<Rejected>,
+) -> Result<(Transaction<'static, Postgres>, Merged), StoreError> {
+    let mut tx = slice.begin().await?;
+    let account = &slice.settings.account;
+    let stored = rejected::merge_the_others(&mut tx, account, step.resource, batch, merged_as).await?;
+    rejected.extend(stored.rejected);
+    Ok((tx, stored.merged))
+}
+
+/// The same for details: how many were merged.
+pub async fn merge_other_details(
+    slice: &Slice<'_>,
+    step: &Step,
+    batch: &[Record],
+    rejected: &mut Vec<Rejected>,
+) -> Result<(Transaction<'static, Postgres>, i64), StoreError> {
+    let mut tx = slice.begin().await?;
+    let account = &slice.settings.account;
+    let stored = rejected::merge_the_others(&mut tx, account, step.resource, batch, As::Details).await?;
+    rejected.extend(stored.rejected);
+    Ok((tx, stored.detailed))
+}
+
+/// Keeps which details were rejected, and forgets those of records that were `read` or are gone.
+pub async fn keep_of_details(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    (read, gone): (&[Record], &[Uuid]),
+    rejected: &[Rejected],
+) -> Result<(), StoreError> {
+    let is_rejected = |id: &Uuid| rejected.iter().any(|record| record.id == *id);
+    let mut settled: Vec<Uuid> = read.iter().map(|record| record.id).filter(|id| !is_rejected(id)).collect();
+    settled.extend_from_slice(gone);
+    rejected::forget(tx, account, resource, &settled, Of::Detail).await?;
+    rejected::keep(tx, account, resource, rejected, Of::Detail).await
+}
+
+/// Of an audit, which keeps nothing: what cannot be read is not compared.
+pub fn note(step: &mut Step, rejected: &[Rejected]) {
+    let cannot = |record: &Rejected| format!("{} is not compared: {}", record.id, record.reason);
+    step.note_drift(rejected.iter().map(cannot).collect());
+}

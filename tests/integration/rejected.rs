@@ -1,0 +1,213 @@
+//! One record that cannot be read or stored costs only itself: it is named, the others are copied, and it is asked for again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::stage::{Event, RESOURCES, Stage, proxy_of_answers};
+
+/// How a record is bad.
+#[derive(Clone)]
+enum Bad {
+    /// It has this `updated_at`.
+    UpdatedAt(Value),
+    /// It is nested too deep.
+    Deep,
+}
+
+impl Bad {
+    fn make(&self, record: &mut Value) {
+        match self {
+            Self::UpdatedAt(at) => record["updated_at"] = at.clone(),
+            Self::Deep => record["x"] = (0..150).fold(json!(1), |within, _| json!([within])),
+        }
+    }
+}
+
+/// Which endpoints give the bad records.
+#[derive(Clone, Copy, PartialEq)]
+enum At {
+    Everywhere,
+    Info,
+}
+
+/// A stage whose API spoils these records as long as the switch is on.
+async fn spoiled(
+    contacts: usize,
+    bad: &[(&'static str, Bad)],
+    at: At,
+) -> (Stage, BTreeMap<&'static str, Uuid>, Arc<AtomicBool>) {
+    let mut stage = Stage::of(contacts).await;
+    let ids: BTreeMap<&str, Uuid> = bad.iter().map(|(name, _)| (*name, stage.simulator.truth(name)[1].id)).collect();
+    let spoils = Arc::new(AtomicBool::new(true));
+    let (chosen, kinds, on) = (ids.clone(), bad.to_vec(), Arc::clone(&spoils));
+    let url = proxy_of_answers(stage.simulator.url(), move |endpoint, _, answer| {
+        let Some((resource, verb)) = endpoint.rsplit_once('.') else { return };
+        let Some((_, bad)) = kinds.iter().find(|(name, _)| *name == resource) else { return };
+        let is_meant = verb == "info" || verb == "list" && at == At::Everywhere;
+        if !is_meant || !on.load(Ordering::Relaxed) || answer.status() != StatusCode::OK {
+            return;
+        }
+        let mut told: Value = serde_json::from_slice(answer.body()).unwrap();
+        let records = match &mut told["data"] {
+            Value::Array(records) => records.iter_mut().collect::<Vec<_>>(),
+            record => vec![record],
+        };
+        for record in records.into_iter().filter(|record| record["id"] == json!(chosen[resource])) {
+            bad.make(record);
+        }
+        *answer.body_mut() = told.to_string().into();
+    })
+    .await;
+    stage.set("TEAMLEADER_API_URI", &url);
+    (stage, ids, spoils)
+}
+
+async fn entries(stage: &Stage) -> BTreeSet<(String, Uuid)> {
+    let sql = "select resource, id from teamleader2db.rejected_record";
+    sqlx::query_as(sql).fetch_all(&stage.database.pool).await.unwrap().into_iter().collect()
+}
+
+/// All records but the bad ones are copied, and these are named.
+async fn assert_only_these_are_rejected(stage: &Stage, event: &Event, bad: &BTreeMap<&'static str, Uuid>) {
+    assert_eq!(event.kind(), "sync.partial", "{}", event.body);
+    for resource in RESOURCES {
+        let (report, is_bad) = (event.resource(resource), bad.get(resource));
+        assert_eq!(report["status"], "completed", "{resource}: {report}");
+        assert_eq!(report["rejected"], i64::from(is_bad.is_some()), "{resource}: {report}");
+        let truth = stage.simulator.truth(resource);
+        let sound: Vec<Uuid> = truth.iter().map(|record| record.id).filter(|id| Some(id) != is_bad).collect();
+        assert_eq!(stage.database.lacking(&stage.simulator, resource, &sound).await, 0, "{resource}");
+        if is_bad.is_some() {
+            assert_eq!(report["verified"], false, "{resource}: {report}");
+        }
+    }
+    let named = bad.iter().map(|(resource, id)| ((*resource).to_owned(), *id)).collect();
+    assert_eq!(entries(stage).await, named);
+}
+
+#[tokio::test]
+async fn one_record_that_cannot_be_read_costs_no_other_and_is_stored_once_it_can() {
+    let kinds = [json!("0000-00-00T00:00:00+00:00"), json!(""), json!(null)];
+    for kind in kinds {
+        let at = Bad::UpdatedAt(kind.clone());
+        let bad = [("contacts", at.clone()), ("companies", at), ("users", Bad::Deep), ("departments", Bad::Deep)];
+        let (stage, ids, spoils) = spoiled(250, &bad, At::Everywhere).await;
+        let _worker = stage.worker().await;
+        let ended = stage.run(&["request", "--full", "--wait"]).await;
+        assert_eq!(ended.code, 3, "{ended:?}");
+        let id = serde_json::from_str::<Value>(&ended.out).unwrap()["subject"].as_str().unwrap().parse().unwrap();
+        assert_only_these_are_rejected(&stage, &stage.final_event(id).await, &ids).await;
+        assert!(stage.asked("contacts.list") < 10, "no retries: {}", stage.asked("contacts.list"));
+        let moved: i64 =
+            stage.database.value("select count(*) from teamleader2db.cursor where watermark is not null").await;
+        assert!(moved > 0, "the watermark has moved");
+        let status = stage.run(&["status"]).await.out;
+        for id in ids.values() {
+            assert!(status.contains(&id.to_string()), "{status}");
+        }
+        assert!(status.contains("teamleader2db request companies contacts departments users"), "{status}");
+
+        // The next pass asks for them, and says the same.
+        let id = stage.request(json!({})).await;
+        assert_only_these_are_rejected(&stage, &stage.final_event(id).await, &ids).await;
+
+        spoils.store(false, Ordering::Relaxed);
+        let event = stage.complete(json!({})).await;
+        assert_eq!(event.resource("contacts")["rejected"], 0, "{}", event.body);
+        assert!(entries(&stage).await.is_empty());
+        stage.assert_copy_is_equal().await;
+        let event = stage.complete(json!({ "mode": "full" })).await;
+        assert!(RESOURCES.iter().all(|resource| event.resource(resource)["verified"] == true), "{}", event.body);
+        assert!(stage.database.deleted("contacts").await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_is_gone_while_it_is_rejected_is_forgotten() {
+    let bad = [("contacts", Bad::UpdatedAt(json!(""))), ("departments", Bad::Deep)];
+    let (stage, _, _) = spoiled(60, &bad, At::Everywhere).await;
+    let _worker = stage.worker().await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+    assert_eq!(stage.final_event(id).await.kind(), "sync.partial");
+    for resource in ["contacts", "departments"] {
+        stage.simulator.delete(resource, stage.simulator.count(resource));
+    }
+    let event = stage.complete(json!({ "mode": "full", "allow_deletions": true })).await;
+    assert_eq!(event.resource("contacts")["verified"], true, "{}", event.body);
+    assert!(entries(&stage).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_detail_that_cannot_be_read_costs_no_other_and_its_row_stays() {
+    let bad = [("companies", Bad::UpdatedAt(json!(""))), ("users", Bad::Deep)];
+    let (stage, ids, spoils) = spoiled(60, &bad, At::Info).await;
+    let _worker = stage.worker().await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+    assert_only_these_are_rejected(&stage, &stage.final_event(id).await, &ids).await;
+    assert_eq!(stage.database.rows("companies").await, stage.simulator.count("companies") as i64);
+    let asked = stage.asked("companies.info");
+    assert_eq!(asked, stage.simulator.count("companies") as u64, "asked once each");
+    // Its row is the reminder.
+    let id = stage.request(json!({})).await;
+    assert_only_these_are_rejected(&stage, &stage.final_event(id).await, &ids).await;
+    spoils.store(false, Ordering::Relaxed);
+    stage.complete(json!({})).await;
+    assert!(entries(&stage).await.is_empty());
+    stage.assert_copy_is_equal().await;
+}
+
+#[tokio::test]
+async fn a_list_of_which_nothing_can_be_read_fails_and_ends() {
+    let mut stage = Stage::of(250).await;
+    let url = proxy_of_answers(stage.simulator.url(), |endpoint, _, answer| {
+        if endpoint == "contacts.list" {
+            let mut told: Value = serde_json::from_slice(answer.body()).unwrap();
+            told["data"].as_array_mut().unwrap().iter_mut().for_each(|record| record["updated_at"] = json!("soon"));
+            *answer.body_mut() = told.to_string().into();
+        }
+    })
+    .await;
+    stage.set("TEAMLEADER_API_URI", &url);
+    let _worker = stage.worker().await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+    let event = stage.final_event(id).await;
+    assert_eq!(event.kind(), "sync.partial", "{}", event.body);
+    let report = event.resource("contacts");
+    assert_eq!(report["status"], "failed");
+    assert!(report["error"].as_str().unwrap().contains("no record of a full page can be read"), "{report}");
+    assert_eq!(event.resource("companies")["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_record_that_postgresql_refuses_costs_no_other() {
+    let mut stage = Stage::of(120).await;
+    let id = stage.simulator.truth("contacts")[5].id;
+    let url = proxy_of_answers(stage.simulator.url(), move |endpoint, _, answer| {
+        if endpoint == "contacts.list" {
+            let text = String::from_utf8(answer.body().to_vec()).unwrap();
+            let old = format!("\"id\":\"{id}\"");
+            *answer.body_mut() = text.replacen(&old, &format!("\"crm\":\"secret\",{old}"), 1).into();
+        }
+    })
+    .await;
+    stage.set("TEAMLEADER_API_URI", &url);
+    let _worker = stage.worker().await;
+    // Loaded by COPY at first, and merged when it is asked for again.
+    stage.database.execute("create index crm on teamleader.contacts (((content ->> 'crm')::int))").await;
+    for mode in ["full", "incremental"] {
+        let run = stage.request(json!({ "mode": mode })).await;
+        let event = stage.final_event(run).await;
+        assert_only_these_are_rejected(&stage, &event, &[("contacts", id)].into()).await;
+        let reason: String = stage.database.value("select reason from teamleader2db.rejected_record").await;
+        assert_eq!(reason, "PostgreSQL refuses it (SQLSTATE 22P02)");
+    }
+    stage.database.execute("drop index teamleader.crm").await;
+    stage.complete(json!({})).await;
+    assert!(entries(&stage).await.is_empty());
+    assert_eq!(stage.database.rows("contacts").await, 120);
+}
