@@ -104,14 +104,14 @@ fn what_is_called_complete_misses_no_settled_record_whatever_changes() {
             all += complete;
         }
     }
-    println!("{all} readings of 4000 were called complete, and none missed a settled record");
+    // Of 4,000 readings; the others are of lists that lose records all the time.
+    assert!(all > 3_500, "{all}");
 }
 
 #[test]
 fn the_same_seeds_break_certificates_where_one_pass_is_believed() {
     let (complete, broken) = play(2_000, false, true, true);
-    println!("one pass: {broken} of {complete} readings miss a record");
-    assert!(complete == 2_000 && broken > 200, "{broken} of {complete}");
+    assert_eq!((complete, broken), (2_000, 274));
 }
 
 #[test]

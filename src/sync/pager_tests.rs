@@ -181,7 +181,7 @@ fn read_from(
                 let (passes, distinct) = (end.pass(), seen_in_pass.len() as i64);
                 let evidence = Evidence { distinct, since, full: asked.2, once: true };
                 seen.extend(seen_in_pass.iter().copied());
-                of_passes.insert(passes, seen_in_pass.drain().collect());
+                of_passes.insert(passes, std::mem::take(&mut seen_in_pass));
                 pages.clear();
                 let (round, doubles) = (end.round_total(distinct), end.doubles_again(distinct));
                 let mut verdict = end.judge(evidence);

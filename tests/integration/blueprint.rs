@@ -76,7 +76,8 @@ fn check(endpoint: &str, body: &Value) {
         assert!(drawn.sort.fields.iter().any(|field| sort["field"] == **field), "{shown}");
     }
     if endpoint.contains(".list") {
-        assert_eq!(body["page"]["size"], 100, "the largest page there is: {shown}");
+        // The largest page there is, and somewhat less in further passes.
+        assert!(body["page"]["size"].as_u64().is_some_and(|size| (83..=100).contains(&size)), "{shown}");
         assert!(body["page"]["number"].as_u64().is_some_and(|number| number >= 1), "{shown}");
     }
 }
