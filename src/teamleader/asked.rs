@@ -14,6 +14,9 @@ use uuid::Uuid;
 /// are 20,000.
 const MOST_REMEMBERED: usize = 200_000;
 
+/// As many are looked through at the end of each request.
+const FEW: usize = 1_000;
+
 /// When a request was sent and when its answer was there, by the database's clock, in microseconds as PostgreSQL has
 /// them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,8 +160,8 @@ impl OfResource {
         self.under_way.remove(&ticket);
         match self.under_way.first() {
             None => self.newest = HashMap::new(),
-            // Each is looked at a few times, whatever their number.
-            Some((oldest, _)) if self.newest.len() > 2 * self.left => {
+            // Of many each is looked at a few times, whatever their number.
+            Some((oldest, _)) if self.newest.len() <= FEW || self.newest.len() > 2 * self.left => {
                 self.newest.retain(|_, times| times.answered_at > *oldest);
                 self.left = self.newest.len();
             }
