@@ -14,8 +14,8 @@ use crate::teamleader::answer;
 pub struct Difference {
     /// The id.
     pub id: Uuid,
-    /// `updated_at`, else `created_at` or `added_at`, else when its row was first written; `None`: nobody knows, since there is no row, or
-    /// the rows of the resource are all of this run.
+    /// `updated_at`, else `created_at` or `added_at`, else when its row was first written; `None`: nobody knows, since
+    /// there is no row, or the rows of the resource are all of this run.
     pub changed_at: Option<DateTime<Utc>>,
 }
 
@@ -63,7 +63,8 @@ pub async fn differences(
     Ok(differences.collect())
 }
 
-/// How many ids came twice within a pass, and how many records of all passes came or changed after `since`, as their rows say.
+/// How many ids came twice within a pass, and how many records of all passes came or changed after `since`, as their
+/// rows say.
 pub async fn doubles_and_newcomers(
     connection: &mut PgConnection,
     account: &Account,
@@ -189,8 +190,8 @@ pub async fn count_ids(
     Ok(distinct)
 }
 
-/// Rows that no pass of the run gave, in the order of their ids, after `after`. Not those that were first written after `started`, when
-/// the passes started: they cannot have been missed.
+/// Rows that no pass of the run gave, in the order of their ids, after `after`. Not those that were first written
+/// after `started`, when the passes started: they cannot have been missed.
 pub async fn unseen(
     pool: &PgPool,
     account: &Account,

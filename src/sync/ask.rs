@@ -67,8 +67,8 @@ async fn by_filter(client: &Client, resource: &Resource, ids: &[Uuid]) -> Result
     Ok(found.settle(ids))
 }
 
-/// Adds the items that the list gives for these ids; returns the ids that did not come. A list that may have cut its answer is asked for
-/// the rest.
+/// Adds the items that the list gives for these ids; returns the ids that did not come. A list that may have cut its
+/// answer is asked for the rest.
 async fn filtered(
     client: &Client,
     resource: &Resource,
@@ -107,8 +107,8 @@ async fn filtered(
     }
 }
 
-/// Whether an answer may hold fewer records than were found: it has the API's default number of them, as where a list ignores
-/// `page.size`, or says that there are more.
+/// Whether an answer may hold fewer records than were found: it has the API's default number of them, as where a list
+/// ignores `page.size`, or says that there are more.
 fn is_cut(page: &Page) -> bool {
     let records = page.len();
     records == DEFAULT_PAGE_SIZE || page.matches.is_some_and(|all| i64::try_from(records).is_ok_and(|came| came < all))

@@ -17,3 +17,4 @@ pub mod reading;
 mod rejected;
 pub mod slice;
 pub mod sweep;
+pub mod verdict;

@@ -2,12 +2,17 @@
 //!
 //! A record that comes or goes shifts what follows, so one pass by page number proves nothing by itself. What does:
 //!
-//! - **The list says how many records it holds** (`matches`), the same number on each page, and the pass gave as many, each once: of one
-//!   that goes and one that comes, a page between the two shows it. A complete reading takes two such passes of the same ids.
+//! - **The list says how many records it holds** (`matches`), the same number on each page, and the pass gave as many,
+//!   each once: of one
+//!   that goes and one that comes, a page between the two shows it. A complete reading takes two such passes of the
+//!   same ids.
 //! - **The whole list is one short page**: one answer cannot shift.
-//! - **Two passes agree.** The passes have pages of other sizes, so that what one of them misses at the edge of a page is within a page of
-//!   the other. They agree if each id that only one of them gave is explained: its record changed after the first of the two had started
-//!   (the next pass asks from there), or is gone. This is how lists without `matches` are proven, and those whose number never holds still.
+//! - **Two passes agree.** The passes have pages of other sizes, so that what one of them misses at the edge of a page
+//!   is within a page of
+//!   the other. They agree if each id that only one of them gave is explained: its record changed after the first of
+//!   the two had started
+//!   (the next pass asks from there), or is gone. This is how lists without `matches` are proven, and those whose
+//!   number never holds still.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -168,7 +173,8 @@ pub struct Asked {
     pub pass: i32,
     /// Whether the proof is wanted that deletions need.
     pub full: bool,
-    /// Whether one answer proves enough: not so where reading the list once more is the only way to ask for what it did not give.
+    /// Whether one answer proves enough: not so where reading the list once more is the only way to ask for what it
+    /// did not give.
     pub once: bool,
     /// How many distinct ids the pass gave.
     pub distinct: i64,
@@ -217,7 +223,8 @@ impl Offset {
     /// Moves on; true at the end of the pass. `matches`: what its first page told.
     pub fn after(&mut self, page: &Page, matches: Option<i64>) -> bool {
         let (ids, records) = (Digest::of(page), page.len());
-        // A list without paging gives everything on each page, and one may begin again past its end: such a page is none.
+        // A list without paging gives everything on each page, and one may begin again past its end: such a page is
+        // none.
         let same_again = self.page > 1 && records > 0 && (ids == self.last_page || ids == self.first_page);
         if !same_again {
             self.pass_ids.join(ids);
@@ -248,7 +255,8 @@ impl Offset {
         true
     }
 
-    /// Whether a page of so many records may be full although more were asked for: nothing warns of a size that is ignored.
+    /// Whether a page of so many records may be full although more were asked for: nothing warns of a size that is
+    /// ignored.
     fn is_default(&self, records: u64) -> bool {
         records == DEFAULT_PAGE_SIZE as u64 && self.size > DEFAULT_PAGE_SIZE
     }
@@ -257,7 +265,8 @@ impl Offset {
         self.pass_ids.ids > 0 && self.pass_ids.ids.is_multiple_of(ROUND)
     }
 
-    /// The number of records, if it is one at which a bound of the API would end the list, too, and the list does not say how many it holds.
+    /// The number of records, if it is one at which a bound of the API would end the list, too, and the list does not
+    /// say how many it holds.
     pub fn round_total(&self, distinct: i64) -> Option<i64> {
         let round = i64::try_from(ROUND).ok()?;
         (self.silent && !self.single && distinct > 0 && distinct % round == 0).then_some(distinct)

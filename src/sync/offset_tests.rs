@@ -221,3 +221,111 @@ fn positions_of_earlier_versions_go_on() {
     let evidence = Evidence { distinct: 100, since: None, full: true, once: true };
     assert!(matches!(end.judge(evidence), Verdict::Again(_)), "two requests are no single one");
 }
+
+#[test]
+fn an_offset_list_is_read_once_and_for_a_full_sync_twice_unless_one_page_holds_it() {
+    for (size, pages) in [(0, 1), (1, 1), (99, 1), (100, 2), (101, 2), (250, 3), (1000, 11)] {
+        for full in [false, true] {
+            let mut list = List::of(0..size);
+            let reading = read(&mut list, ("users", None, full), |_, _| {});
+            let passes = if full && pages > 1 { 2 } else { 1 };
+            assert!(reading.is_rightly_verified(&list, None) && reading.requests == passes * pages, "{size}, {full}");
+        }
+    }
+}
+
+#[test]
+fn the_pages_that_a_list_said_to_have_may_be_asked_for_at_once() {
+    let asked = |resource: &str, list: List| -> Vec<u32> {
+        let first = start(resource, None);
+        assert_eq!(first.requests(None).count(), 1, "the first page tells");
+        let paging = catalog::find(resource).expect("a resource").paging;
+        let Ok(Next::Page(next)) = first.after(&list.serve(paging, (1, 100), None)) else { panic!("it goes on") };
+        next.requests(None).map(|(page, _)| page).collect()
+    };
+    assert_eq!(asked("users", List::of(0..501)), [2, 3, 4, 5, 6]);
+    assert_eq!(asked("users", List { told_too_many: -500, ..List::of(0..501) }), [2]);
+    assert_eq!(asked("contacts", List::of(0..501)), [1], "where to seek on is told by the page before");
+}
+
+#[test]
+fn a_pass_that_skipped_or_repeated_a_record_is_outvoted() {
+    // A deletion that an addition hides at once is noticed by a full sync only: its passes must agree.
+    let replace = |list: &mut List, index| (list.delete(index), list.add(249)).0;
+    // What a new record alone makes the difference to is no flaw of the first pass.
+    let changes: [(bool, Change, i32); 5] = [
+        (false, List::delete, 2),
+        (false, List::add, 2),
+        (true, List::delete, 3),
+        (true, List::add, 2),
+        (true, replace, 3),
+    ];
+    for (full, change, passes) in changes {
+        let mut list = List::of(0..250);
+        let reading = read(&mut list, ("users", None, full), when(|request| request == 1, |list| change(list, 10)));
+        assert!(reading.is_rightly_verified(&list, None) && reading.passes == passes, "{} passes", reading.passes);
+    }
+}
+
+#[test]
+fn one_that_goes_and_one_that_comes_do_not_hide_each_other_from_the_pages_between() {
+    let mut list = List::of(0..250);
+    let reading = read(&mut list, ("users", None, false), |list, request| match request {
+        1 => list.delete(10),
+        2 => list.add(249),
+        _ => {}
+    });
+    assert!(reading.is_rightly_verified(&list, None) && reading.passes == 2, "{} passes", reading.passes);
+}
+
+#[test]
+fn passes_that_differ_only_by_what_changed_meanwhile_agree() {
+    // One comes between the passes, or within the second.
+    for added_after in [3, 4] {
+        let mut list = List::of(0..250);
+        let come = when(|request| request == added_after, |list| list.add(0));
+        let reading = read(&mut list, ("users", None, true), come);
+        assert!(reading.is_rightly_verified(&list, None) && reading.passes == 2, "after request {added_after}");
+    }
+}
+
+#[test]
+fn passes_that_each_miss_a_record_verify_nothing() {
+    for silent in [false, true] {
+        let mut list = List { silent, ..List::of(0..450) };
+        let reading = read(&mut list, ("users", None, true), |list, _| list.delete(0));
+        assert_eq!((reading.verdict, reading.passes), (Verdict::Read { complete: false, verified: false }, 4));
+    }
+}
+
+#[test]
+fn a_list_that_always_tells_more_than_it_gives_contradicts_itself() {
+    for (size, full) in [(4, false), (4, true), (250, false), (250, true)] {
+        let mut list = List { told_too_many: 1, ..List::of(0..size) };
+        let reading = read(&mut list, ("users", None, full), |_, _| {});
+        assert!(matches!(reading.verdict, Verdict::Contradiction(_)), "{:?}", reading.verdict);
+        assert_eq!(reading.passes, 3);
+    }
+}
+
+#[test]
+fn a_list_that_repeats_a_record_or_changes_its_mind_proves_nothing() {
+    for told_too_many in [0, -1] {
+        let mut list = List { told_too_many, ..List::of(0..5) };
+        list.records.push(list.records[0]);
+        let reading = read(&mut list, ("users", None, false), |_, _| {});
+        assert_eq!(reading.verdict, Verdict::Read { complete: false, verified: false });
+    }
+    let tell_more = when(|request| request == 1, |list| list.told_too_many = 1);
+    assert_eq!(read(&mut List::of(0..250), ("users", None, false), tell_more).passes, 3);
+}
+
+#[test]
+fn a_list_without_pages_gives_everything_at_once() {
+    for (size, requests) in [(150, 1), (100, 2)] {
+        let mut list = List { unpaged: true, ..List::of(0..size) };
+        let reading = read(&mut list, ("users", None, false), |_, _| {});
+        assert_eq!((reading.verdict, reading.requests, reading.seen.len()), (VERIFIED, requests, list.records.len()));
+        assert_eq!(read(&mut list, ("users", None, true), |_, _| {}).verdict, VERIFIED);
+    }
+}

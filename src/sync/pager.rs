@@ -1,14 +1,15 @@
 //! How a list is read to its end although it changes meanwhile. Pure: from a position and a page to the next position.
 //!
-//! **Seek** (lists that are both sorted and filtered by `updated_at`): page 1 of what was updated since the last one seen, again
-//! and again. A record that changes moves to the end, where it is met; nothing shifts below the reader. Deeper pages are read
-//! only inside a tie, more than a page of records with one `updated_at`, and that tie is read until two readings agree.
+//! **Seek** (lists that are both sorted and filtered by `updated_at`): page 1 of what was updated since the last one
+//! seen, again and again. A record that changes moves to the end, where it is met; nothing shifts below the reader.
+//! Deeper pages are read only inside a tie, more than a page of records with one `updated_at`, and that tie is read
+//! until two readings agree.
 //!
-//! **Offset** (all others): page by page, in passes that prove what they read by what the list says to hold, or by each other; see
-//! [`super::offset`].
+//! **Offset** (all others): page by page, in passes that prove what they read by what the list says to hold, or by
+//! each other; see [`super::offset`].
 //!
-//! A page of exactly 20 records where more were asked for may be full: that is the API's default, and nothing warns of a list that ignores
-//! the size.
+//! A page of exactly 20 records where more were asked for may be full: that is the API's default, and nothing warns of
+//! a list that ignores the size.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
@@ -103,8 +104,8 @@ pub struct Evidence {
     pub since: Option<DateTime<Utc>>,
     /// Whether the proof is wanted that deletions need.
     pub full: bool,
-    /// Whether one request proves enough, since a list that is read by one cannot shift; not so where reading it once more is the only
-    /// way to ask for what it did not give.
+    /// Whether one request proves enough, since a list that is read by one cannot shift; not so where reading it once
+    /// more is the only way to ask for what it did not give.
     pub once: bool,
 }
 
@@ -127,7 +128,8 @@ pub enum Verdict {
 }
 
 impl Position {
-    /// The beginning of a list. `since` is what the pass asks for; `pages_read`, how many pages were read of other lists before.
+    /// The beginning of a list. `since` is what the pass asks for; `pages_read`, how many pages were read of other
+    /// lists before.
     pub fn start(resource: &Resource, since: Option<DateTime<Utc>>, pages_read: i32) -> Self {
         Self::pass(1, pages_read, Way::begin(resource.paging, since, false))
     }
@@ -142,7 +144,8 @@ impl Position {
         Self { small: self.small, ..Self::pass(self.pass.saturating_add(1), self.pages_read, way) }
     }
 
-    /// The list from its beginning with pages of a tenth of the size, where an answer is too long; `None` where they have it already.
+    /// The list from its beginning with pages of a tenth of the size, where an answer is too long; `None` where they
+    /// have it already.
     pub fn smaller(&self, resource: &Resource, since: Option<DateTime<Utc>>) -> Option<Self> {
         let smaller = Self { small: true, ..self.next_pass(Way::begin(resource.paging, since, true)) };
         (!self.small).then_some(smaller)
@@ -178,8 +181,8 @@ impl Position {
         }
     }
 
-    /// The requests that may be made at once, as page number and `updated_since`, in the order in which [`Position::after`] wants
-    /// their pages; at least one. `asked` is the `since` of the pass.
+    /// The requests that may be made at once, as page number and `updated_since`, in the order in which
+    /// [`Position::after`] wants their pages; at least one. `asked` is the `since` of the pass.
     pub fn requests(&self, asked: Option<DateTime<Utc>>) -> impl Iterator<Item = (u32, Option<String>)> + use<> {
         let (pages, since) = match &self.way {
             Way::Seek(seek) => (seek.page..=seek.page, seek.since.clone()),

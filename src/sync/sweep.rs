@@ -26,8 +26,8 @@ const GUARD_PERCENT: i64 = 10;
 struct Position {
     after: Option<Uuid>,
     batches: i32,
-    /// Whether the passes were verified: what they did not give and is gone may be marked, also if the sweep finds another record that they
-    /// missed. `None` in positions of earlier versions, and at first.
+    /// Whether the passes were verified: what they did not give and is gone may be marked, also if the sweep finds
+    /// another record that they missed. `None` in positions of earlier versions, and at first.
     #[serde(default)]
     proven: Option<bool>,
 }
@@ -89,15 +89,15 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     Ok(())
 }
 
-/// Whether the passes, which started at `started`, should have given the record: it has not changed since, and the list does not leave out
-/// its status.
+/// Whether the passes, which started at `started`, should have given the record: it has not changed since, and the
+/// list does not leave out its status.
 fn is_missed(found: &ask::Found, record: &Record, started: Option<DateTime<Utc>>) -> bool {
     let changed = agreement::changed_at(record).zip(started).is_some_and(|(changed, started)| changed >= started);
     !changed && !found.hidden.contains(&record.id)
 }
 
-/// Marks what is gone, unless it is too much, or the list was not empty before and is now: an answer without records is also what an API
-/// gives that has lost them, or a right.
+/// Marks what is gone, unless it is too much, or the list was not empty before and is now: an answer without records
+/// is also what an API gives that has lost them, or a right.
 async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.step(index);
     let (account, run, resource) = (slice.settings.account.clone(), slice.id, step.resource);

@@ -34,8 +34,8 @@ fn drift(event: &Event, resource: &str) -> String {
     event.resource(resource)["drift"].to_string()
 }
 
-/// The deals come without `matches`; while `shifting`, the first record of the second page of 100 is on no page, as if one before it had
-/// been deleted after the first page was made.
+/// The deals come without `matches`; while `shifting`, the first record of the second page of 100 is on no page, as if
+/// one before it had been deleted after the first page was made.
 async fn shifting_deals(stage: &Stage) -> (String, Arc<AtomicBool>) {
     let shifting = Arc::new(AtomicBool::new(false));
     let shifts = Arc::clone(&shifting);
@@ -141,7 +141,8 @@ async fn a_page_that_is_too_long_is_asked_for_with_fewer_records() {
     }
 }
 
-/// What rule and list cost, in list requests: of a list of 1,000 records, and of one more, since a round number proves less.
+/// What rule and list cost, in list requests: of a list of 1,000 records, and of one more, since a round number proves
+/// less.
 #[tokio::test]
 async fn a_list_without_matches_costs_a_second_pass() {
     let mut rows = Vec::new();

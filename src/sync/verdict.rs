@@ -1,0 +1,156 @@
+//! What the end of a pass means for its list: another pass, a comparison with those before it, or the next part.
+
+use tracing::info;
+use uuid::Uuid;
+
+use super::agreement;
+use super::audit;
+use super::pager::{Evidence, PassEnd, Verdict};
+use super::reading::Reading;
+use super::slice::{Slice, WorkError};
+use crate::store::run::Step;
+use crate::store::{parents, passes};
+
+/// What the passes of a part have given by the end of one.
+struct Given {
+    /// Distinct ids of the pass.
+    of_pass: i64,
+    /// Distinct ids of all passes.
+    of_part: i64,
+    /// Rows that none of them gave, where reading the list once more is how to ask again.
+    unseen: Vec<Uuid>,
+}
+
+async fn given(
+    slice: &Slice<'_>,
+    tx: &mut sqlx::PgConnection,
+    step: &Step,
+    reading: &Reading,
+    pass: i32,
+) -> Result<Given, WorkError> {
+    let (account, run, resource) = (&slice.settings.account, slice.id, step.resource);
+    let first_page = reading.first_page;
+    let of_pass = passes::count_ids(tx, account, run, resource, (pass, pass), first_page).await?;
+    let of_part = match pass {
+        1 => of_pass,
+        _ => passes::count_ids(tx, account, run, resource, (1, pass), first_page).await?,
+    };
+    let by_list = audit::asks_by_list(&slice.parameters, resource);
+    let unseen = match &reading.part {
+        Some(part) if by_list => {
+            parents::unseen_in_part(tx, account, run, resource, part.rows(), (first_page, step.clock)).await?
+        }
+        _ => Vec::new(),
+    };
+    Ok(Given { of_pass, of_part, unseen })
+}
+
+impl Given {
+    fn evidence(&self, slice: &Slice<'_>, step: &Step) -> Evidence {
+        let full = audit::wants_proof(&slice.parameters, step.resource);
+        Evidence { distinct: self.of_pass, since: step.since, full, once: self.unseen.is_empty() }
+    }
+}
+
+/// Ends a pass, in the transaction of its last pages.
+pub async fn end_pass(
+    slice: &Slice<'_>,
+    tx: &mut sqlx::PgConnection,
+    step: &mut Step,
+    reading: Reading,
+    end: PassEnd,
+) -> Result<(), WorkError> {
+    let given = given(slice, tx, step, &reading, end.pass()).await?;
+    step.counts.listed = reading.listed + given.of_part;
+    let changed = step.counts.created + step.counts.updated + step.counts.rejected;
+    step.counts.unchanged = (step.counts.listed - changed).max(0);
+    note_order(slice, tx, step, &reading, &end, &given).await?;
+    let verdict = end.clone().judge(given.evidence(slice, step));
+    conclude(slice, tx, step, reading, (end, given), verdict).await
+}
+
+/// Compares a pass that is over with those before it. The API is asked outside of the transaction that ends the pass.
+pub async fn compare(
+    slice: &Slice<'_>,
+    index: usize,
+    mut step: Step,
+    reading: Reading,
+    end: PassEnd,
+) -> Result<(), WorkError> {
+    let compared = agreement::compare(slice, step.resource, &end, reading.first_page).await?;
+    let mut tx = slice.begin().await?;
+    let given = given(slice, &mut tx, &step, &reading, end.pass()).await?;
+    let verdict = end.clone().compared(given.evidence(slice, &step), given.of_part, &compared);
+    conclude(slice, &mut tx, &mut step, reading, (end, given), verdict).await?;
+    Ok(slice.commit(tx, index, step).await?)
+}
+
+/// Notes where records come twice, pass after pass, more than records that came or changed could push onto another
+/// page.
+async fn note_order(
+    slice: &Slice<'_>,
+    tx: &mut sqlx::PgConnection,
+    step: &mut Step,
+    reading: &Reading,
+    end: &PassEnd,
+    given: &Given,
+) -> Result<(), WorkError> {
+    let (Some(started), true) = (step.clock, end.doubles_again(given.of_pass)) else { return Ok(()) };
+    let (account, resource, pass) = (&slice.settings.account, step.resource, (end.pass(), reading.first_page));
+    let (doubles, newcomers) = passes::doubles_and_newcomers(tx, account, slice.id, resource, pass, started).await?;
+    if doubles > newcomers {
+        step.note_drift([format!("the order of {} is not stable", resource.list_endpoint())].into());
+    }
+    Ok(())
+}
+
+/// Goes on as the verdict on a pass says.
+async fn conclude(
+    slice: &Slice<'_>,
+    tx: &mut sqlx::PgConnection,
+    step: &mut Step,
+    mut reading: Reading,
+    (end, given): (PassEnd, Given),
+    verdict: Verdict,
+) -> Result<(), WorkError> {
+    let (account, run, resource) = (&slice.settings.account, slice.id, step.resource);
+    let (pages_read, matches) = (end.pages_read(), end.matches());
+    match verdict {
+        Verdict::Again(position) => {
+            info!(run = %run, resource = resource.name, pass = position.pass, "Reading {} once more, to be sure", resource.name);
+            reading.at = position;
+            return reading.keep(step);
+        }
+        Verdict::Compare(position) => {
+            reading.at = position;
+            return reading.keep(step);
+        }
+        Verdict::Read { complete, verified } => {
+            if verified && !given.unseen.is_empty() {
+                // Read twice without them: that was asking for them once more.
+                if audit::marks_deletions(&slice.parameters) {
+                    passes::keep_ids(tx, account, run, resource, (0, pages_read), &given.unseen).await?;
+                }
+                if audit::is_audit(&slice.parameters) {
+                    audit::count_gone(slice, tx, step, given.unseen).await?;
+                }
+            }
+            if let (true, Some(total)) = (complete, end.round_total(given.of_pass)) {
+                let what = format!(
+                    "{} ends at exactly {total} records, where a bound of the API would end it, too",
+                    resource.list_endpoint()
+                );
+                step.note_drift([what].into());
+            }
+            reading.incomplete |= !complete;
+            reading.unproven |= !verified;
+        }
+        Verdict::Contradiction(what) => {
+            step.error.get_or_insert(format!("{}: {what}", resource.list_endpoint()));
+            (reading.incomplete, reading.unproven) = (true, true);
+        }
+    }
+    reading.failures_in_a_row = 0;
+    Reading::add_matches(step, reading.first_page, matches);
+    reading.next_part(slice, tx, step, pages_read).await
+}
