@@ -3,16 +3,13 @@
 //! A record that comes or goes shifts what follows, so one pass by page number proves nothing by itself. What does:
 //!
 //! - **The list says how many records it holds** (`matches`), the same number on each page, and the pass gave as many,
-//!   each once: of one
-//!   that goes and one that comes, a page between the two shows it. A complete reading takes two such passes of the
-//!   same ids.
+//!   each once: of one that goes and one that comes, a page between the two shows it. A complete reading takes two such
+//!   passes of the same ids.
 //! - **The whole list is one short page**: one answer cannot shift.
 //! - **Two passes agree.** The passes have pages of other sizes, so that what one of them misses at the edge of a page
-//!   is within a page of
-//!   the other. They agree if each id that only one of them gave is explained: its record changed after the first of
-//!   the two had started
-//!   (the next pass asks from there), or is gone. This is how lists without `matches` are proven, and those whose
-//!   number never holds still.
+//!   is within a page of the other. They agree if each id that only one of them gave is explained: its record changed
+//!   after the first of the two had started (the next reading asks from there), or is gone. This is how lists without
+//!   `matches` are proven, and those whose number never holds still.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
