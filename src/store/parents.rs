@@ -133,7 +133,7 @@ pub async fn children(
     Ok(children)
 }
 
-/// The rows of a part that no page of the run from `first_page` on gave, and that were first written before `started`, when the passes
+/// The rows of a part that no page of the run from `first_page` on gave, and that were first written before `started`, when the run
 /// started.
 pub async fn unseen_in_part(
     tx: &mut PgConnection,

@@ -191,7 +191,7 @@ pub async fn count_ids(
 }
 
 /// Rows that no pass of the run gave, in the order of their ids, after `after`. Not those that were first written
-/// after `started`, when the passes started: they cannot have been missed.
+/// after `started`, when the run started: they cannot have been missed.
 pub async fn unseen(
     pool: &PgPool,
     account: &Account,

@@ -52,13 +52,13 @@ pub struct Offset {
     last_page: Digest,
     #[serde(default)]
     first_page: Digest,
-    /// Whether a page of the pass told another number of matches than the first.
+    /// Whether a page of the pass gave another number of matches than the first.
     #[serde(default)]
     unsteady: bool,
-    /// Whether a page of the pass told no number of matches.
+    /// Whether a page of the pass gave no number of matches.
     #[serde(default)]
     silent: bool,
-    /// The least number of matches that a page told.
+    /// The least number of matches that a page gave.
     #[serde(default)]
     least: Option<i64>,
     /// How many records a page has, where the list ignores what it is asked for.
@@ -217,7 +217,7 @@ impl Offset {
         self.started_at = at;
     }
 
-    /// Moves on; true at the end of the pass. `matches`: what its first page told.
+    /// Moves on; true at the end of the pass. `matches`: what its first page gave.
     pub fn after(&mut self, page: &Page, matches: Option<i64>) -> bool {
         let (ids, records) = (Digest::of(page), page.len());
         // A list without paging gives everything on each page, and one may begin again past its end: such a page is

@@ -47,8 +47,10 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     }
     let position: Position = serde_json::from_value(step.position.clone()).unwrap_or_default();
     let limit = PAGE_SIZE as i64;
+    // By the database's clock, as rows are: a `Date` has whole seconds.
+    let started = slice.run().started_at;
     let batch = match sample {
-        None => passes::unseen(slice.pool, &account, run, resource, step.clock, (position.after, limit)).await?,
+        None => passes::unseen(slice.pool, &account, run, resource, Some(started), (position.after, limit)).await?,
         Some(sample) => {
             let left = sample - i64::from(position.batches) * limit;
             audit::sampled_rows(slice, resource, position.after, limit.min(left).max(0)).await?

@@ -29,7 +29,7 @@ async fn given(
     pass: i32,
 ) -> Result<Given, WorkError> {
     let (account, run, resource) = (&slice.settings.account, slice.id, step.resource);
-    let first_page = reading.first_page;
+    let (first_page, started) = (reading.first_page, slice.run().started_at);
     let of_pass = passes::count_ids(tx, account, run, resource, (pass, pass), first_page).await?;
     let of_part = match pass {
         1 => of_pass,
@@ -38,7 +38,7 @@ async fn given(
     let by_list = audit::asks_by_list(&slice.parameters, resource);
     let unseen = match &reading.part {
         Some(part) if by_list => {
-            parents::unseen_in_part(tx, account, run, resource, part.rows(), (first_page, step.clock)).await?
+            parents::unseen_in_part(tx, account, run, resource, part.rows(), (first_page, Some(started))).await?
         }
         _ => Vec::new(),
     };
