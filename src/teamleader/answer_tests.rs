@@ -136,7 +136,7 @@ fn a_record_that_cannot_be_read_costs_no_other_and_keeps_its_id() {
 #[test]
 fn of_a_detail_it_is_known_whether_the_answer_or_the_record_is_bad() {
     let id = Uuid::from_u128(1);
-    for body in ["", "{\"data\":{\"id\":", "<html>", "[]", "7", "{\"data\":[]}"] {
+    for body in ["", "{\"data\":{\"id\":", "<html>", "[]", "7"] {
         assert!(matches!(parse_info(contacts(), body.as_bytes()), Err(Unreadable::Answer(_))), "{body}");
     }
     for record in [format!(r#"{{"id":"{id}","updated_at":""}}"#), "{}".to_owned(), r#"{"id":"x"}"#.to_owned()] {

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
 use axum::http::{HeaderValue, Response, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::json;
 use teamleader_simulator::{Fault, FaultKind};
 use uuid::Uuid;
 
-use crate::stage::{RESOURCES, Stage, proxy, proxy_of_answers, until};
+use crate::stage::{RESOURCES, Stage, proxy, proxy_of_answers, until, with_records};
 
 const VERSION: &str = "x-api-version";
 
@@ -96,7 +96,7 @@ async fn a_dead_refresh_token_in_other_words_asks_for_an_authorization() {
     let code_8 = r#"{"errors":[{"code":8,"title":"The refresh token is invalid.","status":401,"meta":{"type":"invalid_request"}}]}"#;
     for (status, body, reason) in [
         (StatusCode::BAD_REQUEST, bare, "invalid_grant"),
-        (StatusCode::UNAUTHORIZED, code_8, "The refresh token is invalid."),
+        (StatusCode::UNAUTHORIZED, code_8, "The refresh token is invalid"),
     ] {
         let mut stage = Stage::small().await;
         let refuses = Arc::new(AtomicBool::new(false));
@@ -118,7 +118,7 @@ async fn a_dead_refresh_token_in_other_words_asks_for_an_authorization() {
             stage.events_of_kind("authorization.required").into_iter().next()
         })
         .await;
-        assert_eq!(event.body["data"]["reason"], reason);
+        assert!(event.body["data"]["reason"].as_str().unwrap().contains(reason), "{}", event.body);
         let state: String = stage.database.value("select state from teamleader2db.oauth_token").await;
         assert_eq!(state, "reauthorization_required");
     }
@@ -182,13 +182,11 @@ async fn an_include_that_came_with_no_record_of_a_list_is_drift_and_one_that_cam
         if !["contacts.list", "companies.list"].contains(&endpoint) {
             return body;
         }
-        let mut answer: Value = serde_json::from_slice(&body).unwrap();
-        for record in answer["data"].as_array_mut().unwrap() {
-            if record["id"] != json!(with) {
-                record.as_object_mut().unwrap().remove("custom_fields");
+        with_records(&body, |record| {
+            if record["id"].get() != json!(with).to_string() {
+                record.remove("custom_fields");
             }
-        }
-        answer.to_string().into()
+        })
     })
     .await;
     stage.set("TEAMLEADER_API_URI", &url);

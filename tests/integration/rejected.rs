@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::StatusCode;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::stage::{Event, RESOURCES, Stage, proxy_of_answers};
+use crate::stage::{Event, Fields, RESOURCES, Stage, proxy_of_answers, with_records};
 
 /// How a record is bad.
 #[derive(Clone)]
@@ -20,11 +21,12 @@ enum Bad {
 }
 
 impl Bad {
-    fn make(&self, record: &mut Value) {
-        match self {
-            Self::UpdatedAt(at) => record["updated_at"] = at.clone(),
-            Self::Deep => record["x"] = (0..150).fold(json!(1), |within, _| json!([within])),
-        }
+    fn make(&self, record: &mut Fields) {
+        let (field, value) = match self {
+            Self::UpdatedAt(at) => ("updated_at", at.to_string()),
+            Self::Deep => ("x", format!("{}1{}", "[".repeat(150), "]".repeat(150))),
+        };
+        record.insert(field.to_owned(), RawValue::from_string(value).unwrap());
     }
 }
 
@@ -52,15 +54,12 @@ async fn spoiled(
         if !is_meant || !on.load(Ordering::Relaxed) || answer.status() != StatusCode::OK {
             return;
         }
-        let mut told: Value = serde_json::from_slice(answer.body()).unwrap();
-        let records = match &mut told["data"] {
-            Value::Array(records) => records.iter_mut().collect::<Vec<_>>(),
-            record => vec![record],
-        };
-        for record in records.into_iter().filter(|record| record["id"] == json!(chosen[resource])) {
-            bad.make(record);
-        }
-        *answer.body_mut() = told.to_string().into();
+        let id = json!(chosen[resource]).to_string();
+        *answer.body_mut() = with_records(answer.body(), |record| {
+            if record["id"].get() == id {
+                bad.make(record);
+            }
+        });
     })
     .await;
     stage.set("TEAMLEADER_API_URI", &url);
@@ -166,9 +165,8 @@ async fn a_list_of_which_nothing_can_be_read_fails_and_ends() {
     let mut stage = Stage::of(250).await;
     let url = proxy_of_answers(stage.simulator.url(), |endpoint, _, answer| {
         if endpoint == "contacts.list" {
-            let mut told: Value = serde_json::from_slice(answer.body()).unwrap();
-            told["data"].as_array_mut().unwrap().iter_mut().for_each(|record| record["updated_at"] = json!("soon"));
-            *answer.body_mut() = told.to_string().into();
+            let soon = json!("soon");
+            *answer.body_mut() = with_records(answer.body(), |record| Bad::UpdatedAt(soon.clone()).make(record));
         }
     })
     .await;
@@ -189,9 +187,11 @@ async fn a_record_that_postgresql_refuses_costs_no_other() {
     let id = stage.simulator.truth("contacts")[5].id;
     let url = proxy_of_answers(stage.simulator.url(), move |endpoint, _, answer| {
         if endpoint == "contacts.list" {
-            let text = String::from_utf8(answer.body().to_vec()).unwrap();
-            let old = format!("\"id\":\"{id}\"");
-            *answer.body_mut() = text.replacen(&old, &format!("\"crm\":\"secret\",{old}"), 1).into();
+            *answer.body_mut() = with_records(answer.body(), |record| {
+                if record["id"].get() == json!(id).to_string() {
+                    record.insert("crm".to_owned(), RawValue::from_string("\"secret\"".to_owned()).unwrap());
+                }
+            });
         }
     })
     .await;

@@ -32,7 +32,7 @@ pub use cable::{Cable, Stalled};
 pub use database::{Database, storable};
 pub use own_broker::OwnBroker;
 pub use prometheus::Prometheus;
-pub use proxy::{Asked, proxy, proxy_of_answers};
+pub use proxy::{Asked, Fields, proxy, proxy_of_answers, with_records};
 pub use raw_amqp::{Property, RawProperties, RawPublisher, entry, long_string, nested_arrays, short_string};
 pub use recorder::Recorder;
 pub use waiting::{found_within, until};

@@ -1,11 +1,13 @@
 //! A proxy before the simulated API that sees every request, and may change every answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, Uri, header};
+use serde_json::value::RawValue;
 
 /// What is done with an answer to a request, at its endpoint (`contacts.list`).
 type Meddle = dyn Fn(&str, &Asked, &mut Response<Bytes>) + Send + Sync;
@@ -62,4 +64,27 @@ async fn forward(State(route): State<Route>, uri: Uri, headers: HeaderMap, body:
     let mut answer = response.body(answer.bytes().await.unwrap()).unwrap();
     (route.meddle)(uri.path().trim_start_matches('/'), &Asked { headers, body }, &mut answer);
     answer.map(Body::from)
+}
+
+/// The fields of a record, as they are written: a text may hold half a surrogate pair, which nothing but this keeps.
+pub type Fields = BTreeMap<String, Box<RawValue>>;
+
+/// An answer with other records, of a list or of one.
+pub fn with_records(body: &[u8], edit: impl Fn(&mut Fields)) -> Bytes {
+    let mut envelope: Fields = serde_json::from_slice(body).unwrap();
+    let data = envelope["data"].get();
+    let edited = |record: &str| {
+        let mut fields: Fields = serde_json::from_str(record).unwrap();
+        edit(&mut fields);
+        serde_json::to_string(&fields).unwrap()
+    };
+    let data = match data.starts_with('[') {
+        true => {
+            let records: Vec<Box<RawValue>> = serde_json::from_str(data).unwrap();
+            format!("[{}]", records.iter().map(|record| edited(record.get())).collect::<Vec<_>>().join(","))
+        }
+        false => edited(data),
+    };
+    envelope.insert("data".to_owned(), RawValue::from_string(data).unwrap());
+    serde_json::to_vec(&envelope).unwrap().into()
 }
