@@ -27,13 +27,8 @@ pub async fn ask_again(slice: &Slice<'_>, index: usize) -> Result<(), WorkError>
         return Ok(());
     }
     let by_id = is_asked_by_id(resource);
-    let mut after = None;
-    while by_id {
-        let ids = rejected::due(slice.pool, account, resource, begun, after, PAGE_SIZE as i64).await?;
-        let Some(last) = ids.last() else { break };
-        after = Some(*last);
-        let found = ask::by_id(&slice.client, resource, &ids).await?;
-        store(slice, index, found).await?;
+    if by_id {
+        ask_by_id(slice, index, begun).await?;
     }
     // The list of a complete pass has given all that can be read, and all that cannot.
     if step.since.is_none() && step.verified {
@@ -42,6 +37,18 @@ pub async fn ask_again(slice: &Slice<'_>, index: usize) -> Result<(), WorkError>
         tx.commit().await?;
     }
     Ok(())
+}
+
+async fn ask_by_id(slice: &Slice<'_>, index: usize, begun: DateTime<Utc>) -> Result<(), WorkError> {
+    let (account, resource) = (&slice.settings.account, slice.step(index).resource);
+    let mut after = None;
+    loop {
+        let ids = rejected::due(slice.pool, account, resource, begun, after, PAGE_SIZE as i64).await?;
+        let Some(last) = ids.last() else { return Ok(()) };
+        after = Some(*last);
+        let found = ask::by_id(&slice.client, resource, &ids).await?;
+        store(slice, index, found).await?;
+    }
 }
 
 /// Whether a record of the resource is known by its id alone. One of a list by parts, asked for by itself, does not say whose it is.
