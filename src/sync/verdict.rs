@@ -128,11 +128,13 @@ async fn conclude(
         Verdict::Read { complete, verified } => {
             if verified && !given.unseen.is_empty() {
                 // Read twice without them: that was asking for them once more.
+                // The readings that did not give them started after that.
+                let (unseen, asked_at) = (&given.unseen, Some(slice.run().started_at));
                 if audit::marks_deletions(&slice.parameters) {
-                    passes::keep_ids(tx, account, run, resource, (0, pages_read), &given.unseen).await?;
+                    passes::keep_gone(tx, account, run, resource, pages_read, (unseen, asked_at)).await?;
                 }
                 if audit::is_audit(&slice.parameters) {
-                    audit::count_gone(slice, tx, step, given.unseen).await?;
+                    audit::count_gone(slice, tx, step, (unseen, &vec![asked_at; unseen.len()])).await?;
                 }
             }
             if let (true, Some(total)) = (complete, end.round_total(given.of_pass)) {
