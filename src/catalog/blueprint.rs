@@ -120,6 +120,8 @@ impl DrawnField {
 pub struct Member {
     /// Its name.
     pub name: String,
+    /// What its column is called, if not like the field.
+    pub column: Option<String>,
     /// What its value is when it is not null; `None` where the blueprint does not say.
     pub kind: Option<Kind>,
     /// Whether its type has a name that the blueprint does not define.
@@ -187,10 +189,8 @@ fn with_former(members: &mut Vec<Member>, resource: &str) {
     let mut renamed: Vec<Member> = Vec::new();
     for member in members.iter_mut() {
         if let Some(before) = member.renamed_from.clone() {
-            let mut former = Member { name: before.clone(), renamed_from: None, ..member.clone() };
-            former.set_formerly(vec![member.name.clone()]);
-            member.set_formerly(vec![before]);
-            renamed.push(former);
+            member.set_formerly(vec![before.clone()]);
+            renamed.push(Member { column: Some(before), ..member.clone() });
         }
     }
     members.extend(renamed);
@@ -249,6 +249,7 @@ fn member(name: String, listed: Option<DrawnField>, detailed: Option<DrawnField>
             field.kind.as_deref().is_some_and(|kind| kind.starts_with("array[string") || kind.starts_with("array[enum"))
         }),
         values: values.into_iter().flatten().chain(live.into_iter().flatten()).map(in_words).collect(),
+        column: None,
         formerly: Vec::new(),
         formerly_plain: None,
         renamed_from: drawn.iter().find_map(|field| field.renamed_from.clone()),

@@ -169,13 +169,15 @@ fn observation(headers: &HeaderMap, now: DateTime<Utc>) -> Result<Option<Observa
         return Err(Implausible);
     }
     // Both times are the API's, so that this machine's clock does not matter. Both have whole seconds, cut off (seen
-    // live, 2026): the difference is up to a second too long or too short. A reset in the past is now.
-    let reset_in = answer::parse_time(reset).ok_or(Implausible)? - now;
-    Ok(Some(Observation { limit, remaining, reset_in: reset_in.to_std().unwrap_or_default().min(LONGEST_RESET) }))
+    // live, 2026): the difference is up to a second too long or too short, which matters where nothing is left. A reset
+    // in the past is now.
+    let reset_in = (answer::parse_time(reset).ok_or(Implausible)? - now).to_std().unwrap_or_default();
+    let cut_off = if remaining == 0 { RESET_CUT_OFF } else { Duration::ZERO };
+    Ok(Some(Observation { limit, remaining, reset_in: reset_in.saturating_add(cut_off).min(LONGEST_RESET) }))
 }
 
-/// How long nothing is to be sent after a 429: until the reset and [`RESET_CUT_OFF`] more, or what `Retry-After` says (a
-/// proxy's 429 has no more than that).
+/// How long nothing is to be sent after a 429: until the reset, or what `Retry-After` says (a proxy's 429 has no more
+/// than that).
 fn retry_in(headers: &HeaderMap, seen: Option<Observation>, now: DateTime<Utc>) -> Duration {
     let text = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let after = text.and_then(|text| match text.parse() {
@@ -184,10 +186,7 @@ fn retry_in(headers: &HeaderMap, seen: Option<Observation>, now: DateTime<Utc>) 
     });
     match (seen, after) {
         (None, None) => RATE_LIMITED_WITHOUT_RESET,
-        (seen, after) => {
-            let reset_in = seen.map(|seen| seen.reset_in.saturating_add(RESET_CUT_OFF));
-            reset_in.max(after).unwrap_or_default().min(LONGEST_RESET)
-        }
+        (seen, after) => seen.map(|seen| seen.reset_in).max(after).unwrap_or_default().min(LONGEST_RESET),
     }
 }
 
@@ -312,7 +311,7 @@ mod tests {
         };
         let seen = Some(Observation { limit: 200, remaining: 0, reset_in: Duration::from_secs(20) });
         assert_eq!((wait(None, None), wait(Some("soon"), None)), (10, 10));
-        assert_eq!((wait(Some("3"), None), wait(Some("3"), seen), wait(Some("30"), seen)), (3, 21, 30));
+        assert_eq!((wait(Some("3"), None), wait(Some("3"), seen), wait(Some("30"), seen)), (3, 20, 30));
         assert_eq!(wait(Some("Tue, 15 Jun 2021 09:51:48 GMT"), seen), 45);
         assert_eq!(
             (wait(Some("18446744073709551615"), seen), wait(Some("Fri, 31 Dec 9999 23:59:59 GMT"), None)),

@@ -283,7 +283,7 @@ impl Writer {
 
     fn write(&mut self, at: &Place, prefix: &str, member: &Member) {
         let place = at.of(member);
-        let own = snake_case(&member.name);
+        let own = snake_case(member.column.as_ref().unwrap_or(&member.name));
         let name = if prefix.is_empty() { own } else { format!("{prefix}_{own}") };
         match member.kind {
             Some(Kind::Object) if !member.members.is_empty() => return self.write_object(&place, &name, member),

@@ -161,15 +161,20 @@ async fn compare_elements(database: &Database, view: &str, path: &str, resource:
     let parent = columns[1].name.as_str();
     let sql = format!("select id, content from teamleader.record where resource = '{resource}' and deleted_at is null");
     let mut held = BTreeMap::new();
+    // What lies in an element of another list.
+    let outer = match path {
+        "line_items" => Some("grouped_lines"),
+        "periods" => Some("schedule"),
+        _ => None,
+    };
     for record in rows(database, &sql).await {
-        let groups = if path == "line_items" {
-            at(&record["content"], "grouped_lines").clone()
-        } else {
-            json!([record["content"]])
+        let groups = match outer {
+            Some(outer) => at(&record["content"], outer).clone(),
+            None => json!([record["content"]]),
         };
         for (group, of) in groups.as_array().into_iter().flatten().enumerate() {
             for (position, element) in at(of, path).as_array().into_iter().flatten().enumerate() {
-                let group = if path == "line_items" { json!(group + 1) } else { Value::Null };
+                let group = if outer.is_some() { json!(group + 1) } else { Value::Null };
                 held.insert((record["id"].to_string(), group.to_string(), position + 1), element.clone());
             }
         }

@@ -13,6 +13,11 @@ use crate::stage::{CHILDREN, Event, Stage, all_resources, proxy};
 /// What differs in any account of the simulator.
 const NO_TEXT: &str = "a text holds U+0000 or half a surrogate pair, which is stored as U+FFFD";
 
+/// Custom fields for what has no list, as the API has them.
+fn is_of_no_resource(way: &serde_json::Value) -> bool {
+    way.as_str().is_some_and(|way| way.starts_with("the context ") && way.contains(" is of no resource"))
+}
+
 /// Asserts that all tables equal the account, but for those of the other project API.
 async fn assert_equal(stage: &Stage, event: &Event, skipped: &[&str]) {
     for resource in all_resources() {
@@ -25,7 +30,7 @@ async fn assert_equal(stage: &Stage, event: &Event, skipped: &[&str]) {
         }
         assert_eq!(told["status"], "completed", "{resource}: {told}");
         assert!(
-            told["drift"].as_array().unwrap().iter().all(|way| way == NO_TEXT),
+            told["drift"].as_array().unwrap().iter().all(|way| way == NO_TEXT || is_of_no_resource(way)),
             "{resource}: the blueprint is kept: {told}"
         );
         // What belongs to projects that are not copied is not either.
@@ -49,10 +54,11 @@ async fn every_resource_is_copied_and_follows_what_changes() {
     let _worker = stage.worker().await;
     let event = stage.complete(json!({ "mode": "full" })).await;
     assert_equal(&stage, &event, &LEGACY).await;
-    assert!(
-        all_resources().iter().all(|resource| stage.simulator.count(resource) > 0),
-        "the account has some of everything"
-    );
+    let none: Vec<String> =
+        all_resources().into_iter().filter(|resource| stage.simulator.count(resource) == 0).collect();
+    // Payments are of the few of these that are paid.
+    let few = |resource: &String| resource.ends_with(".payments") && !resource.starts_with("incomingInvoices");
+    assert!(none.iter().all(few), "the account has some of everything but {none:?}");
     let unverified: Vec<String> = all_resources()
         .into_iter()
         .filter(|resource| event.resource(resource)["status"] == "completed")
@@ -60,12 +66,14 @@ async fn every_resource_is_copied_and_follows_what_changes() {
         .collect();
     assert_eq!(unverified, [""; 0], "a quiet account is read for sure");
 
-    for resource in all_resources() {
-        stage.simulator.update(&resource, 2);
-        stage.simulator.add(&resource, 1);
-        stage.simulator.delete(&resource, 1);
+    // Schedules follow from their users.
+    for resource in all_resources().iter().filter(|resource| *resource != "userSchedules") {
+        stage.simulator.update(resource, 2);
+        stage.simulator.add(resource, 1);
+        stage.simulator.delete(resource, 1);
     }
-    let event = stage.complete(json!({ "mode": "full", "refetch": true })).await;
+    // Of what has two records the loss of one may be the loss of all.
+    let event = stage.complete(json!({ "mode": "full", "refetch": true, "allow_deletions": true })).await;
     assert_equal(&stage, &event, &LEGACY).await;
     let before = stage.database.versions().await;
     stage.complete(json!({ "mode": "full" })).await;
@@ -163,7 +171,7 @@ async fn one_parent_whose_list_cannot_be_read_does_not_hold_up_the_others() {
     let bad = stage.simulator.truth("contacts")[3].id;
     let named = bad.to_string();
     let url = proxy(stage.simulator.url(), move |endpoint, asked, answer| match endpoint {
-        "notes.list" if String::from_utf8_lossy(asked).contains(&named) => Bytes::from_static(b"{\"data\":[7]}"),
+        "notes.list" if String::from_utf8_lossy(asked).contains(&named) => Bytes::from_static(b"{\"data\":7}"),
         _ => answer,
     });
     stage.set("TEAMLEADER_API_URI", &url.await);

@@ -225,16 +225,16 @@ impl Database {
     }
 
     async fn differences(&self, simulator: &Simulator, resource: &str) -> Vec<Difference> {
-        let truth = simulator.truth(resource);
+        let truth = if resource == "userSchedules" { schedules(simulator) } else { simulator.truth(resource) };
         let ids: Vec<Uuid> = truth.iter().map(|record| record.id).collect();
         // What a sync asks for: the detail of these adds next to nothing.
         let content = |record: &TruthRecord| match resource {
-            "timeTracking" => record.list.clone(),
+            "timeTracking" | "customFieldDefinitions" => record.list.clone(),
             _ => record.content(),
         };
         let contents: Vec<String> = truth.iter().map(|record| storable(&content(record))).collect();
         // The ids of these are made by the worker: they are known by what they say.
-        let nameless = ["tags", "commercialDiscounts"].contains(&resource);
+        let nameless = ["tags", "commercialDiscounts", "expenses", "userSchedules"].contains(&resource);
         let sql = "select coalesce(r.id, t.id), r.content, t.content
              from (select id, content, case when $4 then content::text else id::text end as key
                    from teamleader.record where resource = $1 and deleted_at is null) r
@@ -248,6 +248,24 @@ impl Database {
         });
         rows.await.iter().map(|row| Difference { id: row.get(0), row: row.get(1), truth: row.get(2) }).collect()
     }
+}
+
+/// The weeks that the worker reads, from the one before the current one to the eighth after it: the API does not say of which week a schedule
+/// is, so the worker adds it.
+fn schedules(simulator: &Simulator) -> Vec<TruthRecord> {
+    let today = chrono::Utc::now().date_naive();
+    let this_week = today.week(chrono::Weekday::Mon).first_day();
+    let weeks = (-1..=8).map(|weeks| this_week + chrono::TimeDelta::weeks(weeks));
+    let of_week = |from: chrono::NaiveDate| {
+        let until = from + chrono::Days::new(6);
+        simulator.schedules(from, until).into_iter().map(move |record| {
+            let mut list: serde_json::Value = serde_json::from_str(&record.list).unwrap();
+            list["from"] = from.to_string().into();
+            list["until"] = until.to_string().into();
+            TruthRecord { list: list.to_string(), ..record }
+        })
+    };
+    weeks.flat_map(of_week).collect()
 }
 
 /// The URL of another database of the same server.

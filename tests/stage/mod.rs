@@ -43,18 +43,30 @@ pub const RESOURCES: [&str; 8] =
     ["companies", "contacts", "customFieldDefinitions", "departments", "events", "invoices", "projects", "users"];
 
 /// Resources that take a list for each parent record.
-pub const CHILDREN: [&str; 6] =
-    ["users.daysOff", "tickets.messages", "projects-v2/projectLines", "notes", "emailTracking", "files"];
+pub const CHILDREN: [&str; 10] = [
+    "users.daysOff",
+    "tickets.messages",
+    "projects-v2/projectLines",
+    "notes",
+    "emailTracking",
+    "files",
+    "incomingInvoices.payments",
+    "incomingCreditNotes.payments",
+    "receipts.payments",
+    "bookkeepingSubmissions",
+];
+
+/// What has no list: expenses name these.
+pub const INCOMING: [&str; 3] = ["incomingInvoices", "incomingCreditNotes", "receipts"];
 
 /// Every resource that there is: what the blueprint lists, but for webhooks.
 pub fn all_resources() -> Vec<String> {
-    let lists = contract::endpoints().keys().filter_map(|endpoint| match endpoint.as_str() {
-        "users.listDaysOff" => Some("users.daysOff"),
-        "tickets.listMessages" => Some("tickets.messages"),
-        "webhooks.list" => None,
-        other => other.strip_suffix(".list"),
+    let lists = contract::endpoints().keys().filter(|endpoint| *endpoint != "webhooks.list").filter_map(|endpoint| {
+        let (of, what) = endpoint.split_once(".list")?;
+        let (first, rest) = what.split_at_checked(1).unwrap_or_default();
+        Some(if what.is_empty() { of.to_owned() } else { format!("{of}.{}{rest}", first.to_lowercase()) })
     });
-    lists.map(str::to_owned).collect()
+    lists.chain(INCOMING.map(str::to_owned)).collect()
 }
 
 /// The resources whose `.info` is asked for.

@@ -1,5 +1,7 @@
 //! What texts and numbers look like, from their names and the blueprint's examples.
 
+use uuid::Uuid;
+
 use crate::generate::dice::Dice;
 use crate::generate::facts::Facts;
 use crate::generate::json::hundredths;
@@ -38,6 +40,8 @@ pub(super) enum Words {
     Vat,
     /// An address on the web, with the record's id after this.
     Link(&'static str),
+    /// An id that is made of the text's number.
+    Id,
     /// What the example says: the blueprint tells no more.
     Example(&'static str),
 }
@@ -98,6 +102,8 @@ impl Words {
             "email" | "email_address" => Self::Email,
             "vat_number" => Self::Vat,
             "type" | "unit" => Self::Example(example),
+            // The id of what has no list.
+            "id" if example.len() == 36 => Self::Id,
             "reference"
             | "code"
             | "product_code"
@@ -132,6 +138,7 @@ impl Words {
             Self::Email => format!("info{number}@example.eu"),
             Self::Vat => vat_number(dice),
             Self::Link(link) => format!("{link}={}", facts.id),
+            Self::Id => Uuid::from_u128(0x4000_8000_0000_0000_0000 | u128::from(number)).to_string(),
             Self::Example(example) => (*example).to_owned(),
         };
         if spiced { spice(own, text) } else { text }
