@@ -210,7 +210,7 @@ impl Member {
     /// Its own place in older answers, and that of all within it.
     fn set_formerly(&mut self, path: Vec<String>) {
         for member in &mut self.members {
-            member.set_formerly([&path[..], &[member.name.clone()]].concat());
+            member.set_formerly([&path[..], std::slice::from_ref(&member.name)].concat());
         }
         self.formerly = path;
     }

@@ -110,7 +110,7 @@ impl Place {
 
     /// The place of a field within this one.
     pub(super) fn of(&self, member: &Member) -> Self {
-        let path = [&self.path[..], &[member.name.clone()]].concat();
+        let path = [&self.path[..], std::slice::from_ref(&member.name)].concat();
         Self { base: self.base.clone(), path, formerly: member.formerly.clone() }
     }
 
