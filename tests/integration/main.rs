@@ -57,5 +57,6 @@ mod stage;
 mod token_seams;
 mod tokens;
 mod traces;
+mod versions;
 mod views;
 mod whole_api;

@@ -1,0 +1,129 @@
+//! Accounts that answer as they did before: in the shapes of older versions of the API, and without ids that came later.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+use teamleader_simulator::{Config, Quirks};
+use uuid::Uuid;
+
+use crate::stage::{Database, Stage};
+use crate::views::rows;
+
+/// A version before those that renamed fields of meetings and subscriptions, and the options of custom fields.
+const OLD: &str = "2021-09-01";
+
+/// What the API of today has in these columns, and an older one under other names.
+const RENAMED: [(&str, &str); 4] = [
+    ("meetings", "title"),
+    ("subscriptions", "note"),
+    ("subscriptions", "billing_cycle_periodicity_unit"),
+    ("custom_field_definition_options", "value"),
+];
+
+/// The number that a statement gives.
+async fn count(database: &Database, sql: &str) -> i64 {
+    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&database.pool).await.unwrap()
+}
+
+/// How many rows of a view have a value in a column.
+async fn filled(database: &Database, (view, column): (&str, &str)) -> i64 {
+    count(database, &format!("select count({column}) from teamleader_views.{view}")).await
+}
+
+/// The fields of a record as schema `teamleader` has them.
+async fn has(database: &Database, table: &str, field: &str) -> i64 {
+    count(database, &format!("select count(*) from teamleader.{table} where content ? '{field}'")).await
+}
+
+#[tokio::test]
+async fn columns_of_renamed_fields_are_filled_whatever_version_answers() {
+    let resources = json!(["customFieldDefinitions", "meetings", "subscriptions"]);
+    let mut filled_by = Vec::new();
+    for version in [None, Some(OLD)] {
+        let mut stage = Stage::small().await;
+        if let Some(version) = version {
+            stage.set("TEAMLEADER_API_VERSION", version);
+        }
+        let _worker = stage.worker().await;
+        stage.complete(json!({ "mode": "full", "resources": resources })).await;
+        // The old names are in the records, or the new ones: what is compared is not twice the same.
+        let (old, new) =
+            (has(&stage.database, "meetings", "name").await, has(&stage.database, "meetings", "title").await);
+        assert_eq!((old > 0, new > 0), (version.is_some(), version.is_none()), "{old} and {new}");
+        let mut counts = Vec::new();
+        for column in RENAMED {
+            counts.push(filled(&stage.database, column).await);
+        }
+        // Before, the location was a text and not an object: that is reported.
+        let problems = "select * from teamleader_views.problems
+            where view in ('meetings', 'subscriptions', 'custom_field_definition_options') and \"column\" <> 'location'";
+        let problems = rows(&stage.database, problems).await;
+        assert!(problems.is_empty(), "{problems:?}");
+        filled_by.push(counts);
+    }
+    assert!(filled_by[0].iter().all(|filled| *filled > 0), "{filled_by:?}");
+    assert_eq!(filled_by[0], filled_by[1]);
+}
+
+#[tokio::test]
+async fn rows_of_records_that_get_an_id_go_by_it_and_keep_their_history() {
+    let quirks = Quirks { discounts_without_ids: true, equal_discounts: true, ..Quirks::default() };
+    let mut stage = Stage::with(Config { quirks: quirks.clone(), ..Config::default() }).await;
+    stage.set("HISTORY", "on");
+    let _worker = stage.worker().await;
+    let full = json!({ "mode": "full", "resources": ["commercialDiscounts"] });
+    let made = stage.complete(full.clone()).await.count("commercialDiscounts", "created");
+    assert!(made > 0);
+
+    stage.simulator.set_quirks(Quirks { discounts_without_ids: false, ..quirks });
+    let event = stage.complete(full).await;
+    assert_eq!(event.resource("commercialDiscounts")["verified"], Value::Bool(true), "{}", event.body);
+    assert_eq!(event.count("commercialDiscounts", "deleted"), 0, "{}", event.body);
+    let truth: BTreeSet<Uuid> = stage.simulator.truth("commercialDiscounts").iter().map(|record| record.id).collect();
+    let rows: Vec<Uuid> = sqlx::query_scalar("select id from teamleader.commercial_discounts")
+        .fetch_all(&stage.database.pool)
+        .await
+        .unwrap();
+    assert_eq!(rows.len(), truth.len(), "none is doubled");
+    assert_eq!(rows.into_iter().collect::<BTreeSet<_>>(), truth, "they go by the API's ids");
+    let kept: i64 = stage
+        .database
+        .value(
+            "select count(distinct h.id) from teamleader.record_history h
+             join teamleader.commercial_discounts d on d.id = h.id where h.resource = 'commercialDiscounts'",
+        )
+        .await;
+    assert_eq!(kept, made, "each has its earlier version");
+}
+
+#[tokio::test]
+async fn custom_fields_have_columns_whatever_their_context_is_called() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    let event = stage.complete(json!({ "mode": "full" })).await;
+    for (context, view) in [
+        ("sale", "deals_wide"),
+        ("todo", "tasks_wide"),
+        ("callback", "calls_wide"),
+        ("meeting", "meetings_wide"),
+        ("contact", "contacts_wide"),
+    ] {
+        let of_context = format!(
+            "select count(*) from teamleader.custom_field_definitions where content ->> 'context' = '{context}'"
+        );
+        let columns = format!(
+            "select count(distinct definition_id) from teamleader2db.custom_field_column c
+             join pg_attribute a on a.attrelid = 'teamleader_views.{view}'::regclass and a.attname = c.name
+             where c.view = '{view}'"
+        );
+        let (wanted, made): (i64, i64) =
+            (count(&stage.database, &of_context).await, count(&stage.database, &columns).await);
+        assert!(wanted > 0, "{context}");
+        assert_eq!(made, wanted, "{view}");
+    }
+    let drift = event.resource("customFieldDefinitions")["drift"].to_string();
+    for context in ["meeting_report", "pro_external_cost", "werkbonnen"] {
+        assert!(drift.contains(&format!("the context {context} is of no resource")), "{drift}");
+    }
+}
