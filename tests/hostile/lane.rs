@@ -267,15 +267,16 @@ impl Lane {
     }
 }
 
-/// Whatever failed or was skipped says why, and what completed says nothing.
+/// Whatever failed or was skipped says why, and what completed says nothing. A run with rejected records is no complete one.
 fn wrong_end(event: &Value) -> Option<String> {
     let data = &event["data"];
     let resources: Vec<&Value> = data["resources"].as_object().into_iter().flat_map(|map| map.values()).collect();
     let failed = resources.iter().filter(|resource| resource["status"] == "failed").count();
     let says_why = resources.iter().all(|one| (one["status"] == "completed") != one["error"].is_string());
+    let rejected = resources.iter().filter(|resource| resource["rejected"].as_i64() > Some(0)).count();
     let fits = match data["status"].as_str().unwrap_or_default() {
-        "completed" => failed == 0,
-        "partial" => failed > 0 && failed < resources.len(),
+        "completed" => failed + rejected == 0,
+        "partial" => failed + rejected > 0 && failed < resources.len(),
         status => status == "failed" && (failed == resources.len() || data["error"].is_string()),
     };
     (!says_why || !fits).then(|| format!("the final event contradicts itself: {event}"))
