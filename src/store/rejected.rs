@@ -48,6 +48,28 @@ pub async fn keep(
         &reasons,
         &again,
     )
+    .execute(&mut *tx)
+    .await?;
+    if of == Of::Detail {
+        make_stale(tx, account, resource, &ids).await?;
+    }
+    Ok(())
+}
+
+/// Puts rows on the work list of details, where a detail was asked for again although it was not stale.
+async fn make_stale(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    ids: &[Uuid],
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update teamleader.record set detail_at = listed_at - interval '1 microsecond'
+         where resource = $1 and account = $2 and id = any($3) and detail_at >= listed_at",
+        resource.name,
+        account.as_str(),
+        ids,
+    )
     .execute(tx)
     .await?;
     Ok(())

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::http::StatusCode;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use teamleader_simulator::{Fault, FaultKind, Oddity};
 use uuid::Uuid;
 
 use crate::stage::{Event, Fields, RESOURCES, Stage, proxy_of_answers, with_records};
@@ -210,4 +211,21 @@ async fn a_record_that_postgresql_refuses_costs_no_other() {
     stage.complete(json!({})).await;
     assert!(entries(&stage).await.is_empty());
     assert_eq!(stage.database.rows("contacts").await, 120);
+}
+
+#[tokio::test]
+async fn a_detail_that_was_rejected_although_it_was_not_stale_is_asked_for_by_the_next_sync() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full", "resources": ["departments"] })).await;
+    let odd = FaultKind::OddRecord { odd: Oddity::NoId, id: None };
+    stage.simulator.inject(Fault::new(odd).at("departments.info"));
+    let id = stage.request(json!({ "mode": "full", "refetch": true, "resources": ["departments"] })).await;
+    let event = stage.final_event(id).await;
+    assert_eq!((event.kind(), event.count("departments", "rejected")), ("sync.partial", 1), "{}", event.body);
+
+    stage.simulator.clear_faults();
+    let event = stage.complete(json!({ "mode": "incremental", "resources": ["departments"] })).await;
+    assert_eq!(event.count("departments", "rejected"), 0, "{}", event.body);
+    stage.database.assert_table_equals(&stage.simulator, "departments").await;
 }
