@@ -60,7 +60,7 @@ fn proof(resource: &Resource) -> &'static str {
 fn incremental(resource: &Resource) -> &'static str {
     match resource {
         Resource { updated_since: true, detail: Detail::Info { shown_by_list: false, .. }, .. } => {
-            "`updated_since`; each that it tells has a stale detail"
+            "`updated_since`; each that it gives has a stale detail"
         }
         Resource { updated_since: true, .. } => "`updated_since`",
         Resource { scope: Scope::Parent(..), .. } => "those of changed parents",

@@ -328,7 +328,9 @@ async fn merge(
     let origin = if changes { Origin::Changes } else { Origin::List };
 
     let mut tx = slice.begin().await?;
-    rekey::by_new_ids(&mut tx, &account, resource, &told).await?;
+    if !audit::is_audit(&slice.parameters) || slice.parameters.repair {
+        rekey::by_new_ids(&mut tx, &account, resource, &told).await?;
+    }
     let merged;
     if audit::is_audit(&slice.parameters) {
         merged = audit::compare_items(slice, &mut tx, &mut step, &told, parent_resource, origin).await?;

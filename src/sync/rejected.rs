@@ -1,4 +1,5 @@
-//! Asks again for records that were rejected before: those that are sound now are stored, and those that are gone are forgotten.
+//! Asks again for records that were rejected before: those that are sound now are stored, and those that are gone are
+//! forgotten.
 
 use std::collections::HashSet;
 
@@ -19,8 +20,9 @@ use crate::store::rejected::{self, As, Of, Stored};
 use crate::store::run::Step;
 use crate::teamleader::answer::{Record, Rejected};
 
-/// Asks for the rejected records of the step's resource, once its list and deletions are dealt with. What its list has told meanwhile,
-/// sound or not, is not asked for. The rows of records that are gone are left to the evidence of the next complete pass.
+/// Asks for the rejected records of the step's resource, once its list and deletions are dealt with. What its list has
+/// given meanwhile, sound or not, is not asked for. The rows of records that are gone are left to the evidence of the next
+/// complete pass.
 pub async fn ask_again(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let step = slice.step(index);
     let (account, resource, begun) = (&slice.settings.account, step.resource, slice.run().started_at);
@@ -52,7 +54,8 @@ async fn ask_by_id(slice: &Slice<'_>, index: usize, begun: DateTime<Utc>) -> Res
     }
 }
 
-/// Whether a record of the resource is known by its id alone. One of a list by parts, asked for by itself, does not say whose it is.
+/// Whether a record of the resource is known by its id alone. One of a list by parts, asked for by itself, does not say
+/// whose it is.
 fn is_asked_by_id(resource: &Resource) -> bool {
     resource.ask_again() != AskAgain::List && resource.scope == Scope::Account
 }
@@ -77,7 +80,8 @@ async fn store(slice: &Slice<'_>, index: usize, found: Found) -> Result<(), Work
     Ok(())
 }
 
-/// Keeps which records of a list were rejected, and forgets those of `told` that were stored. Returns how many were rejected.
+/// Keeps which records of a list were rejected, and forgets those of `told` that were stored. Returns how many were
+/// rejected.
 pub async fn keep_of_list(
     tx: &mut PgConnection,
     account: &Account,
@@ -95,8 +99,8 @@ pub async fn keep_of_list(
     Ok(i64::try_from(is_rejected.len()).unwrap_or(i64::MAX))
 }
 
-/// Merges, in a transaction of its own, what of a batch PostgreSQL takes that has refused a value of it. What it refuses is added to
-/// `rejected`.
+/// Merges, in a transaction of its own, what of a batch PostgreSQL takes that has refused a value of it. What it refuses is
+/// added to `rejected`.
 pub async fn merge_the_others(
     slice: &Slice<'_>,
     step: &Step,

@@ -77,6 +77,9 @@ async fn rows_of_records_that_get_an_id_go_by_it_and_keep_their_history() {
     assert!(made > 0);
 
     stage.simulator.set_quirks(Quirks { discounts_without_ids: false, ..quirks });
+    let before = stage.database.versions().await;
+    stage.complete(json!({ "mode": "audit", "resources": ["commercialDiscounts"] })).await;
+    assert_eq!(stage.database.versions().await, before, "an audit writes no row");
     let event = stage.complete(full).await;
     assert_eq!(event.resource("commercialDiscounts")["verified"], Value::Bool(true), "{}", event.body);
     assert_eq!(event.count("commercialDiscounts", "deleted"), 0, "{}", event.body);

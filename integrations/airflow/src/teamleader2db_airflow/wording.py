@@ -39,13 +39,13 @@ def counts(data: dict[str, Any]) -> str:
 
 def failures(data: dict[str, Any]) -> str:
     """Why a run failed, in whole or in part."""
-    told = [data["error"]] if data.get("error") else []
+    reasons = [data["error"]] if data.get("error") else []
     failed = [(name, resource) for name, resource in (data.get("resources") or {}).items() if resource["status"] == "failed"]
-    told += [f"{name}: {resource['error']}" for name, resource in failed[:FAILURES_TOLD]]
+    reasons += [f"{name}: {resource['error']}" for name, resource in failed[:FAILURES_TOLD]]
     if len(failed) > FAILURES_TOLD:
-        told.append(f"and {len(failed) - FAILURES_TOLD} more resources")
+        reasons.append(f"and {len(failed) - FAILURES_TOLD} more resources")
     rejected = {name: n for name, resource in (data.get("resources") or {}).items() if (n := resource.get("rejected"))}
-    told += [f"{name}: {n} records could not be read or stored" for name, n in list(rejected.items())[:FAILURES_TOLD]]
+    reasons += [f"{name}: {n} records could not be read or stored" for name, n in list(rejected.items())[:FAILURES_TOLD]]
     if len(rejected) > FAILURES_TOLD:
-        told.append(f"and of {len(rejected) - FAILURES_TOLD} more resources")
-    return "; ".join(told) or "the event does not say why"
+        reasons.append(f"and of {len(rejected) - FAILURES_TOLD} more resources")
+    return "; ".join(reasons) or "the event does not say why"
