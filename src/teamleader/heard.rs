@@ -169,11 +169,12 @@ fn observation(headers: &HeaderMap, now: DateTime<Utc>) -> Result<Option<Observa
         return Err(Implausible);
     }
     // Both times are the API's, so that this machine's clock does not matter. Both have whole seconds, cut off (seen
-    // live, 2026): the difference is up to a second too long or too short, which matters where nothing is left. A reset
-    // in the past is now.
+    // live, 2026): their difference is up to a second too long or too short. Too long costs a second where the budget is
+    // used up; too short, a request that is refused: one that goes out while those that fill the window are in flight.
+    // A reset in the past is now.
     let reset_in = (answer::parse_time(reset).ok_or(Implausible)? - now).to_std().unwrap_or_default();
-    let cut_off = if remaining == 0 { RESET_CUT_OFF } else { Duration::ZERO };
-    Ok(Some(Observation { limit, remaining, reset_in: reset_in.saturating_add(cut_off).min(LONGEST_RESET) }))
+    let reset_in = reset_in.saturating_add(RESET_CUT_OFF).min(LONGEST_RESET);
+    Ok(Some(Observation { limit, remaining, reset_in }))
 }
 
 /// How long nothing is to be sent after a 429: until the reset, or what `Retry-After` says (a proxy's 429 has no more
@@ -207,7 +208,7 @@ mod tests {
         }
         let now = server_clock(&headers).expect("a date");
         let seen = observation(&headers, now).expect("plausible").expect("complete");
-        assert_eq!((seen.limit, seen.remaining, seen.reset_in.as_millis()), (200, 78, 20_035));
+        assert_eq!((seen.limit, seen.remaining, seen.reset_in.as_millis()), (200, 78, 21_035));
         for (name, odd) in [
             ("x-ratelimit-limit", "0"),
             ("x-ratelimit-limit", "4294967295"),
