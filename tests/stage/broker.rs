@@ -121,10 +121,15 @@ impl Broker {
         format!("{}.tokens.{ACCOUNT}", self.prefix)
     }
 
+    /// A new channel. With the id of one that the broker had closed, 2,047 channels ago, lapin gives that one's error.
+    async fn channel(&self) -> Channel {
+        until("a channel is open", async || self.connection.create_channel().await.ok()).await
+    }
+
     /// A queue of the test's own for replies: its name, and what comes to it.
     pub async fn reply_queue(&self) -> (String, Inbox) {
         let inbox = Inbox::default();
-        let channel = self.connection.create_channel().await.unwrap();
+        let channel = self.channel().await;
         let queue = consume(&channel, &inbox).await;
         self.replies.lock().unwrap().push(inbox.clone());
         (queue, inbox)
@@ -138,7 +143,7 @@ impl Broker {
         let exchange = format!("{}.requests", self.prefix);
         until("the queue of requests takes a message", async || {
             // The broker closes the channel when the exchange is missing.
-            let channel = self.connection.create_channel().await.ok()?;
+            let channel = self.channel().await;
             channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
             let (exchange, key, properties) = (exchange.as_str().into(), ACCOUNT.into(), properties.clone());
@@ -160,7 +165,7 @@ impl Broker {
 
     /// How many messages of a queue are ready: not in the hands of a consumer. `None` when there is no such queue.
     pub async fn ready(&self, queue: &str) -> Option<u32> {
-        let channel = self.connection.create_channel().await.unwrap();
+        let channel = self.channel().await;
         let options = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
         let counted = channel.queue_declare(queue.into(), options, FieldTable::default()).await.ok()?.message_count();
         channel.close(200, "done".into()).await.unwrap();
@@ -177,7 +182,7 @@ impl Broker {
 
     /// Takes the next message of a queue away, once there is one.
     pub async fn take(&self, queue: &str) -> Delivery {
-        let channel = self.connection.create_channel().await.unwrap();
+        let channel = self.channel().await;
         // A queue with a single active consumer cannot be asked for one message, only consumed.
         channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
         let options = BasicConsumeOptions::default();
@@ -212,7 +217,7 @@ impl Broker {
 
     /// Declares a durable queue with these arguments; gives the channel.
     pub async fn declare_queue(&self, name: &str, arguments: FieldTable) -> Channel {
-        let channel = self.connection.create_channel().await.unwrap();
+        let channel = self.channel().await;
         let options = QueueDeclareOptions { durable: true, ..Default::default() };
         channel.queue_declare(name.into(), options, arguments).await.unwrap();
         channel
@@ -220,7 +225,7 @@ impl Broker {
 
     /// Puts a message straight into a queue.
     pub async fn put(&self, queue: &str, body: &[u8]) {
-        let channel = self.connection.create_channel().await.unwrap();
+        let channel = self.channel().await;
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let published = channel.basic_publish("".into(), queue.into(), options, body, BasicProperties::default());
@@ -229,7 +234,7 @@ impl Broker {
 
     /// Deletes queues that a test made.
     pub async fn delete_queues(&self, names: &[&str]) {
-        let channel = self.connection.create_channel().await.unwrap();
+        let channel = self.channel().await;
         for name in names {
             channel.queue_delete((*name).into(), QueueDeleteOptions::default()).await.unwrap();
         }
