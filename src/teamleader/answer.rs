@@ -1,16 +1,17 @@
 //! Reading answers: pages split into records without building a tree, and text that PostgreSQL can store.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Datelike as _, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::asked::Asked;
 use super::clock::Dated;
+use super::members::{MAX_FIELDS, MAX_RECORDS, Members, Records};
 use super::storable;
 use crate::catalog::{Field, Kind, Paging, ProjectApi, Resource, Shape, Shapes};
 
@@ -108,12 +109,20 @@ pub enum Unreadable {
 /// Namespace of the ids of records that have none that can be read.
 const UNREADABLE: Uuid = Uuid::from_u128(0x7e1f_02b6_5d3c_5c39_9a44_3f0d_86c1_b2e5);
 
+/// A record is no longer, in bytes: the documented ones have some thousand. What is read of it as a tree takes many times
+/// as much memory.
+const MAX_RECORD: usize = 4 * 1024 * 1024;
+
+/// More records of one answer without an id that can be read are no records, and the answer is none.
+const MAX_NAMELESS: usize = 1_000;
+
 /// No list holds more records: a larger `matches` is not believed. The largest accounts have some millions.
 const MAX_MATCHES: i64 = 1_000_000_000;
 
 #[derive(Deserialize)]
+#[serde(bound(deserialize = "R: Deserialize<'de>, 'de: 'a"))]
 struct ListEnvelope<'a, R> {
-    data: Vec<R>,
+    data: Records<R>,
     #[serde(borrow, default)]
     meta: Option<&'a RawValue>,
 }
@@ -130,33 +139,35 @@ struct InfoEnvelope<'a> {
     data: Members<'a>,
 }
 
-/// The fields of a record, none of them read yet.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
 /// Reads the body of a list of `resource`. The error says what is wrong with it, and shows nothing of it.
 pub fn parse_list(resource: &Resource, body: &[u8]) -> Result<Page, String> {
     let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
     let (text, replaced) = storable::text(text);
-    let mut page = Page { replaced, ..Page::default() };
-    let meta = match serde_json::from_str::<ListEnvelope<'_, Members<'_>>>(&text) {
-        Ok(envelope) => {
-            envelope.data.iter().for_each(|members| page.take(resource, &text, members));
-            envelope.meta
+    let page = Page { replaced, ..Page::default() };
+    let mut sorting = Sorting { resource, page, nameless: HashMap::new() };
+    let (meta, more) = match serde_json::from_str::<ListEnvelope<'_, Members<'_>>>(&text) {
+        Ok(ListEnvelope { data, meta }) => {
+            data.records.iter().try_for_each(|members| sorting.take(&text, members))?;
+            (meta, data.more)
         }
         // One of its records may be no object.
         Err(error) if error.is_data() => {
-            let envelope: ListEnvelope<'_, &RawValue> =
+            let ListEnvelope::<'_, &RawValue> { data, meta } =
                 serde_json::from_str(&text).map_err(|error| describe(&error))?;
-            for raw in envelope.data {
+            for raw in data.records {
                 match serde_json::from_str::<Members<'_>>(raw.get()) {
-                    Ok(members) => page.take(resource, raw.get(), &members),
-                    Err(_) => page.reject(resource, raw.get(), "it is not an object".to_owned()),
+                    Ok(members) => sorting.take(raw.get(), &members)?,
+                    Err(_) => sorting.reject(raw.get(), format!("it is no object of at most {MAX_FIELDS} fields"))?,
                 }
             }
-            envelope.meta
+            (meta, data.more)
         }
         Err(error) => return Err(describe(&error)),
     };
+    if more {
+        return Err(format!("one answer holds more than {MAX_RECORDS} records"));
+    }
+    let mut page = sorting.page;
     match meta.map_or(Ok(None), matches) {
         Ok(matches) => page.matches = matches,
         Err(odd) => _ = page.odd.insert(odd.to_owned()),
@@ -164,30 +175,49 @@ pub fn parse_list(resource: &Resource, body: &[u8]) -> Result<Page, String> {
     Ok(page)
 }
 
-impl Page {
-    /// Takes in a record that stands in `text`.
-    fn take(&mut self, resource: &Resource, text: &str, members: &Members<'_>) {
+/// The records of an answer, sorted into those that can be read and those that cannot.
+struct Sorting<'r> {
+    resource: &'r Resource,
+    page: Page,
+    /// How often each text of a record without an id came, by the id that is made of it.
+    nameless: HashMap<Uuid, usize>,
+}
+
+impl Sorting<'_> {
+    /// Takes in a record that stands in `text`. Fails where [`MAX_NAMELESS`] have no id.
+    fn take(&mut self, text: &str, members: &Members<'_>) -> Result<(), String> {
+        let resource = self.resource;
         let read = record(resource, &Shapes::of(resource).list, text, members);
         let reason = match read {
             Ok(record) if record.updated_at.is_none() && resource.paging == Paging::Seek => {
                 "it has no updated_at, by which its list is read".to_owned()
             }
-            Ok(record) => return self.records.push(record),
+            Ok(record) => {
+                self.page.records.push(record);
+                return Ok(());
+            }
             Err(reason) => reason,
         };
         match id(resource, text, members) {
-            Ok(id) => self.rejected.push(Rejected { id, reason, has_id: true }),
-            Err(_) => self.reject(resource, &members.text(text).unwrap_or_default(), reason),
+            Ok(id) => {
+                self.page.rejected.push(Rejected { id, reason, has_id: true });
+                Ok(())
+            }
+            Err(_) => self.reject(&members.text(text).unwrap_or_default(), reason),
         }
     }
 
     /// Passes over a record without an id that can be read. Of equal ones each has an id of its own.
-    fn reject(&mut self, resource: &Resource, text: &str, reason: String) {
-        let mut id = Uuid::new_v5(&UNREADABLE, format!("{}\n{text}", resource.name).as_bytes());
-        while self.rejected.iter().any(|other| other.id == id) {
-            id = Uuid::new_v5(&UNREADABLE, id.as_bytes());
+    fn reject(&mut self, text: &str, reason: String) -> Result<(), String> {
+        let first = Uuid::new_v5(&UNREADABLE, format!("{}\n{text}", self.resource.name).as_bytes());
+        let times = self.nameless.entry(first).or_insert(0);
+        *times += 1;
+        let id = if *times == 1 { first } else { Uuid::new_v5(&first, &times.to_be_bytes()) };
+        self.page.rejected.push(Rejected { id, reason, has_id: false });
+        match self.nameless.values().sum::<usize>() {
+            ..=MAX_NAMELESS => Ok(()),
+            _ => Err(format!("more than {MAX_NAMELESS} of its records have no id that can be read")),
         }
-        self.rejected.push(Rejected { id, reason, has_id: false });
     }
 }
 
@@ -255,77 +285,19 @@ pub fn lacking(records: &[Record]) -> Vec<&'static Field> {
     first.lacking.iter().filter(by_all).copied().collect()
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Members<'de>;
-
-            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::with_capacity(32);
-                while let Some(Name(name)) = map.next_key()? {
-                    members.push((name, map.next_value()?));
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
-    }
-}
-
-impl Serialize for Members<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
-}
-
-/// A field's name: borrowed where it has no escapes, which a bare `Cow` never is.
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl Members<'_> {
-    /// The value of a field, looked for from `at` on, which then is the place after it: fields mostly come in the documented order.
-    fn get(&self, name: &str, at: &mut usize) -> Option<&str> {
-        let (before, after) = self.0.split_at(*at);
-        let is_it = |(known, _): &(Cow<'_, str>, &RawValue)| known == name;
-        let place = match after.iter().position(is_it) {
-            Some(passed) => *at + passed,
-            None => before.iter().position(is_it)?,
-        };
-        *at = place + 1;
-        Some(self.0[place].1.get())
-    }
-
-    /// The JSON of the object, which stands in `text`, or is written anew where its first field's name has escapes.
-    fn text<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, String> {
-        match self.json(text) {
-            Some(json) => Ok(Cow::Borrowed(json)),
-            None => serde_json::to_string(self).map(Cow::Owned).map_err(|error| describe(&error)),
-        }
-    }
-
-    /// The JSON of the object, which stands in `text`: from its brace before the first field to that after the last.
-    fn json<'t>(&self, text: &'t str) -> Option<&'t str> {
-        let place = |part: &str| (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
-        let ((Cow::Borrowed(first), _), (_, last)) = (self.0.first()?, self.0.last()?) else { return None };
-        // White space and the name's quote are all that may stand between.
-        let begin = text.get(..place(first)?)?.rfind('{')?;
-        let end = place(last.get())? + last.get().len();
-        text.get(begin..=end + text.get(end..)?.find('}')?)
-    }
-}
-
 /// The id of the record's row.
 fn id(resource: &Resource, text: &str, members: &Members<'_>) -> Result<Uuid, String> {
-    resource.row_id(&members.text(text)?, members.get("id", &mut 0))
+    let json = members.text(text).map_err(|error| describe(&error))?;
+    // One that is too long is known by its id or not at all.
+    let json = if json.len() > MAX_RECORD { "{}" } else { &json };
+    resource.row_id(json, members.get("id", &mut 0))
 }
 
 fn record(resource: &Resource, shape: &'static Shape, text: &str, members: &Members<'_>) -> Result<Record, String> {
-    let json = members.text(text)?;
+    let json = members.text(text).map_err(|error| describe(&error))?;
+    if json.len() > MAX_RECORD {
+        return Err(format!("it is longer than {MAX_RECORD} bytes"));
+    }
     if is_too_deep(&json) {
         return Err(format!("it is nested deeper than {MAX_NESTING} levels"));
     }

@@ -134,6 +134,37 @@ fn a_record_that_cannot_be_read_costs_no_other_and_keeps_its_id() {
 }
 
 #[test]
+fn an_answer_of_countless_records_or_fields_takes_no_more_memory_than_its_bounds() {
+    let list = |record: &str, times: usize| {
+        let records = vec![record; times].join(",");
+        parse_list(departments(), format!(r#"{{"data":[{records}]}}"#).as_bytes())
+    };
+    for nameless in ["null", "{}", r#"{"a":1}"#] {
+        let page = list(nameless, MAX_NAMELESS).expect("a page");
+        assert_eq!(page.ids().collect::<BTreeSet<Uuid>>().len(), MAX_NAMELESS, "each has an id of its own: {nameless}");
+        let refused = list(nameless, 100_000).expect_err(nameless);
+        assert!(refused.contains("more than 1000 of its records have no id"), "{refused}");
+    }
+    let sound = format!(r#"{{"id":"{}"}}"#, Uuid::from_u128(1));
+    assert_eq!(list(&sound, MAX_RECORDS).expect("a page").len(), MAX_RECORDS);
+    let refused = list(&sound, MAX_RECORDS + 1).expect_err("too many");
+    assert!(refused.contains("more than 50000 records"), "{refused}");
+
+    let fields = |count: usize| format!(r#"{{"id":"{}"{}}}"#, Uuid::from_u128(1), r#","a":1"#.repeat(count - 1));
+    assert_eq!(list(&fields(MAX_FIELDS), 1).expect("a page").records.len(), 1);
+    for many in [fields(MAX_FIELDS + 1), fields(1_000_000)] {
+        let page = list(&many, 1).expect("a page");
+        assert_eq!((page.records.len(), page.rejected[0].has_id), (0, false));
+        assert!(parse_info(departments(), format!(r#"{{"data":{many}}}"#).as_bytes()).is_err());
+    }
+    let long = format!(r#"{{"id":"{}","a":[{}0]}}"#, Uuid::from_u128(1), "0,".repeat(MAX_RECORD / 2));
+    let page = list(&long, 1).expect("a page");
+    let rejected = &page.rejected[0];
+    assert!(rejected.has_id && rejected.id == Uuid::from_u128(1), "{rejected:?}");
+    assert!(rejected.reason.contains("longer than 4194304 bytes"), "{rejected:?}");
+}
+
+#[test]
 fn of_a_detail_it_is_known_whether_the_answer_or_the_record_is_bad() {
     let id = Uuid::from_u128(1);
     for body in ["", "{\"data\":{\"id\":", "<html>", "[]", "7"] {

@@ -7,6 +7,7 @@ pub mod client;
 pub mod clock;
 mod heard;
 pub mod in_flight;
+mod members;
 pub mod oauth;
 pub mod rate_limit;
 mod refusal;
