@@ -35,7 +35,8 @@ impl Lane {
         if !played.violations.is_empty() {
             return;
         }
-        let settled = found_within(SERVED, POLL, async || {
+        let within = SERVED + played.patience;
+        let settled = found_within(within, POLL, async || {
             played.violations.extend(self.settle());
             self.owed.iter().all(|owed| owed.waits).then_some(())
         });
@@ -62,16 +63,16 @@ impl Lane {
     }
 
     async fn judge_queues(&mut self, played: &mut Played) {
-        let broker = &self.stage.broker;
+        let (broker, within) = (&self.stage.broker, SERVED + played.patience);
         for queue in [broker.requests_queue(), format!("{}.tokens.{ACCOUNT}", broker.prefix)] {
-            let emptied = found_within(SERVED, POLL, async || (broker.ready(&queue).await == Some(0)).then_some(()));
+            let emptied = found_within(within, POLL, async || (broker.ready(&queue).await == Some(0)).then_some(()));
             if emptied.await.is_none() {
                 played.violations.push(format!("{queue} holds a message"));
             }
         }
         let unsent = "select count(*) from teamleader2db.event_outbox where sent_at is null and reply_to is null";
         let emptied =
-            found_within(SERVED, POLL, async || (self.stage.database.value::<i64>(unsent).await == 0).then_some(()));
+            found_within(within, POLL, async || (self.stage.database.value::<i64>(unsent).await == 0).then_some(()));
         if emptied.await.is_none() {
             played.violations.push("the outbox holds an event".to_owned());
         }

@@ -26,6 +26,13 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// for two windows.
 const RUN: Duration = Duration::from_secs(150);
 
+/// Headers of so many bytes may be nested ten thousand deep. RabbitMQ takes seconds for each copy of such a message, of
+/// which there are three.
+const LONG_HEADERS: usize = 20_000;
+
+/// How much longer the broker may take for them.
+const LONG_HEADERS_TAKE: Duration = Duration::from_secs(45);
+
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -148,6 +155,9 @@ impl Lane {
             &properties[..properties.len().min(4_000)]
         );
         self.attack = (message.kind, played.sent.clone());
+        if properties.len() > LONG_HEADERS {
+            played.patience = LONG_HEADERS_TAKE;
+        }
         if message.target == Target::Tokens {
             // It is looked at before a refresh.
             self.stage.simulator.expire_access_tokens();
