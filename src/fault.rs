@@ -4,6 +4,7 @@
 //! Without the cargo feature `fault-points`, which no build but the tests' has, [`reached`] is empty. With it, the
 //! variable `FAULT_POINT` names what happens, where, and at which time of getting there: `die page_committed 2`,
 //! `freeze intent_committed 1`, `panic page_written 1`; `panic-always slice_begun 1` does so each time from then on.
+//! The variable `FAULT_ONE_PASS` takes the proof of lists away, to see that the tests miss it.
 
 /// A place between two steps of the protocol, each of which leaves something behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +101,15 @@ pub enum Point {
 #[inline(always)]
 pub fn reached(_: Point) {}
 
+/// Whether one pass over a list without `matches` is believed, as it must not be.
+#[cfg(not(feature = "fault-points"))]
+#[inline(always)]
+pub fn one_pass_is_believed() -> bool {
+    false
+}
+
 #[cfg(feature = "fault-points")]
-pub use armed::{name, reached};
+pub use armed::{name, one_pass_is_believed, reached};
 
 #[cfg(feature = "fault-points")]
 mod armed {
@@ -142,6 +150,12 @@ mod armed {
         let at_time = words.next().map_or(1, |n| n.parse().expect("FAULT_POINT ends with a number"));
         Some(Fault { kind, always, point, at_time, times: AtomicU32::new(0) })
     });
+
+    /// Whether one pass over a list without `matches` is believed: `FAULT_ONE_PASS` is set.
+    pub fn one_pass_is_believed() -> bool {
+        static BELIEVED: LazyLock<bool> = LazyLock::new(|| std::env::var_os("FAULT_ONE_PASS").is_some());
+        *BELIEVED
+    }
 
     /// The point's name in `FAULT_POINT`: `page_committed`.
     pub fn name(point: Point) -> String {

@@ -8,6 +8,7 @@ use super::audit;
 use super::pager::{Evidence, PassEnd, Verdict};
 use super::reading::Reading;
 use super::slice::{Slice, WorkError};
+use crate::fault;
 use crate::store::run::Step;
 use crate::store::{parents, passes};
 
@@ -65,7 +66,12 @@ pub async fn end_pass(
     let changed = step.counts.created + step.counts.updated + step.counts.rejected;
     step.counts.unchanged = (step.counts.listed - changed).max(0);
     note_order(slice, tx, step, &reading, &end, &given).await?;
-    let verdict = end.clone().judge(given.evidence(slice, step));
+    let verdict = match end.clone().judge(given.evidence(slice, step)) {
+        Verdict::Again(_) | Verdict::Compare(_) if end.matches().is_none() && fault::one_pass_is_believed() => {
+            Verdict::Read { complete: true, verified: true }
+        }
+        verdict => verdict,
+    };
     conclude(slice, tx, step, reading, (end, given), verdict).await
 }
 

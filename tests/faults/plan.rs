@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use teamleader_simulator::FaultKind;
+use teamleader_simulator::{FaultKind, Oddity, Quirks, Version};
 
 use crate::dice::Dice;
 use crate::servers::Server;
@@ -14,6 +14,8 @@ pub struct Plan {
     pub contacts: usize,
     /// How late every answer of the API is.
     pub latency_ms: u64,
+    /// How the API answers where that is uncertain.
+    pub quirks: Quirks,
     /// Requests to the API in flight.
     pub concurrency: u64,
     /// How many processes of the worker there are at a time.
@@ -158,6 +160,7 @@ impl Plan {
         Self {
             contacts: dice.from(20..=130) as usize,
             latency_ms: dice.from(15..=70),
+            quirks: if dice.one_in(3) { Quirks::default() } else { Quirks::random(seed) },
             concurrency: dice.from(2..=8),
             workers,
             requests,
@@ -167,7 +170,17 @@ impl Plan {
 
     /// An account and a worker, and nothing that goes wrong by itself.
     pub fn of_soak() -> Self {
-        Self { contacts: 100, latency_ms: 40, concurrency: 4, workers: 1, requests: Vec::new(), steps: Vec::new() }
+        let (quirks, requests, steps) = (Quirks::default(), Vec::new(), Vec::new());
+        Self { contacts: 100, latency_ms: 40, quirks, concurrency: 4, workers: 1, requests, steps }
+    }
+
+    /// Whether the API has said of this resource, in an answer that looks like any other, what is not so. Nothing can
+    /// see it then; the next full sync puts it right.
+    pub fn is_lied_about(&self, resource: &str) -> bool {
+        self.steps.iter().any(|step| match &step.act {
+            Act::Api { kind, at, .. } => is_lie(kind) && at.split('.').next() == Some(resource),
+            _ => false,
+        })
     }
 
     /// Whether nothing keeps a run from completing but what it must get over by itself.
@@ -261,14 +274,7 @@ fn draw(dice: &mut Dice, workers: usize) -> Act {
 }
 
 fn api_fault(dice: &mut Dice) -> Act {
-    let kind = match dice.from(0..=15) {
-        9 => FaultKind::ResetInThePast { seconds: dice.from(1..=600) as u32 },
-        10 => FaultKind::Edge404,
-        11 => FaultKind::Html200,
-        12 => FaultKind::Date { seconds: dice.pick(&[-31_536_000, -86_400, -600, 5, 600, 86_400, 2_300_000_000]) },
-        13 => FaultKind::PageSizeIgnored,
-        14 => FaultKind::IncludesIgnored,
-        15 => FaultKind::EmptyList,
+    let kind = match dice.from(0..=21) {
         0 => FaultKind::ServerError { status: dice.pick(&[500, 502, 503, 504]) },
         1 => FaultKind::ServerErrorHtml { status: dice.pick(&[502, 503]) },
         2 => FaultKind::CutBeforeAnswer,
@@ -276,13 +282,43 @@ fn api_fault(dice: &mut Dice) -> Act {
         4 => FaultKind::CutMidBody,
         5 => FaultKind::SlowBody { milliseconds: dice.from(200..=2_000) },
         6 | 7 => FaultKind::RateLimited { reset_in_ms: Some(dice.from(200..=1_500)) },
+        8 => FaultKind::Latency { milliseconds: dice.from(200..=1_000) },
+        9 => FaultKind::ResetInThePast { seconds: dice.from(1..=600) as u32 },
+        10 => FaultKind::Edge404,
+        11 => FaultKind::Html200,
+        12 => FaultKind::Date { seconds: dice.pick(&[-31_536_000, -86_400, -600, 5, 600, 86_400, 2_300_000_000]) },
+        13 => FaultKind::PageSizeIgnored,
+        14 => FaultKind::IncludesIgnored,
+        15 => FaultKind::EmptyList,
+        16 => FaultKind::Capped { records: dice.from(1..=40) as usize },
+        17 => FaultKind::Lagging { changes: dice.from(1..=5) as usize },
+        18 => FaultKind::WrongMatches { matches: dice.pick(&[0, 7, 1_000, u64::MAX]) },
+        19 => FaultKind::OddRecord { odd: dice.pick(&Oddity::ALL), id: None },
+        20 => FaultKind::BrokenInfo { status: 500, id: None },
         // Takes as long as the worker waits for an answer, 20 s: seldom.
         _ if dice.one_in(4) => FaultKind::Hang,
-        _ => FaultKind::Latency { milliseconds: dice.from(200..=1_000) },
+        _ => FaultKind::OtherVersion { version: Version::OLDEST },
     };
-    let times = if kind == FaultKind::Hang { 1 } else { dice.from(1..=5) as u32 };
+    let times = match kind {
+        FaultKind::Hang => 1,
+        // Most requests are for other records.
+        FaultKind::OddRecord { .. } | FaultKind::BrokenInfo { .. } => dice.from(1..=60) as u32,
+        _ => dice.from(1..=5) as u32,
+    };
     let at = dice.pick(&["contacts.list", "contacts.info", "contacts", "companies", "invoices", "events", "users"]);
     Act::Api { kind, at, times }
+}
+
+/// Whether the answer looks like any other and is not so.
+fn is_lie(kind: &FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::EmptyList
+            | FaultKind::Capped { .. }
+            | FaultKind::Lagging { .. }
+            | FaultKind::IncludesIgnored
+            | FaultKind::OddRecord { odd: Oddity::MomentFar, .. }
+    )
 }
 
 fn shuffle(acts: &mut [Act], dice: &mut Dice) {

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
-use teamleader_simulator::{Config, Fault, FaultKind, Simulator};
+use teamleader_simulator::{Config, Fault, FaultKind, Quirks, Simulator};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -85,6 +85,7 @@ impl Play {
             rate_limit: 1_000_000,
             client_secret: CLIENT_SECRET.to_owned(),
             seed: plan.contacts as u64,
+            quirks: plan.quirks.clone(),
             ..Config::scaled(plan.contacts)
         };
         let simulator = Simulator::start(config, ([127, 0, 0, 1], 0).into()).await.unwrap();
@@ -100,7 +101,7 @@ impl Play {
             ("TOKEN_ENCRYPTION_KEY", KEY.to_owned()),
             ("SYNC_SLICE", "1s".to_owned()),
             // Hardly more than the grain of the API's clock: what a watermark passes over is not read again by chance.
-            ("SYNC_LOOKBACK", "2s".to_owned()),
+            ("SYNC_LOOKBACK", format!("{}s", 2 + plan.quirks.list_lag_seconds)),
             ("SYNC_CONCURRENCY", plan.concurrency.to_string()),
             ("NO_PROXY", "127.0.0.1".to_owned()),
             ("RUST_LOG", "info,teamleader2db=debug,lapin=off,sqlx=warn".to_owned()),
@@ -195,6 +196,9 @@ impl Play {
         self.endings.clear();
         self.simulator.clear_faults();
         self.simulator.stop_changing();
+        // For good are only those quirks with which a copy can be equal at once.
+        let quirks = Quirks { unstable_order: false, list_lag_seconds: 0, ..self.plan.quirks.clone() };
+        self.simulator.set_quirks(quirks);
         self.simulator.set_access_token_ttl(Duration::from_secs(3600));
         if self.last_change == DateTime::<Utc>::MAX_UTC {
             self.last_change = Utc::now();
