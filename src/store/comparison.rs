@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::pool::StoreError;
-use super::records::Columns;
+use super::records::{Columns, list_fields};
 use crate::catalog::{Resource, Shapes};
 use crate::ids::{Account, RunId};
 use crate::teamleader::answer::Record;
@@ -62,8 +62,9 @@ pub async fn items(
         r#"select p.id as "id!", r.id is not null as "known!",
              r.asked_at >= p.asked_at and r.asked_at <= clock_timestamp() as later,
              coalesce(r.deleted_at is null and r.list_hash <> p.hash, false) as "older!",
-             coalesce(r.deleted_at is null and r.content || (p.content::jsonb - case when r.detail_at is null then '{}' else $6::text[] end)
-                 = r.content, false) as "holds!"
+             coalesce(r.deleted_at is null and r.content = case when $8 and r.detail_hash is not null
+                     then r.content || (p.content::jsonb - case when r.detail_at is null then '{}' else $6::text[] end)
+                     else p.content::jsonb end, false) as "holds!"
          from unnest($3::uuid[], $4::text[], $5::bytea[], $7::timestamptz[]) as p (id, content, hash, asked_at)
          left join lateral (
              select * from teamleader.record where resource = $1 and account = $2 and id = p.id limit 1) as r on true"#,
@@ -74,6 +75,7 @@ pub async fn items(
         &columns.hashes as &[&[u8]],
         &told_by_info,
         &columns.asked as &[Option<DateTime<Utc>>],
+        resource.has_details(),
     )
     .fetch_all(connection)
     .await?;
@@ -94,7 +96,8 @@ pub async fn details(
     let rows = sqlx::query!(
         r#"select p.id as "id!",
              r.detail_at is null or r.detail_at < r.listed_at or r.detail_hash is distinct from p.hash as "older!",
-             r.content || p.content::jsonb = r.content as "holds!"
+             case when r.detail_hash is null then r.content
+                 else teamleader2db.only_fields(r.content, coalesce(r.list_fields, $7)) end || p.content::jsonb = r.content as "holds!"
          from unnest($3::uuid[], $4::text[], $5::bytea[], $6::timestamptz[]) as p (id, content, hash, asked_at)
          cross join lateral (
              select * from teamleader.record
@@ -106,6 +109,7 @@ pub async fn details(
         &columns.contents as &[&str],
         &columns.hashes as &[&[u8]],
         &columns.asked as &[Option<DateTime<Utc>>],
+        &list_fields(resource),
     )
     .fetch_all(connection)
     .await?;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::newest::{self, Verdict};
 use super::pool::StoreError;
-use super::records::Columns;
+use super::records::{Columns, list_fields};
 use crate::catalog::Resource;
 use crate::ids::Account;
 use crate::teamleader::answer::Record;
@@ -132,7 +132,8 @@ pub async fn merge_details(
     write(tx, account, resource, &counting).await
 }
 
-/// Writes details over their rows, unless a newer answer is there by now.
+/// Writes details over their rows, unless a newer answer is there by now. Of what the row held, the fields of its list
+/// item stay: the others are those of an earlier detail.
 async fn write(
     tx: &mut PgConnection,
     account: &Account,
@@ -149,14 +150,17 @@ async fn write(
          from unnest($3::uuid[], $4::text[], $5::timestamptz[], $6::bytea[], $7::timestamptz[])
                   as d (id, content, updated_at, hash, asked_at)
          on conflict (resource, account, id) do update set
-             content = r.content || excluded.content,
+             content = case when r.detail_hash is null then r.content
+                 else teamleader2db.only_fields(r.content, coalesce(r.list_fields, $8)) end || excluded.content,
+             list_fields = case when r.detail_hash is null then nullif(teamleader2db.field_names(r.content), $8) else r.list_fields end,
              source_updated_at = coalesce(excluded.source_updated_at, r.source_updated_at),
              list_hash = case when excluded.source_updated_at < r.source_updated_at then '\x' else r.list_hash end,
              detail_at = case when r.asked_at <= excluded.asked_at then greatest(excluded.detail_at, r.listed_at)
                  else excluded.detail_at end,
              detail_hash = excluded.detail_hash,
              asked_at = excluded.asked_at,
-             changed_at = case when r.deleted_at is null and r.content || excluded.content = r.content
+             changed_at = case when r.deleted_at is null and r.content = case when r.detail_hash is null then r.content
+                     else teamleader2db.only_fields(r.content, coalesce(r.list_fields, $8)) end || excluded.content
                  then r.changed_at else clock_timestamp() end,
              deleted_at = null
          where r.asked_at is null or excluded.asked_at is null or excluded.asked_at >= r.asked_at
@@ -168,6 +172,7 @@ async fn write(
         &columns.updated as &[Option<DateTime<Utc>>],
         &columns.hashes as &[&[u8]],
         &columns.asked as &[Option<DateTime<Utc>>],
+        &list_fields(resource),
     )
     .execute(tx)
     .await?

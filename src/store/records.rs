@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::newest::{self, Origin, Verdict};
 use super::pool::StoreError;
-use crate::catalog::Resource;
+use crate::catalog::{Resource, Shapes};
 use crate::ids::Account;
 use crate::teamleader::answer::Record;
 
@@ -118,8 +118,8 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Writes list items over what is there, unless a newer answer is by now; the fields that only the detail has stay. Returns the rows
-/// written.
+/// Writes list items over what is there, unless a newer answer is by now; the fields that only the detail has stay, until a later detail
+/// does not have them. Returns the rows written.
 async fn upsert(
     tx: &mut PgConnection,
     account: &Account,
@@ -137,14 +137,16 @@ async fn upsert(
                   as page (id, content, updated_at, hash, parent_id, asked_at),
               (select clock_timestamp() as at) as clock
          on conflict (resource, account, id) do update set
-             content = r.content || excluded.content,
+             content = case when $10 and r.detail_hash is not null then r.content || excluded.content else excluded.content end,
+             list_fields = case when $10 then nullif(teamleader2db.field_names(excluded.content), $11) end,
              source_updated_at = excluded.source_updated_at,
              list_hash = excluded.list_hash,
              listed_at = excluded.listed_at,
              parent_resource = coalesce(excluded.parent_resource, r.parent_resource),
              parent_id = coalesce(excluded.parent_id, r.parent_id),
              asked_at = excluded.asked_at,
-             changed_at = case when r.deleted_at is null and r.content || excluded.content = r.content
+             changed_at = case when r.deleted_at is null and r.content
+                     = case when $10 and r.detail_hash is not null then r.content || excluded.content else excluded.content end
                  then r.changed_at else excluded.changed_at end,
              deleted_at = null
          where (r.list_hash <> excluded.list_hash or r.deleted_at is not null
@@ -160,11 +162,20 @@ async fn upsert(
         parent_resource,
         &columns.parents as &[Option<Uuid>],
         &columns.asked as &[Option<DateTime<Utc>>],
+        resource.has_details(),
+        &list_fields(resource),
     )
     .execute(tx)
     .await?
     .rows_affected();
     Ok(i64::try_from(written).unwrap_or(i64::MAX))
+}
+
+/// The names of the fields that items of the list are documented to have, sorted by their bytes.
+pub(super) fn list_fields(resource: &Resource) -> Vec<String> {
+    let mut names: Vec<String> = Shapes::of(resource).list.fields.iter().map(|field| field.name.clone()).collect();
+    names.sort_unstable();
+    names
 }
 
 /// A number of records, as counts have it.

@@ -311,7 +311,7 @@ async fn merge(
         step.counts.pages += i64::try_from(pages.len()).unwrap_or(i64::MAX);
     }
     for Read { mut page, next } in pages {
-        date(&mut step, &mut reading, &page)?;
+        date(&mut step, &mut reading, &page);
         step.note_drift(answer::drift(&page.records));
         step.note_drift(views::contexts_of_no_resource(resource, &page.records));
         step.note_drift(std::mem::take(&mut page.odd));
@@ -372,33 +372,28 @@ async fn merge(
     Ok(going_on.map(|reading| (step, reading)))
 }
 
-/// Notes when the list began by the API's clock, which is what the watermark comes from. Where that is not believed,
-/// there is no watermark.
-fn date(step: &mut Step, reading: &mut Reading, page: &Page) -> Result<(), WorkError> {
-    let endpoint = step.resource.list_endpoint();
+/// Notes when the list began by the API's clock, which is what the watermark comes from. Where that is not believed, or
+/// does not say, there is no watermark.
+fn date(step: &mut Step, reading: &mut Reading, page: &Page) {
     let begins = step.clock.is_none() && !reading.undated;
-    match page.dated {
-        None if begins => {
-            Err(WorkError::Unusable(format!("{endpoint} answered without a Date header, which the watermark needs")))
+    let odd = match page.dated {
+        Some(Dated::At(date)) => {
+            step.clock = if begins { Some(date) } else { step.clock };
+            return;
         }
-        Some(Dated::At(date)) if begins => {
-            step.clock = Some(date);
-            Ok(())
-        }
-        Some(Dated::Apart(skew)) => {
-            reading.undated |= begins;
-            if step.drift.iter().all(|known| !known.starts_with(SKEWED)) {
-                step.note_drift([format!("{SKEWED} {}: no watermark is taken from it", clock::described(skew))].into());
-            }
-            Ok(())
-        }
-        None | Some(Dated::At(_)) => Ok(()),
+        Some(Dated::Apart(skew)) => clock::described(skew),
+        None if begins => "missing, or no date".to_owned(),
+        None => return,
+    };
+    reading.undated |= begins;
+    if step.drift.iter().all(|known| !known.starts_with(UNDATED)) {
+        step.note_drift([format!("{UNDATED} {odd}: no watermark is taken from it")].into());
     }
 }
 
 /// How the drift begins that says of a `Date` that it is not believed: once a step, since the seconds differ from
 /// answer to answer.
-const SKEWED: &str = "the Date of an answer is";
+const UNDATED: &str = "the Date of an answer is";
 
 /// A parent that is gone has no children to list, and they follow it when its own resource finds it gone. A kind of parent that may
 /// not be asked for is left out.

@@ -25,6 +25,7 @@ mod events;
 mod export;
 mod export_files;
 mod failures;
+mod fields;
 mod foreign_database;
 mod grants;
 mod healthcheck;
@@ -34,6 +35,7 @@ mod http_guard;
 mod incremental;
 mod main_job;
 mod numbers;
+mod odd_answers;
 #[cfg(feature = "fault-points")]
 mod panics;
 mod passes;
