@@ -196,8 +196,9 @@ impl Play {
         self.endings.clear();
         self.simulator.clear_faults();
         self.simulator.stop_changing();
-        // For good are only those quirks with which a copy can be equal at once.
-        let quirks = Quirks { unstable_order: false, list_lag_seconds: 0, ..self.plan.quirks.clone() };
+        // For good are only those quirks with which a copy can be equal at once, deletions included.
+        let (unstable_order, list_lag_seconds, date_offset_seconds) = (false, 0, 0);
+        let quirks = Quirks { unstable_order, list_lag_seconds, date_offset_seconds, ..self.plan.quirks.clone() };
         self.simulator.set_quirks(quirks);
         self.simulator.set_access_token_ttl(Duration::from_secs(3600));
         if self.last_change == DateTime::<Utc>::MAX_UTC {
