@@ -1,6 +1,5 @@
 //! Reading answers: pages split into records without building a tree, and text that PostgreSQL can store.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Datelike as _, Utc};
@@ -120,9 +119,9 @@ const MAX_NAMELESS: usize = 1_000;
 const MAX_MATCHES: i64 = 1_000_000_000;
 
 #[derive(Deserialize)]
-#[serde(bound(deserialize = "R: Deserialize<'de>, 'de: 'a"))]
-struct ListEnvelope<'a, R> {
-    data: Records<R>,
+struct ListEnvelope<'a> {
+    #[serde(borrow)]
+    data: Records<'a>,
     #[serde(borrow, default)]
     meta: Option<&'a RawValue>,
 }
@@ -136,7 +135,7 @@ struct Meta<'a> {
 #[derive(Deserialize)]
 struct InfoEnvelope<'a> {
     #[serde(borrow)]
-    data: Members<'a>,
+    data: &'a RawValue,
 }
 
 /// Reads the body of a list of `resource`. The error says what is wrong with it, and shows nothing of it.
@@ -145,26 +144,14 @@ pub fn parse_list(resource: &Resource, body: &[u8]) -> Result<Page, String> {
     let (text, replaced) = storable::text(text);
     let page = Page { replaced, ..Page::default() };
     let mut sorting = Sorting { resource, page, nameless: HashMap::new() };
-    let (meta, more) = match serde_json::from_str::<ListEnvelope<'_, Members<'_>>>(&text) {
-        Ok(ListEnvelope { data, meta }) => {
-            data.records.iter().try_for_each(|members| sorting.take(&text, members))?;
-            (meta, data.more)
+    let ListEnvelope { data, meta } = serde_json::from_str(&text).map_err(|error| describe(&error))?;
+    for raw in data.records {
+        match serde_json::from_str(raw.get()) {
+            Ok(members) => sorting.take(raw.get(), &members)?,
+            Err(_) => sorting.reject(raw.get(), format!("it is no object of at most {MAX_FIELDS} fields"))?,
         }
-        // One of its records may be no object.
-        Err(error) if error.is_data() => {
-            let ListEnvelope::<'_, &RawValue> { data, meta } =
-                serde_json::from_str(&text).map_err(|error| describe(&error))?;
-            for raw in data.records {
-                match serde_json::from_str::<Members<'_>>(raw.get()) {
-                    Ok(members) => sorting.take(raw.get(), &members)?,
-                    Err(_) => sorting.reject(raw.get(), format!("it is no object of at most {MAX_FIELDS} fields"))?,
-                }
-            }
-            (meta, data.more)
-        }
-        Err(error) => return Err(describe(&error)),
-    };
-    if more {
+    }
+    if data.more {
         return Err(format!("one answer holds more than {MAX_RECORDS} records"));
     }
     let mut page = sorting.page;
@@ -184,7 +171,7 @@ struct Sorting<'r> {
 }
 
 impl Sorting<'_> {
-    /// Takes in a record that stands in `text`. Fails where [`MAX_NAMELESS`] have no id.
+    /// Takes in a record, `text` as JSON. Fails where [`MAX_NAMELESS`] have no id.
     fn take(&mut self, text: &str, members: &Members<'_>) -> Result<(), String> {
         let resource = self.resource;
         let read = record(resource, &Shapes::of(resource).list, text, members);
@@ -203,7 +190,7 @@ impl Sorting<'_> {
                 self.page.rejected.push(Rejected { id, reason, has_id: true });
                 Ok(())
             }
-            Err(_) => self.reject(&members.text(text).unwrap_or_default(), reason),
+            Err(_) => self.reject(text, reason),
         }
     }
 
@@ -237,12 +224,12 @@ pub fn parse_info(resource: &Resource, body: &[u8]) -> Result<(Record, i64), Unr
     let text = std::str::from_utf8(body).map_err(|_| Unreadable::Answer("the body is not UTF-8".to_owned()))?;
     let (text, replaced) = storable::text(text);
     let shape = &Shapes::of(resource).info;
-    let members = match serde_json::from_str::<InfoEnvelope<'_>>(&text) {
-        Err(error) if error.is_data() => serde_json::from_str(&text),
-        envelope => envelope.map(|envelope| envelope.data),
+    let json = match serde_json::from_str::<InfoEnvelope<'_>>(&text) {
+        Ok(envelope) => envelope.data.get(),
+        Err(_) => &text,
     };
-    let members = members.map_err(|error| Unreadable::Answer(describe(&error)))?;
-    let record = record(resource, shape, &text, &members).map_err(Unreadable::Record)?;
+    let members = serde_json::from_str(json).map_err(|error| Unreadable::Answer(describe(&error)))?;
+    let record = record(resource, shape, json, &members).map_err(Unreadable::Record)?;
     Ok((record, replaced))
 }
 
@@ -286,19 +273,17 @@ pub fn lacking(records: &[Record]) -> Vec<&'static Field> {
 }
 
 /// The id of the record's row.
-fn id(resource: &Resource, text: &str, members: &Members<'_>) -> Result<Uuid, String> {
-    let json = members.text(text).map_err(|error| describe(&error))?;
+fn id(resource: &Resource, json: &str, members: &Members<'_>) -> Result<Uuid, String> {
     // One that is too long is known by its id or not at all.
-    let json = if json.len() > MAX_RECORD { "{}" } else { &json };
+    let json = if json.len() > MAX_RECORD { "{}" } else { json };
     resource.row_id(json, members.get("id", &mut 0))
 }
 
-fn record(resource: &Resource, shape: &'static Shape, text: &str, members: &Members<'_>) -> Result<Record, String> {
-    let json = members.text(text).map_err(|error| describe(&error))?;
+fn record(resource: &Resource, shape: &'static Shape, json: &str, members: &Members<'_>) -> Result<Record, String> {
     if json.len() > MAX_RECORD {
         return Err(format!("it is longer than {MAX_RECORD} bytes"));
     }
-    if is_too_deep(&json) {
+    if is_too_deep(json) {
         return Err(format!("it is nested deeper than {MAX_NESTING} levels"));
     }
     let updated_at_text: Option<String> = match members.get("updated_at", &mut 0) {
@@ -321,11 +306,9 @@ fn record(resource: &Resource, shape: &'static Shape, text: &str, members: &Memb
             odd.push(format!("{} is {}, not {}", field.name, found.as_str(), documented.as_str()));
         }
     }
-    let id = resource.row_id(&json, members.get("id", &mut 0))?;
-    let (json, long) = match storable::numbers(&json) {
-        (Cow::Owned(storable), long) => (storable, long),
-        (Cow::Borrowed(_), _) => (json.into_owned(), 0),
-    };
+    let id = resource.row_id(json, members.get("id", &mut 0))?;
+    let (json, long) = storable::numbers(json);
+    let json = json.into_owned();
     if long > 0 {
         odd.push(format!("{id} holds a number that is too large to be stored as one, and is stored as a text"));
     }

@@ -2,10 +2,9 @@
 //! text. Both are bounded, whatever an answer holds.
 
 use std::borrow::Cow;
-use std::marker::PhantomData;
 
+use serde::Deserialize;
 use serde::de::{Error as _, IgnoredAny};
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// No answer holds more records, which would be kept in memory: pages are asked to have 100, and lists that have no pages
@@ -16,9 +15,9 @@ pub const MAX_RECORDS: usize = 50_000;
 pub const MAX_FIELDS: usize = 10_000;
 
 /// The records of an answer, and whether it holds more than [`MAX_RECORDS`], which are passed over.
-pub struct Records<R> {
+pub struct Records<'a> {
     /// In the order of the answer.
-    pub records: Vec<R>,
+    pub records: Vec<&'a RawValue>,
     /// Whether there are more of them.
     pub more: bool,
 }
@@ -53,11 +52,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-impl<'de, R: Deserialize<'de>> Deserialize<'de> for Records<R> {
+impl<'de: 'a, 'a> Deserialize<'de> for Records<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor<R>(PhantomData<R>);
-        impl<'de, R: Deserialize<'de>> serde::de::Visitor<'de> for Visitor<R> {
-            type Value = Records<R>;
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Records<'de>;
 
             fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 formatter.write_str("an array")
@@ -78,13 +77,7 @@ impl<'de, R: Deserialize<'de>> Deserialize<'de> for Records<R> {
                 Ok(Records { records, more })
             }
         }
-        deserializer.deserialize_seq(Visitor(PhantomData))
-    }
-}
-
-impl Serialize for Members<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+        deserializer.deserialize_seq(Visitor)
     }
 }
 
@@ -103,23 +96,5 @@ impl Members<'_> {
         };
         *at = place + 1;
         Some(self.0[place].1.get())
-    }
-
-    /// The JSON of the object, which stands in `text`, or is written where its first field's name has escapes.
-    pub fn text<'t>(&self, text: &'t str) -> serde_json::Result<Cow<'t, str>> {
-        match self.json(text) {
-            Some(json) => Ok(Cow::Borrowed(json)),
-            None => serde_json::to_string(self).map(Cow::Owned),
-        }
-    }
-
-    /// The JSON of the object, which stands in `text`: from its brace before the first field to that after the last.
-    fn json<'t>(&self, text: &'t str) -> Option<&'t str> {
-        let place = |part: &str| (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
-        let ((Cow::Borrowed(first), _), (_, last)) = (self.0.first()?, self.0.last()?) else { return None };
-        // White space and the name's quote are all that may stand between.
-        let begin = text.get(..place(first)?)?.rfind('{')?;
-        let end = place(last.get())? + last.get().len();
-        text.get(begin..=end + text.get(end..)?.find('}')?)
     }
 }
