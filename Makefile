@@ -26,6 +26,7 @@ SEEDS ?= 200
 SEED ?=
 REFRESHES ?= 2000
 CASES ?= 10000
+ECONOMY_OF ?= 10000
 PART ?= 1
 QUICK ?= 0
 SPEC ?=
@@ -124,8 +125,8 @@ drift: export CARGO_PROFILE_DEV_OPT_LEVEL := 1
 drift: install ## sync SEEDS (30) large accounts, or a PARTth of each, that change meanwhile; hold what events certify against the truth
 	DRIFT_SEEDS=$(if $(filter file,$(origin SEEDS)),30,$(SEEDS)) DRIFT_PART=$(PART) DRIFT_LANES=15 $(MAKE) test ARGS="--test integration -- --nocapture --test-threads 1 certificate::what certificate::a_plain"
 
-economy: install ## print how many requests syncs of 10,000 contacts and companies take
-	ECONOMY_OF=10000 $(MAKE) test ARGS="--test integration -- --nocapture certificate::a_sync"
+economy: install ## print how many requests syncs of the whole API take, of ECONOMY_OF (10,000) contacts and all else in proportion
+	ECONOMY_OF=$(ECONOMY_OF) $(MAKE) test ARGS="--test integration -- --nocapture economy::"
 
 bench: install ## measure the worker beside its limits, ARGS="budget" one scenario (start lists details memory views budget); QUICK=1 small
 	BENCH_QUICK=$(QUICK) dev/servers run cargo bench --locked --bench product -- $(ARGS)

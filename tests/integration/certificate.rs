@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt};
-use serde_json::{Value, json};
+use serde_json::json;
 use teamleader_simulator::{
     ChangeKind, Config, Fault, FaultKind, Matches, Oddity, Quirks, Simulator, TruthRecord, Version,
 };
@@ -365,49 +365,4 @@ async fn three_thousand_contacts_of_one_moment_are_all_read_while_they_change() 
     assert_eq!(stage.database.lacking(&stage.simulator, "contacts", &stayed).await, 0, "{}", event.body);
     stage.complete(json!({ "mode": "full", "resources": ["contacts"] })).await;
     stage.database.assert_table_equals(&stage.simulator, "contacts").await;
-}
-
-/// Requests are what a sync costs. `make economy` prints the figures for 10,000 contacts and companies.
-#[tokio::test]
-async fn a_sync_takes_hardly_more_requests_than_the_least_possible() {
-    let records = number_from_make("ECONOMY_OF", 1_000);
-    let names = ["companies", "contacts"];
-    let counts = names.map(|name| (name.to_owned(), records)).into();
-    let stage = Stage::with(Config { counts, ..Config::default() }).await;
-    let _worker = stage.worker().await;
-    let asked = |words: &str| -> u64 { names.iter().map(|name| stage.asked(&format!("{name}.{words}"))).sum() };
-    let (pages, details) = (2 * records.div_ceil(100) as u64, 2 * records as u64);
-
-    let mut rows = Vec::new();
-    let mut measure = |what: &str, event: &Event, least: u64| {
-        let api = event.body["data"]["api_requests"].as_u64().unwrap();
-        rows.push(format!("| {what} | {api} | {least} |"));
-        assert!(api as f64 <= least as f64 * 1.05 + 4.0, "{what}: {api} requests, the least possible are {least}");
-    };
-    let full = stage.complete(json!({ "mode": "full", "resources": names })).await;
-    measure("full, with all details", &full, pages + details);
-    let listed = asked("list");
-    rows_of_lists(&full, listed, pages, records);
-    stage.simulator.advance_clock(std::time::Duration::from_secs(30));
-    let again = stage.complete(json!({ "mode": "full", "resources": names })).await;
-    measure("full, nothing changed", &again, pages);
-    stage.simulator.advance_clock(std::time::Duration::from_secs(30));
-    names.iter().for_each(|name| assert_eq!(stage.simulator.update(name, 50).len(), 50));
-    let changed = stage.complete(json!({ "resources": names })).await;
-    measure("incremental, 100 changed", &changed, 2 + 100);
-    stage.simulator.advance_clock(std::time::Duration::from_secs(30));
-    let none = stage.complete(json!({ "resources": names })).await;
-    measure("incremental, none changed", &none, 2);
-    println!(
-        "{records} contacts and {records} companies\n| run | requests | least possible |\n| --- | --- | --- |\n{}",
-        rows.join("\n")
-    );
-    stage.database.assert_table_equals(&stage.simulator, "contacts").await;
-}
-
-fn rows_of_lists(event: &Event, listed: u64, pages: u64, records: usize) {
-    assert_eq!(event.count("contacts", "listed"), records as i64);
-    assert!(listed as f64 <= pages as f64 * 1.05 + 4.0, "{listed} list requests, the least possible are {pages}");
-    let told: &Value = event.resource("contacts");
-    assert_eq!(told["verified"], true, "{told}");
 }

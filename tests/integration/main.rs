@@ -21,6 +21,7 @@ mod custom_fields;
 mod deletions;
 mod doctor;
 mod drift;
+mod economy;
 mod events;
 mod export;
 mod export_files;
