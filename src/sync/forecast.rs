@@ -4,7 +4,7 @@ use chrono::Utc;
 
 use super::audit;
 use super::reading::Reading;
-use crate::catalog::{PAGE_SIZE, Paging, pages};
+use crate::catalog::{PAGE_SIZE, Paging, Scope, pages};
 use crate::message::{Forecast, Parameters};
 use crate::store::run::{Phase, Run, Step};
 use crate::teamleader::client::Client;
@@ -37,12 +37,14 @@ fn pages_to_come(step: &Step, asked: &Parameters, read: Option<&Reading>) -> i64
     if let Some(sample) = audit::sample(asked) {
         return pages(sample, PAGE_SIZE).saturating_sub(step.counts.pages).max(1);
     }
-    let is_one_list = step.resource.stands_alone();
+    let is_one_list = step.resource.scope == Scope::Account;
     let one_list = read.filter(|_| is_one_list);
     let told = one_list.and_then(|reading| reading.at.matches()).map(|matches| pages(matches, PAGE_SIZE));
     let first_pass = one_list.filter(|reading| reading.at.pass > 1).map(|_| step.counts.pages);
     let of_a_pass = told.or(first_pass).or(step.usual.pages).unwrap_or(1).max(1);
-    let twice = audit::marks_deletions(asked) && step.resource.paging != Paging::Seek && is_one_list && of_a_pass > 1;
+    // Deletions need a second pass, and so does any proof of a list that does not say how much it holds.
+    let takes_two = audit::marks_deletions(asked) || told.is_none() && !step.resource.tells_matches;
+    let twice = takes_two && step.resource.paging != Paging::Seek && is_one_list && of_a_pass > 1;
     let in_all = if twice { of_a_pass.saturating_mul(2) } else { of_a_pass };
     in_all.saturating_sub(read.map_or(0, |reading| i64::from(reading.at.pages_read))).max(1)
 }
@@ -136,6 +138,22 @@ mod tests {
         // Events have no details, and a full sync reads them twice.
         assert_eq!(requests_to_come(&[begun("events", 1_000)], &asked(Mode::Full)), 19);
         assert_eq!(requests_to_come(&[begun("events", 1_000)], &asked(Mode::Incremental)), 9);
+    }
+
+    #[test]
+    fn a_list_that_does_not_say_how_much_it_holds_is_read_twice() {
+        let usually = |resource: &str, mode: Mode| {
+            let usual = Usual { pages: Some(26), details: None };
+            requests_to_come(&[Step { usual, ..step(resource) }], &asked(mode))
+        };
+        assert_eq!((usually("events", Mode::Incremental), usually("events", Mode::Full)), (52, 52));
+        assert_eq!((usually("expenses", Mode::Incremental), usually("expenses", Mode::Full)), (26, 52));
+        assert_eq!((usually("contacts", Mode::Incremental), usually("contacts", Mode::Full)), (26, 26));
+        // In parts of a page each.
+        assert_eq!(
+            (usually("documentTemplates", Mode::Incremental), usually("documentTemplates", Mode::Full)),
+            (26, 26)
+        );
     }
 
     proptest! {
