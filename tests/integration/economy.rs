@@ -241,7 +241,7 @@ fn assert_verified(event: &Event, sync: &Run) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_of_the_whole_api_takes_hardly_more_requests_than_its_proofs_need() {
-    let contacts = std::env::var("ECONOMY_OF").map_or(300, |value| value.parse().expect("a number"));
+    let contacts = std::env::var("ECONOMY_OF").map_or(200, |value| value.parse().expect("a number"));
     let (stage, ledger) = stage(contacts).await;
     let _worker = stage.worker().await;
     let account = Account::of(&stage.simulator);

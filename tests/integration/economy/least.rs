@@ -111,7 +111,7 @@ pub fn compared(records: u64) -> Requests {
     let first = pages(records, 100);
     let later = match first {
         1 => 0,
-        _ if records % 1_000 == 0 => pages(records, 97) + pages(records, 89),
+        _ if records.is_multiple_of(1_000) => pages(records, 97) + pages(records, 89),
         _ => pages(records, 97),
     };
     Requests { first, later, ..Requests::default() }
