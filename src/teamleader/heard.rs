@@ -76,11 +76,11 @@ impl From<Unreadable> for Miss {
 impl Heard {
     /// Reads the headers of an answer that has just come to a request for this version.
     pub fn of(headers: &HeaderMap, clock: &DatabaseClock, version: &ApiVersion) -> Self {
-        let dated = server_clock(headers).map(|date| clock.judge(date));
-        let now = match dated {
-            Some(Dated::At(date)) => date,
-            Some(Dated::Apart(_)) | None => clock.now().unwrap_or_else(Utc::now),
-        };
+        let date = server_clock(headers);
+        let dated = date.map(|date| clock.judge(date));
+        // As the API wrote it: what it says of the budget is of the same clock.
+        let believed = date.filter(|_| matches!(dated, Some(Dated::At(_))));
+        let now = believed.or_else(|| clock.now()).unwrap_or_else(Utc::now);
         let limit = observation(headers, now);
         Self {
             dated,
@@ -253,6 +253,25 @@ mod tests {
         ] {
             assert_eq!(wait(date, reset), waited, "{reset}");
         }
+    }
+
+    #[test]
+    fn the_reset_is_held_against_the_date_of_its_answer_and_not_against_another_clock() {
+        let date: DateTime<Utc> = "2026-02-08T11:08:56Z".parse().expect("a time");
+        let clock = DatabaseClock::default();
+        clock.set(date - chrono::TimeDelta::seconds(100));
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-ratelimit-limit", "200"),
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "2026-02-08T11:09:08+00:00"),
+            ("date", "Sun, 08 Feb 2026 11:08:56 GMT"),
+        ] {
+            headers.insert(name, value.parse().expect("valid"));
+        }
+        let heard = Heard::of(&headers, &clock, &version::NEWEST.parse().expect("a date"));
+        assert!(matches!(heard.dated, Some(Dated::At(at)) if at < date), "a watermark is not later than the database");
+        assert_eq!(heard.retry_in.as_secs(), 13);
     }
 
     #[test]
