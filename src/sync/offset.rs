@@ -247,7 +247,8 @@ impl Offset {
             self.page += 1;
             return false;
         }
-        self.single = self.page == 1 || same_again && self.page == 2;
+        // A page of the size that was asked for may also come twice where so many records came meanwhile, or by mistake.
+        self.single = self.page == 1 || same_again && self.page == 2 && records > self.size;
         self.bounded = records == 0 && self.is_round();
         true
     }

@@ -329,3 +329,14 @@ fn a_list_without_pages_gives_everything_at_once() {
         assert_eq!(read(&mut list, ("users", None, true), |_, _| {}).verdict, VERIFIED);
     }
 }
+
+#[test]
+fn a_page_that_comes_twice_is_no_proof_that_it_is_all() {
+    for full in [false, true] {
+        // As many records come before the first as a page has: the second page is the first one again.
+        let shift = |list: &mut List| (0..100).for_each(|_| list.add(0));
+        let mut list = silent(300);
+        let reading = read(&mut list, ("users", None, full), when(|request| request == 1, shift));
+        assert!(reading.is_rightly_verified(&list, None) && reading.passes == 3, "{} passes", reading.passes);
+    }
+}
