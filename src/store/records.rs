@@ -78,7 +78,9 @@ async fn touch(
 ) -> Result<(), StoreError> {
     let columns = Columns::of(records.iter().copied());
     sqlx::query!(
-        "update teamleader.record r set listed_at = clock_timestamp(), asked_at = coalesce(page.asked_at, r.asked_at)
+        "update teamleader.record r set listed_at = clock_timestamp(), asked_at = coalesce(page.asked_at, r.asked_at),
+             detail_at = case when r.detail_at < now() then r.detail_at
+                 when r.detail_at is not null then now() - interval '1 microsecond' end
          from unnest($3::uuid[], $4::timestamptz[]) as page (id, asked_at)
          where r.resource = $1 and r.account = $2 and r.id = page.id
            and (r.asked_at is null or page.asked_at is null or r.asked_at <= page.asked_at or r.asked_at > clock_timestamp())",
@@ -119,7 +121,8 @@ impl<'a> Columns<'a> {
 }
 
 /// Writes list items over what is there, unless a newer answer is by now; the fields that only the detail has stay, until a later detail
-/// does not have them. Returns the rows written.
+/// does not have them. The detail is stale then, also where the server's clock was ahead when that came. Returns the rows
+/// written.
 async fn upsert(
     tx: &mut PgConnection,
     account: &Account,
@@ -142,6 +145,8 @@ async fn upsert(
              source_updated_at = excluded.source_updated_at,
              list_hash = excluded.list_hash,
              listed_at = excluded.listed_at,
+             detail_at = case when r.detail_at < excluded.listed_at then r.detail_at
+                 when r.detail_at is not null then excluded.listed_at - interval '1 microsecond' end,
              parent_resource = coalesce(excluded.parent_resource, r.parent_resource),
              parent_id = coalesce(excluded.parent_id, r.parent_id),
              asked_at = excluded.asked_at,

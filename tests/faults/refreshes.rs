@@ -15,8 +15,8 @@ use crate::slot::{HarmKind, Slot};
 /// How long an answer may be under way, from the moment at which the simulator has made it: the machine may be busy, and the body slow.
 const UNDER_WAY: TimeDelta = TimeDelta::seconds(6);
 
-/// How long a request may be under way: it arrives although the process that sent it has ended meanwhile. The next one takes longer than that
-/// to start and to refresh.
+/// How long a request may be under way: it arrives although the process that sent it, or its connection, has ended meanwhile. The next one
+/// takes longer than that to start and to refresh.
 const SENT_BEFORE: TimeDelta = TimeDelta::milliseconds(500);
 
 /// How long after the end of a pause the request may come that was held up by it.
@@ -66,7 +66,7 @@ async fn excuse(play: &Play, earlier: &[Refresh], again: &Refresh) -> Result<(),
         return Err(format!("{again:?}, although the pair of {first:?} had been stored"));
     }
     let excused = first_slot.harms.iter().any(|harm| match harm.kind {
-        HarmKind::Api => harm.from <= first.at + UNDER_WAY && harm.to >= first.at,
+        HarmKind::Api => harm.from <= first.at + UNDER_WAY && harm.to >= first.at - SENT_BEFORE,
         HarmKind::Ended => {
             harm.to >= first.at - SENT_BEFORE
                 && harm.from <= again.at

@@ -115,3 +115,16 @@ async fn a_run_says_before_it_begins_how_many_requests_it_will_take() {
     let (expected, made) = foretold(json!({ "resources": ["contacts"] })).await;
     assert!(made > 120 && (expected - made).abs() * 10 <= made, "{expected} were expected, {made} made");
 }
+
+#[tokio::test]
+async fn a_detail_of_a_time_to_come_is_stale_once_its_record_changes() {
+    let stage = Stage::of(60).await;
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full", "resources": ["contacts"] })).await;
+    // As after the server's clock was set back.
+    stage.database.execute("update teamleader.contacts set detail_at = now() + interval '1 day'").await;
+    let changed = stage.simulator.update("contacts", 5).len() as i64;
+    let event = stage.complete(json!({ "resources": ["contacts"] })).await;
+    assert_eq!(event.count("contacts", "detailed"), changed, "{}", event.body);
+    stage.database.assert_table_equals(&stage.simulator, "contacts").await;
+}
