@@ -299,7 +299,7 @@ impl Resource {
             return Ok(id);
         }
         match self.key {
-            Key::Fields(pointers) | Key::IdOr(pointers) => self.id_of_fields(record, pointers),
+            Key::Fields(pointers) | Key::IdOr(pointers) => self.id_of_fields(record, pointers, |part| part),
             Key::Id => {
                 let id: Value = id.and_then(|id| serde_json::from_str(id).ok()).unwrap_or_default();
                 self.made_id(&[&id]).ok_or_else(|| "a record without an id that is a UUID".to_owned())
@@ -307,19 +307,23 @@ impl Resource {
         }
     }
 
-    /// The id that the row of this record had before its list gave it one; `None` where it always did.
+    /// The id that the row of this record had before its list gave it one, or gave what tells it from others as it is
+    /// written; `None` where it always did.
     pub fn former_id(&self, record: &str) -> Option<Uuid> {
         match self.key {
-            Key::IdOr(pointers) => self.id_of_fields(record, pointers).ok(),
+            Key::IdOr(pointers) => self.id_of_fields(record, pointers, |part| part).ok(),
+            Key::Fields(pointers) if resources::FORMERLY_IN_LOWER_CASE.contains(&self.name) => {
+                self.id_of_fields(record, pointers, in_lower_case).ok()
+            }
             Key::Id | Key::Fields(_) => None,
         }
     }
 
-    fn id_of_fields(&self, record: &str, pointers: &[&str]) -> Result<Uuid, String> {
+    fn id_of_fields(&self, record: &str, pointers: &[&str], spelled: fn(Value) -> Value) -> Result<Uuid, String> {
         let record: Value = serde_json::from_str(record).map_err(|_| "a record is not JSON".to_owned())?;
-        let parts: Vec<&Value> =
-            pointers.iter().map(|pointer| record.pointer(pointer).unwrap_or(&Value::Null)).collect();
-        self.made_id(&parts)
+        let part = |pointer: &&str| spelled(record.pointer(pointer).cloned().unwrap_or_default());
+        let parts: Vec<Value> = pointers.iter().map(part).collect();
+        self.made_id(&parts.iter().collect::<Vec<_>>())
             .ok_or_else(|| format!("a record without {}, which tell one from another", pointers.join(" and ")))
     }
 
@@ -395,6 +399,13 @@ impl Resource {
             body["filter"] = json!({ "status": self.statuses });
         }
         body
+    }
+}
+
+fn in_lower_case(part: Value) -> Value {
+    match part {
+        Value::String(text) => Value::String(text.to_lowercase()),
+        other => other,
     }
 }
 

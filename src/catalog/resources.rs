@@ -121,6 +121,9 @@ pub(super) const FORMERLY: &[(&str, &str, &str)] = &[
     ("contacts", "primary_address", "address"),
 ];
 
+/// Resources whose key is a text that answers before version 2022-09-15 of the API give in lower case.
+pub(super) const FORMERLY_IN_LOWER_CASE: &[&str] = &["tags"];
+
 /// Lists whose elements were plain values before: the resource, the list, the field of an element that such a value is.
 pub(super) const FORMERLY_PLAIN: &[(&str, &str, &str)] = &[
     // Before version 2023-09-26.

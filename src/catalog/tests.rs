@@ -229,6 +229,14 @@ fn what_has_no_id_gets_one_that_stays() {
     let discounts = find("commercialDiscounts").expect("known");
     let before = id("commercialDiscounts", r#"{"name":"a","department":null}"#).expect("an id");
     assert_eq!(discounts.former_id(&with_id), Some(before), "the row that it had before");
+    let tags = find("tags").expect("known");
+    let tag = |text: &str| tags.row_id(&format!(r#"{{"tag":"{text}"}}"#), None).expect("an id");
+    assert_eq!(
+        tags.former_id(r#"{"tag":"\u00c9t\u00e9 VIP"}"#),
+        Some(tag("été vip")),
+        "older versions have lower case"
+    );
+    assert_ne!(tag("été vip"), tag("Été VIP"));
     assert!(id("tags", r#"{"tag":null}"#).is_err());
     assert!(id("contacts", r#"{"id":"seven"}"#).is_err(), "it is asked for by its id later");
     assert!(id("callOutcomes", r#"{"id":"seven"}"#).is_ok(), "it is not");

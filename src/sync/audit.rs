@@ -20,7 +20,7 @@ use crate::store::comparison::{self, Compared};
 use crate::store::newest::{self, Origin};
 use crate::store::records::{self, Merged};
 use crate::store::run::{Phase, Step};
-use crate::store::{details, doubts};
+use crate::store::{details, doubts, rekey};
 use crate::teamleader::answer::Record;
 use crate::teamleader::client::ApiError;
 
@@ -204,6 +204,9 @@ pub async fn read_sampled_page(slice: &Slice<'_>, index: usize, sample: i64) -> 
     step.note_drift(std::mem::take(&mut page.odd));
     let mut tx = slice.begin().await?;
     let parent_resource = sampling.part.parent_resource(resource);
+    if slice.parameters.repair {
+        rekey::by_new_ids(&mut tx, &slice.settings.account, slice.id, resource, &page.records).await?;
+    }
     let merged = compare_items(slice, &mut tx, &mut step, &page.records, parent_resource, Origin::List).await?;
     doubts::keep(&mut tx, &slice.settings.account, slice.id, resource, &merged.doubted).await?;
     let compared = i64::try_from(page.records.len()).unwrap_or(0);

@@ -329,7 +329,7 @@ async fn merge(
 
     let mut tx = slice.begin().await?;
     if !audit::is_audit(&slice.parameters) || slice.parameters.repair {
-        rekey::by_new_ids(&mut tx, &account, resource, &told).await?;
+        rekey::by_new_ids(&mut tx, &account, slice.id, resource, &told).await?;
     }
     let merged;
     if audit::is_audit(&slice.parameters) {

@@ -17,6 +17,7 @@ use crate::store::newest::Origin;
 use crate::store::pool::StoreError;
 use crate::store::records::Merged;
 use crate::store::rejected::{self, As, Of, Stored};
+use crate::store::rekey;
 use crate::store::run::Step;
 use crate::teamleader::answer::{Record, Rejected};
 
@@ -116,6 +117,8 @@ pub async fn merge_the_others(
 }
 
 /// The same for details: how many were merged.
+    // As the transaction did that has failed.
+    rekey::by_new_ids(&mut tx, account, slice.id, step.resource, batch).await?;
 pub async fn merge_other_details(
     slice: &Slice<'_>,
     step: &Step,

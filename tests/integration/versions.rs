@@ -1,13 +1,16 @@
 //! Accounts that answer as they did before: in the shapes of older versions of the API, and without ids that came later.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use teamleader_simulator::{Config, Quirks};
 use uuid::Uuid;
 
-use crate::stage::{Database, Stage};
+use crate::stage::{Database, Stage, proxy_of_answers, with_records};
 use crate::views::rows;
 
 /// A version before those that renamed fields of meetings and subscriptions, and the options of custom fields.
@@ -128,5 +131,60 @@ async fn custom_fields_have_columns_whatever_their_context_is_called() {
     let drift = event.resource("customFieldDefinitions")["drift"].to_string();
     for context in ["meeting_report", "pro_external_cost", "werkbonnen"] {
         assert!(drift.contains(&format!("the context {context} is of no resource")), "{drift}");
+    }
+}
+
+#[tokio::test]
+async fn tags_that_older_answers_give_in_lower_case_keep_their_rows() {
+    let mut stage = Stage::small().await;
+    stage.set("HISTORY", "on");
+    let old = Arc::new(AtomicBool::new(true));
+    let is_old = Arc::clone(&old);
+    let url = proxy_of_answers(stage.simulator.url(), move |endpoint, _, answer| {
+        if endpoint != "tags.list" {
+            return;
+        }
+        *answer.body_mut() = with_records(answer.body(), |record| {
+            let tag: String = serde_json::from_str(record["tag"].get()).unwrap();
+            let tag = format!("Été {tag}");
+            let tag = if is_old.load(Ordering::Relaxed) { tag.to_lowercase() } else { tag };
+            record.insert("tag".to_owned(), RawValue::from_string(json!(tag).to_string()).unwrap());
+        });
+    })
+    .await;
+    stage.set("TEAMLEADER_API_URI", &url);
+    let _worker = stage.worker().await;
+    let full = json!({ "mode": "full", "resources": ["tags"] });
+    let made = stage.complete(full.clone()).await.count("tags", "created");
+    assert!(made > 0);
+
+    old.store(false, Ordering::Relaxed);
+    for _ in 0..2 {
+        let event = stage.complete(full.clone()).await;
+        assert_eq!(event.resource("tags")["verified"], Value::Bool(true), "{}", event.body);
+        assert_eq!((event.count("tags", "deleted"), event.count("tags", "created")), (0, 0), "{}", event.body);
+    }
+    let rows = "select count(*) from teamleader.tags where deleted_at is null and content ->> 'tag' like 'Été %'";
+    assert_eq!(count(&stage.database, rows).await, made);
+    let kept = "select count(distinct h.id) from teamleader.record_history h join teamleader.tags t on t.id = h.id
+        where h.resource = 'tags' and h.content ->> 'tag' like 'été %'";
+    assert_eq!(count(&stage.database, kept).await, made, "each has its earlier version");
+}
+
+#[tokio::test]
+async fn nothing_stays_in_a_row_that_only_older_answers_have() {
+    let mut stage = Stage::small().await;
+    let newest = stage.set("TEAMLEADER_API_VERSION", OLD);
+    let full = json!({ "mode": "full", "resources": ["meetings", "subscriptions", "customFieldDefinitions"] });
+    let mut worker = stage.worker().await;
+    stage.complete(full.clone()).await;
+    assert!(has(&stage.database, "meetings", "name").await > 0);
+    worker.terminate().await;
+    stage.restore("TEAMLEADER_API_VERSION", newest);
+    let _worker = stage.worker().await;
+    stage.complete(full).await;
+    // A view would show the old note of a subscription whose note was emptied since.
+    for resource in ["meetings", "subscriptions", "customFieldDefinitions"] {
+        stage.database.assert_table_equals(&stage.simulator, resource).await;
     }
 }
