@@ -372,32 +372,36 @@ async fn merge(
     Ok(going_on.map(|reading| (step, reading)))
 }
 
-/// Notes when the list began by the API's clock, which is what the watermark comes from. Where that is not believed, or
-/// does not say, there is no watermark.
+/// Notes when the list began by the API's clock, which is what the watermark comes from. Where that is not said, or not
+/// believed, there is no watermark.
 fn date(step: &mut Step, reading: &mut Reading, page: &Page) {
     let begins = step.clock.is_none() && !reading.undated;
-    let odd = match page.dated {
-        Some(Dated::At(date)) => {
-            step.clock = if begins { Some(date) } else { step.clock };
-            return;
+    match page.dated {
+        None if begins => {
+            reading.undated = true;
+            step.note_drift([UNDATED.to_owned()].into());
         }
-        Some(Dated::Apart(skew)) => clock::described(skew),
-        None if begins => "missing, or no date".to_owned(),
-        None => return,
-    };
-    reading.undated |= begins;
-    if step.drift.iter().all(|known| !known.starts_with(UNDATED)) {
-        step.note_drift([format!("{UNDATED} {odd}: no watermark is taken from it")].into());
+        Some(Dated::Apart(skew)) => {
+            reading.undated |= begins;
+            if step.drift.iter().all(|known| !known.starts_with(SKEWED)) {
+                step.note_drift([format!("{SKEWED} {}: no watermark is taken from it", clock::described(skew))].into());
+            }
+        }
+        Some(Dated::At(date)) if begins => step.clock = Some(date),
+        None | Some(Dated::At(_)) => {}
     }
 }
 
 /// How the drift begins that says of a `Date` that it is not believed: once a step, since the seconds differ from
 /// answer to answer.
-const UNDATED: &str = "the Date of an answer is";
+const SKEWED: &str = "the Date of an answer is";
 
 /// A parent that is gone has no children to list, and they follow it when its own resource finds it gone. A kind of parent that may
 /// not be asked for is left out.
 async fn skip_parent(
+/// The drift of an answer without a time.
+const UNDATED: &str = "an answer has no Date that can be read: no watermark is taken from it";
+
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,

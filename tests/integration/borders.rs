@@ -214,3 +214,27 @@ async fn children_that_the_api_refuses_for_each_parent_are_skipped_and_fail_noth
     assert!(report["error"].as_str().unwrap().contains("403"), "{report}");
     assert_eq!(stage.asked("users.listDaysOff"), 1, "the first of a kind tells for all");
 }
+
+#[tokio::test]
+async fn a_date_that_cannot_be_read_costs_the_proof_and_no_record() {
+    let mut stage = Stage::of(60).await;
+    let garbled = Arc::new(AtomicBool::new(true));
+    let is_garbled = Arc::clone(&garbled);
+    let url = proxy_of_answers(stage.simulator.url(), move |endpoint, _, answer| {
+        if endpoint == "contacts.list" && is_garbled.load(Ordering::Relaxed) {
+            answer.headers_mut().insert(header::DATE, HeaderValue::from_static("soon"));
+        }
+    })
+    .await;
+    stage.set("TEAMLEADER_API_URI", &url);
+    let _worker = stage.worker().await;
+    let watermarks = "select count(*) from teamleader2db.cursor where resource = 'contacts' and watermark is not null";
+    for is_read in [false, true] {
+        garbled.store(!is_read, Ordering::Relaxed);
+        let event = stage.complete(json!({ "mode": "full" })).await;
+        assert_eq!(event.resource("contacts")["verified"], is_read, "{}", event.body);
+        assert_eq!(drift(&event, "contacts").contains("no Date that can be read"), !is_read, "{}", event.body);
+        assert_eq!(stage.database.value::<i64>(watermarks).await, i64::from(is_read));
+        stage.assert_copy_is_equal().await;
+    }
+}
