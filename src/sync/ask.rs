@@ -6,9 +6,9 @@ use futures_util::stream::{self, StreamExt};
 use uuid::Uuid;
 
 use super::slice::WorkError;
-use crate::catalog::{AskAgain, DEFAULT_PAGE_SIZE, Resource};
+use crate::catalog::{AskAgain, Resource};
 use crate::retry::Failure;
-use crate::teamleader::answer::{Page, Record, Rejected};
+use crate::teamleader::answer::{Record, Rejected};
 use crate::teamleader::client::{ApiError, Client};
 
 /// What the API says of the records that were asked for.
@@ -67,8 +67,8 @@ async fn by_filter(client: &Client, resource: &Resource, ids: &[Uuid]) -> Result
     Ok(found.settle(ids))
 }
 
-/// Adds the items that the list gives for these ids; returns the ids that did not come. A list that may have cut its
-/// answer is asked for the rest.
+/// Adds the items that the list gives for these ids; returns the ids that did not come. A list may give fewer records than
+/// it was asked for, and nothing in the answer says so: the rest is asked for until none of it comes.
 async fn filtered(
     client: &Client,
     resource: &Resource,
@@ -97,7 +97,7 @@ async fn filtered(
         }
         let came: HashSet<Uuid> = page.ids().collect();
         wanted.retain(|id| !came.contains(id));
-        let ends = wanted.is_empty() || came.is_empty() || !is_cut(&page);
+        let ends = wanted.is_empty() || came.is_empty();
         found.replaced += page.replaced;
         found.items.extend(page.records);
         found.rejected.extend(page.rejected);
@@ -105,13 +105,6 @@ async fn filtered(
             return Ok(wanted);
         }
     }
-}
-
-/// Whether an answer may hold fewer records than were found: it has the API's default number of them, as where a list
-/// ignores `page.size`, or says that there are more.
-fn is_cut(page: &Page) -> bool {
-    let records = page.len();
-    records == DEFAULT_PAGE_SIZE || page.matches.is_some_and(|all| i64::try_from(records).is_ok_and(|came| came < all))
 }
 
 /// Details by `.info`, to the end of the batch, also when the slice is over.
@@ -123,25 +116,22 @@ async fn by_info(client: &Client, resource: &'static Resource, ids: &[Uuid]) -> 
     let mut answers = stream::iter(ids.iter().copied()).map(ask).buffered(client.most_in_flight());
     let mut found = Found::default();
     while let Some((id, answer)) = answers.next().await {
-        match answer {
-            Ok((record, _)) if record.id != id => {
-                let what = format!("{} answered with another record", resource.info_endpoint());
-                return Err(WorkError::Unusable(what));
-            }
+        let reason = match answer {
+            Ok((record, _)) if record.id != id => format!("{} answered with another record", resource.info_endpoint()),
             Ok((record, replaced)) => {
                 found.replaced += replaced;
                 found.details.push(record);
+                continue;
             }
-            Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
+            Err(ApiError::Failed { failure: Failure::NotFound, .. }) => continue,
             Err(ApiError::Failed {
-                failure: Failure::Unreadable | Failure::Malformed | Failure::Rejected,
+                failure: Failure::Unreadable | Failure::Malformed | Failure::Rejected | Failure::TooLong,
                 reason,
                 ..
-            }) => {
-                found.rejected.push(Rejected { id, reason, has_id: true });
-            }
+            }) => reason,
             Err(error) => return Err(error.into()),
-        }
+        };
+        found.rejected.push(Rejected { id, reason, has_id: true });
     }
     Ok(found.settle(ids))
 }

@@ -1,11 +1,15 @@
 //! A record is marked deleted on evidence only, and its row stays.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::body::Bytes;
 use serde_json::json;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::stage::Stage;
+use crate::stage::{Fields, Stage, proxy_of_answers, with_records};
 
 #[tokio::test]
 async fn a_full_run_marks_exactly_what_is_gone() {
@@ -82,4 +86,78 @@ async fn too_many_deletions_at_once_wait_for_a_persons_word() {
     assert_eq!(event.count("contacts", "deleted"), 30);
     assert_eq!(stage.database.deleted("contacts").await, gone);
     stage.assert_copy_is_equal().await;
+}
+
+/// A list of those of its records that are kept, by their places and the JSON of their ids.
+fn of_records(body: &[u8], is_kept: impl Fn(usize, &str) -> bool) -> Bytes {
+    let mut envelope: Fields = serde_json::from_slice(body).unwrap();
+    let records: Vec<Fields> = serde_json::from_str(envelope["data"].get()).unwrap();
+    let kept = records.into_iter().enumerate().filter(|(place, record)| is_kept(*place, record["id"].get()));
+    let kept: Vec<Fields> = kept.map(|(_, record)| record).collect();
+    envelope.insert("data".to_owned(), RawValue::from_string(serde_json::to_string(&kept).unwrap()).unwrap());
+    serde_json::to_vec(&envelope).unwrap().into()
+}
+
+#[tokio::test]
+async fn an_answer_by_ids_that_holds_fewer_than_there_are_deletes_none() {
+    let mut stage = Stage::of(60).await;
+    let shortens = Arc::new(AtomicBool::new(false));
+    let on = Arc::clone(&shortens);
+    let mut all: Vec<Uuid> = stage.simulator.truth("contacts").iter().map(|record| record.id).collect();
+    all.sort_unstable();
+    let missed: Vec<String> = all[..15].iter().map(|id| format!("\"{id}\"")).collect();
+    let url = proxy_of_answers(stage.simulator.url(), move |endpoint, asked, answer| {
+        if endpoint != "contacts.list" || !on.load(Ordering::Relaxed) {
+            return;
+        }
+        let by_ids = String::from_utf8_lossy(&asked.body).contains("\"ids\"");
+        *answer.body_mut() = match by_ids {
+            // As many as a bound of the API lets through.
+            true => of_records(answer.body(), |place, _| place < 7),
+            false => of_records(answer.body(), |_, id| !missed.contains(&id.to_owned())),
+        };
+    })
+    .await;
+    stage.set("TEAMLEADER_API_URI", &url);
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full", "resources": ["contacts"] })).await;
+    shortens.store(true, Ordering::Relaxed);
+    let event = stage.complete(json!({ "mode": "full", "resources": ["contacts"] })).await;
+    assert_eq!(event.count("contacts", "deleted"), 0, "{}", event.body);
+    assert!(stage.database.deleted("contacts").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_asked_for_by_its_id_costs_no_other() {
+    let mut stage = Stage::of(60).await;
+    let odd = Arc::new(AtomicBool::new(false));
+    let on = Arc::clone(&odd);
+    let bad = stage.simulator.truth("projects")[0].id;
+    let url = proxy_of_answers(stage.simulator.url(), move |endpoint, asked, answer| {
+        let id = json!(bad).to_string();
+        match endpoint {
+            _ if !on.load(Ordering::Relaxed) => {}
+            "projects.list" => {
+                *answer.body_mut() = of_records(answer.body(), |_, record| record != id);
+            }
+            "projects.info" if String::from_utf8_lossy(&asked.body).contains(&id) => {
+                *answer.body_mut() = with_records(answer.body(), |record| {
+                    record.insert("id".to_owned(), RawValue::from_string(json!(Uuid::nil()).to_string()).unwrap());
+                });
+            }
+            _ => {}
+        }
+    })
+    .await;
+    stage.set("TEAMLEADER_API_URI", &url);
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    odd.store(true, Ordering::Relaxed);
+    let gone = stage.simulator.truth("projects")[1].id;
+    assert!(stage.simulator.delete_record("projects", gone));
+    let id = stage.request(json!({ "mode": "full" })).await;
+    let event = stage.final_event(id).await;
+    let report = event.resource("projects");
+    assert_eq!((&report["status"], &report["rejected"]), (&json!("completed"), &json!(1)), "{}", event.body);
+    assert_eq!(stage.database.deleted("projects").await, [gone].into());
 }
