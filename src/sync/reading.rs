@@ -10,6 +10,7 @@ use super::audit;
 use super::pager::Position;
 use super::parts::{self, Part};
 use super::slice::{Slice, WorkError};
+use super::sweep;
 use crate::catalog::{AskAgain, Resource, Shapes};
 use crate::retry::Failure;
 use crate::store::records::{self, Pass};
@@ -227,7 +228,8 @@ impl Reading {
         // Of dates, or of the parents that changed.
         let windowed = step.since.is_some() && !resource.updated_since;
         let sure = !self.unproven && !self.undated && !windowed && step.error.is_none();
-        step.verified = sure && whole;
+        // What is gone says so by itself; but there may be records of parents that nobody has seen.
+        step.verified = sure && whole && parents_are_proven(&slice.run(), resource);
         let has_watermark = (resource.updated_since || !resource.stands_alone()) && !audited;
         if let (true, true, Some(clock)) = (complete && step.error.is_none(), has_watermark, step.clock) {
             let end = slice.client.clock().api_now();
@@ -241,7 +243,10 @@ impl Reading {
         // What the passes themselves have asked again is gone, also where other parts could not be read.
         let sweepable = sure && (whole || resource.ask_again() == AskAgain::List);
         let sweeps = audited || sweepable && audit::marks_deletions(&slice.parameters);
-        step.enter(if sweeps { Phase::Sweep } else { Phase::Detail });
+        match sweeps {
+            true => sweep::begin(step, sure && whole)?,
+            false => step.enter(Phase::Detail),
+        }
         let listed = step.counts.listed;
         info!(run = %run, resource = resource.name, listed, "Listed {listed} {}", resource.name);
         Ok(())
@@ -253,3 +258,10 @@ fn parents_failed(run: &Run, resource: &Resource) -> bool {
     let is_parent = |step: &&Step| resource.parents().iter().any(|parent| parent.resource == step.resource.name);
     run.steps.iter().filter(is_parent).any(|step| step.status == Some("failed"))
 }
+/// Whether the run has read all resources for sure to whose records these belong; not those that the account does not
+/// have.
+fn parents_are_proven(run: &Run, resource: &Resource) -> bool {
+    let is_parent = |step: &&Step| resource.parents().iter().any(|parent| parent.resource == step.resource.name);
+    run.steps.iter().filter(is_parent).all(|step| step.verified || step.status == Some("skipped"))
+}
+

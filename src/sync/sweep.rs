@@ -9,8 +9,8 @@ use super::slice::{Slice, WorkError};
 use super::{agreement, ask, audit};
 use crate::catalog::{AskAgain, PAGE_SIZE};
 use crate::store::newest::Origin;
-use crate::store::rejected::{self, Of};
-use crate::store::run::Phase;
+use crate::store::rejected::{self, As, Of};
+use crate::store::run::{Phase, Step};
 use crate::store::{passes, records};
 use crate::teamleader::answer::Record;
 use crate::telemetry;
@@ -27,9 +27,20 @@ struct Position {
     after: Option<Uuid>,
     batches: i32,
     /// Whether the passes were verified: what they did not give and is gone may be marked, also if the sweep finds
-    /// another record that they missed. `None` in positions of earlier versions, and at first.
+    /// another record that they missed. `None` in positions of earlier versions, and of samples.
     #[serde(default)]
     proven: Option<bool>,
+}
+
+/// Goes to the phase. `proven`: what the passes did not give, and is gone, may be marked.
+pub fn begin(step: &mut Step, proven: bool) -> Result<(), WorkError> {
+    step.enter(Phase::Sweep);
+    keep(step, &Position { proven: Some(proven), ..Position::default() })
+}
+
+fn keep(step: &mut Step, position: &Position) -> Result<(), WorkError> {
+    step.position = serde_json::to_value(position).map_err(|error| WorkError::Unusable(error.to_string()))?;
+    Ok(())
 }
 
 /// What the sweep has found of the list, in words.
@@ -70,13 +81,14 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     }
     let (alive, gone) = (found.alive().count() + found.rejected.len(), found.gone);
     let mut tx = slice.begin().await?;
-    let merged = match audit::is_audit(&slice.parameters) {
-        true => audit::compare_items(slice, &mut tx, &mut step, &found.items, None, Origin::ById).await?,
-        false => records::merge_page(&mut tx, &account, resource, &found.items, None, Origin::ById).await?,
+    let merged = if audit::is_audit(&slice.parameters) {
+        audit::compare_items(slice, &mut tx, &mut step, &found.items, None, Origin::ById).await?
+    } else {
+        let as_items = As::Items { parent_resource: None, origin: Origin::ById };
+        let stored = rejected::merge_the_others(&mut tx, &account, resource, &found.items, as_items).await?;
+        rejected::keep(&mut tx, &account, resource, &[found.rejected, stored.rejected].concat(), Of::Item).await?;
+        stored.merged
     };
-    if !audit::is_audit(&slice.parameters) {
-        rejected::keep(&mut tx, &account, resource, &found.rejected, Of::Item).await?;
-    }
     step.counts.updated += merged.updated;
     step.counts.listed += i64::try_from(alive).unwrap_or(0);
     if audit::marks_deletions(&slice.parameters) && proven {
@@ -85,8 +97,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     if audit::is_audit(&slice.parameters) {
         audit::count_gone(slice, &mut tx, &mut step, (&gone, &vec![asked_at; gone.len()])).await?;
     }
-    let position = Position { after: Some(last), batches: position.batches + 1, proven: Some(proven) };
-    step.position = serde_json::to_value(position).map_err(|error| WorkError::Unusable(error.to_string()))?;
+    keep(&mut step, &Position { after: Some(last), batches: position.batches + 1, proven: Some(proven) })?;
     slice.commit(tx, index, step).await?;
     Ok(())
 }
