@@ -361,7 +361,7 @@ impl Fetched {
 
 /// Whether it says something of the record that was asked for, and nothing of the endpoint, the token or the budget. The API as a whole
 /// answers.
-fn concerns_the_record(error: &WorkError) -> bool {
+pub(super) fn concerns_the_record(error: &WorkError) -> bool {
     match error {
         WorkError::Api(ApiError::Failed { failure, .. }) => match failure {
             Failure::Unreadable | Failure::Malformed | Failure::Rejected | Failure::TooLong => true,

@@ -8,11 +8,14 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::ask;
+use super::audit;
+use super::details::concerns_the_record;
 use super::slice::{Slice, WorkError};
 use crate::catalog::Resource;
 use crate::retry::Failure;
+use crate::store::doubts;
 use crate::store::newest::Origin;
-use crate::store::{details, doubts, records};
+use crate::store::rejected::{self, As, Of, Stored};
 use crate::teamleader::answer::Record;
 use crate::teamleader::client::ApiError;
 
@@ -34,11 +37,18 @@ async fn settle_batch(slice: &Slice<'_>, index: usize, batch: doubts::Batch) -> 
     let (account, resource) = (&slice.settings.account, step.resource);
     let found = ask::by_id(&slice.client, resource, &batch.ids).await?;
     let told = if resource.has_details() { with_details(slice, resource, &found.items).await? } else { Vec::new() };
-    let items = leading(&found.items, &told);
+    let items: Vec<Record> = leading(&found.items, &told).cloned().collect();
     let mut tx = slice.begin().await?;
     // What is in doubt even now is left to the next pass.
-    let merged = records::merge_page(&mut tx, account, resource, items, None, Origin::ById).await?;
-    let detailed = details::merge_details(&mut tx, account, resource, &told).await?;
+    let as_items = As::Items { parent_resource: None, origin: Origin::ById };
+    let Stored { merged, rejected: refused, .. } =
+        rejected::merge_the_others(&mut tx, account, resource, &items, as_items).await?;
+    let Stored { detailed, rejected: refused_details, .. } =
+        rejected::merge_the_others(&mut tx, account, resource, &told, As::Details).await?;
+    if !audit::is_audit(&slice.parameters) {
+        rejected::keep(&mut tx, account, resource, &refused_details, Of::Detail).await?;
+        rejected::keep(&mut tx, account, resource, &[found.rejected, refused].concat(), Of::Item).await?;
+    }
     doubts::settle(&mut tx, account, slice.id, resource, &batch).await?;
     step.counts.created += merged.created;
     step.counts.updated += merged.updated;
@@ -55,7 +65,8 @@ async fn settle_batch(slice: &Slice<'_>, index: usize, batch: doubts::Batch) -> 
     Ok(())
 }
 
-/// The details of these records, as far as they are not deleted.
+/// The details of these records, as far as they are not deleted and can be read. Rows whose detail cannot be read are
+/// asked for it again with the other stale ones, which reports it.
 async fn with_details(
     slice: &Slice<'_>,
     resource: &'static Resource,
@@ -73,7 +84,16 @@ async fn with_details(
         match answer {
             Ok((detail, _)) => told.push(detail),
             Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                let error = WorkError::from(error);
+                if slice.is_down(&error).await {
+                    // Said, so that nobody asks again.
+                    return Err(WorkError::Down(error.to_string()));
+                }
+                if !concerns_the_record(&error) {
+                    return Err(error);
+                }
+            }
         }
     }
     Ok(told)

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use axum::body::Bytes;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use teamleader_simulator::ChangeKind;
+use teamleader_simulator::{ChangeKind, Fault, FaultKind, Oddity};
 use uuid::Uuid;
 
 use crate::stage::{Stage, proxy, until};
@@ -188,4 +188,25 @@ async fn each_row_says_when_it_was_asked_for() {
     let marked = "select count(*) from teamleader.contacts where deleted_at is not null
         and asked_at > (select max(started_at) from teamleader2db.sync_run) and asked_at < deleted_at";
     assert_eq!(stage.database.value::<i64>(marked).await, gone.len() as i64);
+}
+
+#[tokio::test]
+async fn a_restored_record_whose_detail_cannot_be_read_costs_no_other() {
+    let stage = Stage::of(60).await;
+    let _worker = stage.worker().await;
+    restored(&stage).await;
+    let bad = stage.simulator.change("contacts", ChangeKind::Restore, 1)[0];
+    let odd = FaultKind::OddRecord { odd: Oddity::Deep, id: Some(bad) };
+    stage.simulator.inject(Fault::new(odd).at("contacts.info"));
+    let id = stage.request(request(json!({ "mode": "full" }))).await;
+    let event = stage.final_event(id).await;
+    let report = event.resource("contacts");
+    assert_eq!((&report["status"], &report["rejected"]), (&json!("completed"), &json!(1)), "{}", event.body);
+    let truth = stage.simulator.truth("contacts");
+    let sound: Vec<Uuid> = truth.iter().map(|record| record.id).filter(|id| *id != bad).collect();
+    assert_eq!(stage.database.lacking(&stage.simulator, "contacts", &sound).await, 0);
+
+    stage.simulator.clear_faults();
+    stage.complete(request(json!({}))).await;
+    assert_equal(&stage).await;
 }
