@@ -78,7 +78,8 @@ pub async fn wanting_detail(
     Ok(places)
 }
 
-/// Rows whose detail is older than `before`, the oldest first, after `after`.
+/// Rows whose detail is older than `before`, the oldest first, after `after`. Those that are stale were asked for before
+/// these.
 pub async fn aged_details(
     pool: &PgPool,
     account: &Account,
@@ -90,7 +91,7 @@ pub async fn aged_details(
     let places = sqlx::query_as!(
         Place,
         r#"select detail_at as "at!", id from teamleader.record
-         where resource = $1 and account = $2 and deleted_at is null and detail_at < $3
+         where resource = $1 and account = $2 and deleted_at is null and detail_at < $3 and detail_at >= listed_at
            and ($4::timestamptz is null or (detail_at, id) > ($4, $5::uuid))
          order by detail_at, id limit $6"#,
         resource.name,

@@ -22,7 +22,7 @@ pub enum Of {
     Detail,
 }
 
-/// Keeps that these records were rejected.
+/// Keeps that these records were rejected. Where the item of one was, it is asked for by its id whatever becomes of its detail.
 pub async fn keep(
     tx: &mut PgConnection,
     account: &Account,
@@ -41,7 +41,8 @@ pub async fn keep(
          select distinct on (id) $1, $2, id, reason, again
          from unnest($3::uuid[], $4::text[], $5::text[]) as rejected (id, reason, again)
          on conflict (account, resource, id) do update set
-             reason = excluded.reason, again = excluded.again, last_at = clock_timestamp()",
+             reason = excluded.reason, last_at = clock_timestamp(),
+             again = case when r.again = 'id' and excluded.again = 'detail' then r.again else excluded.again end",
         account.as_str(),
         resource.name,
         &ids,
@@ -99,6 +100,40 @@ pub async fn forget(
         resource.name,
         ids,
         of == Of::Detail,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Forgets details of rows that are marked deleted by now: nobody asks for them any more.
+pub async fn forget_deleted(tx: &mut PgConnection, account: &Account, resource: &Resource) -> Result<(), StoreError> {
+    sqlx::query!(
+        "delete from teamleader2db.rejected_record j
+         where j.account = $1 and j.resource = $2 and j.again = 'detail' and not exists (
+             select from teamleader.record r
+             where r.resource = $2 and r.account = $1 and r.id = j.id and r.deleted_at is null)",
+        account.as_str(),
+        resource.name,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Notes that these were asked for, whatever came of it: they are not [`due`] again before the next sync.
+pub async fn note_asked(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    ids: &[Uuid],
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update teamleader2db.rejected_record set last_at = clock_timestamp()
+         where account = $1 and resource = $2 and id = any($3)",
+        account.as_str(),
+        resource.name,
+        ids,
     )
     .execute(tx)
     .await?;
@@ -290,5 +325,30 @@ impl StoreError {
         let Self::Database(error) = self else { return None };
         let code = pool::refused_value(error)?;
         Some(format!("PostgreSQL refuses it (SQLSTATE {code})"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::scratch::{Scratch, account, contacts};
+
+    #[tokio::test]
+    async fn an_item_that_was_rejected_is_asked_for_although_its_detail_was_rejected_since() {
+        let scratch = Scratch::create(2).await;
+        let rejected = [Rejected { id: Uuid::from_u128(7), reason: "odd".to_owned(), has_id: true }];
+        let mut connection = scratch.pool.acquire().await.expect("connected");
+        for of in [Of::Item, Of::Detail] {
+            keep(&mut connection, &account(), contacts(), &rejected, of).await.expect("kept");
+        }
+        // That its detail was read says nothing of the item.
+        forget(&mut connection, &account(), contacts(), &[rejected[0].id], Of::Detail).await.expect("forgotten");
+        let later = Utc::now() + chrono::TimeDelta::days(1);
+        let ids = due(&scratch.pool, &account(), contacts(), later, None, 10).await.expect("read");
+        assert_eq!(ids, [rejected[0].id]);
+        forget(&mut connection, &account(), contacts(), &ids, Of::Item).await.expect("forgotten");
+        assert!(due(&scratch.pool, &account(), contacts(), later, None, 10).await.expect("read").is_empty());
+        drop(connection);
+        scratch.drop().await;
     }
 }

@@ -84,7 +84,9 @@ pub async fn fetch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.step(index);
     let position: Position = serde_json::from_value(step.position.clone()).unwrap_or_default();
     if step.phase == Phase::Detail && step.position.is_null() {
-        rejected::ask_again(slice, index).await?;
+        if !rejected::ask_again(slice, index).await? {
+            return Ok(());
+        }
         step = slice.step(index);
     }
     let gives_up = position.failures_in_a_row >= MAX_FAILURES_IN_A_ROW;

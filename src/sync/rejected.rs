@@ -23,35 +23,39 @@ use crate::teamleader::answer::{Record, Rejected};
 
 /// Asks for the rejected records of the step's resource, once its list and deletions are dealt with. What its list has
 /// given meanwhile, sound or not, is not asked for. The rows of records that are gone are left to the evidence of the next
-/// complete pass.
-pub async fn ask_again(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
+/// complete pass. Whether none is left: false where the slice is over before that.
+pub async fn ask_again(slice: &Slice<'_>, index: usize) -> Result<bool, WorkError> {
     let step = slice.step(index);
     let (account, resource, begun) = (&slice.settings.account, step.resource, slice.run().started_at);
     if audit::is_audit(&slice.parameters) {
-        return Ok(());
+        return Ok(true);
     }
     let by_id = is_asked_by_id(resource);
-    if by_id {
-        ask_by_id(slice, index, begun).await?;
+    if by_id && !ask_by_id(slice, index, begun).await? {
+        return Ok(false);
     }
+    let mut tx = slice.begin().await?;
+    rejected::forget_deleted(&mut tx, account, resource).await?;
     // The list of a complete pass has given all that can be read, and all that cannot.
     if step.since.is_none() && step.verified {
-        let mut tx = slice.begin().await?;
         rejected::forget_untold(&mut tx, account, resource, begun, !by_id).await?;
-        tx.commit().await?;
     }
-    Ok(())
+    tx.commit().await?;
+    Ok(true)
 }
 
-async fn ask_by_id(slice: &Slice<'_>, index: usize, begun: DateTime<Utc>) -> Result<(), WorkError> {
+async fn ask_by_id(slice: &Slice<'_>, index: usize, begun: DateTime<Utc>) -> Result<bool, WorkError> {
     let (account, resource) = (&slice.settings.account, slice.step(index).resource);
     let mut after = None;
     loop {
         let ids = rejected::due(slice.pool, account, resource, begun, after, PAGE_SIZE as i64).await?;
-        let Some(last) = ids.last() else { return Ok(()) };
+        let Some(last) = ids.last() else { return Ok(true) };
         after = Some(*last);
         let found = ask::by_id(&slice.client, resource, &ids).await?;
-        store(slice, index, found).await?;
+        store(slice, index, &ids, found).await?;
+        if slice.is_over() {
+            return Ok(false);
+        }
     }
 }
 
@@ -61,7 +65,7 @@ fn is_asked_by_id(resource: &Resource) -> bool {
     resource.ask_again() != AskAgain::List && resource.scope == Scope::Account
 }
 
-async fn store(slice: &Slice<'_>, index: usize, found: Found) -> Result<(), WorkError> {
+async fn store(slice: &Slice<'_>, index: usize, asked: &[Uuid], found: Found) -> Result<(), WorkError> {
     let mut step: Step = slice.step(index);
     let (account, resource) = (&slice.settings.account, step.resource);
     let records = [found.items, found.details].concat();
@@ -74,6 +78,8 @@ async fn store(slice: &Slice<'_>, index: usize, found: Found) -> Result<(), Work
     settled.extend(records.iter().map(|record| record.id).filter(|id| !is_refused(*id)));
     rejected::forget(&mut tx, account, resource, &settled, Of::Item).await?;
     rejected::keep(&mut tx, account, resource, &[found.rejected, refused].concat(), Of::Item).await?;
+    // A record without an id may have come in the place of one of them.
+    rejected::note_asked(&mut tx, account, resource, asked).await?;
     step.counts.created += merged.created;
     step.counts.updated += merged.updated;
     step.note_replaced(found.replaced);
@@ -111,14 +117,14 @@ pub async fn merge_the_others(
 ) -> Result<(Transaction<'static, Postgres>, Merged), StoreError> {
     let mut tx = slice.begin().await?;
     let account = &slice.settings.account;
+    // As the transaction did that has failed.
+    rekey::by_new_ids(&mut tx, account, slice.id, step.resource, batch).await?;
     let stored = rejected::merge_the_others(&mut tx, account, step.resource, batch, merged_as).await?;
     rejected.extend(stored.rejected);
     Ok((tx, stored.merged))
 }
 
 /// The same for details: how many were merged.
-    // As the transaction did that has failed.
-    rekey::by_new_ids(&mut tx, account, slice.id, step.resource, batch).await?;
 pub async fn merge_other_details(
     slice: &Slice<'_>,
     step: &Step,

@@ -229,3 +229,72 @@ async fn a_detail_that_was_rejected_although_it_was_not_stale_is_asked_for_by_th
     assert_eq!(event.count("departments", "rejected"), 0, "{}", event.body);
     stage.database.assert_table_equals(&stage.simulator, "departments").await;
 }
+
+#[tokio::test]
+async fn a_rejected_detail_is_forgotten_once_its_row_is_marked_deleted() {
+    let bad = [("companies", Bad::UpdatedAt(json!(""))), ("users", Bad::Deep)];
+    let (stage, ids, _) = spoiled(60, &bad, At::Info).await;
+    let _worker = stage.worker().await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+    assert_only_these_are_rejected(&stage, &stage.final_event(id).await, &ids).await;
+    for (resource, id) in &ids {
+        assert!(stage.simulator.delete_record(resource, *id));
+    }
+    // The full run marks the rows before it asks for details, and nobody asks for theirs.
+    let event = stage.complete(json!({ "mode": "full" })).await;
+    assert_eq!(event.count("companies", "deleted"), 1, "{}", event.body);
+    assert_eq!(event.resource("companies")["verified"], true, "{}", event.body);
+    assert!(entries(&stage).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_detail_that_is_rejected_is_asked_for_once_a_run_although_it_is_old() {
+    let (stage, ids, spoils) = spoiled(60, &[("users", Bad::Deep)], At::Info).await;
+    spoils.store(false, Ordering::Relaxed);
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full", "resources": ["users"] })).await;
+    stage.database.execute("update teamleader.users set listed_at = '2020-01-01', detail_at = '2020-01-02'").await;
+    spoils.store(true, Ordering::Relaxed);
+    for _ in 0..2 {
+        // It is old at first, and stale from then on.
+        stage
+            .database
+            .execute("update teamleader.users set detail_at = '2020-01-02' where detail_at > '2020-01-02'")
+            .await;
+        stage.simulator.reset_counters();
+        let id = stage.request(json!({ "resources": ["users"] })).await;
+        assert_eq!(stage.final_event(id).await.count("users", "rejected"), 1, "{ids:?}");
+        assert_eq!(stage.asked("users.info"), stage.simulator.count("users") as u64);
+    }
+}
+
+#[tokio::test]
+async fn many_rejected_records_are_asked_for_slice_by_slice() {
+    let mut stage = Stage::of(500).await;
+    let spoils = Arc::new(AtomicBool::new(true));
+    let on = Arc::clone(&spoils);
+    let url = proxy_of_answers(stage.simulator.url(), move |endpoint, _, answer| {
+        if endpoint == "contacts.list" && on.load(Ordering::Relaxed) {
+            *answer.body_mut() = with_records(answer.body(), |record| {
+                if record["id"].get().as_bytes()[1] < b'8' {
+                    Bad::UpdatedAt(json!("")).make(record);
+                }
+            });
+        }
+    })
+    .await;
+    stage.set("TEAMLEADER_API_URI", &url);
+    stage.set("SYNC_SLICE", "1s");
+    let _worker = stage.worker().await;
+    let id = stage.request(json!({ "mode": "full", "resources": ["contacts"] })).await;
+    let rejected = stage.final_event(id).await.count("contacts", "rejected");
+    assert!(rejected > 200, "{rejected}");
+
+    spoils.store(false, Ordering::Relaxed);
+    stage.slow_down("contacts.list", 1_100);
+    let id = stage.request(json!({ "mode": "incremental", "resources": ["contacts"] })).await;
+    stage.completed(id).await;
+    assert!(stage.database.run_slice(id).await >= 3, "a slice ends between two requests for them");
+    assert!(entries(&stage).await.is_empty());
+    stage.database.assert_table_equals(&stage.simulator, "contacts").await;
+}
