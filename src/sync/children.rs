@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::audit;
 use super::pager::{Evidence, Next, Position, Verdict};
-use super::parts::{Part, is_passed_over};
+use super::parts::Part;
 use super::reading::Reading;
 use super::rejected;
 use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
@@ -142,17 +142,21 @@ async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut Reading) -> Resu
         match asked {
             Ok(page) if !batch.repeats(&page) && is_settled(slice, step, start.clone(), &page, known) => {
                 reading.failures_in_a_row = 0;
+                reading.given = part.kind().map(str::to_owned);
                 batch.add(resource, &part, page);
             }
             // A parent that is gone has no children to list, and they follow it when its own resource finds it gone.
             Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
-            Err(ApiError::Failed { failure, reason, .. }) if is_passed_over(resource, failure) => {
+            Err(ApiError::Failed { failure, reason, .. }) if reading.passes_over(resource, &part, failure) => {
                 batch.refused = Some((failure, reason));
                 batch.last = Some(part);
                 return Ok(batch);
             }
             // By itself it is asked for with smaller pages.
-            Ok(_) | Err(ApiError::Failed { failure: Failure::TooLong, .. }) => batch.waiting.push(part.clone()),
+            Ok(_) | Err(ApiError::Failed { failure: Failure::TooLong, .. }) => {
+                reading.given = part.kind().map(str::to_owned);
+                batch.waiting.push(part.clone());
+            }
             Err(error @ (ApiError::NotAuthorized | ApiError::Store(_))) => {
                 batch.broken_off = Some(error.into());
                 return Ok(batch);

@@ -223,7 +223,7 @@ async fn skip(
     error: WorkError,
 ) -> Result<(), WorkError> {
     match error {
-        WorkError::Api(ApiError::Failed { failure, reason, .. }) if parts::is_passed_over(step.resource, failure) => {
+        WorkError::Api(ApiError::Failed { failure, reason, .. }) if is_passed_over(&step, &reading, failure) => {
             skip_parent(slice, index, step, reading, failure, &reason).await
         }
         WorkError::Api(ApiError::Failed { failure: Failure::TooLong, endpoint, reason }) => {
@@ -237,6 +237,10 @@ async fn skip(
         }
         error => skip_failed(slice, index, step, reading, error).await,
     }
+}
+
+fn is_passed_over(step: &Step, reading: &Reading, failure: Failure) -> bool {
+    reading.part.as_ref().is_some_and(|part| reading.passes_over(step.resource, part, failure))
 }
 
 /// An answer is too long: the list is read from its beginning with smaller pages.
@@ -263,12 +267,15 @@ async fn skip_failed(
     mut reading: Reading,
     error: WorkError,
 ) -> Result<(), WorkError> {
-    let concerns_the_part = match &error {
-        WorkError::Api(ApiError::Failed { failure, .. }) => {
-            *failure != Failure::Forbidden && step.resource.scope != Scope::Account
-        }
-        _ => false,
-    };
+    let concerns_the_part = step.resource.scope != Scope::Account
+        && match &error {
+            WorkError::Api(ApiError::Failed { failure, .. }) => {
+                *failure != Failure::Forbidden || reading.given.is_some()
+            }
+            // The list is not what was asked for, or does not end.
+            WorkError::Unusable(_) => true,
+            _ => false,
+        };
     if slice.is_down(&error).await {
         // Said, so that nobody asks again: it may be up by then, and the list failed for nothing.
         return Err(WorkError::Down(error.to_string()));
@@ -381,16 +388,19 @@ fn date(step: &mut Step, reading: &mut Reading, page: &Page) {
             reading.undated = true;
             step.note_drift([UNDATED.to_owned()].into());
         }
+        Some(Dated::At(date)) if begins => step.clock = Some(date),
         Some(Dated::Apart(skew)) => {
             reading.undated |= begins;
             if step.drift.iter().all(|known| !known.starts_with(SKEWED)) {
                 step.note_drift([format!("{SKEWED} {}: no watermark is taken from it", clock::described(skew))].into());
             }
         }
-        Some(Dated::At(date)) if begins => step.clock = Some(date),
         None | Some(Dated::At(_)) => {}
     }
 }
+
+/// The drift of an answer without a time.
+const UNDATED: &str = "an answer has no Date that can be read: no watermark is taken from it";
 
 /// How the drift begins that says of a `Date` that it is not believed: once a step, since the seconds differ from
 /// answer to answer.
@@ -399,9 +409,6 @@ const SKEWED: &str = "the Date of an answer is";
 /// A parent that is gone has no children to list, and they follow it when its own resource finds it gone. A kind of parent that may
 /// not be asked for is left out.
 async fn skip_parent(
-/// The drift of an answer without a time.
-const UNDATED: &str = "an answer has no Date that can be read: no watermark is taken from it";
-
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,

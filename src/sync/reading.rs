@@ -61,6 +61,9 @@ pub struct Reading {
     /// Whether one of these may be given another time: it may not be asked for as things are.
     #[serde(default)]
     withheld: bool,
+    /// The kind of parents of which a list was given last: one that is not given then says nothing of the others.
+    #[serde(default)]
+    pub given: Option<String>,
     /// Parts in a row that could not be read.
     #[serde(default)]
     pub failures_in_a_row: u32,
@@ -91,6 +94,7 @@ impl Reading {
             refused: Vec::new(),
             refusal: None,
             withheld: false,
+            given: None,
             failures_in_a_row: 0,
         }
     }
@@ -123,12 +127,20 @@ impl Reading {
         true
     }
 
+    /// Whether a part that the API does not give is passed over: the parent is gone, or its kind may not be asked for. Where
+    /// lists of its kind are given, it is this parent alone, unless many in a row are not given.
+    pub fn passes_over(&self, resource: &Resource, part: &Part, failure: Failure) -> bool {
+        let is_given = self.given.as_deref() == part.kind() && self.failures_in_a_row + 1 < MAX_FAILED_PARTS;
+        parts::is_passed_over(resource, failure) && (failure == Failure::NotFound || !is_given)
+    }
+
     /// Leaves out the kind of this parent, whose lists the API does not give.
     pub fn refuse(&mut self, step: &mut Step, part: &Part, failure: Failure, reason: &str) {
         let Some(kind) = part.kind() else { return };
         let resource = step.resource.name;
         warn!(resource, kind, reason, "{resource} of a {kind} cannot be listed");
         step.note_drift([format!("those of a {kind} cannot be listed: {reason}")].into());
+        self.failures_in_a_row = 0;
         self.refused.push(kind.to_owned());
         self.refusal = Some(reason.to_owned());
         self.withheld |= failure == Failure::Forbidden;
@@ -253,11 +265,6 @@ impl Reading {
     }
 }
 
-/// Whether the run could not read a resource to whose records these belong: it does not know all of them then.
-fn parents_failed(run: &Run, resource: &Resource) -> bool {
-    let is_parent = |step: &&Step| resource.parents().iter().any(|parent| parent.resource == step.resource.name);
-    run.steps.iter().filter(is_parent).any(|step| step.status == Some("failed"))
-}
 /// Whether the run has read all resources for sure to whose records these belong; not those that the account does not
 /// have.
 fn parents_are_proven(run: &Run, resource: &Resource) -> bool {
@@ -265,3 +272,8 @@ fn parents_are_proven(run: &Run, resource: &Resource) -> bool {
     run.steps.iter().filter(is_parent).all(|step| step.verified || step.status == Some("skipped"))
 }
 
+/// Whether the run could not read a resource to whose records these belong: it does not know all of them then.
+fn parents_failed(run: &Run, resource: &Resource) -> bool {
+    let is_parent = |step: &&Step| resource.parents().iter().any(|parent| parent.resource == step.resource.name);
+    run.steps.iter().filter(is_parent).any(|step| step.status == Some("failed"))
+}

@@ -1,14 +1,17 @@
 //! Every list that the API has is copied, whatever it takes to be asked.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::http::StatusCode;
 use serde_json::json;
 use teamleader_simulator::{ChangeKind, Config, Fault, FaultKind};
 use uuid::Uuid;
 
-use crate::stage::{CHILDREN, Event, Stage, all_resources, proxy};
+use crate::stage::{CHILDREN, Event, Stage, all_resources, proxy, proxy_of_answers};
 
 /// What differs in any account of the simulator.
 const NO_TEXT: &str = "a text holds U+0000 or half a surrogate pair, which is stored as U+FFFD";
@@ -350,4 +353,81 @@ async fn details_that_no_list_vouches_for_are_fetched_again_when_old() {
 fn altered(answer: &Bytes, replaced: &[(&str, &str)]) -> Bytes {
     let text = std::str::from_utf8(answer).unwrap().to_owned();
     replaced.iter().fold(text, |text, (from, to)| text.replace(from, to)).into()
+}
+
+#[tokio::test]
+async fn one_parent_whose_list_is_refused_does_not_hide_those_after_it() {
+    for status in [StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN] {
+        let mut stage = Stage::small().await;
+        // Those of a kind are asked for in the order of their ids.
+        let mut contacts: Vec<Uuid> = stage.simulator.truth("contacts").iter().map(|record| record.id).collect();
+        contacts.sort_unstable();
+        let bad = contacts[3];
+        let refuses = Arc::new(AtomicBool::new(true));
+        let on = Arc::clone(&refuses);
+        let url = proxy_of_answers(stage.simulator.url(), move |endpoint, asked, answer| {
+            let names = String::from_utf8_lossy(&asked.body).contains(&bad.to_string());
+            if endpoint == "notes.list" && names && on.load(Ordering::Relaxed) {
+                *answer.status_mut() = status;
+                *answer.body_mut() = Bytes::from_static(br#"{"errors":[{"title":"no","status":400}]}"#);
+            }
+        })
+        .await;
+        stage.set("TEAMLEADER_API_URI", &url);
+        let _worker = stage.worker().await;
+        let id = stage.request(json!({ "mode": "full", "resources": ["contacts", "notes"] })).await;
+        let event = stage.final_event(id).await;
+        let told = event.resource("notes");
+        assert_eq!((&told["status"], &told["verified"]), (&json!("failed"), &json!(false)), "{}", event.body);
+        let notes = stage.simulator.truth("notes");
+        let of_others =
+            notes.iter().filter(|note| note.parent.as_ref().is_some_and(|p| p.0 == "contact" && p.1 != bad));
+        let read: i64 = stage.database.value("select count(*) from teamleader.notes").await;
+        assert_eq!(read, of_others.count() as i64, "those of all others are there");
+        let moved = "select count(*) from teamleader2db.cursor where resource = 'notes' and watermark is not null";
+        assert_eq!(stage.database.value::<i64>(moved).await, 0, "nobody has read those of that contact");
+
+        refuses.store(false, Ordering::Relaxed);
+        stage.complete(json!({ "resources": ["notes"] })).await;
+        let of_contacts = notes.iter().filter(|note| note.parent.as_ref().is_some_and(|parent| parent.0 == "contact"));
+        let read: i64 = stage.database.value("select count(*) from teamleader.notes").await;
+        assert_eq!(read, of_contacts.count() as i64);
+    }
+}
+
+#[tokio::test]
+async fn one_parent_whose_list_is_not_in_order_does_not_hold_up_the_others() {
+    let mut stage = Stage::small().await;
+    let bad = stage.simulator.truth("contacts")[3].id;
+    let named = bad.to_string();
+    // A full page of which nothing can be read.
+    let garbage = format!("{{\"data\":[{}]}}", vec!["7"; 100].join(","));
+    let url = proxy(stage.simulator.url(), move |endpoint, asked, answer| match endpoint {
+        "notes.list" if String::from_utf8_lossy(asked).contains(&named) => Bytes::from(garbage.clone()),
+        _ => answer,
+    });
+    stage.set("TEAMLEADER_API_URI", &url.await);
+    let _worker = stage.worker().await;
+    let id = stage.request(json!({ "mode": "full", "resources": ["contacts", "notes"] })).await;
+    let event = stage.final_event(id).await;
+    let told = event.resource("notes");
+    assert!(told["error"].as_str().unwrap().contains("not every part could be read"), "{told}");
+    let notes = stage.simulator.truth("notes");
+    let of_others = notes.iter().filter(|note| note.parent.as_ref().is_some_and(|p| p.0 == "contact" && p.1 != bad));
+    let read: i64 = stage.database.value("select count(*) from teamleader.notes").await;
+    assert_eq!(read, of_others.count() as i64, "those of all others are there");
+}
+
+#[tokio::test]
+async fn what_expenses_name_is_not_proven_where_expenses_are_not() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    let both = json!({ "mode": "full", "resources": ["expenses", "incomingInvoices"] });
+    stage.simulator.inject(Fault::new(FaultKind::Date { seconds: 86_400 }).at("expenses.list"));
+    let event = stage.complete(both.clone()).await;
+    assert_eq!(event.resource("expenses")["verified"], false, "{}", event.body);
+    assert_eq!(event.resource("incomingInvoices")["verified"], false, "{}", event.body);
+    stage.simulator.clear_faults();
+    let event = stage.complete(both).await;
+    assert_eq!(event.resource("incomingInvoices")["verified"], true, "{}", event.body);
 }
