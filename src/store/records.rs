@@ -141,7 +141,8 @@ async fn upsert(
               (select clock_timestamp() as at) as clock
          on conflict (resource, account, id) do update set
              content = case when $10 and r.detail_hash is not null then r.content || excluded.content else excluded.content end,
-             list_fields = case when $10 then nullif(teamleader2db.field_names(excluded.content), $11) end,
+             list_fields = case when $10 and r.detail_hash is not null
+                 then nullif(teamleader2db.field_names(excluded.content), $11) end,
              source_updated_at = excluded.source_updated_at,
              list_hash = excluded.list_hash,
              listed_at = excluded.listed_at,
