@@ -123,7 +123,7 @@ hostile: install binaries ## play CASES (10,000) attacks on AMQP, HTTP and API, 
 # Optimized: 30 accounts of 50,000 records are a few million requests.
 drift: export CARGO_PROFILE_DEV_OPT_LEVEL := 1
 drift: install ## sync SEEDS (30) large accounts, or a PARTth of each, that change meanwhile; hold what events certify against the truth
-	DRIFT_SEEDS=$(if $(filter file,$(origin SEEDS)),30,$(SEEDS)) DRIFT_PART=$(PART) DRIFT_LANES=15 $(MAKE) test ARGS="--test integration -- --nocapture --test-threads 1 certificate::what certificate::a_plain"
+	DRIFT_SEEDS=$(if $(filter file,$(origin SEEDS)),30,$(SEEDS)) DRIFT_PART=$(PART) DRIFT_LANES=8 $(MAKE) test ARGS="--test integration -- --nocapture --test-threads 1 certificate::a_plain certificate::what_an_event_certifies_breaks certificate::what_an_event_certifies_holds_although"
 
 economy: install ## print how many requests syncs of the whole API take, of ECONOMY_OF (10,000) contacts and all else in proportion
 	ECONOMY_OF=$(ECONOMY_OF) $(MAKE) test ARGS="--test integration -- --nocapture economy::"
