@@ -217,7 +217,11 @@ impl Lane {
         played.missed = sent.is_none();
         played.sent = format!("{about}: {}", sent.unwrap_or_default());
         if is_of_tokens {
-            // What the pair of a broken answer costs is an authorization, and nothing more.
+            // What the pair of a broken answer costs is an authorization, and nothing more. It is tried now: it may look
+            // like any other, and would be refused in the midst of another case.
+            self.stage.simulator.expire_access_tokens();
+            let id = self.stage.request(json!({ "resources": ["departments"] })).await;
+            played.violations.extend(self.final_event(id, RUN, true).await.err());
             self.authorize_if_needed().await;
             self.tokens = self.tokens_now().await;
         }
