@@ -96,8 +96,8 @@ async fn an_audit_sees_a_field_that_the_api_gives_no_more() {
     }
     let found = stage.run(&["audit", "departments", "events"]).await;
     assert_eq!(found.code, 3, "{found:?}");
-    let mended = stage.run(&["audit", "departments", "events", "--repair"]).await;
-    assert_eq!(mended.code, 0, "{mended:?}");
+    let repaired = stage.run(&["audit", "departments", "events", "--repair"]).await;
+    assert_eq!(repaired.code, 0, "{repaired:?}");
     let clean = stage.run(&["audit", "departments", "events"]).await;
     assert_eq!(clean.code, 0, "{clean:?}");
     stage.assert_copy_is_equal().await;
