@@ -19,6 +19,9 @@ pub struct Place {
     pub at: DateTime<Utc>,
     /// Its id.
     pub id: Uuid,
+    /// Whether its record was rejected before.
+    #[serde(default)]
+    pub rejected_before: bool,
 }
 
 /// Which rows want their detail.
@@ -44,10 +47,13 @@ pub async fn wanting_detail(
         Wanted::Stale => {
             sqlx::query_as!(
                 Place,
-                "select listed_at as at, id from teamleader.record
+                r#"select listed_at as at, id, exists (
+                     select from teamleader2db.rejected_record j
+                     where j.account = $2 and j.resource = $1 and j.id = record.id) as "rejected_before!"
+                 from teamleader.record
                  where resource = $1 and account = $2 and deleted_at is null and (detail_at is null or detail_at < listed_at)
                    and ($3::timestamptz is null or (listed_at, id) < ($3, $4::uuid))
-                 order by listed_at desc, id desc limit $5",
+                 order by listed_at desc, id desc limit $5"#,
                 resource.name,
                 account.as_str(),
                 at,
@@ -60,10 +66,13 @@ pub async fn wanting_detail(
         Wanted::OlderThan(begun) => {
             sqlx::query_as!(
                 Place,
-                "select listed_at as at, id from teamleader.record
+                r#"select listed_at as at, id, exists (
+                     select from teamleader2db.rejected_record j
+                     where j.account = $2 and j.resource = $1 and j.id = record.id) as "rejected_before!"
+                 from teamleader.record
                  where resource = $1 and account = $2 and deleted_at is null and (detail_at is null or detail_at < $6)
                    and ($3::timestamptz is null or (listed_at, id) < ($3, $4::uuid))
-                 order by listed_at desc, id desc limit $5",
+                 order by listed_at desc, id desc limit $5"#,
                 resource.name,
                 account.as_str(),
                 at,
@@ -90,7 +99,7 @@ pub async fn aged_details(
 ) -> Result<Vec<Place>, StoreError> {
     let places = sqlx::query_as!(
         Place,
-        r#"select detail_at as "at!", id from teamleader.record
+        r#"select detail_at as "at!", id, false as "rejected_before!" from teamleader.record
          where resource = $1 and account = $2 and deleted_at is null and detail_at < $3 and detail_at >= listed_at
            and ($4::timestamptz is null or (detail_at, id) > ($4, $5::uuid))
          order by detail_at, id limit $6"#,

@@ -295,6 +295,20 @@ pub async fn merge_the_others(
     Ok(stored)
 }
 
+/// Which records of a batch PostgreSQL refuses; nothing of it stays written.
+pub async fn by_postgres(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    batch: &[Record],
+    merged_as: As<'_>,
+) -> Result<Vec<Rejected>, StoreError> {
+    tx.execute("savepoint trial").await?;
+    let stored = merge_the_others(tx, account, resource, batch, merged_as).await?;
+    tx.execute("rollback to trial; release trial").await?;
+    Ok(stored.rejected)
+}
+
 /// Writes into the steps of a run that ends how many records are rejected; such a step is not verified. Returns them by resource.
 pub(super) async fn count_in_steps(
     tx: &mut PgConnection,

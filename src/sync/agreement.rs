@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::ask;
@@ -84,7 +83,7 @@ async fn unexplained(
     let unknown: Vec<Uuid> = settled.iter().copied().filter(|id| !fates.contains_key(id)).collect();
     if unknown.len() <= most {
         for ids in unknown.chunks(PAGE_SIZE) {
-            let found = ask::by_id(&slice.client, resource, ids).await?;
+            let found = ask::by_id(slice, resource, ids).await?;
             let fate = |record: &Record| match found.hidden.contains(&record.id) {
                 true => Fate::Left,
                 false => Fate::Alive(changed_at(record)),
@@ -100,8 +99,6 @@ async fn unexplained(
 
 /// When a record was last changed, as far as it says so: by `updated_at`, else when it was made.
 pub fn changed_at(record: &Record) -> Option<DateTime<Utc>> {
-    record.updated_at.or_else(|| {
-        let content: Value = serde_json::from_str(&record.json).ok()?;
-        ["created_at", "added_at"].iter().find_map(|name| content[*name].as_str().and_then(answer::parse_time))
-    })
+    let made = |name: &&str| record.text(name).as_deref().and_then(answer::parse_time);
+    record.updated_at.or_else(|| ["created_at", "added_at"].iter().find_map(made))
 }

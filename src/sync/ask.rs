@@ -5,11 +5,14 @@ use std::collections::HashSet;
 use futures_util::stream::{self, StreamExt};
 use uuid::Uuid;
 
-use super::slice::WorkError;
+use super::slice::{Slice, WorkError};
 use crate::catalog::{AskAgain, Resource};
 use crate::retry::Failure;
 use crate::teamleader::answer::{Record, Rejected};
 use crate::teamleader::client::{ApiError, Client};
+
+/// Records of a batch for which `.info` may fail as only an API that is down does, while it is up: more are its fault.
+const MOST_FAILURES: usize = 2;
 
 /// What the API says of the records that were asked for.
 #[derive(Debug, Default)]
@@ -18,7 +21,7 @@ pub struct Found {
     pub items: Vec<Record>,
     /// Records with their details, where `.info` was asked.
     pub details: Vec<Record>,
-    /// Those of the items that came only under the status that the list leaves out.
+    /// Those of them that have the status that the list leaves out.
     pub hidden: HashSet<Uuid>,
     /// Records that are there and cannot be read.
     pub rejected: Vec<Rejected>,
@@ -47,22 +50,31 @@ impl Found {
 
 /// Asks for up to a page of records, by `filter.ids` where the list takes it, else by `.info`, several at a time. Not for resources
 /// that have neither ([`AskAgain::List`]): an error.
-pub async fn by_id(client: &Client, resource: &'static Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
+pub async fn by_id(slice: &Slice<'_>, resource: &'static Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
     match resource.ask_again() {
-        AskAgain::Ids => by_filter(client, resource, ids).await,
-        AskAgain::Info => by_info(client, resource, ids).await,
+        AskAgain::Ids => by_filter(slice, resource, ids).await,
+        AskAgain::Info => by_info(slice, resource, ids).await,
         AskAgain::List => Err(WorkError::Unusable(format!("{} cannot be asked for by id", resource.name))),
     }
 }
 
-/// List items by `filter.ids`; what does not come is asked for under the hidden status, if the resource has one.
-async fn by_filter(client: &Client, resource: &Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
+/// List items by `filter.ids`. What does not come is asked for under the hidden status, if the resource has one. Where
+/// no pass gives such records, this answer is all that speaks for a deletion: `.info` has to say it, too.
+async fn by_filter(slice: &Slice<'_>, resource: &'static Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
     let mut found = Found::default();
-    let missing = filtered(client, resource, ids.to_vec(), None, &mut found).await?;
+    let mut missing = filtered(&slice.client, resource, ids.to_vec(), None, &mut found).await?;
     if let (Some(status), false) = (resource.hidden_status, missing.is_empty()) {
         let plain = found.items.len();
-        filtered(client, resource, missing, Some(status), &mut found).await?;
+        missing = filtered(&slice.client, resource, missing, Some(status), &mut found).await?;
         found.hidden = found.items.iter().skip(plain).map(|record| record.id).collect();
+        if resource.has_details() {
+            let by_info = by_info(slice, resource, &missing).await?;
+            let is_hidden = |record: &&Record| record.text("status").as_deref() == Some(status);
+            found.hidden.extend(by_info.details.iter().filter(is_hidden).map(|record| record.id));
+            found.details = by_info.details;
+            found.rejected.extend(by_info.rejected);
+            found.replaced += by_info.replaced;
+        }
     }
     Ok(found.settle(ids))
 }
@@ -108,13 +120,13 @@ async fn filtered(
 }
 
 /// Details by `.info`, to the end of the batch, also when the slice is over.
-async fn by_info(client: &Client, resource: &'static Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
+async fn by_info(slice: &Slice<'_>, resource: &'static Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
     let ask = |id: Uuid| {
-        let client = client.clone();
+        let client = slice.client.clone();
         async move { (id, client.info(resource, id).await) }
     };
-    let mut answers = stream::iter(ids.iter().copied()).map(ask).buffered(client.most_in_flight());
-    let mut found = Found::default();
+    let mut answers = stream::iter(ids.iter().copied()).map(ask).buffered(slice.client.most_in_flight());
+    let (mut found, mut failures) = (Found::default(), 0);
     while let Some((id, answer)) = answers.next().await {
         let reason = match answer {
             Ok((record, _)) if record.id != id => format!("{} answered with another record", resource.info_endpoint()),
@@ -129,7 +141,15 @@ async fn by_info(client: &Client, resource: &'static Resource, ids: &[Uuid]) -> 
                 reason,
                 ..
             }) => reason,
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                let is_of_server = matches!(&error, ApiError::Failed { failure: Failure::Server, .. });
+                failures += 1;
+                let error = WorkError::from(error);
+                if !is_of_server || failures > MOST_FAILURES || slice.is_down(&error).await {
+                    return Err(error);
+                }
+                error.to_string()
+            }
         };
         found.rejected.push(Rejected { id, reason, has_id: true });
     }

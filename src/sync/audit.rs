@@ -1,41 +1,25 @@
-//! Audits: rows compared with what the API tells, all of them or a random sample. They are mended only with `repair`.
+//! Audits: rows compared with what the API gives. They are corrected only with `repair`.
 //!
-//! An audit of everything reads the lists as a sync does (`list`), asks for the rows that no page told (`sweep`), and for every detail
-//! (`details`); here is what these do with the answers instead of merging them. A sample takes random pages, to find what is missing,
-//! and random rows, to find what is gone.
-
-use std::collections::{HashSet, VecDeque};
+//! An audit of everything reads the lists as a sync does (`list`), asks for the rows that no page gave (`sweep`), and for
+//! every detail (`details`), one of a random sample reads some of each (`sample`). Here is what these do with the answers
+//! instead of merging them.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
+use sqlx::{Executor as _, PgConnection};
 use uuid::Uuid;
-use xxhash_rust::xxh3::xxh3_128;
 
-use super::parts::{self, Part};
+use super::rejected;
 use super::slice::{Slice, WorkError};
-use crate::catalog::{self, AskAgain, PAGE_SIZE, Resource};
+use crate::catalog::{AskAgain, Resource};
 use crate::message::{Mode, Parameters};
 use crate::store::comparison::{self, Compared};
+use crate::store::details;
 use crate::store::newest::{self, Origin};
+use crate::store::pool::StoreError;
 use crate::store::records::{self, Merged};
-use crate::store::run::{Phase, Step};
-use crate::store::{details, doubts, rekey};
+use crate::store::rejected::{self as refused, As};
+use crate::store::run::Step;
 use crate::teamleader::answer::Record;
-use crate::teamleader::client::ApiError;
-
-/// Parents of each kind whose children are part of a sample.
-const SAMPLED_PARENTS: i64 = 5;
-
-/// Where the list phase of a sample goes on.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Sampling {
-    part: Part,
-    waiting: VecDeque<Part>,
-    /// Pages of the part to come; null before its first page.
-    pages: Option<VecDeque<u32>>,
-    compared: i64,
-}
 
 /// Whether the run is an audit.
 pub fn is_audit(asked: &Parameters) -> bool {
@@ -56,17 +40,17 @@ pub fn marks_deletions(asked: &Parameters) -> bool {
     }
 }
 
-/// Whether reading the list once more is how to ask again for what it did not tell.
+/// Whether reading the list once more is how to ask again for what it did not give.
 pub fn asks_by_list(asked: &Parameters, resource: &Resource) -> bool {
     (marks_deletions(asked) || is_audit(asked)) && resource.ask_again() == AskAgain::List
 }
 
-/// Whether a list is read until it is proven that what it did not tell is not there.
+/// Whether a list is read until it is proven that what it did not give is not there.
 pub fn wants_proof(asked: &Parameters, resource: &Resource) -> bool {
     marks_deletions(asked) || asks_by_list(asked, resource)
 }
 
-/// Compares list items with their rows, and mends the rows if that was asked for.
+/// Compares list items with their rows, and corrects the rows if that was asked for.
 pub async fn compare_items(
     slice: &Slice<'_>,
     tx: &mut PgConnection,
@@ -75,40 +59,115 @@ pub async fn compare_items(
     parent_resource: Option<&str>,
     origin: Origin,
 ) -> Result<Merged, WorkError> {
-    let (account, resource) = (&slice.settings.account, step.resource);
+    let resource = step.resource;
     // Pages overlap: each record is compared, and counted, once.
     let (items, doubted) = newest::of_each(items, origin.trust(resource));
-    let items: Vec<Record> = items.into_iter().cloned().collect();
-    let found = comparison::items(tx, account, resource, &items).await?;
-    let mut merged = Merged::default();
-    if slice.parameters.repair {
-        comparison::distrust(tx, account, resource, &found.wrong).await?;
-        merged = records::merge_page(tx, account, resource, &items, parent_resource, origin).await?;
-        merged.doubted.extend(doubted);
-    } else {
-        merged.unchanged = i64::try_from(items.len()).unwrap_or(i64::MAX);
-    }
+    let mut items: Vec<Record> = items.into_iter().cloned().collect();
+    let as_items = As::Items { parent_resource, origin };
+    let (found, mut merged) = match attempt(slice, tx, resource, &items, as_items).await {
+        Err(error) if error.refused_value().is_some() => {
+            leave_out_refused(slice, tx, step, &mut items, as_items).await?;
+            attempt(slice, tx, resource, &items, as_items).await?
+        }
+        compared => compared?,
+    };
+    merged.doubted.extend(doubted);
     count(slice, tx, step, found).await?;
     Ok(merged)
 }
 
-/// Compares details with their rows; tells how many it has mended.
+/// Compares details with their rows; returns how many it has corrected.
 pub async fn compare_details(
     slice: &Slice<'_>,
     tx: &mut PgConnection,
     step: &mut Step,
-    told: &[Record],
+    details: &[Record],
 ) -> Result<i64, WorkError> {
-    let (account, resource) = (&slice.settings.account, step.resource);
-    let found = comparison::details(tx, account, resource, told).await?;
-    let mut mended = 0;
+    let resource = step.resource;
+    let (found, merged) = match attempt(slice, tx, resource, details, As::Details).await {
+        Err(error) if error.refused_value().is_some() => {
+            let mut details = details.to_vec();
+            leave_out_refused(slice, tx, step, &mut details, As::Details).await?;
+            attempt(slice, tx, resource, &details, As::Details).await?
+        }
+        compared => compared?,
+    };
+    count(slice, tx, step, found).await?;
+    Ok(merged.updated)
+}
+
+/// Compares, and corrects if that was asked for. Where PostgreSQL refuses a value, the transaction is as it was before.
+async fn attempt(
+    slice: &Slice<'_>,
+    tx: &mut PgConnection,
+    resource: &Resource,
+    records: &[Record],
+    compared_as: As<'_>,
+) -> Result<(Compared, Merged), StoreError> {
+    tx.execute("savepoint compared").await?;
+    let compared = match compared_as {
+        As::Items { parent_resource, origin } => {
+            attempt_items(slice, tx, resource, records, parent_resource, origin).await
+        }
+        As::Details => attempt_details(slice, tx, resource, records).await,
+    };
+    if compared.is_err() {
+        // What has failed says more than this does.
+        _ = tx.execute("rollback to compared; release compared").await;
+    } else {
+        tx.execute("release compared").await?;
+    }
+    compared
+}
+
+async fn attempt_items(
+    slice: &Slice<'_>,
+    tx: &mut PgConnection,
+    resource: &Resource,
+    items: &[Record],
+    parent_resource: Option<&str>,
+    origin: Origin,
+) -> Result<(Compared, Merged), StoreError> {
+    let account = &slice.settings.account;
+    let found = comparison::items(tx, account, resource, items).await?;
+    if !slice.parameters.repair {
+        let unchanged = i64::try_from(items.len()).unwrap_or(i64::MAX);
+        return Ok((found, Merged { unchanged, ..Merged::default() }));
+    }
+    comparison::distrust(tx, account, resource, &found.wrong).await?;
+    let merged = records::merge_page(tx, account, resource, items, parent_resource, origin).await?;
+    Ok((found, merged))
+}
+
+async fn attempt_details(
+    slice: &Slice<'_>,
+    tx: &mut PgConnection,
+    resource: &Resource,
+    details: &[Record],
+) -> Result<(Compared, Merged), StoreError> {
+    let account = &slice.settings.account;
+    let found = comparison::details(tx, account, resource, details).await?;
+    let mut merged = Merged::default();
     if slice.parameters.repair {
         let differing = found.differing();
-        let differing: Vec<Record> = told.iter().filter(|detail| differing.contains(&detail.id)).cloned().collect();
-        mended = details::merge_details(tx, account, resource, &differing).await?;
+        let differing: Vec<Record> = details.iter().filter(|detail| differing.contains(&detail.id)).cloned().collect();
+        merged.updated = details::merge_details(tx, account, resource, &differing).await?;
     }
-    count(slice, tx, step, found).await?;
-    Ok(mended)
+    Ok((found, merged))
+}
+
+/// Takes the records out that PostgreSQL refuses, and names them.
+async fn leave_out_refused(
+    slice: &Slice<'_>,
+    tx: &mut PgConnection,
+    step: &mut Step,
+    records: &mut Vec<Record>,
+    compared_as: As<'_>,
+) -> Result<(), StoreError> {
+    let refused = refused::by_postgres(tx, &slice.settings.account, step.resource, records, compared_as).await?;
+    records.retain(|record| refused.iter().all(|refused| refused.id != record.id));
+    rejected::note(step, &refused);
+    Ok(())
 }
 
 /// Counts rows whose record is gone, each asked for at its time or later.
@@ -138,151 +197,4 @@ async fn count(slice: &Slice<'_>, tx: &mut PgConnection, step: &mut Step, found:
         *count += i64::try_from(ids.len()).unwrap_or(i64::MAX);
     }
     Ok(comparison::keep_found(tx, account, run, resource, &found.differing()).await?)
-}
-
-/// Rows of a sample: the next `limit` after `after`, which at first is a place that depends on the run, and goes round.
-pub async fn sampled_rows(
-    slice: &Slice<'_>,
-    resource: &Resource,
-    after: Option<Uuid>,
-    limit: i64,
-) -> Result<Vec<Uuid>, WorkError> {
-    let (pool, account) = (slice.pool, &slice.settings.account);
-    let start = random(slice, resource, 0);
-    let mut rows = records::ids(pool, account, resource.name, after.or(Some(start)), limit).await?;
-    if after.is_some_and(|after| after <= start) {
-        // Round already.
-        rows.retain(|id| *id <= start);
-        return Ok(rows);
-    }
-    let short = limit - i64::try_from(rows.len()).unwrap_or(limit);
-    if short > 0 {
-        let first = records::ids(pool, account, resource.name, None, short).await?;
-        rows.extend(first.into_iter().filter(|id| *id <= start));
-    }
-    Ok(rows)
-}
-
-/// A UUID that is the same for the same run, resource and number.
-fn random(slice: &Slice<'_>, resource: &Resource, number: u32) -> Uuid {
-    Uuid::from_u128(xxh3_128(format!("{}/{}/{number}", slice.id, resource.name).as_bytes()))
-}
-
-/// Reads one page of a sample.
-pub async fn read_sampled_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(), WorkError> {
-    let mut step = slice.step(index);
-    let resource = step.resource;
-    let mut sampling = if step.position.is_null() {
-        parts::check_project_api(slice, resource).await?;
-        let mut waiting = parts::all(slice, &step).await?;
-        waiting.extend(parts::some_parents(slice, &step, random(slice, resource, 0), SAMPLED_PARENTS).await?);
-        let Some(part) = waiting.pop_front() else {
-            return end(slice, index, step).await;
-        };
-        Sampling { part, waiting, ..Sampling::default() }
-    } else {
-        serde_json::from_value(step.position.clone()).map_err(|error| WorkError::Unusable(error.to_string()))?
-    };
-    let number = sampling.pages.as_mut().map_or(Some(1), VecDeque::pop_front);
-    let asked = match number {
-        Some(number) => {
-            let place = (number, PAGE_SIZE);
-            slice.page(resource, place, resource.list_body(place, None, &sampling.part.body)).await
-        }
-        None => Ok(crate::teamleader::answer::Page::default()),
-    };
-    let mut page = match asked {
-        Ok(page) => page,
-        // What lists and syncs skip is no part of a sample either.
-        Err(WorkError::Api(ApiError::Failed { failure, .. })) if parts::is_passed_over(resource, failure) => {
-            sampling.pages = Some(VecDeque::new());
-            crate::teamleader::answer::Page::default()
-        }
-        Err(error) => return Err(error),
-    };
-    sampling.part.adopt(resource, &mut page);
-    step.note_drift(std::mem::take(&mut page.odd));
-    let mut tx = slice.begin().await?;
-    let parent_resource = sampling.part.parent_resource(resource);
-    if slice.parameters.repair {
-        rekey::by_new_ids(&mut tx, &slice.settings.account, slice.id, resource, &page.records).await?;
-    }
-    let merged = compare_items(slice, &mut tx, &mut step, &page.records, parent_resource, Origin::List).await?;
-    doubts::keep(&mut tx, &slice.settings.account, slice.id, resource, &merged.doubted).await?;
-    let compared = i64::try_from(page.records.len()).unwrap_or(0);
-    sampling.compared += compared;
-    step.counts.pages += i64::from(number.is_some());
-    step.counts.merged(merged.created, merged.updated, merged.unchanged);
-    let pages = sampling.pages.get_or_insert_with(|| {
-        let wanted = catalog::pages((sample - sampling.compared).max(0), PAGE_SIZE);
-        let last = catalog::pages(page.matches.unwrap_or(compared), PAGE_SIZE);
-        pages_of_sample(wanted, last, |number| random(slice, resource, number).as_u128())
-    });
-    if pages.is_empty() || sampling.compared >= sample {
-        match sampling.waiting.pop_front().filter(|_| sampling.compared < sample) {
-            Some(part) => (sampling.part, sampling.pages) = (part, None),
-            None => {
-                step.enter(Phase::Sweep);
-                return Ok(slice.commit(tx, index, step).await?);
-            }
-        }
-    }
-    step.position = serde_json::to_value(&sampling).map_err(|error| WorkError::Unusable(error.to_string()))?;
-    Ok(slice.commit(tx, index, step).await?)
-}
-
-/// No sample has more pages of a list; they stand in the position until they are read.
-const MAX_SAMPLED: u32 = 10_000;
-
-/// Up to `wanted` different pages from 2 to `last`, drawn by Floyd's algorithm: as many draws as pages, however long
-/// the list is.
-fn pages_of_sample(wanted: i64, last: i64, random: impl Fn(u32) -> u128) -> VecDeque<u32> {
-    let within = |number: i64| u32::try_from(number.max(0)).unwrap_or(u32::MAX);
-    let all = within(last).saturating_sub(1);
-    let wanted = within(wanted).min(all).min(MAX_SAMPLED);
-    let (mut drawn, mut pages) = (HashSet::new(), VecDeque::new());
-    for newest in all - wanted..all {
-        let any = u32::try_from(random(newest) % u128::from(newest + 1)).unwrap_or(newest);
-        let page = if drawn.insert(any) { any } else { newest };
-        drawn.insert(page);
-        pages.push_back(page + 2);
-    }
-    pages
-}
-
-async fn end(slice: &Slice<'_>, index: usize, mut step: Step) -> Result<(), WorkError> {
-    step.enter(Phase::Sweep);
-    let tx = slice.begin().await?;
-    Ok(slice.commit(tx, index, step).await?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sample_is_of_different_pages_and_no_more_than_there_are() {
-        let random = |number: u32| xxh3_128(&number.to_be_bytes());
-        let pages = pages_of_sample(3, 200, random);
-        assert_eq!(pages.len(), 3);
-        assert!(pages.iter().all(|page| (2..=200).contains(page)));
-        assert_ne!(pages, VecDeque::from([2, 3, 4]));
-        assert_eq!(pages_of_sample(9, 2, random), [2]);
-        assert_eq!(pages_of_sample(9, 0, random), [0_u32; 0]);
-        let all: HashSet<u32> = pages_of_sample(i64::MAX, 200, random).into_iter().collect();
-        assert_eq!(all, (2..=200).collect(), "each once");
-    }
-
-    #[test]
-    fn a_sample_of_a_list_without_end_has_an_end() {
-        let random = |number: u32| xxh3_128(&number.to_be_bytes());
-        for last in [i64::MIN, -1, 1] {
-            assert_eq!(pages_of_sample(i64::MAX, last, random).len(), 0, "{last}");
-        }
-        for last in [i64::from(u32::MAX), i64::from(u32::MAX) + 1, i64::MAX] {
-            assert_eq!(pages_of_sample(2, last, random).len(), 2, "{last}");
-            assert_eq!(pages_of_sample(i64::MAX, last, random).len(), MAX_SAMPLED as usize, "{last}");
-        }
-        assert_eq!(pages_of_sample(i64::MIN, 7, random).len(), 0);
-    }
 }

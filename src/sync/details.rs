@@ -13,10 +13,11 @@ use uuid::Uuid;
 
 use super::audit;
 use super::rejected;
+use super::sample;
 use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
 use crate::catalog::{Detail, Resource};
 use crate::message::Parameters;
-use crate::retry::Failure;
+use crate::retry::{Failure, Verdict};
 use crate::store::details::{self, Place, Wanted};
 use crate::store::records;
 use crate::store::run::{Phase, Step};
@@ -274,10 +275,10 @@ async fn choose(slice: &Slice<'_>, step: &Step, position: &Position) -> Result<V
             None => records::ids(slice.pool, account, resource.name, after, CHOSEN).await?,
             Some(sample) => {
                 let left = CHOSEN.min(sample - position.handled).max(0);
-                audit::sampled_rows(slice, resource, after, left).await?
+                sample::rows(slice, resource, after, left).await?
             }
         };
-        return Ok(ids.into_iter().map(|id| Place { at: now, id }).collect());
+        return Ok(ids.into_iter().map(|id| Place { at: now, id, rejected_before: false }).collect());
     }
     if step.phase == Phase::Aged {
         let age = chrono::Duration::from_std(slice.settings.detail_max_age).unwrap_or(chrono::Duration::MAX);
@@ -309,7 +310,7 @@ impl Fetched {
             }
             Ok((record, _)) => {
                 let what = format!("{}: asked for {} it gave {}", resource.info_endpoint(), place.id, record.id);
-                self.reject(place.id, WorkError::Unusable(what));
+                self.reject(place, WorkError::Unusable(what));
             }
             // Gone since it was listed. The next full run finds that out by its own evidence.
             Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {
@@ -328,7 +329,7 @@ impl Fetched {
                 }
                 warn!(run = %slice.id, resource = resource.name, id = %place.id, %error, "A detail could not be fetched");
                 if concerns_the_record(&error) {
-                    self.reject(place.id, error);
+                    self.reject(place, error);
                 } else {
                     self.fail(error);
                 }
@@ -343,9 +344,15 @@ impl Fetched {
         self.first_failure.get_or_insert(error);
     }
 
-    /// One record whose detail cannot be had: it is reported, and costs no other. So many in a row are not the records' fault.
-    fn reject(&mut self, id: Uuid, error: WorkError) {
-        self.rejected.push(Rejected { id, reason: error.to_string(), has_id: true });
+    /// One record whose detail cannot be had: it is reported, and costs no other. Twenty in a row are not the records'
+    /// fault, but for those of which it is known that they cannot be had, if the API says so at once.
+    fn reject(&mut self, place: Place, error: WorkError) {
+        self.rejected.push(Rejected { id: place.id, reason: error.to_string(), has_id: true });
+        let tries_again =
+            matches!(&error, WorkError::Api(ApiError::Failed { failure, .. }) if failure.verdict() != Verdict::Never);
+        if place.rejected_before && !tries_again {
+            return;
+        }
         self.failures_in_a_row += 1;
         if self.failures_in_a_row >= MAX_FAILURES_IN_A_ROW {
             self.first_failure.get_or_insert(error);

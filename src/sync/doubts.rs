@@ -35,7 +35,7 @@ pub async fn settle(slice: &Slice<'_>, index: usize) -> Result<bool, WorkError> 
 async fn settle_batch(slice: &Slice<'_>, index: usize, batch: doubts::Batch) -> Result<(), WorkError> {
     let mut step = slice.step(index);
     let (account, resource) = (&slice.settings.account, step.resource);
-    let found = ask::by_id(&slice.client, resource, &batch.ids).await?;
+    let found = ask::by_id(slice, resource, &batch.ids).await?;
     let told = if resource.has_details() { with_details(slice, resource, &found.items).await? } else { Vec::new() };
     let items: Vec<Record> = leading(&found.items, &told).cloned().collect();
     let mut tx = slice.begin().await?;

@@ -19,6 +19,7 @@ use super::pager::{Next, Position};
 use super::parts;
 use super::reading::Reading;
 use super::rejected;
+use super::sample;
 use super::slice::{LISTS_AT_ONCE, Slice, WorkError};
 use super::verdict::{compare, end_pass};
 use crate::catalog::{Resource, Scope};
@@ -68,7 +69,7 @@ pub async fn read(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
         }
         begun = true;
         if let Some(sample) = audit::sample(&slice.parameters) {
-            audit::read_sampled_page(slice, index, sample).await?;
+            sample::read_page(slice, index, sample).await?;
             continue;
         }
         let reading = match Reading::of(&step)? {

@@ -15,6 +15,7 @@ pub mod parts;
 pub mod plan;
 pub mod reading;
 mod rejected;
+pub mod sample;
 pub mod slice;
-pub mod sweep;
+mod sweep;
 pub mod verdict;

@@ -51,7 +51,7 @@ async fn ask_by_id(slice: &Slice<'_>, index: usize, begun: DateTime<Utc>) -> Res
         let ids = rejected::due(slice.pool, account, resource, begun, after, PAGE_SIZE as i64).await?;
         let Some(last) = ids.last() else { return Ok(true) };
         after = Some(*last);
-        let found = ask::by_id(&slice.client, resource, &ids).await?;
+        let found = ask::by_id(slice, resource, &ids).await?;
         store(slice, index, &ids, found).await?;
         if slice.is_over() {
             return Ok(false);

@@ -6,7 +6,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::slice::{Slice, WorkError};
-use super::{agreement, ask, audit};
+use super::{agreement, ask, audit, sample};
 use crate::catalog::{AskAgain, PAGE_SIZE};
 use crate::store::newest::Origin;
 use crate::store::rejected::{self, As, Of};
@@ -64,7 +64,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
         None => passes::unseen(slice.pool, &account, run, resource, Some(started), (position.after, limit)).await?,
         Some(sample) => {
             let left = sample - i64::from(position.batches) * limit;
-            audit::sampled_rows(slice, resource, position.after, limit.min(left).max(0)).await?
+            sample::rows(slice, resource, position.after, limit.min(left).max(0)).await?
         }
     };
     let Some(last) = batch.last().copied() else {
@@ -72,7 +72,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     };
     // At the latest then the first of them is asked for.
     let asked_at = slice.client.clock().now();
-    let found = ask::by_id(&slice.client, resource, &batch).await?;
+    let found = ask::by_id(slice, resource, &batch).await?;
     let proven = position.proven.unwrap_or(step.verified);
     if sample.is_none() && found.alive().any(|record| is_missed(&found, record, step.clock)) {
         warn!(run = %run, resource = resource.name, "{}: {MISSED}", resource.name);
@@ -82,6 +82,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     let (alive, gone) = (found.alive().count() + found.rejected.len(), found.gone);
     let mut tx = slice.begin().await?;
     let merged = if audit::is_audit(&slice.parameters) {
+        super::rejected::note(&mut step, &found.rejected);
         audit::compare_items(slice, &mut tx, &mut step, &found.items, None, Origin::ById).await?
     } else {
         let as_items = As::Items { parent_resource: None, origin: Origin::ById };

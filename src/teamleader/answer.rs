@@ -52,6 +52,12 @@ impl Record {
         self.hash = hash(&self.json);
         self.id = resource.row_id(&self.json, None).unwrap_or(self.id);
     }
+
+    /// One of its fields, if it is a text.
+    pub fn text(&self, field: &str) -> Option<String> {
+        let content: serde_json::Value = serde_json::from_str(&self.json).ok()?;
+        content[field].as_str().map(str::to_owned)
+    }
 }
 
 /// A record that cannot be read or stored: it is reported and passed over, and costs no other.

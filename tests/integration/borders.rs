@@ -80,8 +80,9 @@ async fn a_404_of_what_stands_before_the_api_deletes_nothing() {
     let id = stage.request(json!({ "mode": "full", "resources": ["projects", "users"] })).await;
     let event = stage.final_event(id).await;
     let report = event.resource("projects");
-    assert_eq!(report["status"], "failed", "{}", event.body);
-    assert!(report["error"].as_str().unwrap().contains("without X-Api-Version"), "{report}");
+    assert_eq!((event.kind(), &report["rejected"]), ("sync.partial", &json!(1)), "{}", event.body);
+    let reason: String = stage.database.value("select reason from teamleader2db.rejected_record").await;
+    assert!(reason.contains("without X-Api-Version"), "{reason}");
     assert!(stage.database.deleted("projects").await.is_empty());
 
     // Said by the API itself, in whatever words.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Bytes;
+use axum::http::StatusCode;
 use serde_json::json;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -18,7 +19,7 @@ async fn a_full_run_marks_exactly_what_is_gone() {
     stage.complete(json!({ "mode": "full" })).await;
     let rows = stage.database.rows("contacts").await;
     let gone: BTreeSet<Uuid> = stage.simulator.delete("contacts", 3).into_iter().collect();
-    // Projects have no filter for ids: .info tells.
+    // Projects have no filter for ids: .info says it.
     let gone_projects: BTreeSet<Uuid> = stage.simulator.delete("projects", 1).into_iter().collect();
 
     stage.complete(json!({})).await;
@@ -128,23 +129,58 @@ async fn an_answer_by_ids_that_holds_fewer_than_there_are_deletes_none() {
 }
 
 #[tokio::test]
+async fn one_answer_alone_does_not_delete_what_no_list_gives() {
+    let mut stage = Stage::of(60).await;
+    let leaves_out = Arc::new(AtomicBool::new(false));
+    let on = Arc::clone(&leaves_out);
+    let records = stage.simulator.truth("contacts");
+    let is_deactivated = |text: &str| text.contains("\"status\":\"deactivated\"");
+    let hidden: BTreeSet<Uuid> =
+        records.iter().filter(|record| is_deactivated(&record.list)).map(|record| record.id).collect();
+    assert!(hidden.len() > 1, "{hidden:?}");
+    let left_out: Vec<String> = hidden.iter().map(|id| format!("\"{id}\"")).collect();
+    let url = proxy_of_answers(stage.simulator.url(), move |endpoint, _, answer| {
+        // The deactivated are in no list, nor in the answer to a question for them alone.
+        if endpoint == "contacts.list" {
+            let leaves_out = on.load(Ordering::Relaxed);
+            *answer.body_mut() = of_records(answer.body(), |_, id| !leaves_out || !left_out.contains(&id.to_owned()));
+        }
+    })
+    .await;
+    stage.set("TEAMLEADER_API_URI", &url);
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full", "resources": ["contacts"] })).await;
+    leaves_out.store(true, Ordering::Relaxed);
+    let gone = *hidden.first().unwrap();
+    assert!(stage.simulator.delete_record("contacts", gone));
+    stage.simulator.reset_counters();
+    let event = stage.complete(json!({ "mode": "full", "resources": ["contacts"] })).await;
+    assert_eq!(event.resource("contacts")["verified"], true, "{}", event.body);
+    assert_eq!(stage.database.deleted("contacts").await, [gone].into());
+    assert_eq!(stage.asked("contacts.info"), hidden.len() as u64);
+}
+
+/// Also where `.info` fails for it as if the API were down.
+#[tokio::test]
 async fn a_record_that_cannot_be_asked_for_by_its_id_costs_no_other() {
     let mut stage = Stage::of(60).await;
     let odd = Arc::new(AtomicBool::new(false));
     let on = Arc::clone(&odd);
-    let bad = stage.simulator.truth("projects")[0].id;
+    let [bad, broken] = [0, 2].map(|place| stage.simulator.truth("projects")[place].id);
     let url = proxy_of_answers(stage.simulator.url(), move |endpoint, asked, answer| {
-        let id = json!(bad).to_string();
+        let [id, broken] = [bad, broken].map(|id| json!(id).to_string());
+        let asked = String::from_utf8_lossy(&asked.body);
         match endpoint {
             _ if !on.load(Ordering::Relaxed) => {}
             "projects.list" => {
-                *answer.body_mut() = of_records(answer.body(), |_, record| record != id);
+                *answer.body_mut() = of_records(answer.body(), |_, record| record != id && record != broken);
             }
-            "projects.info" if String::from_utf8_lossy(&asked.body).contains(&id) => {
+            "projects.info" if asked.contains(&id) => {
                 *answer.body_mut() = with_records(answer.body(), |record| {
                     record.insert("id".to_owned(), RawValue::from_string(json!(Uuid::nil()).to_string()).unwrap());
                 });
             }
+            "projects.info" if asked.contains(&broken) => *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
             _ => {}
         }
     })
@@ -158,6 +194,6 @@ async fn a_record_that_cannot_be_asked_for_by_its_id_costs_no_other() {
     let id = stage.request(json!({ "mode": "full" })).await;
     let event = stage.final_event(id).await;
     let report = event.resource("projects");
-    assert_eq!((&report["status"], &report["rejected"]), (&json!("completed"), &json!(1)), "{}", event.body);
+    assert_eq!((&report["status"], &report["rejected"]), (&json!("completed"), &json!(2)), "{}", event.body);
     assert_eq!(stage.database.deleted("projects").await, [gone].into());
 }

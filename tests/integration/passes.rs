@@ -142,9 +142,13 @@ async fn a_page_that_is_too_long_is_asked_for_with_fewer_records() {
     let _worker = stage.worker().await;
     let names: Vec<&str> = counts.iter().map(|(name, _)| *name).collect();
     let event = stage.complete(json!({ "mode": "full", "resources": names })).await;
-    for name in names {
+    for name in &names {
         assert_eq!(event.resource(name)["verified"], true, "{}", event.body);
         stage.database.assert_table_equals(&stage.simulator, name).await;
+    }
+    let event = stage.complete(json!({ "mode": "audit", "sample": 5, "resources": names })).await;
+    for name in names {
+        assert!(event.count(name, "listed") > 0, "{}", event.body);
     }
 }
 

@@ -1,0 +1,198 @@
+//! Samples of an audit: random pages, to find what is missing, and random rows, to find what is gone.
+
+use std::collections::{HashSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::audit::compare_items;
+use super::offset;
+use super::parts::{self, Part};
+use super::slice::{Slice, WorkError};
+use crate::catalog::{self, Resource};
+use crate::retry::Failure;
+use crate::store::newest::Origin;
+use crate::store::run::{Phase, Step};
+use crate::store::{doubts, records, rekey};
+use crate::teamleader::answer::Page;
+use crate::teamleader::client::ApiError;
+
+/// Parents of each kind whose children are part of a sample.
+const SAMPLED_PARENTS: i64 = 5;
+
+/// Where the list phase of a sample goes on.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Sampling {
+    part: Part,
+    waiting: VecDeque<Part>,
+    /// Pages of the part to come; null before its first page.
+    pages: Option<VecDeque<u32>>,
+    compared: i64,
+    /// Whether pages have a tenth of the size: an answer was too long.
+    #[serde(default)]
+    small: bool,
+}
+
+impl Sampling {
+    fn size(&self) -> usize {
+        offset::size_of(0, self.small)
+    }
+}
+
+/// Rows of a sample: the next `limit` after `after`, which at first is a place that depends on the run, and goes round.
+pub async fn rows(
+    slice: &Slice<'_>,
+    resource: &Resource,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Uuid>, WorkError> {
+    let (pool, account) = (slice.pool, &slice.settings.account);
+    let start = random(slice, resource, 0);
+    let mut rows = records::ids(pool, account, resource.name, after.or(Some(start)), limit).await?;
+    if after.is_some_and(|after| after <= start) {
+        // Round already.
+        rows.retain(|id| *id <= start);
+        return Ok(rows);
+    }
+    let short = limit - i64::try_from(rows.len()).unwrap_or(limit);
+    if short > 0 {
+        let first = records::ids(pool, account, resource.name, None, short).await?;
+        rows.extend(first.into_iter().filter(|id| *id <= start));
+    }
+    Ok(rows)
+}
+
+/// A UUID that is the same for the same run, resource and number.
+fn random(slice: &Slice<'_>, resource: &Resource, number: u32) -> Uuid {
+    Uuid::from_u128(xxh3_128(format!("{}/{}/{number}", slice.id, resource.name).as_bytes()))
+}
+
+/// Reads one page of a sample.
+pub async fn read_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(), WorkError> {
+    let mut step = slice.step(index);
+    let resource = step.resource;
+    let mut sampling = if step.position.is_null() {
+        parts::check_project_api(slice, resource).await?;
+        let mut waiting = parts::all(slice, &step).await?;
+        waiting.extend(parts::some_parents(slice, &step, random(slice, resource, 0), SAMPLED_PARENTS).await?);
+        let Some(part) = waiting.pop_front() else {
+            return end(slice, index, step).await;
+        };
+        Sampling { part, waiting, ..Sampling::default() }
+    } else {
+        serde_json::from_value(step.position.clone()).map_err(|error| WorkError::Unusable(error.to_string()))?
+    };
+    let (number, size) = (sampling.pages.as_mut().map_or(Some(1), VecDeque::pop_front), sampling.size());
+    let asked = match number {
+        Some(number) => {
+            let place = (number, size);
+            slice.page(resource, place, resource.list_body(place, None, &sampling.part.body)).await
+        }
+        None => Ok(Page::default()),
+    };
+    let mut page = match asked {
+        Ok(page) => page,
+        // What lists and syncs skip is no part of a sample either.
+        Err(WorkError::Api(ApiError::Failed { failure, .. })) if parts::is_passed_over(resource, failure) => {
+            sampling.pages = Some(VecDeque::new());
+            Page::default()
+        }
+        Err(WorkError::Api(ApiError::Failed { failure: Failure::TooLong, .. })) if !sampling.small => {
+            (sampling.small, sampling.pages) = (true, None);
+            step.position = as_json(&sampling)?;
+            let tx = slice.begin().await?;
+            return Ok(slice.commit(tx, index, step).await?);
+        }
+        Err(error) => return Err(error),
+    };
+    sampling.part.adopt(resource, &mut page);
+    step.note_drift(std::mem::take(&mut page.odd));
+    let mut tx = slice.begin().await?;
+    let parent_resource = sampling.part.parent_resource(resource);
+    if slice.parameters.repair {
+        rekey::by_new_ids(&mut tx, &slice.settings.account, slice.id, resource, &page.records).await?;
+    }
+    let merged = compare_items(slice, &mut tx, &mut step, &page.records, parent_resource, Origin::List).await?;
+    doubts::keep(&mut tx, &slice.settings.account, slice.id, resource, &merged.doubted).await?;
+    let compared = i64::try_from(page.records.len()).unwrap_or(0);
+    sampling.compared += compared;
+    step.counts.pages += i64::from(number.is_some());
+    step.counts.merged(merged.created, merged.updated, merged.unchanged);
+    let pages = sampling.pages.get_or_insert_with(|| {
+        let wanted = catalog::pages((sample - sampling.compared).max(0), size);
+        let last = catalog::pages(page.matches.unwrap_or(compared), size);
+        pages_of_sample(wanted, last, |number| random(slice, resource, number).as_u128())
+    });
+    if pages.is_empty() || sampling.compared >= sample {
+        match sampling.waiting.pop_front().filter(|_| sampling.compared < sample) {
+            Some(part) => (sampling.part, sampling.pages) = (part, None),
+            None => {
+                step.enter(Phase::Sweep);
+                return Ok(slice.commit(tx, index, step).await?);
+            }
+        }
+    }
+    step.position = as_json(&sampling)?;
+    Ok(slice.commit(tx, index, step).await?)
+}
+
+fn as_json(sampling: &Sampling) -> Result<serde_json::Value, WorkError> {
+    serde_json::to_value(sampling).map_err(|error| WorkError::Unusable(error.to_string()))
+}
+
+/// No sample has more pages of a list; they stand in the position until they are read.
+const MAX_SAMPLED: u32 = 10_000;
+
+/// Up to `wanted` different pages from 2 to `last`, drawn by Floyd's algorithm: as many draws as pages, however long
+/// the list is.
+fn pages_of_sample(wanted: i64, last: i64, random: impl Fn(u32) -> u128) -> VecDeque<u32> {
+    let within = |number: i64| u32::try_from(number.max(0)).unwrap_or(u32::MAX);
+    let all = within(last).saturating_sub(1);
+    let wanted = within(wanted).min(all).min(MAX_SAMPLED);
+    let (mut drawn, mut pages) = (HashSet::new(), VecDeque::new());
+    for newest in all - wanted..all {
+        let any = u32::try_from(random(newest) % u128::from(newest + 1)).unwrap_or(newest);
+        let page = if drawn.insert(any) { any } else { newest };
+        drawn.insert(page);
+        pages.push_back(page + 2);
+    }
+    pages
+}
+
+async fn end(slice: &Slice<'_>, index: usize, mut step: Step) -> Result<(), WorkError> {
+    step.enter(Phase::Sweep);
+    let tx = slice.begin().await?;
+    Ok(slice.commit(tx, index, step).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_of_different_pages_and_no_more_than_there_are() {
+        let random = |number: u32| xxh3_128(&number.to_be_bytes());
+        let pages = pages_of_sample(3, 200, random);
+        assert_eq!(pages.len(), 3);
+        assert!(pages.iter().all(|page| (2..=200).contains(page)));
+        assert_ne!(pages, VecDeque::from([2, 3, 4]));
+        assert_eq!(pages_of_sample(9, 2, random), [2]);
+        assert_eq!(pages_of_sample(9, 0, random), [0_u32; 0]);
+        let all: HashSet<u32> = pages_of_sample(i64::MAX, 200, random).into_iter().collect();
+        assert_eq!(all, (2..=200).collect(), "each once");
+    }
+
+    #[test]
+    fn a_sample_of_a_list_without_end_has_an_end() {
+        let random = |number: u32| xxh3_128(&number.to_be_bytes());
+        for last in [i64::MIN, -1, 1] {
+            assert_eq!(pages_of_sample(i64::MAX, last, random).len(), 0, "{last}");
+        }
+        for last in [i64::from(u32::MAX), i64::from(u32::MAX) + 1, i64::MAX] {
+            assert_eq!(pages_of_sample(2, last, random).len(), 2, "{last}");
+            assert_eq!(pages_of_sample(i64::MAX, last, random).len(), MAX_SAMPLED as usize, "{last}");
+        }
+        assert_eq!(pages_of_sample(i64::MIN, 7, random).len(), 0);
+    }
+}
