@@ -8,7 +8,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::json;
 use teamleader_simulator::{Config, Simulator};
-use teamleader2db::hot::{self, Split};
+use teamleader2db::bench_api::{self, Split};
 
 /// What the simulator answers.
 async fn answer_of(endpoint: &str, body: serde_json::Value) -> Vec<u8> {

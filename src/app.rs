@@ -13,36 +13,36 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::amqp::parking::TokenQueue;
-use crate::amqp::publisher::Publisher;
-use crate::amqp::reply_address::ReplyAddresses;
-use crate::amqp::topology::{Declare, Names};
-use crate::authorize;
+use crate::api_client::auth::Auth;
+use crate::api_client::client::Client;
+use crate::api_client::oauth::{Integration, OAuth};
+use crate::api_client::rate_limit::Limiter;
+use crate::authorization_flow;
+use crate::broker::escrow::TokenQueue;
+use crate::broker::publisher::Publisher;
+use crate::broker::reply_address::ReplyAddresses;
+use crate::broker::topology::{Declare, Names};
 use crate::catalog::{RESOURCES, Resource};
-use crate::consuming::Consuming;
-use crate::dead_letters::DeadLetters;
-use crate::fault::{self, Point};
 use crate::http::{self, Guard, HttpState};
 use crate::ids::Account;
-use crate::lifecycle::{Ended, Parts, Signals};
-use crate::relay::Relay;
-use crate::replies::Replies;
-use crate::store::cipher::Cipher;
+use crate::process::consuming::Consuming;
+use crate::process::failpoints::{self, Point};
+use crate::process::lifecycle::{Ended, Parts, Signals};
+use crate::process::telemetry;
 use crate::store::pool::{self, StoreError};
 use crate::store::rejected;
 use crate::store::report;
 use crate::store::requirements;
 use crate::store::retention::Retention;
 use crate::store::tokens::Tokens;
+use crate::store::tokens::cipher::Cipher;
 use crate::sync::engine::Engine;
 use crate::sync::slice::Settings;
-use crate::teamleader::auth::Auth;
-use crate::teamleader::client::Client;
-use crate::teamleader::oauth::{Integration, OAuth};
-use crate::teamleader::rate_limit::Limiter;
-use crate::telemetry;
 use crate::views;
 use crate::worker::Worker;
+use crate::worker::dead_letters::DeadLetters;
+use crate::worker::relay::Relay;
+use crate::worker::replies::Replies;
 
 /// How long the parts may take to end in order after a signal. Only a refresh of the token or an authorization under
 /// way is waited for longer.
@@ -57,7 +57,7 @@ const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// The end of all patience after a signal. An authorization takes longest; a refresh is stored or parked within 28 s.
 const LONGEST_DRAIN: Duration = Duration::from_secs(38);
 
-const _: () = assert!(authorize::LONGEST.as_secs() + 2 < LONGEST_DRAIN.as_secs());
+const _: () = assert!(authorization_flow::LONGEST.as_secs() + 2 < LONGEST_DRAIN.as_secs());
 
 /// How often histograms are compacted; how long after the start old rows are looked for.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -381,7 +381,7 @@ impl Upkeep {
     async fn keep_metrics(self, stop: CancellationToken) {
         let mut counted: Option<tokio::time::Instant> = None;
         while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
-            fault::reached(Point::UpkeepDue);
+            failpoints::reached(Point::UpkeepDue);
             if let Some(metrics) = &self.metrics {
                 metrics.run_upkeep();
             }

@@ -7,29 +7,31 @@ use clap_complete::Shell;
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use crate::amqp::link::AmqpError;
+use crate::api_client::oauth::OAuth;
 use crate::app::{Application, WorkerConfig};
-use crate::authorize::{self, Callback};
-use crate::compat::{Compat, CompatError};
+use crate::authorization_flow::{self, Callback};
+use crate::broker::link::AmqpError;
+use crate::broker::request_publisher::{self, Order};
+use crate::commands::compat::{Compat, CompatError};
+use crate::commands::doctor::{self, DoctorArgs};
+use crate::commands::export::{ExportArgs, ExportError};
+use crate::commands::healthcheck::{self, HealthcheckArgs};
+use crate::commands::wait::{self, Ended};
+use crate::commands::{audit_report, events, status, terminal};
 use crate::config::{
     AccountArgs, AmqpArgs, ConfigError, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs, ReplyArgs, SyncArgs,
 };
-use crate::doctor::{self, DoctorArgs};
-use crate::export::{ExportArgs, ExportError};
-use crate::follow::{self, Ended};
-use crate::healthcheck::{self, HealthcheckArgs};
 use crate::ids::TraceParent;
-use crate::lifecycle::{self, Signals};
-use crate::message::{Mode, RunStatus, SyncRequest};
-use crate::store::authorization::StartedBy;
+use crate::messages::{Mode, RunStatus, SyncRequest};
+use crate::process::lifecycle::{self, Signals};
+use crate::process::panics;
+use crate::process::telemetry::{self, LogFormat};
 use crate::store::pool::{self, StoreError};
 use crate::store::retention::Retention;
 use crate::store::tokens::Tokens;
-use crate::submit::{self, Order};
+use crate::store::tokens::authorization::StartedBy;
 use crate::sync::slice::Settings;
-use crate::teamleader::oauth::OAuth;
-use crate::telemetry::{self, LogFormat};
-use crate::{events, findings, panics, status, terminal, views};
+use crate::views;
 
 /// Keeps a PostgreSQL copy of a Teamleader Focus account, driven by RabbitMQ.
 #[derive(Parser, Debug)]
@@ -383,7 +385,7 @@ impl RequestArgs {
         }
         if !self.wait {
             let (amqp, account) = (&self.sender.amqp, &self.sender.account.account);
-            submit::send(&amqp.url()?, &amqp.names(account)?, amqp.amqp_declare, &order).await?;
+            request_publisher::send(&amqp.url()?, &amqp.names(account)?, amqp.amqp_declare, &order).await?;
             print(&order.id.to_string());
             return Ok(OK);
         }
@@ -413,8 +415,8 @@ impl AuditArgs {
         }
         match self.sender.send_and_wait(&order).await? {
             Ended::Event { payload, status, report } => {
-                print(&if self.json { payload } else { findings::show(&report) });
-                let left = !self.repair && findings::needs_repair(&report);
+                print(&if self.json { payload } else { audit_report::show(&report) });
+                let left = !self.repair && audit_report::needs_repair(&report);
                 Ok(if status == RunStatus::Completed && left { PARTIAL } else { exit_code(status) })
             }
             Ended::NotAuthorized => Ok(not_authorized()),
@@ -432,13 +434,13 @@ impl SenderArgs {
     async fn send_and_wait(&self, order: &Order) -> anyhow::Result<Ended> {
         let (url, names) = (self.amqp.url()?, self.amqp.names(&self.account.account)?);
         let pool = self.database.url_if_set()?.map(|url| pool::connect(&url)).transpose()?;
-        Ok(follow::send_and_wait(&url, &names, self.amqp.amqp_declare, pool.as_ref(), order).await?)
+        Ok(wait::send_and_wait(&url, &names, self.amqp.amqp_declare, pool.as_ref(), order).await?)
     }
 }
 
 /// What the worker would refuse is refused here, before it is published.
 fn refused(order: &Order) -> Option<u8> {
-    let bad = crate::message::Request::parse(&order.body(), None).err()?;
+    let bad = crate::messages::Request::parse(&order.body(), None).err()?;
     complain(&anyhow::anyhow!("{bad}"), USAGE);
     Some(USAGE)
 }
@@ -470,11 +472,11 @@ impl AuthorizeArgs {
         }
         let oauth = OAuth::new(self.integration.integration()?)?;
         let (Some(code), Some(state)) = (self.code, self.state) else {
-            print(&authorize::link(&tokens, &oauth, StartedBy::Command).await?.url);
+            print(&authorization_flow::link(&tokens, &oauth, StartedBy::Command).await?.url);
             return Ok(OK);
         };
         // Who has the database's password and the keys needs no cookie.
-        match authorize::accept(&tokens, &oauth, Callback { code, state, has_cookie: true }).await {
+        match authorization_flow::accept(&tokens, &oauth, Callback { code, state, has_cookie: true }).await {
             Ok(()) => {
                 print("code accepted");
                 Ok(OK)

@@ -20,9 +20,9 @@ use super::oauth::AUTHORIZE;
 use super::problem::Problem;
 use super::state::HttpState;
 use crate::ids::Account;
-use crate::store::cipher::{Cipher, CipherError};
 use crate::store::logins;
 use crate::store::pool::{self, StoreError};
+use crate::store::tokens::cipher::{Cipher, CipherError};
 
 /// Where a browser logs in.
 pub(super) const LOGIN: &str = "/dashboard/login";

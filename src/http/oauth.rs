@@ -12,8 +12,8 @@ use super::dashboard;
 use super::guard::{Caller, accepts_html, is_loaded_by_another_site};
 use super::problem::{Guarded, Problem};
 use super::state::HttpState;
-use crate::authorize::{self, Rejected};
-use crate::store::authorization::StartedBy;
+use crate::authorization_flow::{self, Rejected};
+use crate::store::tokens::authorization::StartedBy;
 
 /// Where an authorization begins.
 pub(super) const AUTHORIZE: &str = "/sync/authorize";
@@ -51,7 +51,7 @@ pub(super) async fn authorize(
         Caller::Program => StartedBy::Command,
         Caller::Browser => StartedBy::Browser,
     };
-    let link = authorize::link(&state.tokens, &state.oauth, started_by).await?;
+    let link = authorization_flow::link(&state.tokens, &state.oauth, started_by).await?;
     let cookie = (started_by == StartedBy::Browser)
         .then(|| [(header::SET_COOKIE, state.guard.cookies.of_state(&link.state, &headers))]);
     Ok((cookie.map(AppendHeaders), Redirect::to(&link.url)).into_response())
@@ -80,7 +80,7 @@ pub(super) async fn callback(
         (Some(error), ..) => Err(Rejected::Denied(error.chars().filter(|c| c.is_ascii_graphic()).take(64).collect())),
         (None, Some(code), Some(given)) => {
             let has_cookie = state.guard.cookies.has_state(&headers, &given);
-            accept(&state, authorize::Callback { code, state: given, has_cookie }).await
+            accept(&state, authorization_flow::Callback { code, state: given, has_cookie }).await
         }
         (None, ..) => Err(Rejected::Incomplete),
     };
@@ -109,7 +109,7 @@ pub(super) async fn callback(
 }
 
 /// In a task of its own: a browser that goes away must not leave a used code without its tokens.
-async fn accept(state: &HttpState, callback: authorize::Callback) -> Result<(), Rejected> {
+async fn accept(state: &HttpState, callback: authorization_flow::Callback) -> Result<(), Rejected> {
     let (tokens, oauth, authorizing) = (state.tokens.clone(), state.oauth.clone(), state.authorizing.clone());
     if authorizing.len() >= MOST_AUTHORIZING {
         return Err(Rejected::NotNow("too many authorizations at once"));
@@ -119,7 +119,7 @@ async fn accept(state: &HttpState, callback: authorize::Callback) -> Result<(), 
         if authorizing.is_closed() {
             return Err(Rejected::NotNow("the worker ends"));
         }
-        authorize::accept(&tokens, &oauth, callback).await
+        authorization_flow::accept(&tokens, &oauth, callback).await
     });
     accepted.await.unwrap_or_else(|_| Err(Rejected::Unclear("it was interrupted".to_owned())))
 }

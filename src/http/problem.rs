@@ -6,7 +6,7 @@ use serde::Serialize;
 use tracing::error;
 use utoipa::{IntoResponses, ToSchema};
 
-use crate::amqp::link::AmqpError;
+use crate::broker::link::AmqpError;
 use crate::store::pool::StoreError;
 
 /// An error, as RFC 9457 has it.

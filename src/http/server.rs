@@ -26,8 +26,8 @@ use tracing::{error, warn};
 use super::connections::{Connection, Connections};
 use super::problem::Problem;
 use super::security::secured;
-use crate::fault::{self, Point};
-use crate::message::MAX_REQUEST_BYTES;
+use crate::messages::MAX_REQUEST_BYTES;
+use crate::process::failpoints::{self, Point};
 
 /// The most connections at a time.
 const MOST_CONNECTIONS: usize = 256;
@@ -112,7 +112,7 @@ async fn accept_all(
             }
         };
         is_short_of_files = false;
-        fault::reached(Point::HttpServed);
+        failpoints::reached(Point::HttpServed);
         let Some(permit) = stop.run_until_cancelled(connections.permit()).await else { return Ok(()) };
         let connection = connections.open(permit);
         tokio::spawn(connection.serve(stream, router.clone(), limits, stop.clone()));

@@ -9,12 +9,12 @@ use tokio_util::task::TaskTracker;
 
 use super::dashboard::Memory;
 use super::guard::Guard;
-use crate::amqp::publisher::Publisher;
-use crate::amqp::topology::Names;
-use crate::consuming::Consuming;
+use crate::api_client::client::Client;
+use crate::api_client::oauth::OAuth;
+use crate::broker::publisher::Publisher;
+use crate::broker::topology::Names;
+use crate::process::consuming::Consuming;
 use crate::store::tokens::Tokens;
-use crate::teamleader::client::Client;
-use crate::teamleader::oauth::OAuth;
 
 /// What the handlers share.
 #[derive(Clone, Debug)]

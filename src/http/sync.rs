@@ -12,11 +12,11 @@ use uuid::Uuid;
 
 use super::problem::{Guarded, Problem, ProblemDetails};
 use super::state::HttpState;
+use crate::broker::request_publisher::{self, Order};
 use crate::catalog::RESOURCES;
 use crate::ids::{RunId, TraceParent};
-use crate::message::{MAX_REQUEST_BYTES, Mode, Request, SyncRequest, from_object};
+use crate::messages::{MAX_REQUEST_BYTES, Mode, Request, SyncRequest, from_object};
 use crate::store::report::{self, RunStatusRow, TableStatus};
-use crate::submit::{self, Order};
 
 /// How many runs the status lists.
 const RUNS: i64 = 20;
@@ -135,7 +135,7 @@ pub(super) async fn ask(
     let order = Order::new(SyncRequest { mode, resources, ..SyncRequest::default() }, traceparent);
     // What the worker would refuse is refused here.
     Request::parse(&order.body(), None).map_err(|bad| Refused::Invalid(bad.reason))?;
-    let published = submit::publish(&state.publisher, &state.names, &order).await;
+    let published = request_publisher::publish(&state.publisher, &state.names, &order).await;
     published.map_err(|error| Refused::Problem(error.into()))?;
     Ok(order.id)
 }

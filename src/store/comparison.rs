@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use super::pool::StoreError;
 use super::records::{Columns, list_fields};
+use crate::api_client::answer::Record;
 use crate::catalog::{Resource, Shapes};
 use crate::ids::{Account, RunId};
-use crate::teamleader::answer::Record;
 
 /// The pass under which `sync_page` keeps the ids that were found to differ: each is counted once.
 const DIFFERING: i32 = -1;

@@ -1,29 +1,21 @@
 //! The database: records, the journal of runs, tokens and the outbox. Knows nothing of the broker.
 
-pub mod authorization;
-pub mod cipher;
 pub mod comparison;
-pub mod details;
 pub mod doubts;
-pub mod ending;
-pub mod journal;
 pub mod lease;
-pub mod load;
 pub mod logins;
-pub mod newest;
 pub mod outbox;
 pub mod parents;
-pub mod passes;
 pub mod pool;
 pub mod records;
 pub mod rejected;
-pub mod rekey;
 pub mod report;
 pub mod requirements;
 pub mod retention;
-pub mod run;
+pub mod runs;
 #[cfg(test)]
 mod scratch;
+pub mod seen_ids;
 pub mod sqlstate;
 pub mod tables;
 pub mod tokens;

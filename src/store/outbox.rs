@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::pool::StoreError;
 use crate::ids::{Account, TraceParent};
-use crate::message::Event;
+use crate::messages::Event;
 
 /// An event that the broker has not confirmed.
 #[derive(Debug)]

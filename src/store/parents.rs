@@ -8,9 +8,9 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::pool::StoreError;
+use crate::api_client::answer::{self, Page};
 use crate::catalog::{self, Parent, Resource};
 use crate::ids::{Account, RunId};
-use crate::teamleader::answer::{self, Page};
 
 /// Which rows of a resource one of its parts has: those of a parent, else those whose content has this in it.
 #[derive(Clone, Copy, Debug)]

@@ -104,7 +104,7 @@ pub enum StoreError {
     NewerRun(String),
     /// A value that is sealed cannot be opened or made.
     #[error("{0}")]
-    Sealed(#[from] super::cipher::CipherError),
+    Sealed(#[from] super::tokens::cipher::CipherError),
     /// The database is set up as the worker cannot work with it.
     #[error("{0}")]
     Unmet(Unmet),

@@ -5,13 +5,13 @@ use serde::Serialize;
 use sqlx::{Executor as _, PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::details;
-use super::newest::Origin;
 use super::pool::{self, StoreError};
+use super::records::details;
+use super::records::newest::Origin;
 use super::records::{self, Merged};
+use crate::api_client::answer::{Record, Rejected};
 use crate::catalog::Resource;
 use crate::ids::Account;
-use crate::teamleader::answer::{Record, Rejected};
 
 /// What of a record was rejected: from this follows how it is asked for again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

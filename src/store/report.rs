@@ -7,10 +7,10 @@ use sqlx::PgPool;
 use utoipa::ToSchema;
 
 use super::pool::StoreError;
-use super::run::{Run, Step};
+use super::runs::{Run, Step};
 use crate::catalog::{RESOURCES, Resource};
 use crate::ids::{Account, RunId};
-use crate::message::{MAX_ERROR, Mode, ResourceReport, RunReport, RunStatus, shortened};
+use crate::messages::{MAX_ERROR, Mode, ResourceReport, RunReport, RunStatus, shortened};
 
 /// The report on a run as it stands.
 pub fn of_run(account: &Account, run: &Run, status: RunStatus, error: Option<String>) -> RunReport {

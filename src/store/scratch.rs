@@ -3,13 +3,13 @@
 use sqlx::{Executor, PgPool};
 use uuid::Uuid;
 
-use super::load::Loader;
-use super::newest::Origin;
 use super::pool;
 use super::records::Merged;
+use super::records::load::Loader;
+use super::records::newest::Origin;
+use crate::api_client::answer::{self, Record};
 use crate::catalog::{self, Resource};
 use crate::ids::Account;
-use crate::teamleader::answer::{self, Record};
 
 /// A migrated database of its own, with connections to it. Deleted by [`Scratch::drop`].
 pub(super) struct Scratch {

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::ask;
+use super::lookup;
 use super::offset::{Compared, Comparison};
 use super::pager::PassEnd;
 use super::slice::{Slice, WorkError};
+use crate::api_client::answer::{self, Record};
 use crate::catalog::{AskAgain, PAGE_SIZE, Resource};
-use crate::store::passes::{self, Difference};
-use crate::teamleader::answer::{self, Record};
+use crate::store::seen_ids::{self, Difference};
 
 /// Up to so many ids are asked for by `filter.ids`: ten requests. Where more differ, another pass says more.
 const MOST_BY_FILTER: usize = 1_000;
@@ -76,14 +76,14 @@ async fn unexplained(
     let limit = i64::try_from(4 * MOST_BY_FILTER).unwrap_or(i64::MAX);
     let (account, passes) = (&slice.settings.account, (earlier.pass, pass));
     let differing =
-        passes::differences(&mut connection, account, slice.id, resource, passes, first_page, limit).await?;
+        seen_ids::differences(&mut connection, account, slice.id, resource, passes, first_page, limit).await?;
     drop(connection);
     let settled = |difference: &Difference| !is_young(difference.changed_at, earlier.started_at);
     let settled: Vec<Uuid> = differing.iter().filter(|id| settled(id)).map(|difference| difference.id).collect();
     let unknown: Vec<Uuid> = settled.iter().copied().filter(|id| !fates.contains_key(id)).collect();
     if unknown.len() <= most {
         for ids in unknown.chunks(PAGE_SIZE) {
-            let found = ask::by_id(slice, resource, ids).await?;
+            let found = lookup::by_id(slice, resource, ids).await?;
             let fate = |record: &Record| match found.hidden.contains(&record.id) {
                 true => Fate::Left,
                 false => Fate::Alive(changed_at(record)),

@@ -10,16 +10,17 @@ use uuid::Uuid;
 
 use super::rejected;
 use super::slice::{Slice, WorkError};
+use crate::api_client::answer::Record;
 use crate::catalog::{AskAgain, Resource};
-use crate::message::{Mode, Parameters};
+use crate::messages::{Mode, Parameters};
 use crate::store::comparison::{self, Compared};
-use crate::store::details;
-use crate::store::newest::{self, Origin};
 use crate::store::pool::StoreError;
+use crate::store::records::details;
+use crate::store::records::newest::{self, Origin};
 use crate::store::records::{self, Merged};
-use crate::store::rejected::{self as refused, As};
-use crate::store::run::Step;
-use crate::teamleader::answer::Record;
+use crate::store::rejected as refused;
+use crate::store::rejected::As;
+use crate::store::runs::Step;
 
 /// Whether the run is an audit.
 pub fn is_audit(asked: &Parameters) -> bool {

@@ -15,15 +15,15 @@ use super::audit;
 use super::rejected;
 use super::sample;
 use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
+use crate::api_client::answer::{self, Record, Rejected};
+use crate::api_client::client::ApiError;
 use crate::catalog::{Detail, Resource};
-use crate::message::Parameters;
+use crate::messages::Parameters;
+use crate::process::telemetry;
 use crate::retry::{Failure, Verdict};
-use crate::store::details::{self, Place, Wanted};
 use crate::store::records;
-use crate::store::run::{Phase, Step};
-use crate::teamleader::answer::{self, Record, Rejected};
-use crate::teamleader::client::ApiError;
-use crate::telemetry;
+use crate::store::records::details::{self, Place, Wanted};
+use crate::store::runs::{Phase, Step};
 
 /// Rows that are chosen at once.
 const CHOSEN: i64 = 100;

@@ -7,17 +7,17 @@ use futures_util::stream::{self, StreamExt};
 use tracing::info;
 use uuid::Uuid;
 
-use super::ask;
 use super::audit;
 use super::details::concerns_the_record;
+use super::lookup;
 use super::slice::{Slice, WorkError};
+use crate::api_client::answer::Record;
+use crate::api_client::client::ApiError;
 use crate::catalog::Resource;
 use crate::retry::Failure;
 use crate::store::doubts;
-use crate::store::newest::Origin;
+use crate::store::records::newest::Origin;
 use crate::store::rejected::{self, As, Of, Stored};
-use crate::teamleader::answer::Record;
-use crate::teamleader::client::ApiError;
 
 /// Asks for the records that the list of the step left in doubt, batch by batch until the slice is over. Whether none
 /// is left.
@@ -35,7 +35,7 @@ pub async fn settle(slice: &Slice<'_>, index: usize) -> Result<bool, WorkError> 
 async fn settle_batch(slice: &Slice<'_>, index: usize, batch: doubts::Batch) -> Result<(), WorkError> {
     let mut step = slice.step(index);
     let (account, resource) = (&slice.settings.account, step.resource);
-    let found = ask::by_id(slice, resource, &batch.ids).await?;
+    let found = lookup::by_id(slice, resource, &batch.ids).await?;
     let told = if resource.has_details() { with_details(slice, resource, &found.items).await? } else { Vec::new() };
     let items: Vec<Record> = leading(&found.items, &told).cloned().collect();
     let mut tx = slice.begin().await?;

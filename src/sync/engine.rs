@@ -15,20 +15,20 @@ use tracing::{error, info, warn};
 
 use super::slice::{LISTS_AT_ONCE, Settings, Slice, WorkError};
 use super::{details, doubts, list, sweep};
+use crate::api_client::auth::TokenStoreError;
+use crate::api_client::client::{ApiError, Client};
 use crate::catalog::Scope;
-use crate::fault::{self, Point};
 use crate::ids::Epoch;
-use crate::message::{RunReport, RunStatus};
+use crate::messages::{RunReport, RunStatus};
+use crate::process::failpoints::{self, Point};
+use crate::process::telemetry;
 use crate::retry::{self, Failure};
-use crate::store::authorization::Accepted;
-use crate::store::ending;
 use crate::store::pool::{self, StoreError};
 use crate::store::records;
-use crate::store::run::{Phase, Run, Step};
+use crate::store::runs::finish;
+use crate::store::runs::{Phase, Run, Step};
 use crate::store::tokens::Tokens;
-use crate::teamleader::auth::TokenStoreError;
-use crate::teamleader::client::{ApiError, Client};
-use crate::telemetry;
+use crate::store::tokens::authorization::Accepted;
 use crate::views::{names, wide};
 
 /// Progress is told at most this often.
@@ -93,7 +93,7 @@ impl Engine {
             stop,
             project_api: OnceCell::new(),
         };
-        fault::reached(Point::SliceBegun);
+        failpoints::reached(Point::SliceBegun);
         match self.prepare(&slice).await {
             None => self.work_on_steps(&slice, progress).await,
             Some(end) => end.outcome(&slice).await,
@@ -318,7 +318,7 @@ async fn finish(slice: &Slice<'_>, error: Option<String>) -> Outcome {
     // It is the only one that works on the run now; the lock is not for awaiting in.
     let mut run = slice.run().clone();
     run.view_problems = view_problems;
-    let finished = ending::finish(slice.pool, &slice.settings.account, slice.epoch, &mut run, requests, error).await;
+    let finished = finish::finish(slice.pool, &slice.settings.account, slice.epoch, &mut run, requests, error).await;
     let report = match finished {
         Ok(report) => report,
         Err(error) => return Outcome::Stopped(error),

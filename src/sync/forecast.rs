@@ -4,10 +4,10 @@ use chrono::Utc;
 
 use super::audit;
 use super::reading::Reading;
+use crate::api_client::client::Client;
 use crate::catalog::{PAGE_SIZE, Paging, Scope, pages};
-use crate::message::{Forecast, Parameters};
-use crate::store::run::{Phase, Run, Step};
-use crate::teamleader::client::Client;
+use crate::messages::{Forecast, Parameters};
+use crate::store::runs::{Phase, Run, Step};
 
 /// What the run is expected to take from now on, and with what it has taken.
 pub fn of(run: &Run, client: &Client) -> Forecast {
@@ -80,11 +80,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::api_client::answer::{Page, Record};
     use crate::catalog;
-    use crate::message::Mode;
-    use crate::store::run::{Counts, Usual};
+    use crate::messages::Mode;
+    use crate::store::runs::{Counts, Usual};
     use crate::sync::pager::{Next, Position};
-    use crate::teamleader::answer::{Page, Record};
     use uuid::Uuid;
 
     fn asked(mode: Mode) -> Parameters {

@@ -14,26 +14,27 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::audit;
-use super::children;
+use super::child_lists;
 use super::pager::{Next, Position};
-use super::parts;
+use super::partitions;
 use super::reading::Reading;
 use super::rejected;
 use super::sample;
 use super::slice::{LISTS_AT_ONCE, Slice, WorkError};
 use super::verdict::{compare, end_pass};
+use crate::api_client::answer::{self, Page, Record, Rejected};
+use crate::api_client::client::ApiError;
+use crate::api_client::clock::{self, Dated};
 use crate::catalog::{Resource, Scope};
+use crate::process::telemetry;
 use crate::retry::Failure;
-use crate::store::load::Loader;
-use crate::store::newest::Origin;
 use crate::store::pool::StoreError;
+use crate::store::records::load::Loader;
+use crate::store::records::newest::Origin;
+use crate::store::records::rekey;
 use crate::store::rejected::As;
-use crate::store::run::{Phase, Step};
-use crate::store::{doubts, passes, records, rekey};
-use crate::teamleader::answer::{self, Page, Record, Rejected};
-use crate::teamleader::client::ApiError;
-use crate::teamleader::clock::{self, Dated};
-use crate::telemetry;
+use crate::store::runs::{Phase, Step};
+use crate::store::{doubts, records, seen_ids};
 use crate::views;
 
 /// Pages that were read and are not yet stored, besides those that are on their way.
@@ -77,7 +78,7 @@ pub async fn read(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
             None => start(slice, &mut step).await?,
         };
         let Some(part) = &reading.part else {
-            children::read_batch(slice, index, step, reading).await?;
+            child_lists::read_batch(slice, index, step, reading).await?;
             continue;
         };
         if let Some(end) = reading.at.over() {
@@ -293,12 +294,12 @@ async fn skip_failed(
 /// Before the first part.
 async fn start(slice: &Slice<'_>, step: &mut Step) -> Result<Reading, WorkError> {
     let resource = step.resource;
-    parts::check_project_api(slice, resource).await?;
+    partitions::check_project_api(slice, resource).await?;
     if !resource.stands_alone() || resource.stored_in().is_some() {
         // Which parents changed is known by the database's clock.
         step.clock = Some(records::clock(slice.pool).await?);
     }
-    Ok(Reading::start(resource, step.since, parts::all(slice, step).await?))
+    Ok(Reading::start(resource, step.since, partitions::all(slice, step).await?))
 }
 
 /// Merges pages of one pass, which follow each other. Tells how far that is; `None` where the pass is over.
@@ -356,7 +357,7 @@ async fn merge(
         step.counts.rejected += if pass == 1 { kept } else { 0 };
     }
     doubts::keep(&mut tx, &account, slice.id, resource, &merged.doubted).await?;
-    passes::keep_ids(&mut tx, &account, slice.id, resource, (pass, first_page), &ids).await?;
+    seen_ids::keep_ids(&mut tx, &account, slice.id, resource, (pass, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     let going_on = match after {
         Some(Next::PassEnd(end)) => {

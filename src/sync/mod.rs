@@ -1,17 +1,17 @@
 //! The sync: what a run does, page by page. Knows nothing of the broker.
 
 pub mod agreement;
-pub mod ask;
 pub mod audit;
-pub mod children;
+pub mod child_lists;
 pub mod details;
 pub mod doubts;
 pub mod engine;
 pub mod forecast;
 pub mod list;
+pub mod lookup;
 pub mod offset;
 pub mod pager;
-pub mod parts;
+pub mod partitions;
 pub mod plan;
 pub mod reading;
 mod rejected;

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::api_client::answer::Page;
 use crate::catalog::{DEFAULT_PAGE_SIZE, PAGE_SIZE};
-use crate::teamleader::answer::Page;
 
 /// Passes over a list, each with a page size of its own.
 pub const MAX_PASSES: usize = 4;

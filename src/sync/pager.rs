@@ -15,9 +15,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::offset::{self, Asked, Compared, Comparison, Digest, Judgement, Offset};
+use crate::api_client::answer::{Page, Record};
+use crate::api_client::clock::{Dated, MAX_SKEW};
 use crate::catalog::{self, DEFAULT_PAGE_SIZE, Paging, Resource};
-use crate::teamleader::answer::{Page, Record};
-use crate::teamleader::clock::{Dated, MAX_SKEW};
 
 /// A tie is read at most this often before the pass goes on without proof.
 const MAX_TIE_READINGS: u32 = 6;
@@ -256,7 +256,7 @@ impl Seek {
     fn after(&mut self, page: &Page, size: usize) -> Result<bool, String> {
         // Where those that cannot be read belong in the order, nobody knows.
         let records = &page.records;
-        let since = self.since.as_deref().and_then(crate::teamleader::answer::parse_time);
+        let since = self.since.as_deref().and_then(crate::api_client::answer::parse_time);
         let mut last = since;
         for record in records {
             let at = record.updated_at.ok_or("a record without updated_at, by which the list was to be sorted")?;

@@ -6,9 +6,9 @@ use std::iter::repeat_n;
 use uuid::Uuid;
 
 use super::*;
+use crate::api_client::answer;
+use crate::api_client::asked::Asked;
 use crate::catalog::{self, PAGE_SIZE};
-use crate::teamleader::answer;
-use crate::teamleader::asked::Asked;
 
 /// A list as the API keeps it. Times are seconds since 1970.
 struct List {

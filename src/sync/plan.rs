@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 
 use super::slice::Settings;
 use crate::catalog::{RESOURCES, Resource};
-use crate::message::{Mode, Parameters};
-use crate::store::journal::Cursor;
-use crate::store::run::{Step, Usual};
+use crate::messages::{Mode, Parameters};
+use crate::store::runs::claim::Cursor;
+use crate::store::runs::{Step, Usual};
 
 /// The steps of a run that begins at `now` (the database's clock), in the catalog's order.
 pub fn plan(parameters: &Parameters, settings: &Settings, cursors: &[Cursor], now: DateTime<Utc>) -> Vec<Step> {

@@ -8,15 +8,15 @@ use tracing::{info, warn};
 
 use super::audit;
 use super::pager::Position;
-use super::parts::{self, Part};
+use super::partitions::{self, Part};
 use super::slice::{Slice, WorkError};
 use super::sweep;
+use crate::api_client::answer::{self, Record};
 use crate::catalog::{AskAgain, Resource, Shapes};
+use crate::process::telemetry;
 use crate::retry::Failure;
 use crate::store::records::{self, Pass};
-use crate::store::run::{Phase, Run, Step};
-use crate::teamleader::answer::{self, Record};
-use crate::telemetry;
+use crate::store::runs::{Phase, Run, Step};
 
 /// Where the phase goes on. Kept as JSON in `sync_step.position`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -131,7 +131,7 @@ impl Reading {
     /// lists of its kind are given, it is this parent alone, unless many in a row are not given.
     pub fn passes_over(&self, resource: &Resource, part: &Part, failure: Failure) -> bool {
         let is_given = self.given.as_deref() == part.kind() && self.failures_in_a_row + 1 < MAX_FAILED_PARTS;
-        parts::is_passed_over(resource, failure) && (failure == Failure::NotFound || !is_given)
+        partitions::is_passed_over(resource, failure) && (failure == Failure::NotFound || !is_given)
     }
 
     /// Leaves out the kind of this parent, whose lists the API does not give.
@@ -154,7 +154,7 @@ impl Reading {
         step: &Step,
         limit: i64,
     ) -> Result<Vec<Part>, WorkError> {
-        parts::next_parents(connection, slice, step, self.last_parent.as_ref(), &self.refused, limit).await
+        partitions::next_parents(connection, slice, step, self.last_parent.as_ref(), &self.refused, limit).await
     }
 
     /// Notes which includes came with these records. A field of an include may be left out where it does not apply, so only the whole

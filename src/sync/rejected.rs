@@ -8,18 +8,18 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::ask::{self, Found};
 use super::audit;
+use super::lookup::{self, Found};
 use super::slice::{Slice, WorkError};
+use crate::api_client::answer::{Record, Rejected};
 use crate::catalog::{AskAgain, PAGE_SIZE, Resource, Scope};
 use crate::ids::Account;
-use crate::store::newest::Origin;
 use crate::store::pool::StoreError;
 use crate::store::records::Merged;
+use crate::store::records::newest::Origin;
+use crate::store::records::rekey;
 use crate::store::rejected::{self, As, Of, Stored};
-use crate::store::rekey;
-use crate::store::run::Step;
-use crate::teamleader::answer::{Record, Rejected};
+use crate::store::runs::Step;
 
 /// Asks for the rejected records of the step's resource, once its list and deletions are dealt with. What its list has
 /// given meanwhile, sound or not, is not asked for. The rows of records that are gone are left to the evidence of the next
@@ -51,7 +51,7 @@ async fn ask_by_id(slice: &Slice<'_>, index: usize, begun: DateTime<Utc>) -> Res
         let ids = rejected::due(slice.pool, account, resource, begun, after, PAGE_SIZE as i64).await?;
         let Some(last) = ids.last() else { return Ok(true) };
         after = Some(*last);
-        let found = ask::by_id(slice, resource, &ids).await?;
+        let found = lookup::by_id(slice, resource, &ids).await?;
         store(slice, index, &ids, found).await?;
         if slice.is_over() {
             return Ok(false);

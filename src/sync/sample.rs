@@ -8,15 +8,16 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::audit::compare_items;
 use super::offset;
-use super::parts::{self, Part};
+use super::partitions::{self, Part};
 use super::slice::{Slice, WorkError};
+use crate::api_client::answer::Page;
+use crate::api_client::client::ApiError;
 use crate::catalog::{self, Resource};
 use crate::retry::Failure;
-use crate::store::newest::Origin;
-use crate::store::run::{Phase, Step};
-use crate::store::{doubts, records, rekey};
-use crate::teamleader::answer::Page;
-use crate::teamleader::client::ApiError;
+use crate::store::records::newest::Origin;
+use crate::store::records::rekey;
+use crate::store::runs::{Phase, Step};
+use crate::store::{doubts, records};
 
 /// Parents of each kind whose children are part of a sample.
 const SAMPLED_PARENTS: i64 = 5;
@@ -73,9 +74,9 @@ pub async fn read_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(
     let mut step = slice.step(index);
     let resource = step.resource;
     let mut sampling = if step.position.is_null() {
-        parts::check_project_api(slice, resource).await?;
-        let mut waiting = parts::all(slice, &step).await?;
-        waiting.extend(parts::some_parents(slice, &step, random(slice, resource, 0), SAMPLED_PARENTS).await?);
+        partitions::check_project_api(slice, resource).await?;
+        let mut waiting = partitions::all(slice, &step).await?;
+        waiting.extend(partitions::some_parents(slice, &step, random(slice, resource, 0), SAMPLED_PARENTS).await?);
         let Some(part) = waiting.pop_front() else {
             return end(slice, index, step).await;
         };
@@ -94,7 +95,7 @@ pub async fn read_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(
     let mut page = match asked {
         Ok(page) => page,
         // What lists and syncs skip is no part of a sample either.
-        Err(WorkError::Api(ApiError::Failed { failure, .. })) if parts::is_passed_over(resource, failure) => {
+        Err(WorkError::Api(ApiError::Failed { failure, .. })) if partitions::is_passed_over(resource, failure) => {
             sampling.pages = Some(VecDeque::new());
             Page::default()
         }

@@ -14,19 +14,19 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::forecast;
+use crate::api_client::answer::Page;
+use crate::api_client::client::{ApiError, Client};
 use crate::catalog::{ProjectApi, Resource};
-use crate::fault::{self, Point};
 use crate::ids::{Account, Epoch, RunId};
-use crate::message::{Parameters, RunReport, RunStatus};
+use crate::messages::{Parameters, RunReport, RunStatus};
+use crate::process::failpoints::{self, Point};
 use crate::retry::{Failure, Verdict};
-use crate::store::journal;
 use crate::store::lease;
 use crate::store::parents;
 use crate::store::pool::StoreError;
 use crate::store::report;
-use crate::store::run::{Phase, Run, Step};
-use crate::teamleader::answer::Page;
-use crate::teamleader::client::{ApiError, Client};
+use crate::store::runs::claim;
+use crate::store::runs::{Phase, Run, Step};
 
 /// A batch of answers ends early once its records have so many bytes: what is kept in memory between two checkpoints.
 pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
@@ -233,11 +233,11 @@ impl Slice<'_> {
         }
         let requests = self.client.take_request_count();
         let counted = ReturnUnlessCommitted { client: &self.client, requests };
-        journal::checkpoint(&mut tx, &self.settings.account, self.id, &step, requests).await?;
-        fault::reached(Point::PageWritten);
+        claim::checkpoint(&mut tx, &self.settings.account, self.id, &step, requests).await?;
+        failpoints::reached(Point::PageWritten);
         tx.commit().await?;
         counted.disarm();
-        fault::reached(Point::PageCommitted);
+        failpoints::reached(Point::PageCommitted);
         let mut run = self.run();
         run.api_requests += requests;
         run.waits = 0;

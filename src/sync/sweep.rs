@@ -6,14 +6,14 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::slice::{Slice, WorkError};
-use super::{agreement, ask, audit, sample};
+use super::{agreement, audit, lookup, sample};
+use crate::api_client::answer::Record;
 use crate::catalog::{AskAgain, PAGE_SIZE};
-use crate::store::newest::Origin;
+use crate::process::telemetry;
+use crate::store::records::newest::Origin;
 use crate::store::rejected::{self, As, Of};
-use crate::store::run::{Phase, Step};
-use crate::store::{passes, records};
-use crate::teamleader::answer::Record;
-use crate::telemetry;
+use crate::store::runs::{Phase, Step};
+use crate::store::{records, seen_ids};
 
 /// Up to this many rows of a resource are marked deleted without asking what share they are.
 const GUARD_ROWS: i64 = 20;
@@ -61,7 +61,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     // By the database's clock, as rows are: a `Date` has whole seconds.
     let started = slice.run().started_at;
     let batch = match sample {
-        None => passes::unseen(slice.pool, &account, run, resource, Some(started), (position.after, limit)).await?,
+        None => seen_ids::unseen(slice.pool, &account, run, resource, Some(started), (position.after, limit)).await?,
         Some(sample) => {
             let left = sample - i64::from(position.batches) * limit;
             sample::rows(slice, resource, position.after, limit.min(left).max(0)).await?
@@ -72,7 +72,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     };
     // At the latest then the first of them is asked for.
     let asked_at = slice.client.clock().now();
-    let found = ask::by_id(slice, resource, &batch).await?;
+    let found = lookup::by_id(slice, resource, &batch).await?;
     let proven = position.proven.unwrap_or(step.verified);
     if sample.is_none() && found.alive().any(|record| is_missed(&found, record, step.clock)) {
         warn!(run = %run, resource = resource.name, "{}: {MISSED}", resource.name);
@@ -93,7 +93,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     step.counts.updated += merged.updated;
     step.counts.listed += i64::try_from(alive).unwrap_or(0);
     if audit::marks_deletions(&slice.parameters) && proven {
-        passes::keep_gone(&mut tx, &account, run, resource, position.batches, (&gone, asked_at)).await?;
+        seen_ids::keep_gone(&mut tx, &account, run, resource, position.batches, (&gone, asked_at)).await?;
     }
     if audit::is_audit(&slice.parameters) {
         audit::count_gone(slice, &mut tx, &mut step, (&gone, &vec![asked_at; gone.len()])).await?;
@@ -105,7 +105,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
 
 /// Whether the passes, which started at `started`, should have given the record: it has not changed since, and the
 /// list does not leave out its status.
-fn is_missed(found: &ask::Found, record: &Record, started: Option<DateTime<Utc>>) -> bool {
+fn is_missed(found: &lookup::Found, record: &Record, started: Option<DateTime<Utc>>) -> bool {
     let changed = agreement::changed_at(record).zip(started).is_some_and(|(changed, started)| changed >= started);
     !changed && !found.hidden.contains(&record.id)
 }
@@ -116,8 +116,8 @@ async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.step(index);
     let (account, run, resource) = (slice.settings.account.clone(), slice.id, step.resource);
     let mut tx = slice.begin().await?;
-    let gone = passes::count_gone(&mut tx, &account, run, resource).await?;
-    let emptied = gone > 0 && passes::gave_nothing(&mut tx, &account, run, resource).await?;
+    let gone = seen_ids::count_gone(&mut tx, &account, run, resource).await?;
+    let emptied = gone > 0 && seen_ids::gave_nothing(&mut tx, &account, run, resource).await?;
     let rows = if gone > 0 { records::count_rows(&mut tx, &account, resource).await? } else { 0 };
     let too_many = (gone > GUARD_ROWS || emptied) && gone * 100 > rows * GUARD_PERCENT;
     let mut deleted = 0;
@@ -131,7 +131,7 @@ async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
         warn!(run = %run, resource = resource.name, gone, rows, "{what}");
         step.error = Some(what);
     } else if gone > 0 {
-        deleted = passes::mark_deleted(&mut tx, &account, run, resource).await?;
+        deleted = seen_ids::mark_deleted(&mut tx, &account, run, resource).await?;
         step.counts.deleted += deleted;
         info!(run = %run, resource = resource.name, deleted, "Marked {deleted} {} deleted", resource.name);
     }

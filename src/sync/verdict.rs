@@ -8,9 +8,9 @@ use super::audit;
 use super::pager::{Evidence, PassEnd, Verdict};
 use super::reading::Reading;
 use super::slice::{Slice, WorkError};
-use crate::fault;
-use crate::store::run::Step;
-use crate::store::{parents, passes};
+use crate::process::failpoints;
+use crate::store::runs::Step;
+use crate::store::{parents, seen_ids};
 
 /// What the passes of a part have given by the end of one.
 struct Given {
@@ -31,10 +31,10 @@ async fn given(
 ) -> Result<Given, WorkError> {
     let (account, run, resource) = (&slice.settings.account, slice.id, step.resource);
     let (first_page, started) = (reading.first_page, slice.run().started_at);
-    let of_pass = passes::count_ids(tx, account, run, resource, (pass, pass), first_page).await?;
+    let of_pass = seen_ids::count_ids(tx, account, run, resource, (pass, pass), first_page).await?;
     let of_part = match pass {
         1 => of_pass,
-        _ => passes::count_ids(tx, account, run, resource, (1, pass), first_page).await?,
+        _ => seen_ids::count_ids(tx, account, run, resource, (1, pass), first_page).await?,
     };
     let by_list = audit::asks_by_list(&slice.parameters, resource);
     let unseen = match &reading.part {
@@ -67,7 +67,7 @@ pub async fn end_pass(
     step.counts.unchanged = (step.counts.listed - changed).max(0);
     note_order(slice, tx, step, &reading, &end, &given).await?;
     let verdict = match end.clone().judge(given.evidence(slice, step)) {
-        Verdict::Again(_) | Verdict::Compare(_) if end.matches().is_none() && fault::one_pass_is_believed() => {
+        Verdict::Again(_) | Verdict::Compare(_) if end.matches().is_none() && failpoints::one_pass_is_believed() => {
             Verdict::Read { complete: true, verified: true }
         }
         verdict => verdict,
@@ -103,7 +103,7 @@ async fn note_order(
 ) -> Result<(), WorkError> {
     let (Some(started), true) = (step.clock, end.doubles_again(given.of_pass)) else { return Ok(()) };
     let (account, resource, pass) = (&slice.settings.account, step.resource, (end.pass(), reading.first_page));
-    let (doubles, newcomers) = passes::doubles_and_newcomers(tx, account, slice.id, resource, pass, started).await?;
+    let (doubles, newcomers) = seen_ids::doubles_and_newcomers(tx, account, slice.id, resource, pass, started).await?;
     if doubles > newcomers {
         step.note_drift([format!("the order of {} is not stable", resource.list_endpoint())].into());
     }
@@ -137,7 +137,7 @@ async fn conclude(
                 // The readings that did not give them started after that.
                 let (unseen, asked_at) = (&given.unseen, Some(slice.run().started_at));
                 if audit::marks_deletions(&slice.parameters) {
-                    passes::keep_gone(tx, account, run, resource, pages_read, (unseen, asked_at)).await?;
+                    seen_ids::keep_gone(tx, account, run, resource, pages_read, (unseen, asked_at)).await?;
                 }
                 if audit::is_audit(&slice.parameters) {
                     audit::count_gone(slice, tx, step, (unseen, &vec![asked_at; unseen.len()])).await?;

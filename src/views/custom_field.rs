@@ -8,9 +8,9 @@ use uuid::Uuid;
 use super::column::{Place, Type};
 use super::model::CUSTOM_FIELDS;
 use super::names::literal;
+use crate::api_client::answer::Record;
 use crate::catalog::{self, Resource};
 use crate::store::pool::StoreError;
-use crate::teamleader::answer::Record;
 
 /// A custom field, as its definition has it.
 #[derive(Clone, Debug)]

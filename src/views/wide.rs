@@ -17,7 +17,7 @@ use super::model::{self, CUSTOM_FIELDS, DELETED_AT};
 use super::names::{self, quoted};
 use super::{NO_PATIENCE, PATIENCE, begin, execute, existing, in_words, is_locked, settle};
 use crate::catalog::{RESOURCES, Resource};
-use crate::fault::{self, Point};
+use crate::process::failpoints::{self, Point};
 use crate::store::pool::StoreError;
 
 /// What tries again, in words.
@@ -38,7 +38,7 @@ pub async fn keep(pool: &PgPool) -> Result<Vec<String>, StoreError> {
         };
         settle(pool, &wide.name, problem).await?;
     }
-    fault::reached(Point::ViewsKept);
+    failpoints::reached(Point::ViewsKept);
     let problems = super::problems(pool).await?;
     Ok(problems.into_iter().map(|found| format!("{}: {}", found.view, found.problem)).collect())
 }
@@ -180,7 +180,7 @@ impl Wide {
                 return Ok(Err(error));
             }
         }
-        fault::reached(Point::ViewWritten);
+        failpoints::reached(Point::ViewWritten);
         tx.commit().await?;
         Ok(Ok((!unlike.is_empty()).then(|| {
             format!(

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use teamleader_simulator::{Fault, FaultKind};
 #[cfg(feature = "fault-points")]
-use teamleader2db::fault::Point;
+use teamleader2db::process::failpoints::Point;
 use uuid::Uuid;
 
 use crate::http::TOKEN;

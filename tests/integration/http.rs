@@ -238,7 +238,7 @@ async fn beyond_loopback_the_worker_wants_a_token_to_start() {
 async fn metrics_are_told_as_prometheus_reads_them() {
     let stage = Stage::small().await;
     let worker = stage.worker().await;
-    let source = include_str!("../../src/telemetry.rs");
+    let source = include_str!("../../src/process/telemetry.rs");
     let known = source.split('"').filter(|text| text.starts_with("teamleader2db_"));
     assert!(
         known.clone().eq(FAMILIES.map(|(family, _)| family)),

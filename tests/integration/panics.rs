@@ -3,7 +3,7 @@
 use lapin::BasicProperties;
 use serde_json::json;
 use teamleader_simulator::{Fault, FaultKind};
-use teamleader2db::fault::Point;
+use teamleader2db::process::failpoints::Point;
 use uuid::Uuid;
 
 use crate::seams::doomed;
@@ -119,7 +119,7 @@ async fn a_message_that_panics_each_time_before_it_has_a_run_is_refused_and_the_
     let id = stage.request(json!({ "resources": ["users"] })).await;
     let event = stage.final_event(id).await;
     assert_eq!(event.kind(), "sync.failed");
-    assert!(event.body["data"]["error"].as_str().unwrap().contains("src/fault.rs:"), "{}", event.body);
+    assert!(event.body["data"]["error"].as_str().unwrap().contains("src/process/failpoints.rs:"), "{}", event.body);
     stage.broker.take(&stage.broker.dead_queue()).await;
     stage.broker.await_ready(&stage.broker.requests_queue(), 0).await;
     assert!(worker.ended().is_none());
@@ -157,7 +157,7 @@ async fn a_run_in_which_a_bug_panics_each_time_is_given_up_with_the_place_and_th
     let event = stage.final_event(id).await;
     assert_eq!(event.kind(), "sync.failed");
     let why = event.body["data"]["error"].as_str().unwrap();
-    assert!(why.contains("5 times") && why.contains("src/fault.rs:"), "{why}");
+    assert!(why.contains("5 times") && why.contains("src/process/failpoints.rs:"), "{why}");
     assert!(!why.contains("at the point"), "the text of a panic may hold data: {why}");
     let dead = stage.broker.take(&stage.broker.dead_queue()).await;
     assert!(crate::refusals::reason(&dead).contains("bug"), "{}", crate::refusals::reason(&dead));

@@ -2,7 +2,7 @@
 
 use lapin::BasicProperties;
 use serde_json::json;
-use teamleader2db::fault::{self, Point};
+use teamleader2db::process::failpoints::{self, Point};
 use uuid::Uuid;
 
 use crate::stage::{Event, Stage, Worker, until};
@@ -15,7 +15,7 @@ const BATCH: u64 = 100;
 
 /// Starts a worker that dies or freezes when it comes to a point for the n-th time.
 pub async fn doomed(stage: &mut Stage, fate: &str, point: Point, time: u32) -> Worker {
-    let earlier = stage.set("FAULT_POINT", &format!("{fate} {} {time}", fault::name(point)));
+    let earlier = stage.set("FAULT_POINT", &format!("{fate} {} {time}", failpoints::name(point)));
     let worker = stage.mortal_worker().await;
     stage.restore("FAULT_POINT", earlier);
     worker

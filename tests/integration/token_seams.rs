@@ -1,7 +1,7 @@
 //! A crash or a pause at each seam of a refresh. A refresh token is sent twice only where the new pair was lost with the process.
 
 use serde_json::json;
-use teamleader2db::fault::Point;
+use teamleader2db::process::failpoints::Point;
 use uuid::Uuid;
 
 use crate::seams::{crash, doomed};

@@ -1,4 +1,4 @@
-//! An attempt to refresh, step by step, as `src/teamleader/auth.rs` and `src/store/tokens.rs` have it.
+//! An attempt to refresh, step by step, as `src/api_client/auth.rs` and `src/store/tokens/mod.rs` have it.
 
 use super::refresh::{Action, Pair, Refresh, Row, Standing, State, Step, Worker};
 

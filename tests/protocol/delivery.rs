@@ -1,4 +1,4 @@
-//! A worker with a delivery in hand, step by step, as `src/worker.rs` and `src/store/journal.rs` have it.
+//! A worker with a delivery in hand, step by step, as `src/worker/mod.rs` and `src/store/runs/claim.rs` have it.
 
 use super::request::{OUTAGE, PAGES, Requests};
 use super::rules::{AckWhen, Fence};

@@ -1,6 +1,6 @@
 //! The refresh token, which works once: what there is, and what can happen to it.
 //!
-//! Reduced from `src/teamleader/auth.rs`, `src/store/{tokens,authorization}.rs` and `src/amqp/parking.rs`, against an API that
+//! Reduced from `src/api_client/auth.rs`, `src/store/tokens/` and `src/broker/escrow.rs`, against an API that
 //! remembers which tokens work.
 
 use stateright::{Model, Property};

@@ -1,6 +1,6 @@
 //! Requests, slices, the lease and the outbox: what can happen.
 //!
-//! Reduced to what is written where, and in which order, by `src/worker.rs`, `src/relay.rs` and `src/store/{journal,lease,outbox}.rs`.
+//! Reduced to what is written where, and in which order, by `src/worker/mod.rs`, `src/worker/relay.rs` and `src/store/{runs/claim,lease,outbox}.rs`.
 
 use stateright::{Model, Property};
 

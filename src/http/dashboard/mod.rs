@@ -24,10 +24,10 @@ use super::security::DASHBOARD_POLICY;
 use super::state::HttpState;
 use super::sync::{Refused, ask};
 use crate::ids::RunId;
-use crate::message::{Mode, Parameters};
+use crate::messages::{Mode, Parameters};
 use crate::store::pool::{self, StoreError};
 use crate::store::report::{self, TableStatus};
-use crate::store::{logins, outbox, run};
+use crate::store::{logins, outbox, runs};
 use crate::sync::forecast;
 use budget::Budget;
 use page::{Running, Shown};
@@ -124,7 +124,7 @@ async fn look(state: &HttpState) -> Result<Shown, StoreError> {
     for row in runs.iter().filter(|row| row.status == "running") {
         let parameters: Parameters = serde_json::from_value(row.request.clone()).unwrap_or_default();
         let mut connection = state.pool.acquire().await?;
-        let steps = match run::load_steps(&mut connection, account, RunId(row.request_id)).await {
+        let steps = match runs::load_steps(&mut connection, account, RunId(row.request_id)).await {
             // Of another version: the worker says so.
             Err(StoreError::Corrupt(_) | StoreError::NewerRun(_)) => continue,
             steps => steps?,

@@ -9,9 +9,9 @@ use super::Next;
 use super::budget::Budget;
 use crate::http::oauth::AUTHORIZE;
 use crate::http::state::HttpState;
-use crate::message::{Forecast, Mode};
-use crate::store::authorization::Authorization;
+use crate::messages::{Forecast, Mode};
 use crate::store::report::{RunStatusRow, Shortfall, TableStatus};
+use crate::store::tokens::authorization::Authorization;
 
 /// What the dashboard shows.
 pub(super) struct Shown {

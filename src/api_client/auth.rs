@@ -1,0 +1,459 @@
+//! The access token: one refresh at a time, and a refresh token that works once is never sent twice.
+//!
+//! The states and transitions live in the store; this is the protocol around them:
+//!
+//! 1. a short transaction writes the intent (`refreshing`, with a deadline): it proves that the database can be written before
+//!    the old token is burnt;
+//! 2. ONE request, in a task that no cancellation drops, the deadline checked just before;
+//! 3. the pair is stored, or parked on the broker where the database is gone by then.
+//!
+//! An unknown outcome is no failure: whoever finds `refreshing` uses the access token while it lives, waits for the deadline,
+//! looks at the parked pair and takes the intent over.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tracing::{Instrument as _, error, info, warn};
+use uuid::Uuid;
+
+use super::oauth::{OAuth, TOKEN_TIMEOUT, TokenAnswer, TokenPair};
+use crate::ids::{Epoch, Generation};
+use crate::process::failpoints::{self, Point};
+use crate::process::panics;
+use crate::process::telemetry;
+use crate::retry;
+
+/// How long an intent holds: longer than the HTTP timeout, so that after it no request of the attempt can be under way.
+pub const ATTEMPT_LASTS: Duration = Duration::from_secs(24);
+
+/// Storing a pair takes at most this long at a time; then it is parked.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What is left for parking. A request is sent only where the longest answer, the store and this are within the intent, so that
+/// whoever takes it over finds the pair.
+const PARK_TIME: Duration = Duration::from_secs(1);
+
+/// A pair that is parked is tried to be stored for so much longer.
+const STORE_PARKED_TIME: Duration = Duration::from_secs(3);
+
+/// Any other answer of the store is waited for at most this long.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An access token is refreshed this long before its end, or a tenth of its life, whichever is less.
+const AHEAD: Duration = Duration::from_secs(60);
+
+/// While another attempt is under way, how often to look whether it has brought a token.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long nobody sends the token of an attempt whose outcome is unknown.
+const UNKNOWN_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often a pair is tried to be kept that a bug keeps from it: others wait meanwhile.
+const TRIES_TO_KEEP: u32 = 10;
+
+/// Before looking again after somebody else was first.
+const OVERTAKEN_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the store knows of an account's tokens.
+#[derive(Clone, Debug)]
+pub struct StoredToken {
+    /// Rises with each pair.
+    pub generation: Generation,
+    /// What may be done now.
+    pub state: TokenState,
+    /// The access token, with the time it still lives and the time it lives in all.
+    pub access: Option<LivingToken>,
+}
+
+/// An access token and its life, by the database's clock.
+#[derive(Clone, Debug)]
+pub struct LivingToken {
+    /// The token.
+    pub token: SecretString,
+    /// How long it still lives; zero when expired.
+    pub remaining: Duration,
+    /// How long it lived when it was new.
+    pub lifetime: Duration,
+}
+
+/// The state of an account's authorization. The store sets it: `Authorized` with each pair, `Refreshing` with an
+/// intent, `ReauthorizationRequired` when the refresh token was refused or there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenState {
+    /// There is a refresh token, and nobody is using it.
+    Authorized,
+    /// An attempt is under way, or its process died; it is over after this time.
+    Refreshing(Duration),
+    /// A person has to authorize.
+    ReauthorizationRequired,
+}
+
+/// What came of writing an intent.
+#[derive(Debug)]
+pub enum Intent {
+    /// Written: use this refresh token, once.
+    Written(SecretString),
+    /// Another pair or another attempt came first: look again.
+    Overtaken,
+}
+
+/// Why the store could not do it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TokenStoreError {
+    /// A newer slice holds the lease.
+    #[error("another worker has taken over")]
+    Fenced,
+    /// The database, or what stands in it, cannot be used; the text says how to mend it.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The same, and waiting does not help: an operator has to do what the text says.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// Where the tokens of one account are kept.
+#[async_trait]
+pub trait TokenStore: Send + Sync + std::fmt::Debug {
+    /// Reads what is known; `None` when the account was never authorized.
+    async fn load(&self) -> Result<Option<StoredToken>, TokenStoreError>;
+
+    /// Writes the intent to use the refresh token of `generation`, in a transaction of its own that checks the epoch. An
+    /// intent whose deadline has passed is taken over.
+    async fn intend(
+        &self,
+        epoch: Epoch,
+        generation: Generation,
+        attempt: Uuid,
+        lasts: Duration,
+    ) -> Result<Intent, TokenStoreError>;
+
+    /// Whether the attempt has still this long to go, by the clock of the database, and nobody has taken it over.
+    async fn may_send(&self, attempt: Uuid, within: Duration) -> Result<bool, TokenStoreError>;
+
+    /// Withdraws the intent of an attempt whose request was certainly not sent.
+    async fn withdraw(&self, attempt: Uuid) -> Result<(), TokenStoreError>;
+
+    /// Shortens an attempt whose outcome nobody will know: it may be taken over after `pause`, if its deadline is not sooner.
+    async fn end(&self, attempt: Uuid, pause: Duration) -> Result<(), TokenStoreError>;
+
+    /// Stores the pair made from `generation`, whatever the state or the epoch, unless another one is stored already.
+    async fn store(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError>;
+
+    /// Puts the pair where it survives this process although the database cannot be written.
+    async fn park(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError>;
+
+    /// Stores what is parked, unless the stored generation is as high.
+    async fn unpark(&self) -> Result<(), TokenStoreError>;
+
+    /// The refresh token of `generation` was refused: a person has to authorize, unless the generation has moved. True when
+    /// this call set it.
+    async fn refused(&self, generation: Generation, reason: &str) -> Result<bool, TokenStoreError>;
+}
+
+/// Why there is no access token.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AuthError {
+    /// A person has to authorize.
+    #[error("the account is not authorized")]
+    NotAuthorized,
+    /// Not now: their side, the network, or the client's secret.
+    #[error("no access token: {0}")]
+    Unavailable(String),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] TokenStoreError),
+}
+
+impl AuthError {
+    /// Whether an access token that lives may be used all the same.
+    fn leaves_the_access_token(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::Store(TokenStoreError::Unavailable(_)) => true,
+            Self::NotAuthorized | Self::Store(TokenStoreError::Fenced | TokenStoreError::Unusable(_)) => false,
+        }
+    }
+}
+
+/// An access token to use now.
+#[derive(Clone, Debug)]
+pub struct AccessToken {
+    /// The token.
+    pub token: SecretString,
+    /// The pair that it belongs to.
+    pub generation: Generation,
+}
+
+/// Gives out access tokens, and refreshes them. Cheap to clone; clones share one token.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    store: Arc<dyn TokenStore>,
+    oauth: OAuth,
+    /// The lock is held for the whole of a refresh: others wait, and then find the new token.
+    current: Arc<Mutex<Option<Current>>>,
+    /// Held from before the request until the pair is stored or parked.
+    sending: Arc<Mutex<()>>,
+    /// Set when the process ends: no request is begun any more.
+    closing: Arc<AtomicBool>,
+}
+
+#[derive(Clone, Debug)]
+struct Current {
+    access: AccessToken,
+    refresh_at: Instant,
+}
+
+impl Auth {
+    /// Tokens of the account that `store` is for.
+    pub fn new(store: Arc<dyn TokenStore>, oauth: OAuth) -> Self {
+        Self { store, oauth, current: Arc::default(), sending: Arc::default(), closing: Arc::default() }
+    }
+
+    /// A token that works, refreshed ahead of its end. `rejected` is the generation whose token the API refused.
+    ///
+    /// May wait for an attempt of another process to be over: [`ATTEMPT_LASTS`] at most for each. A refresh that has begun
+    /// goes on when the caller is dropped.
+    pub async fn access_token(&self, epoch: Epoch, rejected: Option<Generation>) -> Result<AccessToken, AuthError> {
+        let mut told_to_wait = false;
+        loop {
+            let mut current = Arc::clone(&self.current).lock_owned().await;
+            if let Some(usable) = current.as_ref().filter(|c| c.refresh_at > Instant::now())
+                && rejected.is_none_or(|generation| usable.access.generation > generation)
+            {
+                return Ok(usable.access.clone());
+            }
+            *current = None;
+            let Some(stored) = answered(self.store.load()).await? else {
+                return Err(AuthError::NotAuthorized);
+            };
+            let living = stored.living_token(rejected);
+            match stored.state {
+                TokenState::ReauthorizationRequired => return Err(AuthError::NotAuthorized),
+                TokenState::Authorized => {
+                    if let Some(fresh) = living.clone().filter(|c| c.refresh_at > Instant::now()) {
+                        *current = Some(fresh.clone());
+                        return Ok(fresh.access);
+                    }
+                }
+                TokenState::Refreshing(over_in) => {
+                    if let Some(living) = living {
+                        return Ok(living.access);
+                    }
+                    if !over_in.is_zero() {
+                        drop(current);
+                        if !std::mem::replace(&mut told_to_wait, true) {
+                            info!(
+                                seconds = over_in.as_secs(),
+                                "Waiting for another attempt to refresh the token to be over"
+                            );
+                        }
+                        tokio::time::sleep(over_in.min(LOOK_AGAIN)).await;
+                        continue;
+                    }
+                }
+            }
+            let attempt = Attempt { auth: self.clone(), epoch, generation: stored.generation };
+            // The lock goes into the task: no cancellation may drop a request that burns the token.
+            let refreshing = async move {
+                let outcome = attempt.run().await;
+                if let Ok(Some(fresh)) = &outcome {
+                    *current = Some(fresh.clone());
+                }
+                outcome
+            };
+            match tokio::spawn(refreshing.in_current_span())
+                .await
+                .unwrap_or_else(|_| Err(AuthError::Unavailable("the refresh was interrupted".to_owned())))
+            {
+                Ok(Some(fresh)) => return Ok(fresh.access),
+                // Somebody else was first. The pause keeps whatever makes that so again and again from becoming a hot loop.
+                Ok(None) => tokio::time::sleep(OVERTAKEN_PAUSE).await,
+                Err(error) => match living.filter(|_| error.leaves_the_access_token()) {
+                    Some(living) => {
+                        warn!(%error, "The access token could not be refreshed and is used until its end");
+                        return Ok(living.access);
+                    }
+                    None => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// From now on no refresh token is sent. For shutdown.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits for a request that was sent: its pair is stored or parked when this returns.
+    pub async fn settled(&self) {
+        drop(self.sending.lock().await);
+    }
+}
+
+impl StoredToken {
+    /// The access token, if it lives and was not rejected.
+    fn living_token(&self, rejected: Option<Generation>) -> Option<Current> {
+        let living = self.access.as_ref()?;
+        if living.remaining.is_zero() || rejected.is_some_and(|generation| self.generation <= generation) {
+            return None;
+        }
+        let access = AccessToken { token: living.token.clone(), generation: self.generation };
+        Some(Current { access, refresh_at: refresh_at(living.remaining, living.lifetime) })
+    }
+}
+
+fn refresh_at(remaining: Duration, lifetime: Duration) -> Instant {
+    Instant::now() + remaining.saturating_sub(AHEAD.min(lifetime / 10))
+}
+
+/// Bounds the wait for an answer of the store: a refresh that hung would keep everybody else from a token.
+async fn answered<T>(answer: impl Future<Output = Result<T, TokenStoreError>>) -> Result<T, TokenStoreError> {
+    within(ANSWER_TIMEOUT, answer).await
+}
+
+async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, TokenStoreError>>,
+) -> Result<T, TokenStoreError> {
+    let late = || TokenStoreError::Unavailable(format!("the database did not answer within {} s", limit.as_secs()));
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// One attempt to refresh.
+struct Attempt {
+    auth: Auth,
+    epoch: Epoch,
+    generation: Generation,
+}
+
+impl Attempt {
+    /// `None`: somebody else was first; look again.
+    async fn run(self) -> Result<Option<Current>, AuthError> {
+        let store = &self.auth.store;
+        store.unpark().await?;
+        let id = Uuid::new_v4();
+        let begun = Instant::now();
+        let intent = answered(store.intend(self.epoch, self.generation, id, ATTEMPT_LASTS)).await?;
+        let Intent::Written(refresh_token) = intent else {
+            return Ok(None);
+        };
+        failpoints::reached(Point::IntentCommitted);
+        // A process that was paused may be too late: after the deadline another one may send the same token. The database's clock
+        // went on even where this machine's was paused, too; this machine's tells how long the database took to answer.
+        let needs = TOKEN_TIMEOUT + STORE_TIMEOUT + PARK_TIME;
+        let in_time = answered(store.may_send(id, needs)).await? && begun.elapsed() + needs < ATTEMPT_LASTS;
+        let _sending = self.auth.sending.lock().await;
+        if !in_time || self.auth.closing.load(Ordering::SeqCst) {
+            answered(store.withdraw(id)).await?;
+            return if in_time { Err(AuthError::Unavailable("the process ends".to_owned())) } else { Ok(None) };
+        }
+        let answer = self.auth.oauth.refresh(&refresh_token).await;
+        telemetry::token_refreshed(match &answer {
+            TokenAnswer::Pair(_) => "refreshed",
+            TokenAnswer::Refused(_) => "refused",
+            TokenAnswer::ClientRejected(_) => "client_rejected",
+            TokenAnswer::NotSent(_) => "not_sent",
+            TokenAnswer::Unknown(_) => "unknown",
+        });
+        match answer {
+            TokenAnswer::Pair(pair) => {
+                // A bug on the way must not cost the pair: it is nowhere else.
+                for _ in 0..TRIES_TO_KEEP {
+                    if panics::caught(self.keep(&pair)).await.is_ok() {
+                        break;
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                let access = AccessToken { token: pair.access, generation: Generation(self.generation.0 + 1) };
+                Ok(Some(Current { access, refresh_at: refresh_at(pair.expires_in, pair.expires_in) }))
+            }
+            TokenAnswer::Refused(reason) => {
+                let reason = format!(
+                    "Teamleader refused the refresh token ({}): the integration's settings were saved in the marketplace, or \
+                     another program or copy used the token",
+                    reason.trim_end_matches('.')
+                );
+                // A pair that was parked meanwhile may explain the refusal.
+                store.unpark().await?;
+                if answered(store.refused(self.generation, &reason)).await? {
+                    error!(reason, "The refresh token was refused: a person has to authorize the account again");
+                    return Err(AuthError::NotAuthorized);
+                }
+                Ok(None)
+            }
+            TokenAnswer::ClientRejected(reason) => {
+                answered(store.withdraw(id)).await?;
+                Err(AuthError::Unavailable(format!(
+                    "Teamleader rejected the integration itself ({reason}): check TEAMLEADER_CLIENT_ID and TEAMLEADER_CLIENT_SECRET"
+                )))
+            }
+            TokenAnswer::NotSent(reason) => {
+                answered(store.withdraw(id)).await?;
+                Err(AuthError::Unavailable(format!("the token endpoint cannot be reached: {reason}")))
+            }
+            TokenAnswer::Unknown(reason) => {
+                // Whoever waited for the deadline would learn nothing more. The pause keeps a server that fails from getting the same
+                // token again and again at once, and lets it end what it may still be doing.
+                if let Err(error) = answered(store.end(id, UNKNOWN_PAUSE)).await {
+                    warn!(%error, "An attempt to refresh the token lasts until its deadline");
+                }
+                Err(AuthError::Unavailable(format!("the outcome of the refresh is unknown: {reason}")))
+            }
+        }
+    }
+
+    /// Stores the pair, or parks it; a live pair is never thrown away while this process lives.
+    async fn keep(&self, pair: &TokenPair) {
+        failpoints::reached(Point::PairReceived);
+        let Err(reason) = self.store(pair).await else { return };
+        warn!(%reason, "The new token pair could not be stored yet");
+        let mut storing = pin!(self.store_at_last(pair));
+        // Beside it, since this process may not live to see the database again; the higher generation wins.
+        let parked = tokio::select! {
+            () = &mut storing => false,
+            () = self.park_at_last(pair) => true,
+        };
+        if parked {
+            // Whoever looks for it will store it.
+            let _ = tokio::time::timeout(STORE_PARKED_TIME, storing).await;
+        }
+    }
+
+    async fn store(&self, pair: &TokenPair) -> Result<(), TokenStoreError> {
+        within(STORE_TIMEOUT, self.auth.store.store(self.generation, pair)).await?;
+        failpoints::reached(Point::PairStored);
+        info!(generation = self.generation.0 + 1, "Refreshed the access token");
+        Ok(())
+    }
+
+    async fn store_at_last(&self, pair: &TokenPair) {
+        let mut delays = retry::STORE_TOKEN.begin();
+        loop {
+            tokio::time::sleep(delays.next_delay().unwrap_or(retry::STORE_TOKEN.longest)).await;
+            if self.store(pair).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    async fn park_at_last(&self, pair: &TokenPair) {
+        let mut delays = retry::STORE_TOKEN.begin();
+        loop {
+            failpoints::reached(Point::ParkingWanted);
+            match self.auth.store.park(self.generation, pair).await {
+                Ok(()) => break,
+                Err(reason) => {
+                    error!(%reason, "The new token pair can be neither stored nor parked; trying on, do not stop this process");
+                }
+            }
+            tokio::time::sleep(delays.next_delay().unwrap_or(retry::STORE_TOKEN.longest)).await;
+        }
+        failpoints::reached(Point::PairParked);
+        warn!("The new token pair is parked on the broker until the database can be written");
+    }
+}

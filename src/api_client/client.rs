@@ -1,0 +1,388 @@
+//! Requests to the API: within the budget, with a token that works, tried again when the failure is transient.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use reqwest::{StatusCode, redirect};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use tokio::time::Instant;
+use tracing::debug;
+use uuid::Uuid;
+
+use super::answer::{self, Page, Record};
+use super::asked::{Answers, Asked, Ticket};
+use super::auth::{Auth, AuthError, TokenStoreError};
+use super::clock::{DatabaseClock, Dated};
+use super::heard::{Heard, Miss};
+use super::in_flight::InFlight;
+use super::oauth::{self, Authorizer, Integration};
+use super::rate_limit::Limiter;
+use super::version::{self, ApiVersion};
+use crate::catalog::{ProjectApi, Resource};
+use crate::ids::{Epoch, Generation};
+use crate::process::telemetry;
+use crate::retry::{self, Failure, Verdict};
+
+/// No answer's body is read beyond this: a page of 100 records is some hundred KB.
+const MAX_BODY: usize = 32 * 1024 * 1024;
+
+/// Connecting takes at most this long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A silence of this long ends a request.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A request takes at most this long in all.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A 429 is waited out this often for one request: each time until the reset that the API names.
+const MAX_RATE_LIMITED: u32 = 8;
+
+/// A request is sent again this often with a newer token: more than once only where tokens live for seconds.
+const MAX_UNAUTHORIZED: u32 = 3;
+
+/// Why a request came to nothing, after all tries.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The API failed or refused.
+    #[error("{endpoint}: {}{}", .reason.trim_end_matches('.'), .failure.advice())]
+    Failed {
+        /// The endpoint.
+        endpoint: String,
+        /// The kind of the last failure.
+        failure: Failure,
+        /// In words; holds no body, token or query.
+        reason: String,
+    },
+    /// A person has to authorize the account.
+    #[error("the account is not authorized")]
+    NotAuthorized,
+    /// The token store: the database is gone, or another worker has taken over.
+    #[error(transparent)]
+    Store(#[from] TokenStoreError),
+}
+
+/// The API as one slice of work sees it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    version: ApiVersion,
+    auth: Auth,
+    limiter: Limiter,
+    in_flight: Arc<InFlight>,
+    clock: DatabaseClock,
+    answers: Answers,
+    epoch: Epoch,
+    requests: Arc<AtomicI64>,
+}
+
+/// An answer with status 200.
+struct Answer {
+    body: Vec<u8>,
+    dated: Option<Dated>,
+    /// When the request was sent, and when all of the answer was there, by the database's clock.
+    between: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    /// Whether its rate limit headers are not plausible.
+    odd_limit: bool,
+    /// How its version differs from the one asked for, in words.
+    odd_version: Option<String>,
+}
+
+impl Client {
+    /// Speaks to the API of the integration, with at most `most` requests in flight.
+    pub fn new(integration: &Integration, auth: Auth, limiter: Limiter, most: usize) -> reqwest::Result<Self> {
+        let http = reqwest::Client::builder()
+            .user_agent(super::USER_AGENT)
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .timeout(TOTAL_TIMEOUT)
+            .build()?;
+        let base = integration.api_uri.trim_end_matches('/').to_owned();
+        let version = integration.api_version.clone();
+        let in_flight = Arc::new(InFlight::new(most));
+        let clock = DatabaseClock::default();
+        Ok(Self {
+            http,
+            base,
+            version,
+            auth,
+            limiter,
+            in_flight,
+            clock,
+            answers: Answers::default(),
+            epoch: Epoch(0),
+            requests: Arc::default(),
+        })
+    }
+
+    /// The same client for a slice: refreshes of the token are fenced by its epoch, and its requests are counted anew.
+    pub fn for_slice(&self, epoch: Epoch) -> Self {
+        Self { epoch, requests: Arc::default(), ..self.clone() }
+    }
+
+    /// The database's clock, against which the API's is held.
+    pub fn clock(&self) -> &DatabaseClock {
+        &self.clock
+    }
+
+    /// Requests sent since the last call, retries included.
+    pub fn take_request_count(&self) -> i64 {
+        self.requests.swap(0, Ordering::Relaxed)
+    }
+
+    /// Counts requests again that were taken for a commit that did not come about.
+    pub fn return_request_count(&self, requests: i64) {
+        self.requests.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// How many requests may ever be in flight.
+    pub fn most_in_flight(&self) -> usize {
+        self.in_flight.most()
+    }
+
+    /// How long it will take to send so many requests, if nobody else sends any.
+    pub fn time_for(&self, requests: i64) -> Duration {
+        self.limiter.time_for(requests)
+    }
+
+    /// How many requests the last 60 s hold, and how many they may.
+    pub fn budget(&self) -> (u32, u32) {
+        (self.limiter.used(), self.limiter.allowed())
+    }
+
+    /// One page of a list.
+    pub async fn list(&self, resource: &Resource, body: &Value) -> Result<Page, ApiError> {
+        let ticket = self.answers.ask(resource.name, self.clock.now());
+        let read = |answer: &Answer| {
+            let mut page = answer::parse_list(resource, &answer.body)?;
+            page.dated = answer.dated;
+            page.odd.extend(
+                answer.odd_limit.then(|| "the rate limit headers are not plausible, and are not used".to_owned()),
+            );
+            page.odd.extend(answer.odd_version.clone());
+            Ok((page, answer.between))
+        };
+        let (mut page, between) = self.call(&resource.list_endpoint(), body, read).await?;
+        page.asked = asked(ticket, between);
+        page.records.iter_mut().for_each(|record| record.asked = page.asked.clone());
+        Ok(page)
+    }
+
+    /// One record with its details, and how many characters of it were replaced.
+    pub async fn info(&self, resource: &Resource, id: Uuid) -> Result<(Record, i64), ApiError> {
+        let body = resource.info_body(id);
+        let ticket = self.answers.ask(resource.name, self.clock.now());
+        let read = |answer: &Answer| {
+            let (mut record, replaced) = answer::parse_info(resource, &answer.body)?;
+            record.odd.extend(answer.odd_version.clone());
+            Ok(((record, replaced), answer.between))
+        };
+        let ((mut record, replaced), between) = self.call(&resource.info_endpoint(), &body, read).await?;
+        record.asked = asked(ticket, between);
+        Ok((record, replaced))
+    }
+
+    /// Whom the token belongs to.
+    pub async fn who_authorized(&self) -> Result<Authorizer, ApiError> {
+        let read = |answer: &Answer| Ok(oauth::parse_authorizer(&answer.body)?);
+        self.call("users.me", &serde_json::json!({}), read).await
+    }
+
+    /// Which projects the account uses; `None` where the API will not say.
+    pub async fn project_api(&self) -> Result<Option<ProjectApi>, ApiError> {
+        let read = |answer: &Answer| Ok(answer::parse_project_api(&answer.body)?);
+        match self.call("accounts.projects-v2-status", &serde_json::json!({}), read).await {
+            Ok(api) => Ok(Some(api)),
+            Err(ApiError::Failed { failure: Failure::Forbidden | Failure::NotFound | Failure::Rejected, .. }) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the API answers at all: one request, tried once, whose result does not matter.
+    pub async fn is_up(&self) -> bool {
+        match self.try_once("users.me", &serde_json::json!({}), &mut None).await {
+            Ok(_) => true,
+            Err(TryError::Missed(miss)) => miss.failure.verdict() != Verdict::Backoff,
+            Err(TryError::Auth(error)) => !matches!(error, AuthError::Unavailable(_)),
+        }
+    }
+
+    /// Whether a proxy answers with a page of its own at lists at all, and not only at `endpoint`: one request, tried once.
+    pub async fn lists_are_pages(&self, endpoint: &str) -> bool {
+        let [first, second] = ["users.list", "departments.list"];
+        let other = if endpoint == first { second } else { first };
+        let body = serde_json::json!({ "page": { "size": 1, "number": 1 } });
+        let tried = self.try_once(other, &body, &mut None).await;
+        matches!(tried, Err(TryError::Missed(Miss { failure: Failure::Page, .. })))
+    }
+
+    /// From now on no refresh of the token is begun.
+    pub fn close(&self) {
+        self.auth.close();
+    }
+
+    /// Waits for a refresh of the token that is under way.
+    pub async fn settled(&self) {
+        self.auth.settled().await;
+    }
+
+    async fn call<T>(
+        &self,
+        endpoint: &str,
+        body: &Value,
+        read: impl Fn(&Answer) -> Result<T, Miss>,
+    ) -> Result<T, ApiError> {
+        // They begin with the first failure: what was waited before, for the budget, is no reason to give up.
+        let mut delays: Option<retry::Delays> = None;
+        let mut rejected: Option<Generation> = None;
+        let (mut limited, mut unauthorized) = (0, 0);
+        loop {
+            let miss = match self.try_once(endpoint, body, &mut rejected).await {
+                Ok(answer) => match read(&answer) {
+                    Ok(value) => return Ok(value),
+                    Err(miss) => miss,
+                },
+                Err(TryError::Missed(miss)) => miss,
+                Err(TryError::Auth(AuthError::NotAuthorized)) => {
+                    return Err(ApiError::NotAuthorized);
+                }
+                Err(TryError::Auth(AuthError::Store(error))) => return Err(error.into()),
+                Err(TryError::Auth(AuthError::Unavailable(reason))) => Miss { failure: Failure::Network, reason },
+            };
+            let delay = match miss.failure.verdict() {
+                Verdict::Backoff => delays.get_or_insert_with(|| retry::API.begin()).next_delay(),
+                Verdict::After(_) => {
+                    limited += 1;
+                    // The limiter holds every request until the reset.
+                    (limited <= MAX_RATE_LIMITED).then_some(Duration::ZERO)
+                }
+                Verdict::NewToken => {
+                    unauthorized += 1;
+                    (unauthorized <= MAX_UNAUTHORIZED).then_some(Duration::ZERO)
+                }
+                Verdict::Never => None,
+            };
+            let Some(delay) = delay else {
+                let Miss { failure, reason } = miss;
+                return Err(ApiError::Failed { endpoint: endpoint.to_owned(), failure, reason });
+            };
+            debug!(endpoint, reason = miss.reason, ?delay, "A request failed and is tried again");
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    async fn try_once(
+        &self,
+        endpoint: &str,
+        body: &Value,
+        rejected: &mut Option<Generation>,
+    ) -> Result<Answer, TryError> {
+        // Given back before the wait for another try.
+        let _place = self.in_flight.place().await;
+        // The permit first: a token fetched before a long wait for the budget could expire in it.
+        let permit = self.limiter.acquire().await;
+        let access = match self.auth.access_token(self.epoch, *rejected).await {
+            Ok(access) => access,
+            Err(error) => {
+                permit.unused();
+                return Err(TryError::Auth(error));
+            }
+        };
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let (begun, sent_at) = (Instant::now(), self.clock.now());
+        let sent = self
+            .http
+            .post(format!("{}/{endpoint}", self.base))
+            .bearer_auth(access.token.expose_secret())
+            .header(version::HEADER, self.version.to_string())
+            .json(body)
+            .send()
+            .await;
+        let mut response = sent.map_err(|error| {
+            telemetry::api_answered(endpoint, "none", begun.elapsed());
+            missed(&error)
+        })?;
+        let status = response.status();
+        let heard = Heard::of(response.headers(), &self.clock, &self.version);
+        let seen = heard.limit.unwrap_or_default();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            permit.refused(seen, heard.retry_in);
+        } else {
+            permit.answered(seen);
+        }
+        telemetry::rate_limit_remaining(self.limiter.remaining());
+        let read = read_body(&mut response).await;
+        telemetry::api_answered(endpoint, status.as_str(), begun.elapsed());
+        let body = match read {
+            Ok(Some(body)) => body,
+            Ok(None) => {
+                let reason = format!("the answer is longer than {MAX_BODY} bytes");
+                return Err(TryError::Missed(Miss { failure: Failure::TooLong, reason }));
+            }
+            Err(error) => return Err(missed(&error)),
+        };
+        let Some(failure) = failure_of(status, heard.retry_in) else {
+            self.in_flight.answered_in(begun.elapsed(), self.limiter.allowed());
+            heard.check(&body).map_err(TryError::Missed)?;
+            let (odd_limit, odd_version) = (heard.limit.is_err(), heard.odd_version);
+            let between = sent_at.zip(self.clock.now());
+            return Ok(Answer { body, dated: heard.dated, between, odd_limit, odd_version });
+        };
+        if failure == Failure::Unauthorized {
+            *rejected = Some(access.generation);
+        }
+        Err(TryError::Missed(heard.refusal(status, failure, &body)))
+    }
+}
+
+/// When an answer was asked for; the place that its request holds goes with the last of its records.
+fn asked(ticket: Option<Ticket>, between: Option<(DateTime<Utc>, DateTime<Utc>)>) -> Asked {
+    let asked = ticket.zip(between).map(|(ticket, (at, answered_at))| ticket.answered(at, answered_at));
+    asked.unwrap_or_default()
+}
+
+/// What went wrong in one try.
+enum TryError {
+    Missed(Miss),
+    Auth(AuthError),
+}
+
+fn missed(error: &reqwest::Error) -> TryError {
+    let failure = if error.is_timeout() { Failure::Timeout } else { Failure::Network };
+    TryError::Missed(Miss { failure, reason: oauth::describe(error) })
+}
+
+fn failure_of(status: StatusCode, retry_in: Duration) -> Option<Failure> {
+    match status {
+        StatusCode::OK => None,
+        StatusCode::UNAUTHORIZED => Some(Failure::Unauthorized),
+        StatusCode::FORBIDDEN => Some(Failure::Forbidden),
+        StatusCode::NOT_FOUND => Some(Failure::NotFound),
+        StatusCode::TOO_MANY_REQUESTS => Some(Failure::RateLimited(retry_in)),
+        StatusCode::REQUEST_TIMEOUT => Some(Failure::Timeout),
+        status if status.is_client_error() => Some(Failure::Rejected),
+        // 5xx, and redirects or empty successes that only a proxy in between sends.
+        _ => Some(Failure::Server),
+    }
+}
+
+/// Reads the body, or `None` when it is longer than [`MAX_BODY`] once it is decompressed, which happens piece by piece.
+async fn read_body(response: &mut reqwest::Response) -> reqwest::Result<Option<Vec<u8>>> {
+    let announced = response.content_length().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
+    let mut body = Vec::with_capacity(announced.min(MAX_BODY));
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
+}

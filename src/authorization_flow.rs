@@ -1,0 +1,156 @@
+//! Authorizing an account: a link with a state that works once, and the code that comes back. For the browser and the shell.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tracing::{info, warn};
+
+use crate::api_client::oauth::{Authorizer, OAuth, TOKEN_TIMEOUT, TokenAnswer, TokenPair};
+use crate::process::failpoints::{self, Point};
+use crate::process::panics::{self, Panicked};
+use crate::store::pool::{self, StoreError};
+use crate::store::tokens::Tokens;
+use crate::store::tokens::authorization::{Accepted, StartedBy, StateUse};
+
+/// Why a code is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejected {
+    /// The user said no, or Teamleader did.
+    #[error("Teamleader says {0}: open /sync/authorize again")]
+    Denied(String),
+    /// A parameter is missing.
+    #[error("code and state are needed: open /sync/authorize instead of this page")]
+    Incomplete,
+    /// The state was not given out for this account, was used already, or is older than an hour.
+    #[error("the state is unknown, used or too old: open /sync/authorize again, and log in within an hour")]
+    State,
+    /// The state is bound to another browser.
+    #[error(
+        "another browser began this, or this one lost its cookie: open /sync/authorize again, at the address of TEAMLEADER_REDIRECT_URI"
+    )]
+    OtherBrowser,
+    /// The code does not work.
+    #[error("Teamleader refused the code ({0}): open /sync/authorize again; a code works once, for 10 minutes")]
+    Code(String),
+    /// The integration's own id or secret are wrong.
+    #[error(
+        "Teamleader rejected the integration ({0}): check TEAMLEADER_CLIENT_ID, TEAMLEADER_CLIENT_SECRET and TEAMLEADER_REDIRECT_URI"
+    )]
+    Client(String),
+    /// The user belongs to another account than the one whose records are stored.
+    #[error("another Teamleader account")]
+    OtherAccount,
+    /// Nothing is used up yet, so the same address works later.
+    #[error("{0}: load this page again in a minute")]
+    NotNow(&'static str),
+    /// Teamleader did not answer as it should.
+    #[error("Teamleader did not answer as it should ({0}): open /sync/authorize again")]
+    Unclear(String),
+    /// The database.
+    #[error("it could not be stored ({0}): open /sync/authorize again")]
+    Store(#[from] StoreError),
+    /// A bug.
+    #[error("it could not be stored: {0}. Open /sync/authorize again")]
+    Bug(#[from] Panicked),
+}
+
+/// How often a pair is tried to be stored that a bug keeps from it.
+const TRIES_TO_STORE: u32 = 3;
+
+/// The database says within this whether a state is good. Nothing is lost where it does not.
+const STATE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// `users.me` is waited for so long. Meanwhile the pair is nowhere but in this process, and the check before the next
+/// list asks again.
+const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Storing a pair takes at most this long, tries after a bug included.
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest that [`accept`] takes.
+pub const LONGEST: Duration = Duration::from_secs(
+    STATE_TIMEOUT.as_secs() + TOKEN_TIMEOUT.as_secs() + IDENTITY_TIMEOUT.as_secs() + STORE_TIMEOUT.as_secs(),
+);
+
+/// A link that a person opens to authorize. Its state works once, for an hour.
+pub struct Link {
+    /// Where it leads.
+    pub url: String,
+    /// The state in it.
+    pub state: String,
+}
+
+/// A new link.
+pub async fn link(tokens: &Tokens, oauth: &OAuth, by: StartedBy) -> Result<Link, StoreError> {
+    let state = tokens.new_state(by).await?;
+    Ok(Link { url: oauth.authorize_url(&state), state })
+}
+
+/// What Teamleader sends back.
+pub struct Callback {
+    /// Works once.
+    pub code: SecretString,
+    /// That of the link.
+    pub state: String,
+    /// Whether the cookie of this state came with it, or who brings it needs none.
+    pub has_cookie: bool,
+}
+
+/// Trades a code for tokens and stores them. Any process may do it, at any time. Not to be cancelled: a code that is
+/// used up would be left without its tokens.
+pub async fn accept(tokens: &Tokens, oauth: &OAuth, callback: Callback) -> Result<(), Rejected> {
+    let used = tokens.use_state(&callback.state, callback.has_cookie);
+    match pool::answered_within(STATE_TIMEOUT, used).await? {
+        StateUse::Accepted => {}
+        StateUse::OtherBrowser => return Err(Rejected::OtherBrowser),
+        StateUse::Unknown => return Err(Rejected::State),
+    }
+    let pair = match oauth.exchange(&callback.code).await {
+        TokenAnswer::Pair(pair) => pair,
+        TokenAnswer::Refused(reason) => return Err(Rejected::Code(reason)),
+        TokenAnswer::ClientRejected(reason) => return Err(Rejected::Client(reason)),
+        TokenAnswer::NotSent(reason) | TokenAnswer::Unknown(reason) => {
+            return Err(Rejected::Unclear(reason));
+        }
+    };
+    // Before the pair is stored, since one of another account must not replace the stored one.
+    let by = who_authorized(oauth, &pair).await;
+    pool::answered_within(STORE_TIMEOUT, keep(tokens, &pair, by.as_ref())).await
+}
+
+/// Whose pair it is; `None`: it is not known in time.
+async fn who_authorized(oauth: &OAuth, pair: &TokenPair) -> Option<Authorizer> {
+    let asked = panics::caught(oauth.who_authorized(&pair.access));
+    let reason = match tokio::time::timeout(IDENTITY_TIMEOUT, asked).await {
+        Ok(Ok(Ok(by))) => return Some(by),
+        Ok(Ok(Err(reason))) => reason,
+        Ok(Err(panicked)) => panicked.to_string(),
+        Err(_) => format!("users.me did not answer within {} s", IDENTITY_TIMEOUT.as_secs()),
+    };
+    warn!(reason, "It is not known who authorized the account: that is asked again before the next list");
+    None
+}
+
+/// A bug on the way must not cost the pair: it is nowhere else, and its code is used up.
+async fn keep(tokens: &Tokens, pair: &TokenPair, by: Option<&Authorizer>) -> Result<(), Rejected> {
+    for _ in 1..TRIES_TO_STORE {
+        if let Ok(stored) = panics::caught(store(tokens, pair, by)).await {
+            return stored;
+        }
+    }
+    panics::caught(store(tokens, pair, by)).await?
+}
+
+async fn store(tokens: &Tokens, pair: &TokenPair, by: Option<&Authorizer>) -> Result<(), Rejected> {
+    failpoints::reached(Point::CodeTraded);
+    match tokens.authorize(pair, by).await? {
+        Accepted::Stored => {
+            failpoints::reached(Point::AuthorizationCommitted);
+            if let Some(by) = by {
+                info!(by = by.name, teamleader_account = %by.account, "The account is authorized");
+            }
+            Ok(())
+        }
+        Accepted::OtherAccount => Err(Rejected::OtherAccount),
+    }
+}

@@ -1,0 +1,11 @@
+//! The broker: names, connections, publishing and consuming. Knows nothing of what a sync is.
+
+pub mod consumer;
+pub mod escrow;
+pub mod link;
+pub mod listener;
+pub mod publisher;
+pub mod reply_address;
+pub mod request_publisher;
+mod screen;
+pub mod topology;

@@ -1,0 +1,183 @@
+//! Taking over the refresh token of the Python service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use tokio::time::Instant;
+
+use super::{CompatError, resolved};
+use crate::api_client::auth::{AccessToken, Auth, AuthError, TokenStoreError};
+use crate::api_client::oauth::{Integration, OAuth};
+use crate::broker::consumer::Consumer;
+use crate::broker::escrow::TokenQueue;
+use crate::broker::link::AmqpError;
+use crate::broker::publisher::Publisher;
+use crate::broker::topology::{Declare, Names};
+use crate::ids::Account;
+use crate::store::lease;
+use crate::store::pool::{self, StoreError};
+use crate::store::tokens::Tokens;
+use crate::store::tokens::authorization::Accepted;
+use crate::store::tokens::cipher::Cipher;
+
+/// A worker that runs may be quicker, and trade the token by itself: so long it is waited for.
+const WAITS_FOR_WORKER: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Why the token was not taken over, and where it is now.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// There is no such table.
+    #[error(
+        "there is no table {0}: name the Python service's `oauth_table` with --table, and its database with COMPAT_DATABASE_URL"
+    )]
+    NoTable(String),
+    /// There is no token to take over.
+    #[error("{0} holds no refresh token: open the worker's /sync/authorize in a browser instead")]
+    Empty(String),
+    /// Nobody knows which of several tokens works.
+    #[error("{0} holds {1} different refresh tokens: leave only the row that the Python service used last")]
+    Several(String, usize),
+    /// A token is there already, and may be newer.
+    #[error(
+        "the account {0} is authorized already, so nothing was taken over. Does {1} still hold a token? If it is that of this account: {2}"
+    )]
+    Authorized(Account, String, String),
+    /// It does not work.
+    #[error(
+        "Teamleader refused the token, so nothing was cleared in {0}. It works for the integration alone that it was made for: are \
+         TEAMLEADER_CLIENT_ID and _SECRET those of the Python service? Else open the worker's /sync/authorize in a browser"
+    )]
+    Refused(String),
+    /// It belongs to somebody else, and was left alone.
+    #[error(
+        "the token of {0} belongs to another Teamleader account than the rows here: nothing was done. Is DATABASE_URL right, and TEAMLEADER_ACCOUNT?"
+    )]
+    OtherAccount(String),
+    /// It belongs to somebody else, which was not to be known before.
+    #[error(
+        "the token belonged to another Teamleader account than the rows here, and is used up: whoever needs it has to log in there again. Open the \
+         worker's /sync/authorize as a user of the account whose rows are here"
+    )]
+    Spent,
+    /// Nobody knows yet.
+    #[error(
+        "the token is stored here, and may have been traded already ({0}). The worker goes on with it. Once a sync has run: {1}"
+    )]
+    Untried(String, String),
+    /// It works, and is still there as well.
+    #[error(
+        "the token is taken over and works, but could not be cleared there ({0}). Before the Python service can start again: {1}"
+    )]
+    NotCleared(String, String),
+    /// The broker, which keeps a fresh pair if the database cannot.
+    #[error(transparent)]
+    Broker(#[from] AmqpError),
+    /// The HTTP client.
+    #[error("the HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
+}
+
+/// What it takes to take a token over.
+pub(super) struct Taking {
+    pub(super) pool: PgPool,
+    pub(super) amqp_url: SecretString,
+    pub(super) names: Names,
+    pub(super) declare: Declare,
+    pub(super) account: Account,
+    pub(super) integration: Integration,
+    pub(super) cipher: Cipher,
+}
+
+impl Taking {
+    /// Stores the refresh token of `table` here, if the account is not authorized; trades it for a pair, as a worker does, so that whether
+    /// it works is known; and only then clears it there, so that no forgotten copy of the Python service can use an older one.
+    pub(super) async fn over(self, old: &mut PgConnection, table: &str) -> Result<String, CompatError> {
+        pool::check_schema(&self.pool).await?;
+        let name = resolved(old, table).await?.ok_or_else(|| TokenError::NoTable(table.to_owned()))?;
+        let oauth = OAuth::new(self.integration.clone()).map_err(TokenError::Http)?;
+        let held = held(old, &name).await?;
+        // Where a pair goes that the database cannot take.
+        Consumer::prepare(&self.amqp_url, &self.names, self.declare).await.map_err(TokenError::Broker)?;
+        let publisher = Publisher::new(self.amqp_url.clone(), "teamleader2db compat tokens");
+        let parking = Arc::new(TokenQueue::new(self.amqp_url.clone(), publisher, &self.names));
+        let tokens = Tokens::new(self.pool.clone(), self.account.clone(), self.cipher.clone(), Some(parking));
+        // While its access token lives it can be known whose it is, before anything is used up.
+        let ours = tokens.authorization().await?.teamleader_account;
+        if let (Some(ours), Ok(by)) = (ours, oauth.who_authorized(&held.access).await)
+            && by.account != ours
+        {
+            return Err(TokenError::OtherAccount(name).into());
+        }
+        let clear = format!("update {name} set code = '', auth_token = '', refresh_token = ''");
+        if !tokens.take_over(&held.refresh).await? {
+            return Err(TokenError::Authorized(self.account, name, clear).into());
+        }
+        let auth = Auth::new(Arc::new(tokens.clone()), oauth.clone());
+        let access = match self.traded(&auth).await? {
+            Ok(access) => access,
+            Err(AuthError::NotAuthorized) => return Err(TokenError::Refused(name).into()),
+            Err(error) => return Err(TokenError::Untried(error.to_string(), clear).into()),
+        };
+        // Whatever comes now, the old one is used up.
+        let cleared = sqlx::query(AssertSqlSafe(format!("{clear} where trim(refresh_token) = $1")));
+        let cleared = cleared.bind(held.refresh.expose_secret()).execute(old).await;
+        let by = match oauth.who_authorized(&access.token).await {
+            Ok(by) if tokens.confirm_identity(&by).await? == Accepted::OtherAccount => {
+                return Err(TokenError::Spent.into());
+            }
+            Ok(by) => format!("authorized by {}", by.name),
+            Err(_) => "whose it is the worker will ask".to_owned(),
+        };
+        let why = match cleared.map(|cleared| cleared.rows_affected()) {
+            Ok(0) => "its row has changed meanwhile: does the Python service run?".to_owned(),
+            Ok(_) => {
+                return Ok(format!(
+                    "taken over: {by}. The token is cleared in {name}: leave the Python service stopped"
+                ));
+            }
+            Err(error) => pool::in_words(&error),
+        };
+        Err(TokenError::NotCleared(why, clear).into())
+    }
+
+    /// An access token made of the refresh token, by this process or by a worker that was quicker.
+    async fn traded(&self, auth: &Auth) -> Result<Result<AccessToken, AuthError>, StoreError> {
+        let epoch = lease::take(&self.pool, &self.account, "teamleader2db compat tokens").await?;
+        let begun = Instant::now();
+        loop {
+            match auth.access_token(epoch, None).await {
+                Err(AuthError::Store(TokenStoreError::Fenced)) if begun.elapsed() < WAITS_FOR_WORKER => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                answer => return Ok(answer),
+            }
+        }
+    }
+}
+
+/// What the Python service holds.
+struct Held {
+    refresh: SecretString,
+    access: SecretString,
+}
+
+/// The one refresh token that the table holds, and the access token beside it.
+async fn held(old: &mut PgConnection, name: &str) -> Result<Held, CompatError> {
+    let sql = format!(
+        "select distinct on (trim(refresh_token)) trim(refresh_token), coalesce(auth_token, '') from {name} where trim(refresh_token) <> ''"
+    );
+    let rows: Vec<(String, String)> =
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(old).await.map_err(CompatError::Old)?;
+    let mut held: Vec<Held> =
+        rows.into_iter().map(|(refresh, access)| Held { refresh: refresh.into(), access: access.into() }).collect();
+    match (held.pop(), held.len()) {
+        (None, _) => Err(TokenError::Empty(name.to_owned()).into()),
+        (Some(held), 0) => Ok(held),
+        (Some(_), others) => Err(TokenError::Several(name.to_owned(), others + 1).into()),
+    }
+}

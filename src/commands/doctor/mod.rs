@@ -1,0 +1,116 @@
+//! `doctor`: checks each dependency, and says how to mend what is wrong. Changes nothing, and uses no token up.
+
+mod postgresql;
+mod rabbitmq;
+mod teamleader;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+
+use super::terminal::one_line;
+use crate::config::{AccountArgs, AmqpArgs, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs};
+
+/// The longest wait for an answer of Teamleader, or for a connection to PostgreSQL.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Clocks that differ by less are as good as equal: `Date` has whole seconds, and answers take their time.
+const CLOCKS_MAY_DIFFER: i64 = 30;
+
+/// What there is to check.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    account: AccountArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    amqp: AmqpArgs,
+    #[command(flatten)]
+    integration: IntegrationArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+    #[command(flatten)]
+    http: HttpArgs,
+}
+
+/// One finding.
+enum Finding {
+    Well(String),
+    /// It works as it is; `mend` says what could be better.
+    Note {
+        what: String,
+        mend: String,
+    },
+    Wrong {
+        what: String,
+        mend: String,
+    },
+}
+
+/// Whether all is well, and a line for each check.
+pub async fn examine(args: &DoctorArgs) -> (bool, String) {
+    let (database, tokens, database_clock) = postgresql::examine(args).await;
+    let checks = [
+        ("configuration", configuration(args)),
+        ("PostgreSQL", database),
+        ("RabbitMQ", rabbitmq::examine(args).await),
+        ("Teamleader", teamleader::examine(args, tokens, &database_clock).await),
+    ];
+    let (mut well, mut lines) = (true, Vec::new());
+    for (name, findings) in checks {
+        for finding in findings {
+            match finding {
+                Finding::Well(what) => lines.push(format!("ok     {name}: {}", one_line(&what))),
+                Finding::Note { what, mend } => {
+                    lines.push(format!("note   {name}: {}\n       {}", one_line(&what), one_line(&mend)));
+                }
+                Finding::Wrong { what, mend } => {
+                    well = false;
+                    lines.push(format!("WRONG  {name}: {}\n       {}", one_line(&what), one_line(&mend)));
+                }
+            }
+        }
+    }
+    (well, lines.join("\n"))
+}
+
+fn wrong(what: impl ToString, mend: impl Into<String>) -> Finding {
+    Finding::Wrong { what: what.to_string(), mend: mend.into() }
+}
+
+/// Whether a server's certificate is not believed: rustls tells it as data that is not valid.
+fn is_untrusted(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::InvalidData
+}
+
+fn configuration(args: &DoctorArgs) -> Vec<Finding> {
+    let integration = match args.integration.integration() {
+        Ok(integration) => Finding::Well(format!("integration with the callback {}", integration.redirect_uri)),
+        Err(error) => wrong(error, "`worker` needs the integration as it is registered in Teamleader's marketplace"),
+    };
+    let key = match args.key.cipher() {
+        Ok(_) => Finding::Well("TOKEN_ENCRYPTION_KEY can be used".to_owned()),
+        Err(error) => wrong(
+            error,
+            "make one with `head -c 32 /dev/urandom | base64` and keep it: without it stored tokens are lost",
+        ),
+    };
+    let http = match args.http.listen() {
+        Ok((address, _)) => Finding::Well(format!("HTTP_LISTEN is {address}")),
+        Err(error) => wrong(error, "make one with `head -c 32 /dev/urandom | base64`, or listen at 127.0.0.1"),
+    };
+    vec![integration, key, http]
+}
+
+/// What is wrong with somebody else's clock, or with this machine's; `whose` is like `Teamleader's`.
+fn clock(whose: &str, tells: DateTime<Utc>) -> Option<Finding> {
+    let behind = (tells - Utc::now()).num_seconds();
+    if behind.abs() <= CLOCKS_MAY_DIFFER {
+        return None;
+    }
+    let side = if behind > 0 { "behind" } else { "ahead of" };
+    let what = format!("this machine's clock is {} s {side} {whose}", behind.abs());
+    Some(wrong(what, "set the clock that is wrong by the network, on each of the machines: `timedatectl set-ntp true`"))
+}

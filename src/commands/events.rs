@@ -1,0 +1,96 @@
+//! `events`: the event stream of an account, a line an event.
+
+use std::io::{ErrorKind, Write};
+use std::pin::pin;
+
+use secrecy::SecretString;
+use serde::de::IgnoredAny;
+use tracing::{info, warn};
+
+use super::{event_text, terminal};
+use crate::broker::link::AmqpError;
+use crate::broker::listener::Listener;
+use crate::broker::topology::{Declare, Names};
+use crate::process::lifecycle::Signals;
+use crate::retry;
+
+/// Prints each event to `out` until SIGTERM or SIGINT, or until nobody reads. `as_json`: as it came, else in words.
+///
+/// An error only if there was no connection at all: one that breaks is opened anew, for ever. What is published meanwhile is missed.
+pub async fn print(
+    url: &SecretString,
+    names: &Names,
+    declare: Declare,
+    as_json: bool,
+    out: &mut impl Write,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    let mut stopped = pin!(async { _ = signals.next().await });
+    let mut listener = tokio::select! {
+        opened = open(url, names, declare) => opened?,
+        () = &mut stopped => return Ok(()),
+    };
+    info!(exchange = names.events_exchange(), "Listening for events");
+    loop {
+        let next = tokio::select! {
+            next = listener.next() => next,
+            () = &mut stopped => break,
+        };
+        match next {
+            Ok(payload) => {
+                let line = if as_json { one_line_of_json(&payload) } else { event_text::event(&payload) };
+                // What somebody else publishes there is none of ours.
+                let Some(line) = line else { continue };
+                if !is_read(writeln!(out, "{line}").and_then(|()| out.flush()))? {
+                    break;
+                }
+            }
+            Err(error) => {
+                warn!(%error, "The connection broke: events are missed until it is there again");
+                listener = tokio::select! {
+                    opened = reopen(url, names, declare) => opened?,
+                    () = &mut stopped => return Ok(()),
+                };
+            }
+        }
+    }
+    listener.close().await;
+    Ok(())
+}
+
+async fn open(url: &SecretString, names: &Names, declare: Declare) -> Result<Listener, AmqpError> {
+    Listener::open(url, names, declare, "teamleader2db events").await
+}
+
+/// Tries until the broker is there. Queues that do not fit any more are an error.
+async fn reopen(url: &SecretString, names: &Names, declare: Declare) -> Result<Listener, AmqpError> {
+    let mut delays = retry::RECONNECT.begin();
+    loop {
+        match open(url, names, declare).await {
+            Err(error @ AmqpError::Topology { .. }) => return Err(error),
+            Err(error) => {
+                let delay = delays.next_delay().unwrap_or(retry::RECONNECT.longest);
+                warn!(%error, ?delay, "No connection yet; trying again");
+                tokio::time::sleep(delay).await;
+            }
+            opened => {
+                info!("Connected again");
+                return opened;
+            }
+        }
+    }
+}
+
+/// The JSON as it is; line ends can only stand between its parts, where they mean nothing.
+fn one_line_of_json(payload: &str) -> Option<String> {
+    serde_json::from_str::<IgnoredAny>(payload).ok()?;
+    Some(terminal::one_line(payload))
+}
+
+/// False when the reader of a pipe has gone.
+fn is_read(written: std::io::Result<()>) -> std::io::Result<bool> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true),
+    }
+}

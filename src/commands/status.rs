@@ -1,0 +1,144 @@
+//! `status`: a table, a resource a row, and what is wrong.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::json;
+use sqlx::PgPool;
+
+use super::terminal::one_line;
+use crate::ids::Account;
+use crate::store::pool::{self, StoreError};
+use crate::store::rejected::{self, RejectedRecord};
+use crate::store::report::{self, Shortfall, TableStatus};
+use crate::store::tokens::authorization::{self, Authorization};
+use crate::views::{self, ViewProblem};
+
+/// How many rejected records of a resource are named.
+const REJECTED_TOLD: i64 = 5;
+
+/// The tables of an account and whether it is authorized, for people or as JSON.
+pub async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<String, StoreError> {
+    pool::check_schema(pool).await?;
+    let tables = report::tables(pool, account).await?;
+    let shortfalls = report::shortfalls(pool, account).await?;
+    let known = authorization::authorization(pool, account).await?;
+    let rejected = rejected::first(pool, account, REJECTED_TOLD).await?;
+    let views = views::problems(pool).await?;
+    if as_json {
+        let shown = json!({
+            "account": account,
+            "authorized": known.authorized,
+            "reason": known.reason,
+            "resources": tables,
+            "shortfalls": shortfalls,
+            "rejected": rejected,
+            "view_problems": views,
+        });
+        return Ok(shown.to_string());
+    }
+    let counts = match rejected.is_empty() {
+        true => Vec::new(),
+        false => rejected::counts(pool, account, &resources(&rejected)).await?,
+    };
+    let problems = problems(&tables, &shortfalls, &views) + &rejections(&rejected, &counts);
+    let problems = if problems.is_empty() { problems } else { format!("\n{problems}") };
+    Ok(format!("account {account}: {}\n{}{problems}", authorization_in_words(known), in_rows(tables, &shortfalls)))
+}
+
+fn in_rows(tables: Vec<TableStatus>, shortfalls: &[Shortfall]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["resource", "rows", "last success", "watermark", "stale details", "deleted", "last sync"]);
+    for column in [1, 4, 5] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for row in tables {
+        let shortfall = shortfalls.iter().find(|shortfall| shortfall.resource == row.resource);
+        let last_sync = match (shortfall, row.last_success_at) {
+            (Some(shortfall), _) => &shortfall.status,
+            (None, Some(_)) => "completed",
+            (None, None) => "-",
+        };
+        table.add_row([
+            row.resource.as_str(),
+            &row.rows.to_string(),
+            &time(row.last_success_at),
+            &time(row.watermark),
+            &row.stale_details.to_string(),
+            &row.deleted.to_string(),
+            last_sync,
+        ]);
+    }
+    table
+}
+
+fn authorization_in_words(known: Authorization) -> String {
+    match (known.authorized, known.authorized_by, known.reason) {
+        (true, Some(by), _) => format!("authorized by {}", one_line(&by)),
+        (true, None, _) => "authorized".to_owned(),
+        (false, _, reason) => format!(
+            "NOT authorized ({}): open the worker's /sync/authorize in a browser, or the link that `teamleader2db authorize` prints",
+            one_line(&reason.unwrap_or_default())
+        ),
+    }
+}
+
+/// What is wrong and what to do about it, below the table: in its cells it would make the table wide.
+fn problems(tables: &[TableStatus], shortfalls: &[Shortfall], views: &[ViewProblem]) -> String {
+    let failed: Vec<&Shortfall> = shortfalls.iter().filter(|shortfall| shortfall.status == "failed").collect();
+    let mut said = String::new();
+    for shortfall in &failed {
+        let error = shortfall.error.as_deref().unwrap_or("no reason is known").trim_end_matches('.');
+        let (error, at) = (one_line(error), time(Some(shortfall.at)));
+        said.push_str(&format!("\n{} failed at {at}: {error}", shortfall.resource));
+    }
+    if !failed.is_empty() {
+        let names: Vec<&str> = failed.iter().map(|shortfall| shortfall.resource.as_str()).collect();
+        said.push_str(&format!("\n  once that is mended: teamleader2db request {}", names.join(" ")));
+    }
+    let stale: i64 = tables.iter().map(|table| table.stale_details).sum();
+    if stale > 0 {
+        said.push_str(&format!(
+            "\n{stale} details are missing or stale: a sync fetches them, 200 a minute at most; if none runs: teamleader2db request"
+        ));
+    }
+    for ViewProblem { view, problem, since } in views {
+        let (view, problem, since) = (one_line(view), one_line(problem), time(Some(*since)));
+        said.push_str(&format!("\nthe view {view} is not as it should be since {since}: {problem}"));
+    }
+    said
+}
+
+/// The resources of these records, each once.
+fn resources(rejected: &[RejectedRecord]) -> Vec<String> {
+    let names: BTreeSet<&str> = rejected.iter().map(|record| record.resource.as_str()).collect();
+    names.into_iter().map(str::to_owned).collect()
+}
+
+/// Which records could not be read or stored, the first of each resource, and what to do about them.
+fn rejections(rejected: &[RejectedRecord], counts: &[(String, i64)]) -> String {
+    let mut said = String::new();
+    for (resource, count) in counts {
+        said.push_str(&format!("\n{count} {resource} could not be read or stored:"));
+        let theirs = rejected.iter().filter(|record| record.resource == *resource);
+        for RejectedRecord { id, reason, first_at, .. } in theirs {
+            let since = time(Some(*first_at));
+            said.push_str(&format!("\n  {id} since {since}: {}", one_line(reason)));
+        }
+    }
+    if !said.is_empty() {
+        said.push_str(
+            "\n  look at them in Teamleader and save them anew; each sync asks for them again: teamleader2db request ",
+        );
+        said.push_str(&counts.iter().map(|(resource, _)| resource.as_str()).collect::<Vec<_>>().join(" "));
+    }
+    said
+}
+
+fn time(at: Option<DateTime<Utc>>) -> String {
+    at.map_or_else(|| "-".to_owned(), |at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
+}

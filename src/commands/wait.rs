@@ -1,0 +1,179 @@
+//! Following a request to its end: events, progress, authorization.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::Value;
+use sqlx::PgPool;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::{event_text, terminal};
+use crate::broker::link::AmqpError;
+use crate::broker::listener::Listener;
+use crate::broker::publisher::Publisher;
+use crate::broker::request_publisher::{Order, publish};
+use crate::broker::topology::{Declare, Names};
+use crate::messages::{Event, RunReport, RunStatus};
+use crate::retry;
+use crate::store::tokens::authorization;
+
+/// How often the account's authorization is looked at while waiting.
+const LOOK_AT_AUTHORIZATION: Duration = Duration::from_secs(5);
+
+/// How a request that was waited for ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// With this event.
+    Event {
+        /// The event's JSON.
+        payload: String,
+        /// How the run ended.
+        status: RunStatus,
+        /// What it tells.
+        report: Box<RunReport>,
+    },
+    /// It waits in the queue until a person authorizes the account.
+    NotAuthorized,
+}
+
+#[derive(Deserialize)]
+struct EventEnvelope {
+    id: Uuid,
+    #[serde(rename = "type")]
+    kind: String,
+    subject: String,
+    data: Value,
+}
+
+/// Publishes a request and follows its events to the end. Progress goes to standard error.
+///
+/// When the connection breaks it begins anew: the same id joins the run, and brings its event again.
+pub async fn send_and_wait(
+    url: &SecretString,
+    names: &Names,
+    declare: Declare,
+    database: Option<&PgPool>,
+    order: &Order,
+) -> Result<Ended, AmqpError> {
+    let progress = Progress::new();
+    let mut delays = retry::RECONNECT.begin();
+    let mut first = true;
+    loop {
+        match follow(url, names, declare, database, order, &progress).await {
+            Ok(ended) => return Ok(ended),
+            Err(error @ (AmqpError::Url | AmqpError::Topology { .. })) => return Err(error),
+            Err(error) if first => return Err(error),
+            Err(error) => {
+                let delay = delays.next_delay().unwrap_or(retry::RECONNECT.longest);
+                warn!(%error, "The connection broke; the request is published again with the same id");
+                tokio::time::sleep(delay).await;
+            }
+        }
+        first = false;
+    }
+}
+
+async fn follow(
+    url: &SecretString,
+    names: &Names,
+    declare: Declare,
+    database: Option<&PgPool>,
+    order: &Order,
+    progress: &Progress,
+) -> Result<Ended, AmqpError> {
+    let mut events = Listener::open(url, names, declare, "teamleader2db request --wait").await?;
+    let publisher = Publisher::new(url.clone(), "teamleader2db request");
+    publish(&publisher, names, order).await?;
+    publisher.close().await;
+    let id = order.id;
+    let final_ids = Event::final_ids(names.account(), id, &order.body());
+    progress.say(&format!("request {id} is in the queue {}", names.requests_queue()));
+    loop {
+        let payload = tokio::select! {
+            payload = events.next() => payload?,
+            () = tokio::time::sleep(LOOK_AT_AUTHORIZATION) => {
+                if is_authorized(database, names).await == Some(false) {
+                    return Ok(Ended::NotAuthorized);
+                }
+                continue;
+            }
+        };
+        let Ok(event) = serde_json::from_str::<EventEnvelope>(&payload) else {
+            continue;
+        };
+        if event.kind == "teamleader2db.authorization.required" {
+            // The event may be late: the database knows better.
+            if is_authorized(database, names).await == Some(true) {
+                continue;
+            }
+            return Ok(Ended::NotAuthorized);
+        }
+        let is_final = final_ids.contains(&event.id);
+        if !is_final && event.subject != id.to_string() {
+            continue;
+        }
+        let Ok(report) = serde_json::from_value::<RunReport>(event.data) else {
+            continue;
+        };
+        match report.status {
+            RunStatus::Running => progress.tell(&report),
+            status if is_final => {
+                return Ok(Ended::Event { payload, status, report: Box::new(report) });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether the account is authorized, if there is a database to ask.
+async fn is_authorized(database: Option<&PgPool>, names: &Names) -> Option<bool> {
+    let known = authorization::authorization(database?, names.account()).await;
+    known.ok().map(|authorization| authorization.authorized)
+}
+
+/// A bar on a terminal, plain lines elsewhere; always on standard error.
+struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::no_length();
+            // Cut to the terminal's width.
+            let style = ProgressStyle::with_template("{elapsed_precise} [{bar:20}] {percent:>3} %  {wide_msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        Self { bar }
+    }
+
+    fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(text.to_owned()),
+            // Whoever closed standard error does not want to know.
+            None => _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{text}\n")),
+        }
+    }
+
+    fn tell(&self, report: &RunReport) {
+        if let (Some(bar), Some(forecast)) = (&self.bar, report.forecast) {
+            bar.set_length(forecast.api_requests.unsigned_abs());
+            bar.set_position(report.api_requests.unsigned_abs());
+        }
+        self.say(&terminal::one_line(&event_text::run(report)));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The end of runs, and of requests that never became one: each has one final event.
+
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::{Delivered, NO_SLICE, Run, Step, from_json};
+use crate::ids::{Account, Epoch, RunId};
+use crate::messages::{Event, Mode, Parameters, RunReport, RunStatus};
+use crate::process::failpoints::{self, Point};
+use crate::store::outbox::{self, Reply};
+use crate::store::pool::{self, StoreError};
+use crate::store::{lease, rejected, report, runs};
+
+/// Why a resource is failed that was not worked on to its end.
+const UNFINISHED: &str = "the run ended before it was done";
+
+/// Finishes a run: its status, the resources' last success, and the final event, in one transaction. An `error` of the run as a
+/// whole makes it `failed`, whatever its resources did.
+pub async fn finish(
+    pool: &PgPool,
+    account: &Account,
+    epoch: Epoch,
+    run: &mut Run,
+    api_requests: i64,
+    error: Option<String>,
+) -> Result<RunReport, StoreError> {
+    let mut tx = lease::begin(pool, account, epoch).await?;
+    sqlx::query!(
+        "update teamleader2db.sync_run set api_requests = api_requests + $3 where account = $1 and id = $2",
+        account.as_str(),
+        run.id.0,
+        api_requests,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let report = finish_in(&mut tx, account, run, error).await?;
+    failpoints::reached(Point::FinishWritten);
+    tx.commit().await?;
+    failpoints::reached(Point::FinishCommitted);
+    Ok(report)
+}
+
+/// The same within a transaction that was begun.
+pub(super) async fn finish_in(
+    tx: &mut PgConnection,
+    account: &Account,
+    run: &mut Run,
+    error: Option<String>,
+) -> Result<RunReport, StoreError> {
+    let mut unfinished = 0;
+    for step in run.steps.iter_mut().filter(|step| step.status.is_none()) {
+        step.end("failed", Some(error.clone().unwrap_or_else(|| UNFINISHED.to_owned())));
+        unfinished += 1;
+    }
+    let ended = sqlx::query!(
+        "update teamleader2db.sync_step set phase = 'done', status = 'failed', position = null, error = $3
+         where account = $1 and run_id = $2 and status is null",
+        account.as_str(),
+        run.id.0,
+        error.as_deref().unwrap_or(UNFINISHED),
+    )
+    .execute(&mut *tx)
+    .await?;
+    if ended.rows_affected() != unfinished {
+        return Err(StoreError::Lost);
+    }
+    // What was read is read completely, also where records were rejected: these are asked for again.
+    let read_completely: Vec<String> = run.steps.iter().filter(is_read_completely).map(resource).collect();
+    let rejected = rejected::count_in_steps(tx, account, run.id.0).await?;
+    for step in &mut run.steps {
+        let counted = rejected.iter().find(|(resource, _)| resource == step.resource.name);
+        step.counts.rejected = counted.map_or(0, |(_, records)| *records);
+        step.verified &= step.counts.rejected == 0;
+    }
+    let failed = run.steps.iter().filter(|step| step.status == Some("failed")).count();
+    let status = match failed {
+        _ if error.is_some() => RunStatus::Failed,
+        0 if run.steps.iter().all(|step| step.counts.rejected == 0) => RunStatus::Completed,
+        all if all == run.steps.len() => RunStatus::Failed,
+        _ => RunStatus::Partial,
+    };
+    let row = sqlx::query!(
+        "update teamleader2db.sync_run set status = $3, finished_at = now(), error = $4 where account = $1 and id = $2
+         returning api_requests, finished_at, replies",
+        account.as_str(),
+        run.id.0,
+        status.as_str(),
+        error,
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    run.api_requests = row.api_requests;
+    let mut report = report::of_run(account, run, status, error);
+    report.finished_at = row.finished_at;
+    // An audit says nothing of how fresh the copy is.
+    let synced = run.parameters.mode != Mode::Audit;
+    // What it took, for the forecasts of those to come.
+    let done: Vec<&Step> = run.steps.iter().filter(|step| step.status == Some("completed") && synced).collect();
+    let names: Vec<String> = done.iter().map(|step| resource(step)).collect();
+    let pages: Vec<i64> = done.iter().map(|step| step.counts.pages).collect();
+    let details: Vec<i64> = done.iter().map(|step| step.counts.detailed).collect();
+    let incremental: Vec<bool> = done.iter().map(|step| step.since.is_some()).collect();
+    sqlx::query!(
+        "insert into teamleader2db.cursor as c (account, resource, last_success_at, last_full_at, complete_pages, incremental_pages, incremental_details)
+         select $1, resource, now(), case when resource = any($3) then now() end,
+             case when not incremental then pages end, case when incremental then pages end, case when incremental then details end
+         from unnest($2::text[], $4::bigint[], $5::bigint[], $6::boolean[]) as done (resource, pages, details, incremental)
+         on conflict (account, resource) do update set
+             last_success_at = excluded.last_success_at, last_full_at = coalesce(excluded.last_full_at, c.last_full_at),
+             complete_pages = coalesce(excluded.complete_pages, c.complete_pages),
+             incremental_pages = coalesce(excluded.incremental_pages, c.incremental_pages),
+             incremental_details = coalesce(excluded.incremental_details, c.incremental_details)",
+        account.as_str(),
+        &names,
+        &read_completely,
+        &pages,
+        &details,
+        &incremental,
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!("delete from teamleader2db.sync_page where account = $1 and run_id = $2", account.as_str(), run.id.0)
+        .execute(&mut *tx)
+        .await?;
+    let kept = json!(report);
+    sqlx::query!(
+        "update teamleader2db.sync_run set event = $3 where account = $1 and id = $2",
+        account.as_str(),
+        run.id.0,
+        kept
+    )
+    .execute(&mut *tx)
+    .await?;
+    let replies: Vec<Reply> = from_json(row.replies)?;
+    outbox::put(tx, account, &Event::of_run(&report), &replies).await?;
+    Ok(report)
+}
+
+fn is_read_completely(step: &&Step) -> bool {
+    step.status == Some("completed") && step.since.is_none() && step.verified
+}
+
+fn resource(step: &Step) -> String {
+    step.resource.name.to_owned()
+}
+
+/// What became of a request that the broker gave up.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Abandoned {
+    /// It has its final event, which is in the outbox: that of its run.
+    Ended,
+    /// Its run goes on; whoever waits for it has joined.
+    GoesOn,
+    /// Its run has begun, and may have nobody to carry it on but this message: it has to be delivered again.
+    HasBegun,
+    /// The id belongs to a run with other parameters.
+    Conflict,
+}
+
+/// Decides about a request that the broker gave up. A run that is finished has its event again. One that is under way goes on,
+/// unless the message was delivered too often (`poisonous`), which ends it as failed. A request that never became a run becomes a
+/// failed one, so that it has one final event, whatever comes after it under the same id.
+pub async fn abandon(
+    pool: &PgPool,
+    account: &Account,
+    epoch: Epoch,
+    delivered: &Delivered<'_>,
+    poisonous: bool,
+    reason: &str,
+) -> Result<Abandoned, StoreError> {
+    let mut tx = lease::begin(pool, account, epoch).await?;
+    let id = delivered.id;
+    let (request, replies) = (json!(delivered.parameters), json!([delivered.reply]));
+    let begun = sqlx::query!(
+        "insert into teamleader2db.sync_run (account, id, request, slice, attempts, replies) values ($1, $2, $3, $4, 0, $5)
+         on conflict do nothing",
+        account.as_str(),
+        id.0,
+        request,
+        NO_SLICE,
+        replies,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let never_ran = begun.rows_affected() == 1;
+    let known = sqlx::query!(
+        "select request, status, slice, waits, replies, started_at, api_requests, event from teamleader2db.sync_run
+         where account = $1 and id = $2 for update",
+        account.as_str(),
+        id.0
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let parameters: Parameters = from_json(known.request)?;
+    if parameters != *delivered.parameters {
+        return Ok(Abandoned::Conflict);
+    }
+    if known.status != RunStatus::Running.as_str() {
+        let report: RunReport = from_json(known.event.unwrap_or_default())?;
+        outbox::put(&mut tx, account, &Event::of_run(&report), std::slice::from_ref(&delivered.reply)).await?;
+        tx.commit().await?;
+        return Ok(Abandoned::Ended);
+    }
+    runs::join(&mut tx, account, id, from_json(known.replies)?, &delivered.reply).await?;
+    let what = if delivered.is_behind(known.slice) {
+        Abandoned::GoesOn
+    } else if never_ran || poisonous {
+        let mut run = Run {
+            id,
+            parameters,
+            slice: known.slice,
+            waits: known.waits,
+            api_requests: known.api_requests,
+            started_at: known.started_at,
+            steps: runs::load_steps(&mut tx, account, id).await?,
+            view_problems: Vec::new(),
+        };
+        finish_in(&mut tx, account, &mut run, Some(reason.to_owned())).await?;
+        Abandoned::Ended
+    } else {
+        Abandoned::HasBegun
+    };
+    tx.commit().await?;
+    Ok(what)
+}
+
+/// Ends a run as failed of which something that stands in the database cannot be read. Its report has no resources. One
+/// that has ended stays as it is.
+pub async fn fail_unreadable(
+    pool: &PgPool,
+    account: &Account,
+    epoch: Epoch,
+    id: RunId,
+    reason: &str,
+    reply: &Reply,
+) -> Result<(), StoreError> {
+    let mut tx = lease::begin(pool, account, epoch).await?;
+    let report = RunReport::refused(account, id.0, reason);
+    let ended = sqlx::query!(
+        "update teamleader2db.sync_run set status = 'failed', finished_at = $5, error = $3, event = $4
+         where account = $1 and id = $2 and status = 'running' returning replies",
+        account.as_str(),
+        id.0,
+        reason,
+        json!(report),
+        report.finished_at,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let mut replies = vec![reply.clone()];
+    if let Some(ended) = ended {
+        sqlx::query!(
+            "update teamleader2db.sync_step set phase = 'done', status = 'failed', position = null, error = $3
+             where account = $1 and run_id = $2 and status is null",
+            account.as_str(),
+            id.0,
+            reason,
+        )
+        .execute(&mut *tx)
+        .await?;
+        // They may be what cannot be read.
+        let others: Vec<Reply> = from_json(ended.replies).unwrap_or_default();
+        replies.extend(others.into_iter().filter(|other| !other.is_as(reply)));
+    }
+    outbox::put(&mut tx, account, &Event::of_run(&report), &replies).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Who learns that a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Whoever listens to the exchange, and the sender.
+    Everyone,
+    /// The sender alone: it is not the end of a request.
+    Sender,
+}
+
+/// A request that is refused.
+#[derive(Debug)]
+pub struct Refusal<'a> {
+    /// Its id, if the message has one.
+    pub id: Option<RunId>,
+    /// Made from the message: the same message refused again has the same event.
+    pub seed: Uuid,
+    /// Why.
+    pub reason: &'a str,
+    /// Who sent it.
+    pub reply: Reply,
+    /// Who learns of it.
+    pub audience: Audience,
+}
+
+/// Puts the final event of a request that never became a run into the outbox.
+///
+/// Its subject is the request's id, unless a run has that id: then it is an id of its own, since whoever waits for that
+/// run must not take the refusal for its end. The sender knows it by the `correlation_id`, which is the request's id
+/// where the sender gave none.
+pub async fn refuse(pool: &PgPool, account: &Account, refusal: Refusal<'_>) -> Result<(), StoreError> {
+    let Refusal { id, seed, reason, mut reply, audience } = refusal;
+    let mut tx = pool::begin(pool).await?;
+    let subject = match id {
+        Some(id) if runs::exists(&mut tx, account, id).await? => {
+            reply.correlation_id.get_or_insert_with(|| id.to_string());
+            seed
+        }
+        Some(id) => id.0,
+        None => seed,
+    };
+    let event = Event::of_refusal(&RunReport::refused(account, subject, reason), seed);
+    // The same id means the same event to the letter, the time included.
+    let event = outbox::as_before(&mut tx, account, event).await?;
+    match audience {
+        Audience::Everyone => outbox::put(&mut tx, account, &event, &[reply]).await?,
+        Audience::Sender => outbox::put_replies(&mut tx, account, &event, &[reply]).await?,
+    }
+    failpoints::reached(Point::RefusalWritten);
+    tx.commit().await?;
+    failpoints::reached(Point::RefusalCommitted);
+    Ok(())
+}

@@ -1,0 +1,350 @@
+//! A run and its steps, as a slice works on them.
+
+pub mod claim;
+pub mod finish;
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::{PgConnection, PgPool};
+use tracing::warn;
+
+use super::outbox::Reply;
+use super::pool::StoreError;
+use crate::catalog::{self, Resource};
+use crate::ids::{Account, RunId};
+use crate::messages::{Audited, Parameters};
+use crate::process::telemetry;
+
+/// Reply addresses of a run: as many senders may wait for it.
+pub const MAX_REPLIES: usize = 100;
+
+/// How answers differ that hold what jsonb refuses.
+const REPLACED: &str = "a text holds U+0000 or half a surrogate pair, which is stored as U+FFFD";
+
+/// A delivery that wants to work on a run.
+#[derive(Debug)]
+pub struct Delivered<'a> {
+    /// The request's id.
+    pub id: RunId,
+    /// What it asks for.
+    pub parameters: &'a Parameters,
+    /// The header `slice`: whatever the sender wrote, unless the worker did.
+    pub slice: i32,
+    /// Whether the broker delivered this very message before.
+    pub again: bool,
+    /// Where the final event goes, besides the exchange.
+    pub reply: Reply,
+}
+
+/// The number of a run's first delivery.
+pub const NO_SLICE: i32 = 0;
+
+impl Delivered<'_> {
+    /// Whether another delivery carries the run on, whose number is `current`.
+    pub fn is_behind(&self, current: i32) -> bool {
+        self.slice < current
+    }
+
+    /// The number that the run has with this delivery, if it is not behind. A copy that was published and not yet
+    /// committed is one ahead; what is further ahead was never given by the worker, and counts as the run's own.
+    pub fn slice_of(&self, current: i32) -> i32 {
+        if self.slice.checked_sub(1) == Some(current) { self.slice } else { current }
+    }
+}
+
+/// A run as a slice works on it.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The request's id.
+    pub id: RunId,
+    /// What was asked for.
+    pub parameters: Parameters,
+    /// The number of the delivery that works on it.
+    pub slice: i32,
+    /// Earlier waits in a row.
+    pub waits: i32,
+    /// Requests made to the API, as far as they are committed.
+    pub api_requests: i64,
+    /// When it was first claimed.
+    pub started_at: DateTime<Utc>,
+    /// The resources, in order.
+    pub steps: Vec<Step>,
+    /// Views that are not as they should be, as was found when it ended.
+    pub view_problems: Vec<String>,
+}
+
+/// What a step is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading the list.
+    List,
+    /// Asking for what a complete pass did not see.
+    Sweep,
+    /// Asking for details that are missing or stale.
+    Detail,
+    /// Asking for details that are merely old.
+    Aged,
+    /// Nothing more.
+    Done,
+}
+
+impl Phase {
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Sweep => "sweep",
+            Self::Detail => "detail",
+            Self::Aged => "aged",
+            Self::Done => "done",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, StoreError> {
+        [Self::List, Self::Sweep, Self::Detail, Self::Aged, Self::Done]
+            .into_iter()
+            .find(|phase| phase.as_str() == text)
+            .ok_or_else(|| StoreError::NewerRun(format!("a step in the unknown phase {text:?}")))
+    }
+}
+
+/// A resource of a run.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The resource.
+    pub resource: &'static Resource,
+    /// How often it was written.
+    pub checkpoint: i32,
+    /// What it is doing.
+    pub phase: Phase,
+    /// The `updated_since` of an incremental pass; `None`: a complete pass.
+    pub since: Option<DateTime<Utc>>,
+    /// Where in the phase to go on; null at its beginning. The phase's own code reads it, and the forecast.
+    pub position: Value,
+    /// `completed`, `skipped`, `failed`, once done.
+    pub status: Option<&'static str>,
+    /// Counts, as they go into the report.
+    pub counts: Counts,
+    /// How many records the API said that the list holds.
+    pub matches: Option<i64>,
+    /// Whether the pass is proven complete.
+    pub verified: bool,
+    /// The API's clock when the pass began.
+    pub clock: Option<DateTime<Utc>>,
+    /// Why it failed or was skipped.
+    pub error: Option<String>,
+    /// How the API's answers differed from what is documented, in words.
+    pub drift: BTreeSet<String>,
+    /// What such steps usually take.
+    pub usual: Usual,
+}
+
+/// What the last step of the same resource and kind (complete or incremental) took, for forecasts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usual {
+    /// List requests of a pass.
+    pub pages: Option<i64>,
+    /// Details, of an incremental step.
+    pub details: Option<i64>,
+}
+
+/// How many differences from the documents are told of a resource.
+const MAX_DRIFT: usize = 50;
+
+/// The counts of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// List requests of the first pass.
+    pub pages: i64,
+    /// Distinct records that the list told.
+    pub listed: i64,
+    /// Rows that were not there before.
+    pub created: i64,
+    /// Rows whose list item differed.
+    pub updated: i64,
+    /// Records whose row was equal already.
+    pub unchanged: i64,
+    /// Rows marked deleted.
+    pub deleted: i64,
+    /// Rows whose detail was merged.
+    pub detailed: i64,
+    /// Details that were asked for since they were old.
+    pub aged: i64,
+    /// Characters that jsonb refuses.
+    pub replaced: i64,
+    /// Records that could not be read or stored: of the list's first pass; at the end of the run all that still cannot.
+    pub rejected: i64,
+    /// What an audit found.
+    pub audited: Audited,
+}
+
+impl Counts {
+    /// Adds what became of the items of a list.
+    pub fn merged(&mut self, created: i64, updated: i64, unchanged: i64) {
+        self.listed += created + updated + unchanged;
+        self.created += created;
+        self.updated += updated;
+        self.unchanged += unchanged;
+    }
+}
+
+impl Step {
+    /// At the beginning.
+    pub fn new(resource: &'static Resource, since: Option<DateTime<Utc>>) -> Self {
+        Self {
+            resource,
+            checkpoint: 0,
+            phase: Phase::List,
+            since,
+            position: Value::Null,
+            status: None,
+            counts: Counts::default(),
+            matches: None,
+            verified: false,
+            clock: None,
+            error: None,
+            drift: BTreeSet::new(),
+            usual: Usual::default(),
+        }
+    }
+
+    /// Keeps how answers differed from what is documented, and tells it once.
+    pub fn note_drift(&mut self, differences: BTreeSet<String>) {
+        for difference in differences {
+            if self.drift.len() < MAX_DRIFT && !self.drift.contains(&difference) {
+                warn!(resource = self.resource.name, difference, "The API differs from its documents: {difference}");
+                telemetry::drift(self.resource.name);
+                self.drift.insert(difference);
+            }
+        }
+    }
+
+    /// Counts characters that jsonb refuses, and that were replaced.
+    pub fn note_replaced(&mut self, characters: i64) {
+        self.counts.replaced += characters;
+        if characters > 0 {
+            self.note_drift([REPLACED.to_owned()].into());
+        }
+    }
+
+    /// Goes to the beginning of another phase.
+    pub fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.position = Value::Null;
+    }
+
+    /// Ends it.
+    pub fn end(&mut self, status: &'static str, error: Option<String>) {
+        self.enter(Phase::Done);
+        self.status = Some(status);
+        self.error = error;
+    }
+}
+
+/// The steps of a run, in order.
+pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> Result<Vec<Step>, StoreError> {
+    let rows = sqlx::query!(
+        "select resource, checkpoint, phase, status, since, position, listed, created, updated, unchanged, deleted, detailed, matches,
+             verified, replaced, rejected, clock, error, drift, aged, missing, stale, wrong, pages, usual_pages, usual_details
+         from teamleader2db.sync_step where account = $1 and run_id = $2 order by ordinal",
+        account.as_str(),
+        id.0
+    )
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let resource = catalog::find(&row.resource)
+                .ok_or_else(|| StoreError::NewerRun(format!("a step of the unknown resource {:?}", row.resource)))?;
+            Ok(Step {
+                resource,
+                checkpoint: row.checkpoint,
+                phase: Phase::parse(&row.phase)?,
+                since: row.since,
+                position: row.position.unwrap_or_default(),
+                status: row
+                    .status
+                    .as_deref()
+                    .and_then(|text| ["completed", "skipped", "failed"].into_iter().find(|s| *s == text)),
+                counts: Counts {
+                    pages: row.pages,
+                    listed: row.listed,
+                    created: row.created,
+                    updated: row.updated,
+                    unchanged: row.unchanged,
+                    deleted: row.deleted,
+                    detailed: row.detailed,
+                    replaced: row.replaced,
+                    rejected: row.rejected,
+                    aged: row.aged,
+                    audited: Audited { missing: row.missing, stale: row.stale, wrong: row.wrong },
+                },
+                matches: row.matches,
+                verified: row.verified.unwrap_or(false),
+                clock: row.clock,
+                error: row.error,
+                drift: from_json(row.drift)?,
+                usual: Usual { pages: row.usual_pages, details: row.usual_details },
+            })
+        })
+        .collect()
+}
+
+/// Adds where the final event of a run goes, besides the exchange. False: it goes to [`MAX_REPLIES`] addresses already.
+pub(super) async fn join(
+    connection: &mut PgConnection,
+    account: &Account,
+    id: RunId,
+    mut replies: Vec<Reply>,
+    reply: &Reply,
+) -> Result<bool, StoreError> {
+    if replies.iter().any(|known| known.is_as(reply)) {
+        return Ok(true);
+    }
+    if replies.len() >= MAX_REPLIES {
+        return Ok(false);
+    }
+    replies.push(reply.clone());
+    let added = serde_json::json!(replies);
+    sqlx::query!(
+        "update teamleader2db.sync_run set replies = $3 where account = $1 and id = $2",
+        account.as_str(),
+        id.0,
+        added
+    )
+    .execute(connection)
+    .await?;
+    Ok(true)
+}
+
+/// Whether a run has this id.
+pub async fn exists(connection: &mut PgConnection, account: &Account, id: RunId) -> Result<bool, StoreError> {
+    let exists = sqlx::query_scalar!(
+        r#"select exists (select from teamleader2db.sync_run where account = $1 and id = $2) as "exists!""#,
+        account.as_str(),
+        id.0
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(exists)
+}
+
+/// Whether a run has begun and not ended.
+pub async fn is_running(pool: &PgPool, account: &Account, id: RunId) -> Result<bool, StoreError> {
+    let running = sqlx::query_scalar!(
+        r#"select exists (
+             select from teamleader2db.sync_run where account = $1 and id = $2 and status = 'running') as "exists!""#,
+        account.as_str(),
+        id.0
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(running)
+}
+
+/// Reads a JSON column that this program wrote.
+pub(super) fn from_json<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Result<T, StoreError> {
+    serde_json::from_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))
+}

@@ -1,0 +1,213 @@
+//! Lists of the children of one record each: many parents between two checkpoints, since most have few children or none.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::pin::pin;
+
+use futures_util::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::audit;
+use super::pager::{Evidence, Next, Position, Verdict};
+use super::partitions::Part;
+use super::reading::Reading;
+use super::rejected;
+use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
+use crate::api_client::answer::{self, Page, Record, Rejected};
+use crate::api_client::client::ApiError;
+use crate::catalog::Resource;
+use crate::process::telemetry;
+use crate::retry::Failure;
+use crate::store::records::newest::Origin;
+use crate::store::rejected::As;
+use crate::store::runs::Step;
+use crate::store::{doubts, parents, records, seen_ids};
+
+/// Parents between two checkpoints.
+const BATCH: i64 = 100;
+
+/// What a batch brought.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Record>,
+    rejected: Vec<Rejected>,
+    bytes: usize,
+    replaced: i64,
+    odd: BTreeSet<String>,
+    /// What each list that this settled said to hold.
+    matches: Vec<Option<i64>>,
+    last: Option<Part>,
+    ids: HashSet<Uuid>,
+    /// Parents whose list is to be read by itself.
+    waiting: Vec<Part>,
+    /// The lists of this kind are not given.
+    refused: Option<(Failure, String)>,
+    /// An error that concerns more than one of them: the batch ends at it.
+    broken_off: Option<WorkError>,
+}
+
+/// Reads the first page of the lists of the next parents, several at a time. A list that this page does not settle waits to be read by
+/// itself: it goes on, or does not tell what is stored.
+pub async fn read_batch(
+    slice: &Slice<'_>,
+    index: usize,
+    mut step: Step,
+    mut reading: Reading,
+) -> Result<(), WorkError> {
+    let (resource, account) = (step.resource, slice.settings.account.clone());
+    let batch = read(slice, &mut step, &mut reading).await?;
+    if batch.last.is_none()
+        && let Some(error) = batch.broken_off
+    {
+        return Err(error);
+    }
+    step.note_drift(answer::drift(&batch.records));
+    step.note_drift(batch.odd);
+    let first_page = reading.at.pages_read;
+    let mut pages_read = first_page;
+    for matches in &batch.matches {
+        Reading::add_matches(&mut step, pages_read, *matches);
+        step.counts.pages += 1;
+        pages_read += 1;
+    }
+    reading.waiting.extend(batch.waiting);
+    reading.last_parent = batch.last.or(reading.last_parent);
+    if let (Some((failure, reason)), Some(part)) = (batch.refused, reading.last_parent.clone()) {
+        reading.refuse(&mut step, &part, failure, &reason);
+    }
+    reading.note_includes(resource, &batch.records);
+    let ids: Vec<Uuid> = batch.ids.iter().copied().collect();
+    let mut rejected = batch.rejected;
+    let mut tx = slice.begin().await?;
+    let parent_resource = reading.last_parent.as_ref().and_then(|part| part.parent_resource(resource));
+    let origin = Origin::List;
+    let merged = if audit::is_audit(&slice.parameters) {
+        rejected::note(&mut step, &rejected);
+        audit::compare_items(slice, &mut tx, &mut step, &batch.records, parent_resource, origin).await?
+    } else {
+        let merged;
+        let stored = records::merge_page(&mut tx, &account, resource, &batch.records, parent_resource, origin).await;
+        (tx, merged) = match stored {
+            Err(error) if error.refused_value().is_some() => {
+                drop(tx);
+                let merged_as = As::Items { parent_resource, origin };
+                rejected::merge_the_others(slice, &step, &batch.records, merged_as, &mut rejected).await?
+            }
+            stored => (tx, stored?),
+        };
+        let kept = rejected::keep_of_list(&mut tx, &account, resource, &batch.records, &rejected).await?;
+        step.counts.rejected += kept;
+        step.counts.listed += kept;
+        merged
+    };
+    doubts::keep(&mut tx, &account, slice.id, resource, &merged.doubted).await?;
+    seen_ids::keep_ids(&mut tx, &account, slice.id, resource, (1, first_page), &ids).await?;
+    step.counts.merged(merged.created, merged.updated, merged.unchanged);
+    step.note_replaced(batch.replaced);
+    reading.next_part(slice, &mut tx, &mut step, pages_read).await?;
+    slice.commit(tx, index, step).await?;
+    telemetry::records(resource.name, "created", merged.created);
+    telemetry::records(resource.name, "updated", merged.updated);
+    batch.broken_off.map_or(Ok(()), Err)
+}
+
+async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut Reading) -> Result<Batch, WorkError> {
+    let (resource, account) = (step.resource, &slice.settings.account);
+    let mut connection = slice.pool.acquire().await?;
+    let last = reading.last_parent.as_ref();
+    let mut parents = reading.next_parents(slice, &mut connection, step, BATCH).await?;
+    if parents.first().map(Part::kind) != last.map(Part::kind) {
+        // Whether a kind may be asked for at all, the first of it tells.
+        parents.truncate(1);
+    }
+    let ids: Vec<Uuid> = parents.iter().filter_map(Part::parent).map(|(_, id)| id).collect();
+    let stored = match audit::asks_by_list(&slice.parameters, resource) {
+        true => parents::children(&mut connection, account, resource, &ids).await?,
+        false => HashMap::new(),
+    };
+    drop(connection);
+    let start = Position::start(resource, step.since, 0);
+    let (number, since) = start.requests(step.since).next().unwrap_or((1, None));
+    let page = (number, start.size());
+    let enough = CancellationToken::new();
+    let wanted = stream::iter(parents.into_iter().take_while(|_| !enough.is_cancelled()));
+    let mut answers = pin!(slice.ahead(wanted, slice.client.most_in_flight(), |part: Part| {
+        let (client, body) = (slice.client.clone(), resource.list_body(page, since.as_deref(), &part.body));
+        async move { (part, client.list(resource, &body).await) }
+    }));
+    let mut batch = Batch::default();
+    let begun = tokio::time::Instant::now();
+    while let Some((part, asked)) = answers.next().await {
+        let known = part.parent().and_then(|(_, id)| stored.get(&id)).map(Vec::as_slice).unwrap_or_default();
+        match asked {
+            Ok(page) if !batch.repeats(&page) && is_settled(slice, step, start.clone(), &page, known) => {
+                reading.failures_in_a_row = 0;
+                reading.given = part.kind().map(str::to_owned);
+                batch.add(resource, &part, page);
+            }
+            // A parent that is gone has no children to list, and they follow it when its own resource finds it gone.
+            Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
+            Err(ApiError::Failed { failure, reason, .. }) if reading.passes_over(resource, &part, failure) => {
+                batch.refused = Some((failure, reason));
+                batch.last = Some(part);
+                return Ok(batch);
+            }
+            // By itself it is asked for with smaller pages.
+            Ok(_) | Err(ApiError::Failed { failure: Failure::TooLong, .. }) => {
+                reading.given = part.kind().map(str::to_owned);
+                batch.waiting.push(part.clone());
+            }
+            Err(error @ (ApiError::NotAuthorized | ApiError::Store(_))) => {
+                batch.broken_off = Some(error.into());
+                return Ok(batch);
+            }
+            Err(error) => {
+                let error = WorkError::from(error);
+                if slice.is_down(&error).await {
+                    batch.broken_off = Some(WorkError::Down(error.to_string()));
+                    return Ok(batch);
+                }
+                if !reading.fail(step, &error) {
+                    batch.broken_off = Some(error);
+                    batch.last = Some(part);
+                    return Ok(batch);
+                }
+            }
+        }
+        batch.last = Some(part);
+        if batch.bytes >= BATCH_BYTES || begun.elapsed() >= BATCH_LASTS {
+            enough.cancel();
+        }
+    }
+    Ok(batch)
+}
+
+/// Whether the page is all of the list, as it says itself, and tells what is stored.
+fn is_settled(slice: &Slice<'_>, step: &Step, start: Position, page: &Page, stored: &[Uuid]) -> bool {
+    let told: HashSet<Uuid> = page.ids().collect();
+    let Ok(Next::PassEnd(end)) = start.after(page) else { return false };
+    let all_told = stored.iter().all(|id| told.contains(id));
+    let distinct = i64::try_from(told.len()).unwrap_or(i64::MAX);
+    let full = audit::wants_proof(&slice.parameters, step.resource);
+    let judged = end.judge(Evidence { distinct, since: step.since, full, once: all_told });
+    judged == Verdict::Read { complete: true, verified: true }
+}
+
+impl Batch {
+    /// Whether the page has a record that another list of the batch told, which was asked for at about the same time: it has moved, and
+    /// nobody knows where to.
+    fn repeats(&self, page: &Page) -> bool {
+        page.ids().any(|id| self.ids.contains(&id))
+    }
+
+    fn add(&mut self, resource: &Resource, part: &Part, mut page: Page) {
+        part.adopt(resource, &mut page);
+        self.bytes += page.records.iter().map(|record| record.json.len()).sum::<usize>();
+        self.replaced += page.replaced;
+        self.odd.append(&mut page.odd);
+        self.ids.extend(page.ids());
+        self.rejected.append(&mut page.rejected);
+        self.matches.push(page.matches);
+        self.records.extend(page.records);
+    }
+}

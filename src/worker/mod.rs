@@ -1,0 +1,497 @@
+//! A delivery becomes a run, and is settled: the only place that acknowledges requests.
+//!
+//! A request is acknowledged last. Whatever fails before, the delivery is left as it is: the connection is closed, the
+//! broker delivers the request again, and the run goes on from its checkpoint.
+
+pub mod dead_letters;
+mod delivery;
+pub mod relay;
+pub mod replies;
+mod settlement;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use secrecy::SecretString;
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::field::{Empty, display};
+use tracing::{Instrument as _, Span, debug, error, error_span, info, warn};
+use uuid::Uuid;
+
+use crate::api_client::auth::TokenStore;
+use crate::broker::consumer::{Consumer, Message};
+use crate::broker::link::AmqpError;
+use crate::broker::publisher::Publisher;
+use crate::broker::reply_address::ReplyAddresses;
+use crate::broker::topology::{Declare, Names};
+use crate::ids::{Epoch, RunId};
+use crate::messages::{self, Forecast, Request};
+use crate::process::consuming::Consuming;
+use crate::process::failpoints::{self, Point};
+use crate::process::panics::{self, Panicked};
+use crate::process::telemetry;
+use crate::retry;
+use crate::store::lease;
+use crate::store::pool::{self, StoreError};
+use crate::store::runs::claim::{self, Claim, Cursor, HandBack};
+use crate::store::runs::{self, Run};
+use crate::store::tokens::Tokens;
+use crate::sync::engine::{Engine, Outcome};
+use crate::sync::{forecast, plan};
+use dead_letters::DeadLetters;
+use delivery::{Received, request_of};
+use relay::Relay;
+use settlement::{SessionError, Settlement};
+
+/// How often the row of the account's tokens is looked at.
+const LOOK_AT_AUTHORIZATION: Duration = Duration::from_secs(5);
+
+/// In every so many looks at that row parked token pairs are looked for as well, which takes a connection to the broker.
+const LOOKS_AT_PARKED: u32 = 12;
+
+/// How long a slice may finish the page in hand after the process was told to stop.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// How long the worker may be at what the broker gave up before it connects anew, and goes on with it.
+const BURIAL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long after the length of a slice another worker's is over, if the API answers.
+const ANOTHERS_SLICE_ENDS: Duration = Duration::from_secs(15);
+
+/// After so many messages in a row that had to be left as they were, about 5 minutes of a database that can be read and not
+/// written, the pause before the next is [`LONG_PAUSE`]: each counts as a delivery, of which the broker allows 1000.
+const MANY_LEFT: u32 = 60;
+
+/// With it 1000 deliveries take 16 hours.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long to try to take a claim back that came to nothing. Not vital: the database may be what is gone.
+const FORGIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long after the end of its slice a delivery is settled at the latest. Waiting for the API's budget takes longest, of what ends by
+/// itself: 8 resets, of a minute each as the API documents them.
+const OVERDUE: Duration = Duration::from_secs(12 * 60);
+
+/// What the worker is made of.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// The broker.
+    pub amqp_url: SecretString,
+    /// Exchanges and queues.
+    pub names: Names,
+    /// Whether to make them.
+    pub declare: Declare,
+    /// The database.
+    pub pool: PgPool,
+    /// The account's tokens.
+    pub tokens: Tokens,
+    /// Publishes copies and dead letters.
+    pub publisher: Publisher,
+    /// Sends events.
+    pub relay: Relay,
+    /// Where replies may go.
+    pub addresses: ReplyAddresses,
+    /// Tells of what cannot be processed.
+    pub dead_letters: DeadLetters,
+    /// Works on runs.
+    pub engine: Engine,
+    /// Host and process, for the lease.
+    pub holder: String,
+    /// Whether it consumes, for `/health/ready`.
+    pub consuming: Consuming,
+    /// The message without a run whose handling panicked last, and how often in a row.
+    pub panicked: Arc<Mutex<Option<(Uuid, i32)>>>,
+}
+
+impl Worker {
+    /// Consumes until stopped. Reconnects for ever; waits while the account is not authorized.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut delays = retry::RECONNECT.begin();
+        let mut left = 0;
+        while !stop.is_cancelled() {
+            let ended = self.session(&stop, &mut delays, &mut left).await;
+            self.consuming.set_active(false);
+            let Err(error) = ended else { continue };
+            if let Some(obstacle) = error.obstacle() {
+                error!(%error, "No request can be worked on: {obstacle}");
+                self.wait_for_an_operator(obstacle, &stop).await;
+            }
+            let delay = delays.next_delay().unwrap_or(retry::RECONNECT.longest);
+            let delay = if left < MANY_LEFT { delay } else { delay.max(LONG_PAUSE) };
+            match &error {
+                SessionError::Amqp(AmqpError::Topology { .. }) => {
+                    error!(%error, "The queues cannot be used")
+                }
+                error => warn!(%error, ?delay, "Consuming was interrupted and begins anew"),
+            }
+            stop.run_until_cancelled(tokio::time::sleep(delay)).await;
+        }
+    }
+
+    /// One connection's life. `Ok`: it ended in order, because of `stop` or for want of authorization. `left` counts the messages in a
+    /// row that were left as they were.
+    async fn session(
+        &self,
+        stop: &CancellationToken,
+        delays: &mut retry::Delays,
+        left: &mut u32,
+    ) -> Result<(), SessionError> {
+        if !self.is_authorized().await? {
+            // Requests can wait in the queue, and whoever listens hears why.
+            Consumer::prepare(&self.amqp_url, &self.names, self.declare).await?;
+            if !self.wait_for_authorization(stop).await? {
+                return Ok(());
+            }
+        }
+        let mut consumer = Consumer::open(&self.amqp_url, &self.names, self.declare).await?;
+        // A pair that could not be stored once is stored before anything needs a token.
+        // It is tried again before each refresh, which does not go on without it.
+        if let Err(error) = self.tokens.unpark().await {
+            error!(%error, "A parked token pair cannot be stored");
+        }
+        let mut active = false;
+        self.bury_undelivered(&consumer, active).await?;
+        self.consuming.set_active(true);
+        info!(queue = self.names.requests_queue(), "Waiting for requests");
+        let mut looked_at = Instant::now();
+        loop {
+            // Also while one message follows the other.
+            if looked_at.elapsed() >= LOOK_AT_AUTHORIZATION {
+                looked_at = Instant::now();
+                self.bury_undelivered(&consumer, active).await?;
+            }
+            let message = tokio::select! {
+                message = consumer.next() => message?,
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(LOOK_AT_AUTHORIZATION) => {
+                    if !self.is_authorized().await? {
+                        break;
+                    }
+                    delays.reset();
+                    continue;
+                }
+            };
+            active = true;
+            let longest = self.engine.settings.slice + OVERDUE;
+            let span = self.span_of(&message);
+            let handling = self.handle(&mut consumer, &message, stop).instrument(span.clone());
+            let settlement = match tokio::time::timeout(longest, panics::caught(handling.boxed())).await {
+                Ok(Ok(settlement)) => settlement,
+                Ok(Err(panicked)) => {
+                    let counted = tokio::time::timeout(longest, self.count_panic(&message, panicked).instrument(span));
+                    counted.await.unwrap_or(Settlement::Leave(SessionError::Overdue))
+                }
+                Err(_) => Settlement::Leave(SessionError::Overdue),
+            };
+            match settlement {
+                Settlement::Ack => {
+                    panics::caught(acknowledge(&message).boxed()).await??;
+                    // Only now: an error that each delivery meets again must not become a hot loop of deliveries.
+                    delays.reset();
+                    *left = 0;
+                }
+                Settlement::AckAndRest => {
+                    consumer.cancel().await?;
+                    message.ack().await?;
+                    break;
+                }
+                Settlement::Leave(error) => {
+                    *left += 1;
+                    consumer.close().await;
+                    return Err(error);
+                }
+            }
+        }
+        consumer.close().await;
+        Ok(())
+    }
+
+    /// `active`: whether the broker has given this consumer a message. It gives them to one as long as that one is there.
+    async fn bury_undelivered(&self, consumer: &Consumer, active: bool) -> Result<(), SessionError> {
+        let anothers = (!active).then(|| self.engine.settings.slice + ANOTHERS_SLICE_ENDS);
+        let buried = tokio::time::timeout(BURIAL_TIMEOUT, self.dead_letters.bury_undelivered(consumer, anothers));
+        Ok(buried.await.map_err(|_| SessionError::Overdue)??)
+    }
+
+    /// Waits until the schema and the keys fit, or until stopped. Requests wait in the queue, and another worker may be
+    /// better off.
+    async fn wait_for_an_operator(&self, obstacle: &'static str, stop: &CancellationToken) {
+        self.consuming.set_obstacle(Some(obstacle));
+        while stop.run_until_cancelled(tokio::time::sleep(LOOK_AT_AUTHORIZATION)).await.is_some() {
+            let fits = async {
+                pool::check_schema(&self.pool).await?;
+                self.tokens.check_key().await
+            };
+            if pool::answered(fits).await.is_ok() {
+                break;
+            }
+        }
+        self.consuming.set_obstacle(None);
+    }
+
+    async fn is_authorized(&self) -> Result<bool, StoreError> {
+        let authorized = pool::answered(self.tokens.authorization()).await?.authorized;
+        telemetry::authorized(authorized);
+        Ok(authorized)
+    }
+
+    /// False when stopped meanwhile.
+    async fn wait_for_authorization(&self, stop: &CancellationToken) -> Result<bool, StoreError> {
+        let mut told = false;
+        for look in 0_u32.. {
+            if self.is_authorized().await? {
+                break;
+            }
+            // A pair that came too late for its refresh makes a person needless.
+            if look.is_multiple_of(LOOKS_AT_PARKED) {
+                match stop.run_until_cancelled(self.tokens.unpark()).await {
+                    Some(Ok(())) if self.is_authorized().await? => break,
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => debug!(%error, "Parked token pairs cannot be looked for"),
+                    None => return Ok(false),
+                }
+            }
+            if !told {
+                told = true;
+                warn!(account = %self.names.account(), "The account is not authorized: open /sync/authorize. Requests wait in the queue");
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(LOOK_AT_AUTHORIZATION)).await.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// From a message to what is to be done with it.
+    async fn handle(&self, consumer: &mut Consumer, message: &Message, stop: &CancellationToken) -> Settlement {
+        let received = Received::new(message, &self.addresses);
+        let request = match request_of(message) {
+            Ok(request) => request,
+            Err(bad) => {
+                received.note_refused_reply();
+                return self.dead_letters.refuse(&received, bad.id, &bad.reason, "bad_request").await.into();
+            }
+        };
+        let Some(id) = request.id else {
+            return self.stamp(message).await.into();
+        };
+        received.note_refused_reply();
+        Span::current().record("run", display(id));
+        let epoch = match lease::take(&self.pool, self.names.account(), &self.holder).await {
+            Ok(epoch) => epoch,
+            Err(error) => return Settlement::Leave(error.into()),
+        };
+        Span::current().record("epoch", epoch.0);
+        failpoints::reached(Point::LeaseTaken);
+        let settlement = match self.claim(&received, id, &request, epoch).await {
+            Ok(Claim::Fresh(run)) => {
+                let Forecast { api_requests, done_at } = forecast::of(&run, &self.engine.client);
+                let (mode, resources) = (request.parameters.mode.as_str(), run.steps.len());
+                info!(run = %id, mode, resources, expected_requests = api_requests, %done_at, "Began a run");
+                self.forgive(id, self.work(consumer, message, run, epoch, stop).await).await
+            }
+            Ok(Claim::Resumed(run)) => {
+                info!(run = %id, slice = run.slice, "Resumed a run");
+                self.forgive(id, self.work(consumer, message, run, epoch, stop).await).await
+            }
+            Ok(Claim::AlreadyDone) => {
+                info!(run = %id, "The run is finished already; its event is sent again");
+                self.relay.flush().await.into()
+            }
+            Ok(Claim::Superseded) => {
+                info!(run = %id, "Another delivery carries the run on");
+                Settlement::Ack
+            }
+            Ok(Claim::Conflict) => {
+                let reason = format!(
+                    "the request id {id} was used before, with other parameters: use a new id for a new request"
+                );
+                self.dead_letters.refuse(&received, Some(id), &reason, "conflict").await.into()
+            }
+            Ok(Claim::Crowded) => {
+                let reason = format!(
+                    "{} others wait for the request {id} already: use a new id, or listen to the events exchange",
+                    runs::MAX_REPLIES
+                );
+                self.dead_letters.turn_away(&received, id, &reason).await.into()
+            }
+            Ok(Claim::GivenUp(why)) => self.dead_letters.bury_given_up(message, id, &why).await.into(),
+            Err(error) => Settlement::Leave(error.into()),
+        };
+        match settlement {
+            // No other delivery could read it either.
+            Settlement::Leave(SessionError::Store(error @ StoreError::Corrupt(_))) => {
+                self.dead_letters.give_up_unreadable(&received, id, epoch, &error.to_string()).await.into()
+            }
+            settlement => settlement,
+        }
+    }
+
+    /// A panic is one failed attempt of the request's run, which is given up after a few. A request that panics before
+    /// it has a run is refused after as many.
+    async fn count_panic(&self, message: &Message, panicked: Panicked) -> Settlement {
+        let reason = panicked.to_string();
+        let counted = panics::caught(async {
+            let account = self.names.account();
+            let id = request_of(message).ok().and_then(|request| request.id);
+            if let Some(id) = id
+                && pool::answered(claim::panicked(&self.pool, account, id, &panicked.at)).await?
+            {
+                return Err(SessionError::Panicked(panicked));
+            }
+            if self.panics_in_a_row(messages::id_of_message(account, message.body())) < claim::MAX_ATTEMPTS {
+                return Err(SessionError::Panicked(panicked));
+            }
+            let received = Received::new(message, &self.addresses);
+            Ok(self.dead_letters.refuse(&received, id, &reason, "panicked").await?)
+        });
+        match counted.await {
+            Ok(Ok(())) => Settlement::Ack,
+            Ok(Err(error)) => Settlement::Leave(error),
+            Err(panicked) => Settlement::Leave(panicked.into()),
+        }
+    }
+
+    fn panics_in_a_row(&self, message: Uuid) -> i32 {
+        let mut last = self.panicked.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = last.filter(|(other, _)| *other == message).map_or(1, |(_, times)| times.saturating_add(1));
+        *last = Some((message, times));
+        times
+    }
+
+    async fn claim(
+        &self,
+        received: &Received<'_>,
+        id: RunId,
+        request: &Request,
+        epoch: Epoch,
+    ) -> Result<Claim, StoreError> {
+        let delivered = received.delivered(id, &request.parameters);
+        let Engine { settings, client, .. } = &self.engine;
+        let plan = |cursors: &[Cursor], now| plan::plan(&request.parameters, settings, cursors, now);
+        claim::claim(&self.pool, self.names.account(), epoch, &delivered, plan, |run| forecast::of(run, client)).await
+    }
+
+    /// Takes the claim back where the slice ended for nothing that the request is to blame for: were a lost connection or a full disk
+    /// counted as a crash, they would fail a run within seconds.
+    async fn forgive(&self, id: RunId, settlement: Settlement) -> Settlement {
+        if matches!(&settlement, Settlement::Leave(error) if error.may_pass()) {
+            let forgiven = claim::not_crashed(&self.pool, self.names.account(), id);
+            if !matches!(tokio::time::timeout(FORGIVE_TIMEOUT, forgiven).await, Ok(Ok(()))) {
+                debug!(run = %id, "The claim stays counted");
+            }
+        }
+        settlement
+    }
+
+    /// Works one slice, and watches the delivery: once it is lost, the slice stops.
+    async fn work(
+        &self,
+        consumer: &mut Consumer,
+        message: &Message,
+        run: Run,
+        epoch: Epoch,
+        stop: &CancellationToken,
+    ) -> Settlement {
+        let (id, slice) = (run.id, run.slice);
+        Span::current().record("slice", slice);
+        let (progress, mut reports) = mpsc::channel(1);
+        let soft = stop.child_token();
+        let relay = self.relay.clone();
+        let traceparent = message.traceparent();
+        // Apart from the slice: a broker that does not answer must not hold it up. Ends with the sender.
+        let telling = async move {
+            while let Some(report) = reports.recv().await {
+                relay.send_progress(&report, traceparent.as_ref()).await;
+            }
+        };
+        tokio::spawn(telling.in_current_span());
+        let mut working = Box::pin(self.engine.work(run, epoch, soft, progress));
+        let out_of_time = async {
+            stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let outcome = tokio::select! {
+            outcome = &mut working => outcome,
+            next = consumer.next() => {
+                // With one message in hand no other comes: this is the end of the connection.
+                return Settlement::Leave(next.err().unwrap_or(AmqpError::Ended).into());
+            }
+            () = out_of_time => Outcome::HandBack { requests: 0 },
+        };
+        // What it was in the midst of is rolled back, before the run is written again below.
+        drop(working);
+        match outcome {
+            Outcome::Finished => self.relay.flush().await.into(),
+            Outcome::Stopped(error) => Settlement::Leave(error.into()),
+            Outcome::Wait { seconds, requests } => {
+                let queue = self.names.delay_queue(seconds);
+                let next = HandBack { run: id, slice: slice.saturating_add(1), waited: true, requests };
+                self.hand_back(message, ("", &queue), epoch, &next).await.into()
+            }
+            Outcome::HandBack { requests } => {
+                let (exchange, key) = (self.names.requests_exchange(), self.names.account().as_str());
+                let rest = match self.is_authorized().await {
+                    Ok(authorized) => !authorized || stop.is_cancelled(),
+                    Err(error) => return Settlement::Leave(error.into()),
+                };
+                let next = HandBack { run: id, slice: slice.saturating_add(1), waited: false, requests };
+                match self.hand_back(message, (&exchange, key), epoch, &next).await {
+                    Ok(()) if rest => Settlement::AckAndRest,
+                    done => done.into(),
+                }
+            }
+        }
+    }
+
+    /// A copy of the request goes out, confirmed; then only it may work on the run; then this one is acknowledged.
+    async fn hand_back(
+        &self,
+        message: &Message,
+        (exchange, key): (&str, &str),
+        epoch: Epoch,
+        next: &HandBack,
+    ) -> Result<(), SessionError> {
+        let properties = message.copy_properties(next.slice);
+        failpoints::reached(Point::CopyWanted);
+        self.publisher.publish(exchange, key, message.body(), properties).await?;
+        failpoints::reached(Point::CopyConfirmed);
+        claim::hand_back(&self.pool, self.names.account(), epoch, next).await?;
+        failpoints::reached(Point::HandBackCommitted);
+        info!(run = %next.run, slice = next.slice, "Handed the request back to the queue");
+        Ok(())
+    }
+
+    /// What each log line about a request says besides, as far as it is known by then; its place in a trace, if its
+    /// sender has named one.
+    fn span_of(&self, message: &Message) -> Span {
+        let account = self.names.account();
+        // Whatever level is logged, the lines that are have it.
+        let span = error_span!("request", %account, run = Empty, slice = Empty, epoch = Empty, traceparent = Empty);
+        if let Some(traceparent) = message.traceparent() {
+            span.record("traceparent", display(traceparent));
+        }
+        span
+    }
+
+    /// A request without any id gets one, so that a redelivery is known as the same request.
+    async fn stamp(&self, message: &Message) -> Result<(), SessionError> {
+        let properties = message.stamped_properties(&Uuid::new_v4().to_string());
+        let (exchange, key) = (self.names.requests_exchange(), self.names.account().as_str());
+        failpoints::reached(Point::StampWanted);
+        self.publisher.publish(&exchange, key, message.body(), properties).await?;
+        failpoints::reached(Point::StampConfirmed);
+        Ok(())
+    }
+}
+
+async fn acknowledge(message: &Message) -> Result<(), AmqpError> {
+    failpoints::reached(Point::AckWanted);
+    message.ack().await?;
+    failpoints::reached(Point::Acked);
+    Ok(())
+}
