@@ -28,8 +28,9 @@ pub fn show(report: &RunReport) -> String {
             resource.updated.max(resource.detailed - resource.created),
             resource.deleted,
         ];
-        let row =
-            [one_line(name), one_line(&resource.status)].into_iter().chain(numbers.map(|number| number.to_string()));
+        let row = [one_line(name), resource.status.as_str().to_owned()]
+            .into_iter()
+            .chain(numbers.map(|number| number.to_string()));
         table.add_row(row);
         if let Some(error) = &resource.error {
             errors.push_str(&format!("\n{}: {}", one_line(name), one_line(error)));

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::terminal::one_line;
-use crate::messages::{Audited, Mode, ResourceReport, RunReport, RunStatus};
+use crate::messages::{Audited, Mode, ResourceReport, ResourceStatus, RunReport, RunStatus};
 
 /// Of so many resources that are being worked on the numbers are told; of more a line would get too long.
 const RESOURCES_TOLD: usize = 3;
@@ -61,7 +61,7 @@ fn beginning(report: &RunReport) -> String {
 }
 
 fn progress(report: &RunReport) -> String {
-    let done = report.resources.values().filter(|resource| resource.status != "running").count();
+    let done = report.resources.values().filter(|resource| resource.status != ResourceStatus::Running).count();
     let requests = match report.forecast {
         Some(forecast) => {
             format!("{} of about {} requests, {}", report.api_requests, forecast.api_requests, to_go(forecast.done_at))
@@ -83,7 +83,7 @@ fn progress(report: &RunReport) -> String {
 }
 
 fn is_worked_on(resource: &ResourceReport) -> bool {
-    resource.status == "running" && resource.listed + resource.detailed > 0
+    resource.status == ResourceStatus::Running && resource.listed + resource.detailed > 0
 }
 
 fn at_work(name: &str, resource: &ResourceReport) -> String {
@@ -125,7 +125,7 @@ fn end(report: &RunReport) -> String {
         said.clear();
     }
     let mut errors: Vec<String> = report.error.iter().cloned().collect();
-    for (name, resource) in report.resources.iter().filter(|(_, resource)| resource.status == "failed") {
+    for (name, resource) in report.resources.iter().filter(|(_, resource)| resource.status == ResourceStatus::Failed) {
         // All of a run that was given up have its error.
         if let Some(error) = resource.error.as_ref().filter(|error| Some(*error) != report.error.as_ref()) {
             errors.push(format!("{name}: {error}"));
@@ -188,15 +188,17 @@ mod tests {
         }
     }
 
-    fn resource(status: &str, listed: i64, matches: Option<i64>) -> ResourceReport {
-        ResourceReport { status: status.to_owned(), listed, matches, created: listed, ..ResourceReport::default() }
+    fn resource(status: ResourceStatus, listed: i64, matches: Option<i64>) -> ResourceReport {
+        ResourceReport { status, listed, matches, created: listed, ..ResourceReport::default() }
     }
 
     #[test]
     fn progress_tells_the_resources_that_are_worked_on_and_when_all_is_done() {
-        let contacts = ResourceReport { detailed: 30, ..resource("running", 1200, Some(2000)) };
-        let mut running =
-            report(RunStatus::Running, [("contacts", contacts), ("deals", resource("completed", 7, None))]);
+        let contacts = ResourceReport { detailed: 30, ..resource(ResourceStatus::Running, 1200, Some(2000)) };
+        let mut running = report(
+            RunStatus::Running,
+            [("contacts", contacts), ("deals", resource(ResourceStatus::Completed, 7, None))],
+        );
         running.forecast = Some(Forecast { api_requests: 8204, done_at: Utc::now() + TimeDelta::seconds(2330) });
         assert_eq!(
             run(&running),
@@ -212,9 +214,14 @@ mod tests {
 
     #[test]
     fn the_end_tells_counts_errors_and_what_to_do() {
-        let failed =
-            ResourceReport { error: Some("the list\ncontradicts itself.".to_owned()), ..resource("failed", 0, None) };
-        let ended = report(RunStatus::Partial, [("contacts", resource("completed", 20, None)), ("deals", failed)]);
+        let failed = ResourceReport {
+            error: Some("the list\ncontradicts itself.".to_owned()),
+            ..resource(ResourceStatus::Failed, 0, None)
+        };
+        let ended = report(
+            RunStatus::Partial,
+            [("contacts", resource(ResourceStatus::Completed, 20, None)), ("deals", failed)],
+        );
         let line = event(&Event::of_run(&ended).payload).expect("an event");
         assert_eq!(
             line,
@@ -227,7 +234,7 @@ mod tests {
     fn an_audit_tells_what_it_found() {
         let audited = |missing, stale, wrong| ResourceReport {
             audited: Some(Audited { missing, stale, wrong }),
-            ..resource("completed", 0, None)
+            ..resource(ResourceStatus::Completed, 0, None)
         };
         let mut ended = report(RunStatus::Completed, [("contacts", audited(1, 2, 3)), ("deals", audited(4, 0, 0))]);
         ended.mode = Some(Mode::Audit);

@@ -96,13 +96,45 @@ impl RunStatus {
     }
 }
 
+/// How the work on one resource of a run ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResourceStatus {
+    /// Not ended yet: in events that are not final.
+    #[default]
+    Running,
+    /// It was read to its end.
+    Completed,
+    /// The account does not have it, or it may not be read.
+    Skipped,
+    /// It was not, or not all of it.
+    Failed,
+}
+
+impl ResourceStatus {
+    /// The word in messages and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The status that has this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Running, Self::Completed, Self::Skipped, Self::Failed].into_iter().find(|status| status.as_str() == word)
+    }
+}
+
 /// What became of one resource.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ResourceReport {
     /// `completed`, `skipped`, `failed`; `running` in events that are not final.
-    #[cfg_attr(test, schemars(extend("enum" = ["completed", "skipped", "failed", "running"])))]
-    pub status: String,
+    #[cfg_attr(test, schemars(with = "String", extend("enum" = ["completed", "skipped", "failed", "running"])))]
+    pub status: ResourceStatus,
     /// Distinct records that the list told.
     pub listed: i64,
     /// Rows that were not there before.

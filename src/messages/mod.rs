@@ -7,7 +7,7 @@ mod schema;
 
 use uuid::Uuid;
 
-pub use event::{Audited, EVENT_CONTENT_TYPE, Event, Forecast, ResourceReport, RunReport, RunStatus};
+pub use event::{Audited, EVENT_CONTENT_TYPE, Event, Forecast, ResourceReport, ResourceStatus, RunReport, RunStatus};
 pub use request::{BadRequest, MAX_REQUEST_BYTES, Mode, Parameters, Request, SyncRequest, from_object};
 
 use crate::ids::Account;

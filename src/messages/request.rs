@@ -81,6 +81,27 @@ pub struct Parameters {
     pub sample: Option<u32>,
 }
 
+impl Parameters {
+    /// Whether the run is an audit.
+    pub fn is_audit(&self) -> bool {
+        self.mode == Mode::Audit
+    }
+
+    /// How many records of each resource are compared; `None`: all, or no audit.
+    pub fn sample(&self) -> Option<i64> {
+        self.sample.filter(|_| self.is_audit()).map(i64::from)
+    }
+
+    /// Whether what a pass did not see may be marked deleted in the end.
+    pub fn marks_deletions(&self) -> bool {
+        match self.mode {
+            Mode::Full => true,
+            Mode::Audit => self.repair && self.sample.is_none(),
+            Mode::Incremental => false,
+        }
+    }
+}
+
 /// A request that was understood.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {

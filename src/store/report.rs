@@ -46,7 +46,7 @@ fn bounded(text: &str) -> String {
 
 fn of_step(step: &Step, mode: Mode) -> ResourceReport {
     ResourceReport {
-        status: step.status.unwrap_or("running").to_owned(),
+        status: step.status.unwrap_or_default(),
         listed: step.counts.listed,
         created: step.counts.created,
         updated: step.counts.updated,

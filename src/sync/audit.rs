@@ -11,8 +11,7 @@ use uuid::Uuid;
 use super::rejected;
 use super::slice::{Slice, WorkError};
 use crate::api_client::answer::Record;
-use crate::catalog::{AskAgain, Resource};
-use crate::messages::{Mode, Parameters};
+use crate::catalog::Resource;
 use crate::store::comparison::{self, Compared};
 use crate::store::pool::StoreError;
 use crate::store::records::details;
@@ -21,35 +20,6 @@ use crate::store::records::{self, Merged};
 use crate::store::rejected as refused;
 use crate::store::rejected::As;
 use crate::store::runs::Step;
-
-/// Whether the run is an audit.
-pub fn is_audit(asked: &Parameters) -> bool {
-    asked.mode == Mode::Audit
-}
-
-/// How many records of each resource are compared; `None`: all, or no audit.
-pub fn sample(asked: &Parameters) -> Option<i64> {
-    asked.sample.filter(|_| is_audit(asked)).map(i64::from)
-}
-
-/// Whether what a pass did not see may be marked deleted in the end.
-pub fn marks_deletions(asked: &Parameters) -> bool {
-    match asked.mode {
-        Mode::Full => true,
-        Mode::Audit => asked.repair && asked.sample.is_none(),
-        Mode::Incremental => false,
-    }
-}
-
-/// Whether reading the list once more is how to ask again for what it did not give.
-pub fn asks_by_list(asked: &Parameters, resource: &Resource) -> bool {
-    (marks_deletions(asked) || is_audit(asked)) && resource.ask_again() == AskAgain::List
-}
-
-/// Whether a list is read until it is proven that what it did not give is not there.
-pub fn wants_proof(asked: &Parameters, resource: &Resource) -> bool {
-    marks_deletions(asked) || asks_by_list(asked, resource)
-}
 
 /// Compares list items with their rows, and corrects the rows if that was asked for.
 pub async fn compare_items(

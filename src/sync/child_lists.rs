@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::audit;
 use super::pager::{Evidence, Next, Position, Verdict};
 use super::partitions::Part;
+use super::plan;
 use super::reading::Reading;
 use super::rejected;
 use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
@@ -81,7 +82,7 @@ pub async fn read_batch(
     let mut tx = slice.begin().await?;
     let parent_resource = reading.last_parent.as_ref().and_then(|part| part.parent_resource(resource));
     let origin = Origin::List;
-    let merged = if audit::is_audit(&slice.parameters) {
+    let merged = if slice.parameters.is_audit() {
         rejected::note(&mut step, &rejected);
         audit::compare_items(slice, &mut tx, &mut step, &batch.records, parent_resource, origin).await?
     } else {
@@ -121,7 +122,7 @@ async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut Reading) -> Resu
         parents.truncate(1);
     }
     let ids: Vec<Uuid> = parents.iter().filter_map(Part::parent).map(|(_, id)| id).collect();
-    let stored = match audit::asks_by_list(&slice.parameters, resource) {
+    let stored = match plan::asks_by_list(&slice.parameters, resource) {
         true => parents::children(&mut connection, account, resource, &ids).await?,
         false => HashMap::new(),
     };
@@ -188,7 +189,7 @@ fn is_settled(slice: &Slice<'_>, step: &Step, start: Position, page: &Page, stor
     let Ok(Next::PassEnd(end)) = start.after(page) else { return false };
     let all_told = stored.iter().all(|id| told.contains(id));
     let distinct = i64::try_from(told.len()).unwrap_or(i64::MAX);
-    let full = audit::wants_proof(&slice.parameters, step.resource);
+    let full = plan::wants_proof(&slice.parameters, step.resource);
     let judged = end.judge(Evidence { distinct, since: step.since, full, once: all_told });
     judged == Verdict::Read { complete: true, verified: true }
 }

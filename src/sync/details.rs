@@ -18,7 +18,7 @@ use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
 use crate::api_client::answer::{self, Record, Rejected};
 use crate::api_client::client::ApiError;
 use crate::catalog::{Detail, Resource};
-use crate::messages::Parameters;
+use crate::messages::{Parameters, ResourceStatus};
 use crate::process::telemetry;
 use crate::retry::{Failure, Verdict};
 use crate::store::records;
@@ -228,7 +228,7 @@ async fn merge(
     let merged;
     let Fetched { records, gone, mut rejected, .. } = fetched;
     let gone = (&gone.0[..], &gone.1[..]);
-    if audit::is_audit(&slice.parameters) {
+    if slice.parameters.is_audit() {
         rejected::note(&mut step, &rejected);
         audit::count_gone(slice, &mut tx, &mut step, gone).await?;
         merged = audit::compare_details(slice, &mut tx, &mut step, &records).await?;
@@ -269,9 +269,9 @@ fn wants_details(asked: &Parameters, resource: &Resource) -> bool {
 async fn choose(slice: &Slice<'_>, step: &Step, position: &Position) -> Result<Vec<Place>, WorkError> {
     let (account, resource) = (&slice.settings.account, step.resource);
     let now = records::clock(slice.pool).await?;
-    if audit::is_audit(&slice.parameters) {
+    if slice.parameters.is_audit() {
         let after = position.after.map(|place| place.id);
-        let ids = match audit::sample(&slice.parameters) {
+        let ids = match slice.parameters.sample() {
             None => records::ids(slice.pool, account, resource.name, after, CHOSEN).await?,
             Some(sample) => {
                 let left = CHOSEN.min(sample - position.handled).max(0);
@@ -388,12 +388,12 @@ pub(super) fn concerns_the_record(error: &WorkError) -> bool {
 async fn end(slice: &Slice<'_>, index: usize, mut step: Step, gives_up: bool) -> Result<(), WorkError> {
     let (detailed, resource) = (step.counts.detailed, step.resource.name);
     let unvouched = step.resource.has_unshown_details();
-    if step.phase == Phase::Detail && unvouched && !gives_up && !audit::is_audit(&slice.parameters) {
+    if step.phase == Phase::Detail && unvouched && !gives_up && !slice.parameters.is_audit() {
         step.enter(Phase::Aged);
     } else {
         match step.error.take() {
-            None => step.end("completed", None),
-            Some(error) => step.end("failed", Some(error)),
+            None => step.end(ResourceStatus::Completed, None),
+            Some(error) => step.end(ResourceStatus::Failed, Some(error)),
         }
     }
     if step.phase == Phase::Done {

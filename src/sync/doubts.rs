@@ -7,7 +7,6 @@ use futures_util::stream::{self, StreamExt};
 use tracing::info;
 use uuid::Uuid;
 
-use super::audit;
 use super::details::concerns_the_record;
 use super::lookup;
 use super::slice::{Slice, WorkError};
@@ -45,7 +44,7 @@ async fn settle_batch(slice: &Slice<'_>, index: usize, batch: doubts::Batch) -> 
         rejected::merge_the_others(&mut tx, account, resource, &items, as_items).await?;
     let Stored { detailed, rejected: refused_details, .. } =
         rejected::merge_the_others(&mut tx, account, resource, &told, As::Details).await?;
-    if !audit::is_audit(&slice.parameters) {
+    if !slice.parameters.is_audit() {
         rejected::keep(&mut tx, account, resource, &refused_details, Of::Detail).await?;
         rejected::keep(&mut tx, account, resource, &[found.rejected, refused].concat(), Of::Item).await?;
     }

@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::slice::{LISTS_AT_ONCE, Settings, Slice, WorkError};
-use super::{details, doubts, list, sweep};
+use super::{details, doubts, forecast, list, sweep};
 use crate::api_client::auth::TokenStoreError;
 use crate::api_client::client::{ApiError, Client};
 use crate::catalog::Scope;
 use crate::ids::Epoch;
-use crate::messages::{RunReport, RunStatus};
+use crate::messages::{ResourceStatus, RunReport, RunStatus};
 use crate::process::failpoints::{self, Point};
 use crate::process::telemetry;
 use crate::retry::{self, Failure};
@@ -146,7 +146,7 @@ impl Engine {
                 never = &mut keeping_time => match never {},
                 // Lost when the publisher is behind: the next one tells more.
                 _ = tell.tick() => {
-                    let _ = progress.try_send(slice.report());
+                    let _ = progress.try_send(forecast::report(slice));
                 }
             }
         }
@@ -275,14 +275,14 @@ async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> Going {
     // Part of a list is no reason to skip the rest of it.
     let untouched = step.phase == Phase::List && step.position.is_null();
     let status = match &error {
-        WorkError::Store(refused) if refused.is_refused() => "failed",
+        WorkError::Store(refused) if refused.is_refused() => ResourceStatus::Failed,
         WorkError::Store(_) | WorkError::Api(ApiError::Store(_)) => {
             return Going::Ends(End::Stops(into_store_error(error)));
         }
         WorkError::Api(ApiError::NotAuthorized) => return Going::Ends(End::HandsBack),
-        WorkError::Api(ApiError::Failed { failure: Failure::Forbidden, .. }) if untouched => "skipped",
-        WorkError::Inapplicable(_) => "skipped",
-        WorkError::Api(ApiError::Failed { .. }) | WorkError::Down(_) | WorkError::Unusable(_) => "failed",
+        WorkError::Api(ApiError::Failed { failure: Failure::Forbidden, .. }) if untouched => ResourceStatus::Skipped,
+        WorkError::Inapplicable(_) => ResourceStatus::Skipped,
+        WorkError::Api(ApiError::Failed { .. }) | WorkError::Down(_) | WorkError::Unusable(_) => ResourceStatus::Failed,
     };
     if slice.is_down(&error).await {
         return Going::Ends(wait(slice, &error));
@@ -291,7 +291,7 @@ async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> Going {
         WorkError::Store(refused) => format!("the table teamleader.{}: {refused}", names::table(resource)),
         other => other.to_string(),
     };
-    warn!(run = %slice.id, resource, error = why, "Resource {resource}: {status}");
+    warn!(run = %slice.id, resource, error = why, "Resource {resource}: {}", status.as_str());
     step.end(status, Some(why));
     let written = match slice.begin().await {
         Ok(tx) => slice.commit(tx, index, step).await,
@@ -326,7 +326,7 @@ async fn finish(slice: &Slice<'_>, error: Option<String>) -> Outcome {
     let status = report.status.as_str();
     telemetry::run_ended(status);
     for (name, resource) in &report.resources {
-        let synced = resource.status == "completed" && resource.audited.is_none();
+        let synced = resource.status == ResourceStatus::Completed && resource.audited.is_none();
         // Whoever is asked for by name once is not expected to be synced again.
         let served = slice.settings.resources.iter().any(|resource| resource.name == name);
         if let (true, true, Some(at)) = (served, synced, report.finished_at) {

@@ -2,16 +2,24 @@
 
 use chrono::Utc;
 
-use super::audit;
 use super::reading::Reading;
+use super::slice::Slice;
 use crate::api_client::client::Client;
 use crate::catalog::{PAGE_SIZE, Paging, Scope, pages};
-use crate::messages::{Forecast, Parameters};
+use crate::messages::{Forecast, Parameters, RunReport, RunStatus};
+use crate::store::report;
 use crate::store::runs::{Phase, Run, Step};
 
 /// What the run is expected to take from now on, and with what it has taken.
 pub fn of(run: &Run, client: &Client) -> Forecast {
     of_requests(run.api_requests, requests_to_come(&run.steps, &run.parameters), client)
+}
+
+/// A running run as progress events report it.
+pub fn report(slice: &Slice<'_>) -> RunReport {
+    let run = slice.run();
+    let forecast = Some(of(&run, &slice.client));
+    RunReport { forecast, ..report::of_run(&slice.settings.account, &run, RunStatus::Running, None) }
 }
 
 /// The forecast for a run that has made so many requests, where so many are still to come.
@@ -34,7 +42,7 @@ fn pages_to_come(step: &Step, asked: &Parameters, read: Option<&Reading>) -> i64
     if step.phase != Phase::List {
         return 0;
     }
-    if let Some(sample) = audit::sample(asked) {
+    if let Some(sample) = asked.sample() {
         return pages(sample, PAGE_SIZE).saturating_sub(step.counts.pages).max(1);
     }
     let is_one_list = step.resource.scope == Scope::Account;
@@ -43,7 +51,7 @@ fn pages_to_come(step: &Step, asked: &Parameters, read: Option<&Reading>) -> i64
     let first_pass = one_list.filter(|reading| reading.at.pass > 1).map(|_| step.counts.pages);
     let of_a_pass = told.or(first_pass).or(step.usual.pages).unwrap_or(1).max(1);
     // Deletions need a second pass, and so does any proof of a list that does not say how much it holds.
-    let takes_two = audit::marks_deletions(asked) || told.is_none() && !step.resource.tells_matches;
+    let takes_two = asked.marks_deletions() || told.is_none() && !step.resource.tells_matches;
     let twice = takes_two && step.resource.paging != Paging::Seek && is_one_list && of_a_pass > 1;
     let in_all = if twice { of_a_pass.saturating_mul(2) } else { of_a_pass };
     in_all.saturating_sub(read.map_or(0, |reading| i64::from(reading.at.pages_read))).max(1)
@@ -55,9 +63,9 @@ fn details_to_come(step: &Step, asked: &Parameters, read: Option<&Reading>) -> i
         return 0;
     }
     let counts = &step.counts;
-    let is_sampled = audit::sample(asked).is_some();
+    let is_sampled = asked.sample().is_some();
     let changed = counts.created.saturating_add(counts.updated);
-    let wanted = if audit::is_audit(asked) || asked.refetch { counts.listed } else { changed };
+    let wanted = if asked.is_audit() || asked.refetch { counts.listed } else { changed };
     let all = match step.phase {
         Phase::List if !is_sampled => {
             let holds = read.and_then(|reading| reading.at.matches()).unwrap_or(0);
@@ -83,6 +91,7 @@ mod tests {
     use crate::api_client::answer::{Page, Record};
     use crate::catalog;
     use crate::messages::Mode;
+    use crate::messages::ResourceStatus;
     use crate::store::runs::{Counts, Usual};
     use crate::sync::pager::{Next, Position};
     use uuid::Uuid;
@@ -187,7 +196,7 @@ mod tests {
         listed.enter(Phase::Detail);
         (listed.counts.created, listed.counts.updated, listed.counts.detailed) = (30, 20, 15);
         assert_eq!(requests_to_come(&[listed.clone()], &asked(Mode::Incremental)), 35);
-        listed.end("completed", None);
+        listed.end(ResourceStatus::Completed, None);
         assert_eq!(requests_to_come(&[listed], &asked(Mode::Incremental)), 0);
     }
 }

@@ -69,7 +69,7 @@ pub async fn read(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
             return Ok(());
         }
         begun = true;
-        if let Some(sample) = audit::sample(&slice.parameters) {
+        if let Some(sample) = slice.parameters.sample() {
             sample::read_page(slice, index, sample).await?;
             continue;
         }
@@ -210,7 +210,7 @@ async fn gather(
 
 /// What merges the pages. In a complete pass most records are equal to their rows, which are then known beforehand.
 async fn loader(slice: &Slice<'_>, step: &Step) -> Result<Loader, StoreError> {
-    match step.since.is_none() && step.resource.scope == Scope::Account && !audit::is_audit(&slice.parameters) {
+    match step.since.is_none() && step.resource.scope == Scope::Account && !slice.parameters.is_audit() {
         true => Loader::for_complete_list(slice.pool, &slice.settings.account, step.resource).await,
         false => Ok(Loader::default()),
     }
@@ -337,11 +337,11 @@ async fn merge(
     let origin = if changes { Origin::Changes } else { Origin::List };
 
     let mut tx = slice.begin().await?;
-    if !audit::is_audit(&slice.parameters) || slice.parameters.repair {
+    if !slice.parameters.is_audit() || slice.parameters.repair {
         rekey::by_new_ids(&mut tx, &account, slice.id, resource, &told).await?;
     }
     let merged;
-    if audit::is_audit(&slice.parameters) {
+    if slice.parameters.is_audit() {
         merged = audit::compare_items(slice, &mut tx, &mut step, &told, parent_resource, origin).await?;
         rejected::note(&mut step, &rejected);
     } else {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::slice::Settings;
-use crate::catalog::{RESOURCES, Resource};
+use crate::catalog::{AskAgain, RESOURCES, Resource};
 use crate::messages::{Mode, Parameters};
 use crate::store::runs::claim::Cursor;
 use crate::store::runs::{Step, Usual};
@@ -40,6 +40,16 @@ fn since_when(resource: &Resource, cursor: &Cursor, settings: &Settings, now: Da
     }
     let (window, _) = (settings.incremental_window.zip(resource.window)?, cursor.last_full_at?);
     now.checked_sub_signed(chrono::Duration::from_std(window.0).ok()?)
+}
+
+/// Whether reading the list once more is how to ask again for what it did not give.
+pub fn asks_by_list(parameters: &Parameters, resource: &Resource) -> bool {
+    (parameters.marks_deletions() || parameters.is_audit()) && resource.ask_again() == AskAgain::List
+}
+
+/// Whether a list is read until it is proven that what it did not give is not there.
+pub fn wants_proof(parameters: &Parameters, resource: &Resource) -> bool {
+    parameters.marks_deletions() || asks_by_list(parameters, resource)
 }
 
 #[cfg(test)]

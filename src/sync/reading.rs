@@ -6,13 +6,13 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::audit;
 use super::pager::Position;
 use super::partitions::{self, Part};
 use super::slice::{Slice, WorkError};
 use super::sweep;
 use crate::api_client::answer::{self, Record};
 use crate::catalog::{AskAgain, Resource, Shapes};
+use crate::messages::ResourceStatus;
 use crate::process::telemetry;
 use crate::retry::Failure;
 use crate::store::records::{self, Pass};
@@ -232,7 +232,7 @@ impl Reading {
             return Err(WorkError::Inapplicable(format!("{}: {reason}", resource.list_endpoint())));
         }
         step.note_drift(self.includes_that_did_not_come(step));
-        let audited = audit::is_audit(&slice.parameters);
+        let audited = slice.parameters.is_audit();
         // No record of these parts that was there throughout can be missing.
         let complete = !self.incomplete && !self.withheld && !self.undated;
         // They are all parts that there are.
@@ -254,7 +254,7 @@ impl Reading {
         telemetry::records(resource.name, "unchanged", step.counts.unchanged);
         // What the passes themselves have asked again is gone, also where other parts could not be read.
         let sweepable = sure && (whole || resource.ask_again() == AskAgain::List);
-        let sweeps = audited || sweepable && audit::marks_deletions(&slice.parameters);
+        let sweeps = audited || sweepable && slice.parameters.marks_deletions();
         match sweeps {
             true => sweep::begin(step, sure && whole)?,
             false => step.enter(Phase::Detail),
@@ -269,11 +269,11 @@ impl Reading {
 /// have.
 fn parents_are_proven(run: &Run, resource: &Resource) -> bool {
     let is_parent = |step: &&Step| resource.parents().iter().any(|parent| parent.resource == step.resource.name);
-    run.steps.iter().filter(is_parent).all(|step| step.verified || step.status == Some("skipped"))
+    run.steps.iter().filter(is_parent).all(|step| step.verified || step.status == Some(ResourceStatus::Skipped))
 }
 
 /// Whether the run could not read a resource to whose records these belong: it does not know all of them then.
 fn parents_failed(run: &Run, resource: &Resource) -> bool {
     let is_parent = |step: &&Step| resource.parents().iter().any(|parent| parent.resource == step.resource.name);
-    run.steps.iter().filter(is_parent).any(|step| step.status == Some("failed"))
+    run.steps.iter().filter(is_parent).any(|step| step.status == Some(ResourceStatus::Failed))
 }

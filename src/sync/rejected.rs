@@ -8,7 +8,6 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::audit;
 use super::lookup::{self, Found};
 use super::slice::{Slice, WorkError};
 use crate::api_client::answer::{Record, Rejected};
@@ -27,7 +26,7 @@ use crate::store::runs::Step;
 pub async fn ask_again(slice: &Slice<'_>, index: usize) -> Result<bool, WorkError> {
     let step = slice.step(index);
     let (account, resource, begun) = (&slice.settings.account, step.resource, slice.run().started_at);
-    if audit::is_audit(&slice.parameters) {
+    if slice.parameters.is_audit() {
         return Ok(true);
     }
     let by_id = is_asked_by_id(resource);

@@ -13,18 +13,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
-use super::forecast;
 use crate::api_client::answer::Page;
 use crate::api_client::client::{ApiError, Client};
 use crate::catalog::{ProjectApi, Resource};
 use crate::ids::{Account, Epoch, RunId};
-use crate::messages::{Parameters, RunReport, RunStatus};
+use crate::messages::Parameters;
 use crate::process::failpoints::{self, Point};
 use crate::retry::{Failure, Verdict};
 use crate::store::lease;
 use crate::store::parents;
 use crate::store::pool::StoreError;
-use crate::store::report;
 use crate::store::runs::claim;
 use crate::store::runs::{Phase, Run, Step};
 
@@ -196,13 +194,6 @@ impl Slice<'_> {
     /// A step, as far as it is committed.
     pub fn step(&self, index: usize) -> Step {
         self.run().steps[index].clone()
-    }
-
-    /// The run as people are told of it.
-    pub fn report(&self) -> RunReport {
-        let run = self.run();
-        let forecast = Some(forecast::of(&run, &self.client));
-        RunReport { forecast, ..report::of_run(&self.settings.account, &run, RunStatus::Running, None) }
     }
 
     /// Which projects the account uses; `None` where the API does not say, and each is asked.

@@ -50,7 +50,7 @@ const MISSED: &str = "the list does not give records that are there, unchanged, 
 pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.step(index);
     let (account, run, resource) = (slice.settings.account.clone(), slice.id, step.resource);
-    let sample = audit::sample(&slice.parameters);
+    let sample = slice.parameters.sample();
     // Where the list is all that there is, the passes have asked. Details that are gone say so by themselves.
     let by_detail = sample.is_some() && resource.ask_again() == AskAgain::Info && resource.has_details();
     if resource.ask_again() == AskAgain::List || by_detail {
@@ -81,7 +81,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     }
     let (alive, gone) = (found.alive().count() + found.rejected.len(), found.gone);
     let mut tx = slice.begin().await?;
-    let merged = if audit::is_audit(&slice.parameters) {
+    let merged = if slice.parameters.is_audit() {
         super::rejected::note(&mut step, &found.rejected);
         audit::compare_items(slice, &mut tx, &mut step, &found.items, None, Origin::ById).await?
     } else {
@@ -92,10 +92,10 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     };
     step.counts.updated += merged.updated;
     step.counts.listed += i64::try_from(alive).unwrap_or(0);
-    if audit::marks_deletions(&slice.parameters) && proven {
+    if slice.parameters.marks_deletions() && proven {
         seen_ids::keep_gone(&mut tx, &account, run, resource, position.batches, (&gone, asked_at)).await?;
     }
-    if audit::is_audit(&slice.parameters) {
+    if slice.parameters.is_audit() {
         audit::count_gone(slice, &mut tx, &mut step, (&gone, &vec![asked_at; gone.len()])).await?;
     }
     keep(&mut step, &Position { after: Some(last), batches: position.batches + 1, proven: Some(proven) })?;

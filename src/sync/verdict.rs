@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::agreement;
 use super::audit;
 use super::pager::{Evidence, PassEnd, Verdict};
+use super::plan;
 use super::reading::Reading;
 use super::slice::{Slice, WorkError};
 use crate::process::failpoints;
@@ -36,7 +37,7 @@ async fn given(
         1 => of_pass,
         _ => seen_ids::count_ids(tx, account, run, resource, (1, pass), first_page).await?,
     };
-    let by_list = audit::asks_by_list(&slice.parameters, resource);
+    let by_list = plan::asks_by_list(&slice.parameters, resource);
     let unseen = match &reading.part {
         Some(part) if by_list => {
             parents::unseen_in_part(tx, account, run, resource, part.rows(), (first_page, Some(started))).await?
@@ -48,7 +49,7 @@ async fn given(
 
 impl Given {
     fn evidence(&self, slice: &Slice<'_>, step: &Step) -> Evidence {
-        let full = audit::wants_proof(&slice.parameters, step.resource);
+        let full = plan::wants_proof(&slice.parameters, step.resource);
         Evidence { distinct: self.of_pass, since: step.since, full, once: self.unseen.is_empty() }
     }
 }
@@ -136,10 +137,10 @@ async fn conclude(
                 // Read twice without them: that was asking for them once more.
                 // The readings that did not give them started after that.
                 let (unseen, asked_at) = (&given.unseen, Some(slice.run().started_at));
-                if audit::marks_deletions(&slice.parameters) {
+                if slice.parameters.marks_deletions() {
                     seen_ids::keep_gone(tx, account, run, resource, pages_read, (unseen, asked_at)).await?;
                 }
-                if audit::is_audit(&slice.parameters) {
+                if slice.parameters.is_audit() {
                     audit::count_gone(slice, tx, step, (unseen, &vec![asked_at; unseen.len()])).await?;
                 }
             }

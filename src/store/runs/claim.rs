@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use super::finish;
 use super::{Delivered, NO_SLICE, Run, Step};
 use crate::ids::{Account, Epoch, RunId};
-use crate::messages::{Event, Forecast, Parameters, RunReport, RunStatus};
+use crate::messages::{Event, Forecast, Parameters, ResourceStatus, RunReport, RunStatus};
 use crate::process::failpoints::{self, Point};
 use crate::store::outbox::{self, Reply};
 use crate::store::pool::StoreError;
@@ -225,7 +225,7 @@ pub async fn checkpoint(
         run.0,
         step.resource.name,
         step.phase.as_str(),
-        step.status,
+        step.status.map(ResourceStatus::as_str),
         step.position,
         counts.listed,
         counts.created,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Delivered, NO_SLICE, Run, Step, from_json};
 use crate::ids::{Account, Epoch, RunId};
-use crate::messages::{Event, Mode, Parameters, RunReport, RunStatus};
+use crate::messages::{Event, Mode, Parameters, ResourceStatus, RunReport, RunStatus};
 use crate::process::failpoints::{self, Point};
 use crate::store::outbox::{self, Reply};
 use crate::store::pool::{self, StoreError};
@@ -50,7 +50,7 @@ pub(super) async fn finish_in(
 ) -> Result<RunReport, StoreError> {
     let mut unfinished = 0;
     for step in run.steps.iter_mut().filter(|step| step.status.is_none()) {
-        step.end("failed", Some(error.clone().unwrap_or_else(|| UNFINISHED.to_owned())));
+        step.end(ResourceStatus::Failed, Some(error.clone().unwrap_or_else(|| UNFINISHED.to_owned())));
         unfinished += 1;
     }
     let ended = sqlx::query!(
@@ -73,7 +73,7 @@ pub(super) async fn finish_in(
         step.counts.rejected = counted.map_or(0, |(_, records)| *records);
         step.verified &= step.counts.rejected == 0;
     }
-    let failed = run.steps.iter().filter(|step| step.status == Some("failed")).count();
+    let failed = run.steps.iter().filter(|step| step.status == Some(ResourceStatus::Failed)).count();
     let status = match failed {
         _ if error.is_some() => RunStatus::Failed,
         0 if run.steps.iter().all(|step| step.counts.rejected == 0) => RunStatus::Completed,
@@ -96,7 +96,8 @@ pub(super) async fn finish_in(
     // An audit says nothing of how fresh the copy is.
     let synced = run.parameters.mode != Mode::Audit;
     // What it took, for the forecasts of those to come.
-    let done: Vec<&Step> = run.steps.iter().filter(|step| step.status == Some("completed") && synced).collect();
+    let done: Vec<&Step> =
+        run.steps.iter().filter(|step| step.status == Some(ResourceStatus::Completed) && synced).collect();
     let names: Vec<String> = done.iter().map(|step| resource(step)).collect();
     let pages: Vec<i64> = done.iter().map(|step| step.counts.pages).collect();
     let details: Vec<i64> = done.iter().map(|step| step.counts.detailed).collect();
@@ -138,7 +139,7 @@ pub(super) async fn finish_in(
 }
 
 fn is_read_completely(step: &&Step) -> bool {
-    step.status == Some("completed") && step.since.is_none() && step.verified
+    step.status == Some(ResourceStatus::Completed) && step.since.is_none() && step.verified
 }
 
 fn resource(step: &Step) -> String {

@@ -14,7 +14,7 @@ use super::outbox::Reply;
 use super::pool::StoreError;
 use crate::catalog::{self, Resource};
 use crate::ids::{Account, RunId};
-use crate::messages::{Audited, Parameters};
+use crate::messages::{Audited, Parameters, ResourceStatus};
 use crate::process::telemetry;
 
 /// Reply addresses of a run: as many senders may wait for it.
@@ -123,8 +123,8 @@ pub struct Step {
     pub since: Option<DateTime<Utc>>,
     /// Where in the phase to go on; null at its beginning. The phase's own code reads it, and the forecast.
     pub position: Value,
-    /// `completed`, `skipped`, `failed`, once done.
-    pub status: Option<&'static str>,
+    /// How it ended, once it has.
+    pub status: Option<ResourceStatus>,
     /// Counts, as they go into the report.
     pub counts: Counts,
     /// How many records the API said that the list holds.
@@ -236,7 +236,7 @@ impl Step {
     }
 
     /// Ends it.
-    pub fn end(&mut self, status: &'static str, error: Option<String>) {
+    pub fn end(&mut self, status: ResourceStatus, error: Option<String>) {
         self.enter(Phase::Done);
         self.status = Some(status);
         self.error = error;
@@ -264,10 +264,7 @@ pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> 
                 phase: Phase::parse(&row.phase)?,
                 since: row.since,
                 position: row.position.unwrap_or_default(),
-                status: row
-                    .status
-                    .as_deref()
-                    .and_then(|text| ["completed", "skipped", "failed"].into_iter().find(|s| *s == text)),
+                status: row.status.as_deref().and_then(ResourceStatus::parse),
                 counts: Counts {
                     pages: row.pages,
                     listed: row.listed,
