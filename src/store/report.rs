@@ -13,7 +13,7 @@ use crate::ids::{Account, RunId};
 use crate::messages::{MAX_ERROR, Mode, ResourceReport, RunReport, RunStatus, shortened};
 
 /// The report on a run as it stands.
-pub fn of_run(account: &Account, run: &Run, status: RunStatus, error: Option<String>) -> RunReport {
+pub fn of_run<C>(account: &Account, run: &Run<C>, status: RunStatus, error: Option<String>) -> RunReport {
     RunReport {
         request_id: run.id.0,
         account: account.clone(),
@@ -44,7 +44,7 @@ fn bounded(text: &str) -> String {
     shortened(text.to_owned(), MAX_ERROR)
 }
 
-fn of_step(step: &Step, mode: Mode) -> ResourceReport {
+fn of_step<C>(step: &Step<C>, mode: Mode) -> ResourceReport {
     ResourceReport {
         status: step.status.unwrap_or_default(),
         listed: step.counts.listed,

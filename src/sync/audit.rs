@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{Executor as _, PgConnection};
 use uuid::Uuid;
 
+use super::cursor::Step;
 use super::rejected;
 use super::slice::{Slice, WorkError};
 use crate::api_client::answer::Record;
@@ -19,7 +20,6 @@ use crate::store::records::newest::{self, Origin};
 use crate::store::records::{self, Merged};
 use crate::store::rejected as refused;
 use crate::store::rejected::As;
-use crate::store::runs::Step;
 
 /// Compares list items with their rows, and corrects the rows if that was asked for.
 pub async fn compare_items(

@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::audit;
-use super::pager::{Evidence, Next, Position, Verdict};
-use super::partitions::Part;
+use super::cursor::{ListProgress, Step};
+use super::pager::{Evidence, ListCursor, Next, Verdict};
+use super::partition::Partition;
 use super::plan;
-use super::reading::Reading;
 use super::rejected;
 use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
 use crate::api_client::answer::{self, Page, Record, Rejected};
@@ -21,7 +21,6 @@ use crate::process::telemetry;
 use crate::retry::Failure;
 use crate::store::records::newest::Origin;
 use crate::store::rejected::As;
-use crate::store::runs::Step;
 use crate::store::{doubts, parents, records, seen_ids};
 
 /// Parents between two checkpoints.
@@ -37,10 +36,10 @@ struct Batch {
     odd: BTreeSet<String>,
     /// What each list that this settled said to hold.
     matches: Vec<Option<i64>>,
-    last: Option<Part>,
+    last: Option<Partition>,
     ids: HashSet<Uuid>,
     /// Parents whose list is to be read by itself.
-    waiting: Vec<Part>,
+    waiting: Vec<Partition>,
     /// The lists of this kind are not given.
     refused: Option<(Failure, String)>,
     /// An error that concerns more than one of them: the batch ends at it.
@@ -53,7 +52,7 @@ pub async fn read_batch(
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,
-    mut reading: Reading,
+    mut reading: ListProgress,
 ) -> Result<(), WorkError> {
     let (resource, account) = (step.resource, slice.settings.account.clone());
     let batch = read(slice, &mut step, &mut reading).await?;
@@ -67,7 +66,7 @@ pub async fn read_batch(
     let first_page = reading.at.pages_read;
     let mut pages_read = first_page;
     for matches in &batch.matches {
-        Reading::add_matches(&mut step, pages_read, *matches);
+        ListProgress::add_matches(&mut step, pages_read, *matches);
         step.counts.pages += 1;
         pages_read += 1;
     }
@@ -112,27 +111,27 @@ pub async fn read_batch(
     batch.broken_off.map_or(Ok(()), Err)
 }
 
-async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut Reading) -> Result<Batch, WorkError> {
+async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut ListProgress) -> Result<Batch, WorkError> {
     let (resource, account) = (step.resource, &slice.settings.account);
     let mut connection = slice.pool.acquire().await?;
     let last = reading.last_parent.as_ref();
     let mut parents = reading.next_parents(slice, &mut connection, step, BATCH).await?;
-    if parents.first().map(Part::kind) != last.map(Part::kind) {
+    if parents.first().map(Partition::kind) != last.map(Partition::kind) {
         // Whether a kind may be asked for at all, the first of it tells.
         parents.truncate(1);
     }
-    let ids: Vec<Uuid> = parents.iter().filter_map(Part::parent).map(|(_, id)| id).collect();
+    let ids: Vec<Uuid> = parents.iter().filter_map(Partition::parent).map(|(_, id)| id).collect();
     let stored = match plan::asks_by_list(&slice.parameters, resource) {
         true => parents::children(&mut connection, account, resource, &ids).await?,
         false => HashMap::new(),
     };
     drop(connection);
-    let start = Position::start(resource, step.since, 0);
+    let start = ListCursor::start(resource, step.since, 0);
     let (number, since) = start.requests(step.since).next().unwrap_or((1, None));
     let page = (number, start.size());
     let enough = CancellationToken::new();
     let wanted = stream::iter(parents.into_iter().take_while(|_| !enough.is_cancelled()));
-    let mut answers = pin!(slice.ahead(wanted, slice.client.most_in_flight(), |part: Part| {
+    let mut answers = pin!(slice.ahead(wanted, slice.client.most_in_flight(), |part: Partition| {
         let (client, body) = (slice.client.clone(), resource.list_body(page, since.as_deref(), &part.body));
         async move { (part, client.list(resource, &body).await) }
     }));
@@ -184,7 +183,7 @@ async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut Reading) -> Resu
 }
 
 /// Whether the page is all of the list, as it says itself, and tells what is stored.
-fn is_settled(slice: &Slice<'_>, step: &Step, start: Position, page: &Page, stored: &[Uuid]) -> bool {
+fn is_settled(slice: &Slice<'_>, step: &Step, start: ListCursor, page: &Page, stored: &[Uuid]) -> bool {
     let told: HashSet<Uuid> = page.ids().collect();
     let Ok(Next::PassEnd(end)) = start.after(page) else { return false };
     let all_told = stored.iter().all(|id| told.contains(id));
@@ -201,7 +200,7 @@ impl Batch {
         page.ids().any(|id| self.ids.contains(&id))
     }
 
-    fn add(&mut self, resource: &Resource, part: &Part, mut page: Page) {
+    fn add(&mut self, resource: &Resource, part: &Partition, mut page: Page) {
         part.adopt(resource, &mut page);
         self.bytes += page.records.iter().map(|record| record.json.len()).sum::<usize>();
         self.replaced += page.replaced;

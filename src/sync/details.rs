@@ -5,13 +5,13 @@ use std::pin::pin;
 use chrono::{DateTime, Utc};
 use futures_util::future::join;
 use futures_util::{StreamExt, stream};
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::audit;
+use super::cursor::{DetailCursor, Step, StepCursor};
 use super::rejected;
 use super::sample;
 use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
@@ -23,7 +23,7 @@ use crate::process::telemetry;
 use crate::retry::{Failure, Verdict};
 use crate::store::records;
 use crate::store::records::details::{self, Place, Wanted};
-use crate::store::runs::{Phase, Step};
+use crate::store::runs::Phase;
 
 /// Rows that are chosen at once.
 const CHOSEN: i64 = 100;
@@ -40,18 +40,6 @@ const MAX_AGED: i64 = 2_000;
 
 /// Records in a row whose detail cannot be had, after which the step gives up on the rest: it is not the records then.
 const MAX_FAILURES_IN_A_ROW: u32 = 20;
-
-/// Where the phase goes on.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Position {
-    /// The last row handled.
-    after: Option<Place>,
-    #[serde(default)]
-    failures_in_a_row: u32,
-    /// How many rows were handled.
-    #[serde(default)]
-    handled: i64,
-}
 
 /// What came of asking for one row.
 struct Told {
@@ -83,22 +71,25 @@ struct Fetched {
 /// Returns when the slice is over, or, of merely old ones, when those chosen at once are merged. When none is left, ends the phase.
 pub async fn fetch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.step(index);
-    let position: Position = serde_json::from_value(step.position.clone()).unwrap_or_default();
-    if step.phase == Phase::Detail && step.position.is_null() {
+    let cursor = match &step.cursor {
+        StepCursor::Details(cursor) => cursor.clone(),
+        _ => DetailCursor::default(),
+    };
+    if step.phase == Phase::Detail && matches!(step.cursor, StepCursor::Start) {
         if !rejected::ask_again(slice, index).await? {
             return Ok(());
         }
         step = slice.step(index);
     }
-    let gives_up = position.failures_in_a_row >= MAX_FAILURES_IN_A_ROW;
+    let gives_up = cursor.failures_in_a_row >= MAX_FAILURES_IN_A_ROW;
     if gives_up || !wants_details(&slice.parameters, step.resource) {
         return end(slice, index, step, gives_up).await;
     }
     let (wants, wanted) = mpsc::channel(CHOSEN as usize);
     let (tells, told) = mpsc::channel(ANSWERS_AHEAD);
     let mut ahead =
-        pin!(join(choose_ahead(slice, &step, position.clone(), wants), ask_ahead(slice, step.resource, wanted, tells)));
-    let mut stored = pin!(store(slice, index, step.clone(), position, told));
+        pin!(join(choose_ahead(slice, &step, cursor.clone(), wants), ask_ahead(slice, step.resource, wanted, tells)));
+    let mut stored = pin!(store(slice, index, step.clone(), cursor, told));
     tokio::select! {
         stored = &mut stored => stored,
         _ = &mut ahead => stored.await,
@@ -109,26 +100,26 @@ pub async fn fetch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
 async fn choose_ahead(
     slice: &Slice<'_>,
     step: &Step,
-    mut position: Position,
+    mut cursor: DetailCursor,
     wants: mpsc::Sender<Result<Place, WorkError>>,
 ) {
     loop {
-        let places = match choose(slice, step, &position).await {
+        let places = match choose(slice, step, &cursor).await {
             Ok(chosen) => chosen,
             Err(error) => {
                 _ = wants.send(Err(error)).await;
                 return;
             }
         };
-        position.after = places.last().copied();
-        position.handled += i64::try_from(places.len()).unwrap_or(i64::MAX);
+        cursor.after = places.last().copied();
+        cursor.handled += i64::try_from(places.len()).unwrap_or(i64::MAX);
         for place in places {
             if wants.send(Ok(place)).await.is_err() {
                 return;
             }
         }
         // Those that are merely old take turns with other resources'.
-        if position.after.is_none() || step.phase == Phase::Aged {
+        if cursor.after.is_none() || step.phase == Phase::Aged {
             return;
         }
     }
@@ -163,13 +154,13 @@ async fn store(
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,
-    mut position: Position,
+    mut cursor: DetailCursor,
     mut receiver: mpsc::Receiver<Result<Told, WorkError>>,
 ) -> Result<(), WorkError> {
     let mut none_came = true;
     while let Some(first) = receiver.recv().await {
         none_came = false;
-        let mut fetched = Fetched { failures_in_a_row: position.failures_in_a_row, ..Fetched::default() };
+        let mut fetched = Fetched { failures_in_a_row: cursor.failures_in_a_row, ..Fetched::default() };
         let ends_at = Instant::now() + BATCH_LASTS;
         let mut next = Some(first);
         while let Some(told) = next {
@@ -189,7 +180,7 @@ async fn store(
             debug!(resource = step.resource.name, %error, "No detail could be fetched");
             // Nothing to commit: a checkpoint would say that there was progress.
         } else {
-            (step, position) = merge(slice, index, step, position, fetched).await?;
+            (step, cursor) = merge(slice, index, step, cursor, fetched).await?;
         }
         if let Some(error) = broken_off {
             return Err(error);
@@ -206,14 +197,14 @@ async fn merge(
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,
-    mut position: Position,
+    mut cursor: DetailCursor,
     fetched: Fetched,
-) -> Result<(Step, Position), WorkError> {
+) -> Result<(Step, DetailCursor), WorkError> {
     let (resource, account) = (step.resource, &slice.settings.account);
     let replaced = fetched.replaced;
-    position.failures_in_a_row = fetched.failures_in_a_row;
-    position.after = fetched.last.or(position.after);
-    position.handled += fetched.handled;
+    cursor.failures_in_a_row = fetched.failures_in_a_row;
+    cursor.after = fetched.last.or(cursor.after);
+    cursor.handled += fetched.handled;
     if step.phase == Phase::Aged {
         step.counts.aged += fetched.handled;
     }
@@ -223,7 +214,7 @@ async fn merge(
     {
         step.error = Some(format!("not every detail could be fetched: {failure}"));
     }
-    step.position = as_json(&position)?;
+    step.cursor = StepCursor::Details(cursor.clone());
     let mut tx = slice.begin().await?;
     let merged;
     let Fetched { records, gone, mut rejected, .. } = fetched;
@@ -250,7 +241,7 @@ async fn merge(
     step.note_replaced(replaced);
     slice.commit(tx, index, step.clone()).await?;
     telemetry::records(resource.name, "detailed", merged);
-    Ok((step, position))
+    Ok((step, cursor))
 }
 
 /// Whether `.info` is asked at all. Where it adds next to nothing, a request has to name the resource, and to say `refetch`.
@@ -266,15 +257,15 @@ fn wants_details(asked: &Parameters, resource: &Resource) -> bool {
 }
 
 /// The next rows to ask for.
-async fn choose(slice: &Slice<'_>, step: &Step, position: &Position) -> Result<Vec<Place>, WorkError> {
+async fn choose(slice: &Slice<'_>, step: &Step, cursor: &DetailCursor) -> Result<Vec<Place>, WorkError> {
     let (account, resource) = (&slice.settings.account, step.resource);
     let now = records::clock(slice.pool).await?;
     if slice.parameters.is_audit() {
-        let after = position.after.map(|place| place.id);
+        let after = cursor.after.map(|place| place.id);
         let ids = match slice.parameters.sample() {
             None => records::ids(slice.pool, account, resource.name, after, CHOSEN).await?,
             Some(sample) => {
-                let left = CHOSEN.min(sample - position.handled).max(0);
+                let left = CHOSEN.min(sample - cursor.handled).max(0);
                 sample::rows(slice, resource, after, left).await?
             }
         };
@@ -285,10 +276,10 @@ async fn choose(slice: &Slice<'_>, step: &Step, position: &Position) -> Result<V
         let fetched: i64 = slice.run().steps.iter().map(|step| step.counts.aged).sum();
         let limit = CHOSEN.min(MAX_AGED - fetched).max(0);
         let before = now.checked_sub_signed(age).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        return Ok(details::aged_details(slice.pool, account, resource, before, position.after, limit).await?);
+        return Ok(details::aged_details(slice.pool, account, resource, before, cursor.after, limit).await?);
     }
     let wanted = if slice.parameters.refetch { Wanted::OlderThan(slice.run().started_at) } else { Wanted::Stale };
-    Ok(details::wanting_detail(slice.pool, account, resource, wanted, position.after, CHOSEN).await?)
+    Ok(details::wanting_detail(slice.pool, account, resource, wanted, cursor.after, CHOSEN).await?)
 }
 
 impl Fetched {
@@ -401,8 +392,4 @@ async fn end(slice: &Slice<'_>, index: usize, mut step: Step, gives_up: bool) ->
     }
     let tx = slice.begin().await?;
     Ok(slice.commit(tx, index, step).await?)
-}
-
-fn as_json(position: &Position) -> Result<serde_json::Value, WorkError> {
-    serde_json::to_value(position).map_err(|error| WorkError::Unusable(error.to_string()))
 }

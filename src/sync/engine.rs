@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::cursor::{Run, Step, StepCursor};
 use super::slice::{LISTS_AT_ONCE, Settings, Slice, WorkError};
 use super::{details, doubts, forecast, list, sweep};
 use crate::api_client::auth::TokenStoreError;
@@ -25,8 +26,7 @@ use crate::process::telemetry;
 use crate::retry::{self, Failure};
 use crate::store::pool::{self, StoreError};
 use crate::store::records;
-use crate::store::runs::finish;
-use crate::store::runs::{Phase, Run, Step};
+use crate::store::runs::{Phase, finish};
 use crate::store::tokens::Tokens;
 use crate::store::tokens::authorization::Accepted;
 use crate::views::{names, wide};
@@ -272,8 +272,8 @@ fn next_step(steps: &[Step], busy: &HashSet<usize>) -> Option<usize> {
 async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> Going {
     let mut step = slice.step(index);
     let resource = step.resource.name;
-    // Part of a list is no reason to skip the rest of it.
-    let untouched = step.phase == Phase::List && step.position.is_null();
+    // Partition of a list is no reason to skip the rest of it.
+    let untouched = step.phase == Phase::List && matches!(step.cursor, StepCursor::Start);
     let status = match &error {
         WorkError::Store(refused) if refused.is_refused() => ResourceStatus::Failed,
         WorkError::Store(_) | WorkError::Api(ApiError::Store(_)) => {

@@ -2,13 +2,13 @@
 
 use chrono::Utc;
 
-use super::reading::Reading;
+use super::cursor::{ListProgress, Run, Step};
 use super::slice::Slice;
 use crate::api_client::client::Client;
 use crate::catalog::{PAGE_SIZE, Paging, Scope, pages};
 use crate::messages::{Forecast, Parameters, RunReport, RunStatus};
 use crate::store::report;
-use crate::store::runs::{Phase, Run, Step};
+use crate::store::runs::Phase;
 
 /// What the run is expected to take from now on, and with what it has taken.
 pub fn of(run: &Run, client: &Client) -> Forecast {
@@ -31,14 +31,14 @@ pub fn of_requests(made: i64, to_come: i64, client: &Client) -> Forecast {
 /// The requests that these steps are still to make, as far as it can be told: no retries, and no records that the passes do not tell.
 pub fn requests_to_come(steps: &[Step], asked: &Parameters) -> i64 {
     let to_come = |step: &Step| {
-        let read = Reading::of(step).ok().flatten();
+        let read = ListProgress::of(step);
         pages_to_come(step, asked, read.as_ref()).saturating_add(details_to_come(step, asked, read.as_ref()))
     };
     steps.iter().filter(|step| step.phase != Phase::Done).map(to_come).fold(0, i64::saturating_add)
 }
 
 /// List requests. A list says with its first page how much it holds; before that, and where it is read in parts, it will be as usual.
-fn pages_to_come(step: &Step, asked: &Parameters, read: Option<&Reading>) -> i64 {
+fn pages_to_come(step: &Step, asked: &Parameters, read: Option<&ListProgress>) -> i64 {
     if step.phase != Phase::List {
         return 0;
     }
@@ -58,7 +58,7 @@ fn pages_to_come(step: &Step, asked: &Parameters, read: Option<&Reading>) -> i64
 }
 
 /// Requests for details: of what has changed so far, and of as many of the records to come.
-fn details_to_come(step: &Step, asked: &Parameters, read: Option<&Reading>) -> i64 {
+fn details_to_come(step: &Step, asked: &Parameters, read: Option<&ListProgress>) -> i64 {
     if !step.resource.has_details() || step.phase == Phase::Aged {
         return 0;
     }
@@ -93,7 +93,7 @@ mod tests {
     use crate::messages::Mode;
     use crate::messages::ResourceStatus;
     use crate::store::runs::{Counts, Usual};
-    use crate::sync::pager::{Next, Position};
+    use crate::sync::pager::{ListCursor, Next};
     use uuid::Uuid;
 
     fn asked(mode: Mode) -> Parameters {
@@ -121,12 +121,12 @@ mod tests {
     /// A first page was read, of a list that says to hold so many.
     fn begun(resource: &str, holds: i64) -> Step {
         let mut step = step(resource);
-        let mut reading = Reading::start(step.resource, None, [Default::default()].into());
+        let mut reading = ListProgress::start(step.resource, None, [Default::default()].into());
         let records = (1..=PAGE_SIZE as u128).map(|n| Record { updated_at: Some(Utc::now()), ..record(n) }).collect();
         let full = Page { records, matches: Some(holds), ..Page::default() };
-        let Ok(Next::Page(at)) = Position::start(step.resource, None, 0).after(&full) else { panic!("it goes on") };
+        let Ok(Next::Page(at)) = ListCursor::start(step.resource, None, 0).after(&full) else { panic!("it goes on") };
         reading.at = at;
-        reading.keep(&mut step).expect("a position");
+        reading.store_in(&mut step);
         let told = full.records.len() as i64;
         (step.counts.listed, step.counts.created, step.counts.pages) = (told, told, 1);
         step

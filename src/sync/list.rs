@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 use super::audit;
 use super::child_lists;
-use super::pager::{Next, Position};
+use super::cursor::{ListProgress, Step};
+use super::pager::{ListCursor, Next};
 use super::partitions;
-use super::reading::Reading;
 use super::rejected;
 use super::sample;
 use super::slice::{LISTS_AT_ONCE, Slice, WorkError};
@@ -33,7 +33,7 @@ use crate::store::records::load::Loader;
 use crate::store::records::newest::Origin;
 use crate::store::records::rekey;
 use crate::store::rejected::As;
-use crate::store::runs::{Phase, Step};
+use crate::store::runs::Phase;
 use crate::store::{doubts, records, seen_ids};
 use crate::views;
 
@@ -73,7 +73,7 @@ pub async fn read(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
             sample::read_page(slice, index, sample).await?;
             continue;
         }
-        let reading = match Reading::of(&step)? {
+        let reading = match ListProgress::of(&step) {
             Some(reading) => reading,
             None => start(slice, &mut step).await?,
         };
@@ -101,7 +101,7 @@ async fn read_ahead(
     resource: &'static Resource,
     since: Option<DateTime<Utc>>,
     part: &Value,
-    mut at: Position,
+    mut at: ListCursor,
     sender: mpsc::Sender<Result<Read, WorkError>>,
 ) {
     loop {
@@ -143,7 +143,7 @@ async fn store(
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,
-    mut reading: Reading,
+    mut reading: ListProgress,
     mut receiver: mpsc::Receiver<Result<Read, WorkError>>,
 ) -> Result<(), WorkError> {
     let mut loader = loader(slice, &step).await?;
@@ -221,7 +221,7 @@ async fn skip(
     slice: &Slice<'_>,
     index: usize,
     step: Step,
-    reading: Reading,
+    reading: ListProgress,
     error: WorkError,
 ) -> Result<(), WorkError> {
     match error {
@@ -241,7 +241,7 @@ async fn skip(
     }
 }
 
-fn is_passed_over(step: &Step, reading: &Reading, failure: Failure) -> bool {
+fn is_passed_over(step: &Step, reading: &ListProgress, failure: Failure) -> bool {
     reading.part.as_ref().is_some_and(|part| reading.passes_over(step.resource, part, failure))
 }
 
@@ -250,13 +250,13 @@ async fn read_smaller(
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,
-    mut reading: Reading,
-    smaller: Position,
+    mut reading: ListProgress,
+    smaller: ListCursor,
 ) -> Result<(), WorkError> {
     let (resource, size) = (step.resource.name, smaller.size());
     info!(run = %slice.id, resource, size, "An answer of {resource} is too long: it is read with pages of {size} records");
     reading.at = smaller;
-    reading.keep(&mut step)?;
+    reading.store_in(&mut step);
     let tx = slice.begin().await?;
     Ok(slice.commit(tx, index, step).await?)
 }
@@ -266,7 +266,7 @@ async fn skip_failed(
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,
-    mut reading: Reading,
+    mut reading: ListProgress,
     error: WorkError,
 ) -> Result<(), WorkError> {
     let concerns_the_part = step.resource.scope != Scope::Account
@@ -292,14 +292,14 @@ async fn skip_failed(
 }
 
 /// Before the first part.
-async fn start(slice: &Slice<'_>, step: &mut Step) -> Result<Reading, WorkError> {
+async fn start(slice: &Slice<'_>, step: &mut Step) -> Result<ListProgress, WorkError> {
     let resource = step.resource;
     partitions::check_project_api(slice, resource).await?;
     if !resource.stands_alone() || resource.stored_in().is_some() {
         // Which parents changed is known by the database's clock.
         step.clock = Some(records::clock(slice.pool).await?);
     }
-    Ok(Reading::start(resource, step.since, partitions::all(slice, step).await?))
+    Ok(ListProgress::start(resource, step.since, partitions::all(slice, step).await?))
 }
 
 /// Merges pages of one pass, which follow each other. Tells how far that is; `None` where the pass is over.
@@ -307,10 +307,10 @@ async fn merge(
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,
-    mut reading: Reading,
+    mut reading: ListProgress,
     pages: Vec<Read>,
     loader: &mut Loader,
-) -> Result<Option<(Step, Reading)>, WorkError> {
+) -> Result<Option<(Step, ListProgress)>, WorkError> {
     let (resource, account) = (step.resource, slice.settings.account.clone());
     let part = reading.part.clone().unwrap_or_default();
     let (pass, first_page) = (reading.at.pass, reading.at.pages_read);
@@ -370,7 +370,7 @@ async fn merge(
         }
         Some(Next::Page(at)) => {
             reading.at = at;
-            reading.keep(&mut step)?;
+            reading.clone().store_in(&mut step);
             Some(reading)
         }
         None => Some(reading),
@@ -383,7 +383,7 @@ async fn merge(
 
 /// Notes when the list began by the API's clock, which is what the watermark comes from. Where that is not said, or not
 /// believed, there is no watermark.
-fn date(step: &mut Step, reading: &mut Reading, page: &Page) {
+fn date(step: &mut Step, reading: &mut ListProgress, page: &Page) {
     let begins = step.clock.is_none() && !reading.undated;
     match page.dated {
         None if begins => {
@@ -414,7 +414,7 @@ async fn skip_parent(
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,
-    mut reading: Reading,
+    mut reading: ListProgress,
     failure: Failure,
     reason: &str,
 ) -> Result<(), WorkError> {

@@ -210,13 +210,13 @@ fn positions_of_earlier_versions_go_on() {
     let offset = r#"{"pass":2,"pages_read":3,"pages_in_pass":1,"matches":150,"way":{"offset":{"page":2,
         "pass_ids":{"ids":100,"xor":7},"last_page":{"ids":100,"xor":7},"unsteady":false,"counted":[{"ids":150,"xor":9}]}}}"#;
     for text in [seek, offset] {
-        let position: Position = serde_json::from_str(text).expect("a position");
+        let position: ListCursor = serde_json::from_str(text).expect("a position");
         assert_eq!(position.size(), 100);
         assert!(position.over().is_none() && position.requests(None).count() == 1);
     }
     // An empty second page is not the first one again.
     let without = offset.replace("\"matches\":150", "\"matches\":null");
-    let position: Position = serde_json::from_str(&without).expect("a position");
+    let position: ListCursor = serde_json::from_str(&without).expect("a position");
     let Ok(Next::PassEnd(end)) = position.after(&Page::default()) else { panic!("it ends") };
     let evidence = Evidence { distinct: 100, since: None, full: true, once: true };
     assert!(matches!(end.judge(evidence), Verdict::Again(_)), "two requests are no single one");

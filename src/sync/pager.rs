@@ -38,7 +38,7 @@ const PAGES_BEYOND: u32 = 200;
 
 /// Where in a list to go on. Kept as JSON in `sync_step.position`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Position {
+pub struct ListCursor {
     /// The pass, from 1.
     pub pass: i32,
     /// How many pages were read in all passes: the number of the next row of `sync_page`.
@@ -84,7 +84,7 @@ struct Seek {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
     /// Read on from here.
-    Page(Position),
+    Page(ListCursor),
     /// The pass is over: count the ids, and ask [`PassEnd::judge`].
     PassEnd(PassEnd),
 }
@@ -92,7 +92,7 @@ pub enum Next {
 /// A pass that is over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PassEnd {
-    position: Position,
+    position: ListCursor,
 }
 
 /// What is known and wanted where a pass is judged.
@@ -113,9 +113,9 @@ pub struct Evidence {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// Another pass is needed.
-    Again(Position),
-    /// The pass is to be compared with earlier ones: look at [`Position::over`], and ask [`PassEnd::compared`].
-    Compare(Position),
+    Again(ListCursor),
+    /// The pass is to be compared with earlier ones: look at [`ListCursor::over`], and ask [`PassEnd::compared`].
+    Compare(ListCursor),
     /// The list was read.
     Read {
         /// Every record that was there throughout was seen: the watermark may move.
@@ -127,7 +127,7 @@ pub enum Verdict {
     Contradiction(String),
 }
 
-impl Position {
+impl ListCursor {
     /// The beginning of a list. `since` is what the pass asks for; `pages_read`, how many pages were read of other
     /// lists before.
     pub fn start(resource: &Resource, since: Option<DateTime<Utc>>, pages_read: i32) -> Self {
@@ -182,7 +182,7 @@ impl Position {
     }
 
     /// The requests that may be made at once, as page number and `updated_since`, in the order in which
-    /// [`Position::after`] wants their pages; at least one. `asked` is the `since` of the pass.
+    /// [`ListCursor::after`] wants their pages; at least one. `asked` is the `since` of the pass.
     pub fn requests(&self, asked: Option<DateTime<Utc>>) -> impl Iterator<Item = (u32, Option<String>)> + use<> {
         let (pages, since) = match &self.way {
             Way::Seek(seek) => (seek.page..=seek.page, seek.since.clone()),
@@ -342,7 +342,7 @@ impl PassEnd {
     /// Judges the pass by the ids that it gave.
     pub fn judge(self, evidence: Evidence) -> Verdict {
         let asked = self.asked(evidence);
-        let Position { pass, matches, way, .. } = &self.position;
+        let ListCursor { pass, matches, way, .. } = &self.position;
         match way {
             Way::Seek(seek) => {
                 let Some(told) = matches.filter(|told| evidence.distinct < *told) else {
@@ -404,7 +404,7 @@ impl PassEnd {
     fn verdict(&self, judgement: Judgement, evidence: Evidence) -> Verdict {
         match judgement {
             Judgement::Proven => Verdict::Read { complete: true, verified: true },
-            Judgement::Compare => Verdict::Compare(Position { over: true, ..self.position.clone() }),
+            Judgement::Compare => Verdict::Compare(ListCursor { over: true, ..self.position.clone() }),
             Judgement::Again(offset) => Verdict::Again(self.position.next_pass(Way::Offset(offset))),
             Judgement::Contradicts(told) => contradiction(told, evidence.distinct),
             Judgement::Unproven { counts } => Verdict::Read { complete: counts, verified: false },

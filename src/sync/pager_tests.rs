@@ -109,7 +109,7 @@ fn time(at: i64) -> DateTime<Utc> {
 }
 
 /// What a reader came to.
-struct Reading {
+struct ListProgress {
     verdict: Verdict,
     seen: HashSet<Uuid>,
     passes: i32,
@@ -118,7 +118,7 @@ struct Reading {
     doubles: bool,
 }
 
-impl Reading {
+impl ListProgress {
     /// Whether it calls itself complete, and is: every record seen that was asked for and there throughout, unchanged.
     fn is_rightly_complete(&self, list: &List, since: Option<i64>) -> bool {
         let mut stayed = list.records.iter().filter(|(id, at)| Some(*at) >= since && !list.touched.contains(id));
@@ -134,7 +134,7 @@ const VERIFIED: Verdict = Verdict::Read { complete: true, verified: true };
 
 /// Reads a list as the engine does, its position stored and loaded between all requests. `asked` is the resource, `since`,
 /// and whether it is a full sync. `change` happens after each request, and is told its number, from 1.
-fn read(list: &mut List, asked: (&str, Option<i64>, bool), change: impl FnMut(&mut List, usize)) -> Reading {
+fn read(list: &mut List, asked: (&str, Option<i64>, bool), change: impl FnMut(&mut List, usize)) -> ListProgress {
     read_ahead(list, asked, 1, change)
 }
 
@@ -144,18 +144,18 @@ fn read_ahead(
     asked: (&str, Option<i64>, bool),
     ahead: usize,
     change: impl FnMut(&mut List, usize),
-) -> Reading {
+) -> ListProgress {
     read_from(list, start(asked.0, asked.1), asked, ahead, change)
 }
 
 /// The same, from a position.
 fn read_from(
     list: &mut List,
-    mut position: Position,
+    mut position: ListCursor,
     asked: (&str, Option<i64>, bool),
     ahead: usize,
     mut change: impl FnMut(&mut List, usize),
-) -> Reading {
+) -> ListProgress {
     let (resource, since) = (catalog::find(asked.0).expect("a resource"), asked.1.map(time));
     let (mut seen, mut seen_in_pass) = (HashSet::new(), HashSet::new());
     let mut of_passes: BTreeMap<i32, HashSet<Uuid>> = BTreeMap::new();
@@ -193,7 +193,7 @@ fn read_from(
                 }
                 match verdict {
                     Verdict::Again(next) => position = next,
-                    verdict => return Reading { verdict, seen, passes, requests, round, doubles },
+                    verdict => return ListProgress { verdict, seen, passes, requests, round, doubles },
                 }
             }
         }
@@ -201,7 +201,7 @@ fn read_from(
     panic!("the reader does not come to an end");
 }
 
-fn seek(list: &mut List, since: Option<i64>, change: impl FnMut(&mut List, usize)) -> Reading {
+fn seek(list: &mut List, since: Option<i64>, change: impl FnMut(&mut List, usize)) -> ListProgress {
     read(list, ("contacts", since, true), change)
 }
 
@@ -214,8 +214,8 @@ fn when(due: impl Fn(usize) -> bool, change: impl Fn(&mut List)) -> impl FnMut(&
     }
 }
 
-fn start(resource: &str, since: Option<i64>) -> Position {
-    Position::start(catalog::find(resource).expect("a resource"), since.map(time), 0)
+fn start(resource: &str, since: Option<i64>) -> ListCursor {
+    ListCursor::start(catalog::find(resource).expect("a resource"), since.map(time), 0)
 }
 
 #[test]
@@ -404,7 +404,7 @@ fn whatever_changes_a_complete_reading_has_seen_all_that_stayed() {
 
 /// How many pages of a pass are read of a list that says to hold so much and goes on for ever, and why it ends.
 fn pages_of_a_list_without_end(resource: &str, matches: Option<i64>) -> (u32, String) {
-    let mut position = Position::start(catalog::find(resource).expect("a resource"), None, 0);
+    let mut position = ListCursor::start(catalog::find(resource).expect("a resource"), None, 0);
     for number in 1.. {
         let first = u128::from(number) * PAGE_SIZE as u128;
         let records = (first..).take(PAGE_SIZE).map(|id| record(Uuid::from_u128(id), number.into())).collect();
@@ -459,7 +459,7 @@ fn a_seek_does_not_go_on_from_a_time_to_come() {
     };
     let mut times: Vec<i64> = (1..=PAGE_SIZE as i64).collect();
     times[PAGE_SIZE - 1] = ahead;
-    let (since, position) = ask_from(Position::start(resource, None, 0).after(&page(&times)));
+    let (since, position) = ask_from(ListCursor::start(resource, None, 0).after(&page(&times)));
     assert_eq!(since.as_deref().and_then(answer::parse_time).map(|at| at.timestamp()), Some(99));
     // Where nothing else is left, it ends, and proves nothing.
     let mut rest = vec![ahead; PAGE_SIZE];

@@ -3,18 +3,17 @@
 use std::collections::VecDeque;
 
 use chrono::{Datelike as _, Days, NaiveDate, TimeDelta};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::cursor::Step;
+use super::partition::Partition;
 use super::slice::{Slice, WorkError};
-use crate::api_client::answer::Page;
 use crate::catalog::{Child, Parent, ProjectApi, Resource, Scope};
 use crate::retry::Failure;
-use crate::store::parents::{self, PartRows};
+use crate::store::parents;
 use crate::store::records;
-use crate::store::runs::Step;
 
 /// Schedules are read from this many weeks before the current one.
 const WEEKS_BACK: i64 = 1;
@@ -24,52 +23,6 @@ const WEEKS_AHEAD: i64 = 8;
 
 /// Users in one request for schedules: as many as other filters take ids.
 const USERS_AT_ONCE: usize = 100;
-
-/// One list of a resource. A resource that is listed for the whole account has one of them, which is empty.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Part {
-    /// What its requests name, laid over the body.
-    #[serde(default)]
-    pub body: Value,
-    /// What the content of its rows has, where they have no parent: a condition for jsonb's `@>`.
-    #[serde(default)]
-    pub content: Value,
-    /// The record whose children it gives: kind, resource and id.
-    #[serde(default)]
-    pub parent: Option<(String, String, Uuid)>,
-}
-
-impl Part {
-    /// The parent's resource and id.
-    pub fn parent(&self) -> Option<(&str, Uuid)> {
-        self.parent.as_ref().map(|(_, resource, id)| (resource.as_str(), *id))
-    }
-
-    /// The resource of what these records of `of` belong to.
-    pub fn parent_resource(&self, of: &Resource) -> Option<&str> {
-        self.parent().map(|(resource, _)| resource).or(of.stored_in().map(|of| of.resource))
-    }
-
-    /// Notes in the records of a page whose children they are; in schedules, which do not say it, of which week.
-    pub fn adopt(&self, resource: &Resource, page: &mut Page) {
-        if let Some((_, id)) = self.parent() {
-            page.records.iter_mut().for_each(|record| record.parent = Some(id));
-        }
-        if resource.scope == Scope::Week {
-            page.records.iter_mut().for_each(|record| record.add(resource, &self.content));
-        }
-    }
-
-    /// The kind of the parent.
-    pub fn kind(&self) -> Option<&str> {
-        self.parent.as_ref().map(|(kind, _, _)| kind.as_str())
-    }
-
-    /// Which rows are its own.
-    pub fn rows(&self) -> PartRows<'_> {
-        PartRows { parent_id: self.parent().map(|(_, id)| id), content: &self.content }
-    }
-}
 
 /// An error where the account uses the other of the two project APIs.
 pub async fn check_project_api(slice: &Slice<'_>, resource: &Resource) -> Result<(), WorkError> {
@@ -95,20 +48,20 @@ pub fn is_passed_over(resource: &Resource, failure: Failure) -> bool {
 }
 
 /// All parts of a resource, but for parent records, which are asked for one by one.
-pub async fn all(slice: &Slice<'_>, step: &Step) -> Result<VecDeque<Part>, WorkError> {
+pub async fn all(slice: &Slice<'_>, step: &Step) -> Result<VecDeque<Partition>, WorkError> {
     let account = &slice.settings.account;
     let parts = match step.resource.scope {
-        Scope::Account | Scope::Stored(_) => [Part::default()].into(),
+        Scope::Account | Scope::Stored(_) => [Partition::default()].into(),
         Scope::Country => {
             let countries = parents::countries(slice.pool, account).await?;
             let part = |country: String| {
                 let names = json!({ "country": country });
-                Part { body: names.clone(), content: names, parent: None }
+                Partition { body: names.clone(), content: names, parent: None }
             };
             countries.into_iter().map(part).collect()
         }
         Scope::Type(types) => {
-            let part = |name: &&str| Part {
+            let part = |name: &&str| Partition {
                 body: json!({ "filter": { "type": name } }),
                 content: json!({ "type": name }),
                 parent: None,
@@ -117,7 +70,7 @@ pub async fn all(slice: &Slice<'_>, step: &Step) -> Result<VecDeque<Part>, WorkE
         }
         Scope::DepartmentAndType(types) => {
             let departments = records::ids(slice.pool, account, "departments", None, i64::MAX).await?;
-            let part = |(department, name): (&Uuid, &&str)| Part {
+            let part = |(department, name): (&Uuid, &&str)| Partition {
                 body: json!({ "filter": { "department_id": department, "document_type": name } }),
                 content: json!({ "department": { "id": department }, "document_type": name }),
                 parent: None,
@@ -138,7 +91,7 @@ pub async fn all(slice: &Slice<'_>, step: &Step) -> Result<VecDeque<Part>, WorkE
 }
 
 /// A part for each week around `today` and each hundred users: more than seven days are refused.
-fn weeks_of(users: &[Uuid], today: NaiveDate) -> VecDeque<Part> {
+fn weeks_of(users: &[Uuid], today: NaiveDate) -> VecDeque<Partition> {
     let monday = |weeks: i64| {
         let back = i64::from(today.weekday().num_days_from_monday());
         today.checked_add_signed(TimeDelta::try_days(7 * weeks - back)?)
@@ -148,7 +101,7 @@ fn weeks_of(users: &[Uuid], today: NaiveDate) -> VecDeque<Part> {
         let week = json!({ "from": from, "until": until });
         let mut filter = week.clone();
         filter["user_ids"] = json!(users);
-        Some(Part { body: json!({ "filter": filter }), content: week, parent: None })
+        Some(Partition { body: json!({ "filter": filter }), content: week, parent: None })
     };
     let weeks = (-WEEKS_BACK..=WEEKS_AHEAD).filter_map(monday);
     weeks.flat_map(|from| users.chunks(USERS_AT_ONCE).filter_map(move |users| part(users, from))).collect()
@@ -160,17 +113,17 @@ pub async fn next_parents(
     connection: &mut PgConnection,
     slice: &Slice<'_>,
     step: &Step,
-    after: Option<&Part>,
+    after: Option<&Partition>,
     refused: &[String],
     limit: i64,
-) -> Result<Vec<Part>, WorkError> {
+) -> Result<Vec<Partition>, WorkError> {
     let Scope::Parent(child, kinds) = step.resource.scope else {
         return Ok(Vec::new());
     };
-    let at = after.and_then(Part::kind);
+    let at = after.and_then(Partition::kind);
     let begin = kinds.iter().position(|kind| Some(kind.kind) == at).unwrap_or(0);
     for kind in kinds[begin..].iter().filter(|kind| !refused.iter().any(|refused| refused == kind.kind)) {
-        let last = after.filter(|_| Some(kind.kind) == at).and_then(Part::parent).map(|(_, id)| id);
+        let last = after.filter(|_| Some(kind.kind) == at).and_then(Partition::parent).map(|(_, id)| id);
         let account = &slice.settings.account;
         let next = parents::after(connection, account, kind.resource, last, step.since, limit).await?;
         if !next.is_empty() {
@@ -186,7 +139,7 @@ pub async fn some_parents(
     step: &Step,
     after: Uuid,
     limit: i64,
-) -> Result<VecDeque<Part>, WorkError> {
+) -> Result<VecDeque<Partition>, WorkError> {
     let Scope::Parent(child, kinds) = step.resource.scope else {
         return Ok(VecDeque::new());
     };
@@ -198,12 +151,12 @@ pub async fn some_parents(
     Ok(parts)
 }
 
-fn of_parent(child: Child, parent: &Parent, id: Uuid) -> Part {
+fn of_parent(child: Child, parent: &Parent, id: Uuid) -> Partition {
     let body = match child {
         Child::Subject => {
             json!({ "filter": { "subject": { "type": parent.kind, "id": id } } })
         }
         Child::Parameter(name) => json!({ name: id }),
     };
-    Part { body, content: Value::Null, parent: Some((parent.kind.to_owned(), parent.resource.to_owned(), id)) }
+    Partition { body, content: Value::Null, parent: Some((parent.kind.to_owned(), parent.resource.to_owned(), id)) }
 }

@@ -2,20 +2,21 @@
 
 use chrono::{DateTime, Utc};
 
+use super::cursor::Step;
 use super::slice::Settings;
 use crate::catalog::{AskAgain, RESOURCES, Resource};
 use crate::messages::{Mode, Parameters};
-use crate::store::runs::claim::Cursor;
-use crate::store::runs::{Step, Usual};
+use crate::store::runs::Usual;
+use crate::store::runs::claim::Progress;
 
 /// The steps of a run that begins at `now` (the database's clock), in the catalog's order.
-pub fn plan(parameters: &Parameters, settings: &Settings, cursors: &[Cursor], now: DateTime<Utc>) -> Vec<Step> {
+pub fn plan(parameters: &Parameters, settings: &Settings, progress: &[Progress], now: DateTime<Utc>) -> Vec<Step> {
     let wanted = |resource: &&'static Resource| match &parameters.resources {
         Some(named) => named.iter().any(|name| name == resource.name),
         None => settings.resources.contains(resource),
     };
     let step = |resource: &'static Resource| {
-        let cursor = cursors.iter().find(|cursor| cursor.resource == resource.name);
+        let cursor = progress.iter().find(|cursor| cursor.resource == resource.name);
         let since = cursor.filter(|_| parameters.mode == Mode::Incremental);
         let mut step = Step::new(resource, since.and_then(|cursor| since_when(resource, cursor, settings, now)));
         if let Some(cursor) = cursor {
@@ -33,7 +34,12 @@ pub fn plan(parameters: &Parameters, settings: &Settings, cursors: &[Cursor], no
 ///
 /// Changes are asked for where the API can tell them, children of those parents that changed, and dates within the window, but only
 /// once a complete pass has read what lies before it.
-fn since_when(resource: &Resource, cursor: &Cursor, settings: &Settings, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+fn since_when(
+    resource: &Resource,
+    cursor: &Progress,
+    settings: &Settings,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
     if resource.updated_since || !resource.stands_alone() {
         // One in the future would ask for nothing: the complete pass in its place sets it back.
         return cursor.watermark.filter(|watermark| *watermark <= now);
@@ -78,7 +84,7 @@ mod tests {
             incremental_window: Some(60 * DAY),
         };
         let now = Utc::now();
-        let cursor = |name: &str, watermark: bool, full: bool| Cursor {
+        let cursor = |name: &str, watermark: bool, full: bool| Progress {
             resource: name.to_owned(),
             watermark: watermark.then_some(now),
             last_full_at: full.then_some(now),
@@ -120,7 +126,7 @@ mod tests {
                 detail_max_age: DAY,
                 incremental_window: None,
             };
-            let cursor = Cursor {
+            let cursor = Progress {
                 resource: "contacts".to_owned(),
                 watermark: Some(watermark),
                 last_full_at: None,

@@ -8,6 +8,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::cursor::Step;
 use super::lookup::{self, Found};
 use super::slice::{Slice, WorkError};
 use crate::api_client::answer::{Record, Rejected};
@@ -18,7 +19,6 @@ use crate::store::records::Merged;
 use crate::store::records::newest::Origin;
 use crate::store::records::rekey;
 use crate::store::rejected::{self, As, Of, Stored};
-use crate::store::runs::Step;
 
 /// Asks for the rejected records of the step's resource, once its list and deletions are dealt with. What its list has
 /// given meanwhile, sound or not, is not asked for. The rows of records that are gone are left to the evidence of the next

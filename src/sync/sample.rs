@@ -2,13 +2,13 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::audit::compare_items;
+use super::cursor::{SampleCursor, Step, StepCursor};
 use super::offset;
-use super::partitions::{self, Part};
+use super::partitions;
 use super::slice::{Slice, WorkError};
 use crate::api_client::answer::Page;
 use crate::api_client::client::ApiError;
@@ -16,26 +16,13 @@ use crate::catalog::{self, Resource};
 use crate::retry::Failure;
 use crate::store::records::newest::Origin;
 use crate::store::records::rekey;
-use crate::store::runs::{Phase, Step};
+use crate::store::runs::Phase;
 use crate::store::{doubts, records};
 
 /// Parents of each kind whose children are part of a sample.
 const SAMPLED_PARENTS: i64 = 5;
 
-/// Where the list phase of a sample goes on.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Sampling {
-    part: Part,
-    waiting: VecDeque<Part>,
-    /// Pages of the part to come; null before its first page.
-    pages: Option<VecDeque<u32>>,
-    compared: i64,
-    /// Whether pages have a tenth of the size: an answer was too long.
-    #[serde(default)]
-    small: bool,
-}
-
-impl Sampling {
+impl SampleCursor {
     fn size(&self) -> usize {
         offset::size_of(0, self.small)
     }
@@ -73,16 +60,16 @@ fn random(slice: &Slice<'_>, resource: &Resource, number: u32) -> Uuid {
 pub async fn read_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(), WorkError> {
     let mut step = slice.step(index);
     let resource = step.resource;
-    let mut sampling = if step.position.is_null() {
+    let mut sampling = if let StepCursor::Sample(cursor) = std::mem::take(&mut step.cursor) {
+        *cursor
+    } else {
         partitions::check_project_api(slice, resource).await?;
         let mut waiting = partitions::all(slice, &step).await?;
         waiting.extend(partitions::some_parents(slice, &step, random(slice, resource, 0), SAMPLED_PARENTS).await?);
         let Some(part) = waiting.pop_front() else {
             return end(slice, index, step).await;
         };
-        Sampling { part, waiting, ..Sampling::default() }
-    } else {
-        serde_json::from_value(step.position.clone()).map_err(|error| WorkError::Unusable(error.to_string()))?
+        SampleCursor { part, waiting, ..SampleCursor::default() }
     };
     let (number, size) = (sampling.pages.as_mut().map_or(Some(1), VecDeque::pop_front), sampling.size());
     let asked = match number {
@@ -101,7 +88,7 @@ pub async fn read_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(
         }
         Err(WorkError::Api(ApiError::Failed { failure: Failure::TooLong, .. })) if !sampling.small => {
             (sampling.small, sampling.pages) = (true, None);
-            step.position = as_json(&sampling)?;
+            step.cursor = StepCursor::Sample(Box::new(sampling));
             let tx = slice.begin().await?;
             return Ok(slice.commit(tx, index, step).await?);
         }
@@ -134,15 +121,11 @@ pub async fn read_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(
             }
         }
     }
-    step.position = as_json(&sampling)?;
+    step.cursor = StepCursor::Sample(Box::new(sampling));
     Ok(slice.commit(tx, index, step).await?)
 }
 
-fn as_json(sampling: &Sampling) -> Result<serde_json::Value, WorkError> {
-    serde_json::to_value(sampling).map_err(|error| WorkError::Unusable(error.to_string()))
-}
-
-/// No sample has more pages of a list; they stand in the position until they are read.
+/// No sample has more pages of a list; they stand in the cursor until they are read.
 const MAX_SAMPLED: u32 = 10_000;
 
 /// Up to `wanted` different pages from 2 to `last`, drawn by Floyd's algorithm: as many draws as pages, however long

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
+use super::cursor::{Run, Step};
 use crate::api_client::answer::Page;
 use crate::api_client::client::{ApiError, Client};
 use crate::catalog::{ProjectApi, Resource};
@@ -23,8 +24,8 @@ use crate::retry::{Failure, Verdict};
 use crate::store::lease;
 use crate::store::parents;
 use crate::store::pool::StoreError;
-use crate::store::runs::claim;
-use crate::store::runs::{Phase, Run, Step};
+use crate::store::runs::Phase;
+use crate::store::runs::checkpoint;
 
 /// A batch of answers ends early once its records have so many bytes: what is kept in memory between two checkpoints.
 pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
@@ -224,7 +225,7 @@ impl Slice<'_> {
         }
         let requests = self.client.take_request_count();
         let counted = ReturnUnlessCommitted { client: &self.client, requests };
-        claim::checkpoint(&mut tx, &self.settings.account, self.id, &step, requests).await?;
+        checkpoint::checkpoint(&mut tx, &self.settings.account, self.id, &step, requests).await?;
         failpoints::reached(Point::PageWritten);
         tx.commit().await?;
         counted.disarm();

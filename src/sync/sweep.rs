@@ -1,10 +1,9 @@
 //! Deletions: what a complete pass did not see is asked for once more by id, and only then marked.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
-use uuid::Uuid;
 
+use super::cursor::{Step, StepCursor, SweepCursor};
 use super::slice::{Slice, WorkError};
 use super::{agreement, audit, lookup, sample};
 use crate::api_client::answer::Record;
@@ -12,7 +11,7 @@ use crate::catalog::{AskAgain, PAGE_SIZE};
 use crate::process::telemetry;
 use crate::store::records::newest::Origin;
 use crate::store::rejected::{self, As, Of};
-use crate::store::runs::{Phase, Step};
+use crate::store::runs::Phase;
 use crate::store::{records, seen_ids};
 
 /// Up to this many rows of a resource are marked deleted without asking what share they are.
@@ -21,26 +20,10 @@ const GUARD_ROWS: i64 = 20;
 /// More than this share of a resource, in percent, is not marked deleted at once.
 const GUARD_PERCENT: i64 = 10;
 
-/// Where the sweep goes on.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Position {
-    after: Option<Uuid>,
-    batches: i32,
-    /// Whether the passes were verified: what they did not give and is gone may be marked, also if the sweep finds
-    /// another record that they missed. `None` in positions of earlier versions, and of samples.
-    #[serde(default)]
-    proven: Option<bool>,
-}
-
-/// Goes to the phase. `proven`: what the passes did not give, and is gone, may be marked.
-pub fn begin(step: &mut Step, proven: bool) -> Result<(), WorkError> {
+/// Goes to the phase. `proven`: what the passes did not give, and is deleted, may be marked.
+pub fn begin(step: &mut Step, proven: bool) {
     step.enter(Phase::Sweep);
-    keep(step, &Position { proven: Some(proven), ..Position::default() })
-}
-
-fn keep(step: &mut Step, position: &Position) -> Result<(), WorkError> {
-    step.position = serde_json::to_value(position).map_err(|error| WorkError::Unusable(error.to_string()))?;
-    Ok(())
+    step.cursor = StepCursor::Sweep(SweepCursor { proven: Some(proven), ..SweepCursor::default() });
 }
 
 /// What the sweep has found of the list, in words.
@@ -56,15 +39,18 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     if resource.ask_again() == AskAgain::List || by_detail {
         return mark(slice, index).await;
     }
-    let position: Position = serde_json::from_value(step.position.clone()).unwrap_or_default();
+    let cursor = match &step.cursor {
+        StepCursor::Sweep(cursor) => cursor.clone(),
+        _ => SweepCursor::default(),
+    };
     let limit = PAGE_SIZE as i64;
     // By the database's clock, as rows are: a `Date` has whole seconds.
     let started = slice.run().started_at;
     let batch = match sample {
-        None => seen_ids::unseen(slice.pool, &account, run, resource, Some(started), (position.after, limit)).await?,
+        None => seen_ids::unseen(slice.pool, &account, run, resource, Some(started), (cursor.after, limit)).await?,
         Some(sample) => {
-            let left = sample - i64::from(position.batches) * limit;
-            sample::rows(slice, resource, position.after, limit.min(left).max(0)).await?
+            let left = sample - i64::from(cursor.batches) * limit;
+            sample::rows(slice, resource, cursor.after, limit.min(left).max(0)).await?
         }
     };
     let Some(last) = batch.last().copied() else {
@@ -73,7 +59,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     // At the latest then the first of them is asked for.
     let asked_at = slice.client.clock().now();
     let found = lookup::by_id(slice, resource, &batch).await?;
-    let proven = position.proven.unwrap_or(step.verified);
+    let proven = cursor.proven.unwrap_or(step.verified);
     if sample.is_none() && found.alive().any(|record| is_missed(&found, record, step.clock)) {
         warn!(run = %run, resource = resource.name, "{}: {MISSED}", resource.name);
         step.note_drift([MISSED.to_owned()].into());
@@ -93,12 +79,13 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     step.counts.updated += merged.updated;
     step.counts.listed += i64::try_from(alive).unwrap_or(0);
     if slice.parameters.marks_deletions() && proven {
-        seen_ids::keep_gone(&mut tx, &account, run, resource, position.batches, (&gone, asked_at)).await?;
+        seen_ids::keep_gone(&mut tx, &account, run, resource, cursor.batches, (&gone, asked_at)).await?;
     }
     if slice.parameters.is_audit() {
         audit::count_gone(slice, &mut tx, &mut step, (&gone, &vec![asked_at; gone.len()])).await?;
     }
-    keep(&mut step, &Position { after: Some(last), batches: position.batches + 1, proven: Some(proven) })?;
+    let batches = cursor.batches + 1;
+    step.cursor = StepCursor::Sweep(SweepCursor { after: Some(last), batches, proven: Some(proven) });
     slice.commit(tx, index, step).await?;
     Ok(())
 }

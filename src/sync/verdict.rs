@@ -5,12 +5,11 @@ use uuid::Uuid;
 
 use super::agreement;
 use super::audit;
+use super::cursor::{ListProgress, Step};
 use super::pager::{Evidence, PassEnd, Verdict};
 use super::plan;
-use super::reading::Reading;
 use super::slice::{Slice, WorkError};
 use crate::process::failpoints;
-use crate::store::runs::Step;
 use crate::store::{parents, seen_ids};
 
 /// What the passes of a part have given by the end of one.
@@ -27,7 +26,7 @@ async fn given(
     slice: &Slice<'_>,
     tx: &mut sqlx::PgConnection,
     step: &Step,
-    reading: &Reading,
+    reading: &ListProgress,
     pass: i32,
 ) -> Result<Given, WorkError> {
     let (account, run, resource) = (&slice.settings.account, slice.id, step.resource);
@@ -59,7 +58,7 @@ pub async fn end_pass(
     slice: &Slice<'_>,
     tx: &mut sqlx::PgConnection,
     step: &mut Step,
-    reading: Reading,
+    reading: ListProgress,
     end: PassEnd,
 ) -> Result<(), WorkError> {
     let given = given(slice, tx, step, &reading, end.pass()).await?;
@@ -81,7 +80,7 @@ pub async fn compare(
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,
-    reading: Reading,
+    reading: ListProgress,
     end: PassEnd,
 ) -> Result<(), WorkError> {
     let compared = agreement::compare(slice, step.resource, &end, reading.first_page).await?;
@@ -98,7 +97,7 @@ async fn note_order(
     slice: &Slice<'_>,
     tx: &mut sqlx::PgConnection,
     step: &mut Step,
-    reading: &Reading,
+    reading: &ListProgress,
     end: &PassEnd,
     given: &Given,
 ) -> Result<(), WorkError> {
@@ -116,7 +115,7 @@ async fn conclude(
     slice: &Slice<'_>,
     tx: &mut sqlx::PgConnection,
     step: &mut Step,
-    mut reading: Reading,
+    mut reading: ListProgress,
     (end, given): (PassEnd, Given),
     verdict: Verdict,
 ) -> Result<(), WorkError> {
@@ -124,13 +123,15 @@ async fn conclude(
     let (pages_read, matches) = (end.pages_read(), end.matches());
     match verdict {
         Verdict::Again(position) => {
-            info!(run = %run, resource = resource.name, pass = position.pass, "Reading {} once more, to be sure", resource.name);
+            info!(run = %run, resource = resource.name, pass = position.pass, "ListProgress {} once more, to be sure", resource.name);
             reading.at = position;
-            return reading.keep(step);
+            reading.store_in(step);
+            return Ok(());
         }
         Verdict::Compare(position) => {
             reading.at = position;
-            return reading.keep(step);
+            reading.store_in(step);
+            return Ok(());
         }
         Verdict::Read { complete, verified } => {
             if verified && !given.unseen.is_empty() {
@@ -160,6 +161,6 @@ async fn conclude(
         }
     }
     reading.failures_in_a_row = 0;
-    Reading::add_matches(step, reading.first_page, matches);
+    ListProgress::add_matches(step, reading.first_page, matches);
     reading.next_part(slice, tx, step, pages_read).await
 }

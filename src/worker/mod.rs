@@ -37,9 +37,11 @@ use crate::process::telemetry;
 use crate::retry;
 use crate::store::lease;
 use crate::store::pool::{self, StoreError};
-use crate::store::runs::claim::{self, Claim, Cursor, HandBack};
-use crate::store::runs::{self, Run};
+use crate::store::runs;
+use crate::store::runs::checkpoint::{self, HandBack};
+use crate::store::runs::claim::{self, Beginning, Claim};
 use crate::store::tokens::Tokens;
+use crate::sync::cursor::{Run, StepCursor};
 use crate::sync::engine::{Engine, Outcome};
 use crate::sync::{forecast, plan};
 use dead_letters::DeadLetters;
@@ -288,12 +290,10 @@ impl Worker {
         Span::current().record("epoch", epoch.0);
         failpoints::reached(Point::LeaseTaken);
         let settlement = match self.claim(&received, id, &request, epoch).await {
-            Ok(Claim::Fresh(run)) => {
-                let Forecast { api_requests, done_at } = forecast::of(&run, &self.engine.client);
-                let (mode, resources) = (request.parameters.mode.as_str(), run.steps.len());
-                info!(run = %id, mode, resources, expected_requests = api_requests, %done_at, "Began a run");
-                self.forgive(id, self.work(consumer, message, run, epoch, stop).await).await
-            }
+            Ok(Claim::Fresh(beginning)) => match self.begin(beginning, &request).await {
+                Ok(run) => self.forgive(id, self.work(consumer, message, run, epoch, stop).await).await,
+                Err(error) => Settlement::Leave(error.into()),
+            },
             Ok(Claim::Resumed(run)) => {
                 info!(run = %id, slice = run.slice, "Resumed a run");
                 self.forgive(id, self.work(consumer, message, run, epoch, stop).await).await
@@ -339,7 +339,7 @@ impl Worker {
             let account = self.names.account();
             let id = request_of(message).ok().and_then(|request| request.id);
             if let Some(id) = id
-                && pool::answered(claim::panicked(&self.pool, account, id, &panicked.at)).await?
+                && pool::answered(checkpoint::panicked(&self.pool, account, id, &panicked.at)).await?
             {
                 return Err(SessionError::Panicked(panicked));
             }
@@ -369,18 +369,28 @@ impl Worker {
         id: RunId,
         request: &Request,
         epoch: Epoch,
-    ) -> Result<Claim, StoreError> {
+    ) -> Result<Claim<StepCursor>, StoreError> {
         let delivered = received.delivered(id, &request.parameters);
-        let Engine { settings, client, .. } = &self.engine;
-        let plan = |cursors: &[Cursor], now| plan::plan(&request.parameters, settings, cursors, now);
-        claim::claim(&self.pool, self.names.account(), epoch, &delivered, plan, |run| forecast::of(run, client)).await
+        claim::claim(&self.pool, self.names.account(), epoch, &delivered).await
+    }
+
+    /// Plans a run, and begins it.
+    async fn begin(&self, beginning: Beginning, request: &Request) -> Result<Run, StoreError> {
+        let (parameters, Engine { settings, client, .. }) = (&request.parameters, &self.engine);
+        let steps = plan::plan(parameters, settings, &beginning.progress, beginning.started_at);
+        let forecast = forecast::of_requests(0, forecast::requests_to_come(&steps, parameters), client);
+        let Forecast { api_requests, done_at } = forecast.clone();
+        let run = beginning.begin(steps, forecast).await?;
+        let (mode, resources) = (parameters.mode.as_str(), run.steps.len());
+        info!(run = %run.id, mode, resources, expected_requests = api_requests, %done_at, "Began a run");
+        Ok(run)
     }
 
     /// Takes the claim back where the slice ended for nothing that the request is to blame for: were a lost connection or a full disk
     /// counted as a crash, they would fail a run within seconds.
     async fn forgive(&self, id: RunId, settlement: Settlement) -> Settlement {
         if matches!(&settlement, Settlement::Leave(error) if error.may_pass()) {
-            let forgiven = claim::not_crashed(&self.pool, self.names.account(), id);
+            let forgiven = checkpoint::not_crashed(&self.pool, self.names.account(), id);
             if !matches!(tokio::time::timeout(FORGIVE_TIMEOUT, forgiven).await, Ok(Ok(()))) {
                 debug!(run = %id, "The claim stays counted");
             }
@@ -460,7 +470,7 @@ impl Worker {
         failpoints::reached(Point::CopyWanted);
         self.publisher.publish(exchange, key, message.body(), properties).await?;
         failpoints::reached(Point::CopyConfirmed);
-        claim::hand_back(&self.pool, self.names.account(), epoch, next).await?;
+        checkpoint::hand_back(&self.pool, self.names.account(), epoch, next).await?;
         failpoints::reached(Point::HandBackCommitted);
         info!(run = %next.run, slice = next.slice, "Handed the request back to the queue");
         Ok(())

@@ -1,13 +1,13 @@
-//! The journal of runs: claims, checkpoints and hand-backs. Progress never moves back.
+//! A delivery claims its run: one that begins, or one that goes on.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use serde_json::json;
+use sqlx::{PgPool, Postgres, Transaction};
 
 use super::finish;
-use super::{Delivered, NO_SLICE, Run, Step};
+use super::{Cursor, Delivered, NO_SLICE, Run, Step};
 use crate::ids::{Account, Epoch, RunId};
-use crate::messages::{Event, Forecast, Parameters, ResourceStatus, RunReport, RunStatus};
+use crate::messages::{Event, Forecast, Parameters, RunReport, RunStatus};
 use crate::process::failpoints::{self, Point};
 use crate::store::outbox::{self, Reply};
 use crate::store::pool::StoreError;
@@ -18,14 +18,14 @@ pub const MAX_ATTEMPTS: i32 = 5;
 
 /// What a delivery means.
 #[derive(Debug)]
-pub enum Claim {
-    /// A run that begins.
-    Fresh(Run),
+pub enum Claim<C> {
+    /// A run that is yet to be planned: see [`Beginning::begin`].
+    Fresh(Beginning),
     /// A run that goes on from its checkpoint.
-    Resumed(Run),
+    Resumed(Run<C>),
     /// The run is finished; its event is in the outbox again.
     AlreadyDone,
-    /// Another delivery carries the run on; this one is dropped. Its reply address is kept.
+    /// Another delivery carries the run on; this one is dropped. Its reply address is stored.
     Superseded,
     /// The id belongs to a run with other parameters.
     Conflict,
@@ -38,7 +38,7 @@ pub enum Claim {
 
 /// How far a resource is known to be complete.
 #[derive(Clone, Debug)]
-pub struct Cursor {
+pub struct Progress {
     /// The resource.
     pub resource: String,
     /// Since when to ask for changes.
@@ -53,16 +53,27 @@ pub struct Cursor {
     pub incremental_details: Option<i64>,
 }
 
-/// Claims the run of a delivery, in one transaction. `plan` makes the steps of a run that begins, from the
-/// cursors and the database's clock; `forecast` says what it will take.
-pub async fn claim(
+/// A run that begins: its transaction, and what it is planned from.
+#[derive(Debug)]
+pub struct Beginning {
+    tx: Transaction<'static, Postgres>,
+    account: Account,
+    id: RunId,
+    parameters: Parameters,
+    reply: Reply,
+    /// When it began, by the database's clock.
+    pub started_at: DateTime<Utc>,
+    /// How far the resources are complete.
+    pub progress: Vec<Progress>,
+}
+
+/// Claims the run of a delivery, in one transaction.
+pub async fn claim<C: Cursor>(
     pool: &PgPool,
     account: &Account,
     epoch: Epoch,
     delivered: &Delivered<'_>,
-    plan: impl FnOnce(&[Cursor], DateTime<Utc>) -> Vec<Step>,
-    forecast: impl FnOnce(&Run) -> Forecast,
-) -> Result<Claim, StoreError> {
+) -> Result<Claim<C>, StoreError> {
     let mut tx = lease::begin(pool, account, epoch).await?;
     let id = delivered.id;
     let known = sqlx::query!(
@@ -73,13 +84,8 @@ pub async fn claim(
     )
     .fetch_optional(&mut *tx)
     .await?;
-    let request = json!(delivered.parameters);
     let Some(known) = known else {
-        let run = begin_run(&mut tx, account, delivered, &request, plan, forecast).await?;
-        failpoints::reached(Point::ClaimWritten);
-        tx.commit().await?;
-        failpoints::reached(Point::ClaimCommitted);
-        return Ok(Claim::Fresh(run));
+        return Ok(Claim::Fresh(Beginning::of(tx, account, delivered).await?));
     };
     // Not the JSON: a later version may write more keys than the one that began the run.
     if runs::from_json::<Parameters>(known.request)? != *delivered.parameters {
@@ -142,185 +148,74 @@ fn why_given_up(attempts: i32, panics: i32, panicked_at: Option<&str>) -> Option
         .then(|| format!("the run was begun {MAX_ATTEMPTS} times without progress and is given up: {AGAIN}"))
 }
 
-async fn begin_run(
-    tx: &mut PgConnection,
-    account: &Account,
-    delivered: &Delivered<'_>,
-    request: &Value,
-    plan: impl FnOnce(&[Cursor], DateTime<Utc>) -> Vec<Step>,
-    forecast: impl FnOnce(&Run) -> Forecast,
-) -> Result<Run, StoreError> {
-    let replies = json!([delivered.reply]);
-    let started_at = sqlx::query_scalar!(
-        "insert into teamleader2db.sync_run (account, id, request, slice, attempts, replies)
+impl Beginning {
+    async fn of(
+        mut tx: Transaction<'static, Postgres>,
+        account: &Account,
+        delivered: &Delivered<'_>,
+    ) -> Result<Self, StoreError> {
+        let started_at = sqlx::query_scalar!(
+            "insert into teamleader2db.sync_run (account, id, request, slice, attempts, replies)
          values ($1, $2, $3, $4, 1, $5) returning started_at",
-        account.as_str(),
-        delivered.id.0,
-        request,
-        NO_SLICE,
-        replies,
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    let cursors = sqlx::query_as!(
-        Cursor,
-        "select resource, watermark, last_full_at, complete_pages, incremental_pages, incremental_details
+            account.as_str(),
+            delivered.id.0,
+            json!(delivered.parameters),
+            NO_SLICE,
+            json!([delivered.reply]),
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        let progress = sqlx::query_as!(
+            Progress,
+            "select resource, watermark, last_full_at, complete_pages, incremental_pages, incremental_details
          from teamleader2db.cursor where account = $1",
-        account.as_str()
-    )
-    .fetch_all(&mut *tx)
-    .await?;
-    let steps = plan(&cursors, started_at);
-    let resources: Vec<String> = steps.iter().map(|step| step.resource.name.to_owned()).collect();
-    let since: Vec<Option<DateTime<Utc>>> = steps.iter().map(|step| step.since).collect();
-    let (pages, details): (Vec<_>, Vec<_>) = steps.iter().map(|step| (step.usual.pages, step.usual.details)).unzip();
-    sqlx::query!(
-        "insert into teamleader2db.sync_step (account, run_id, resource, ordinal, phase, since, usual_pages, usual_details)
+            account.as_str()
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let (account, reply) = (account.clone(), delivered.reply.clone());
+        let (id, parameters) = (delivered.id, delivered.parameters.clone());
+        Ok(Self { tx, account, id, parameters, reply, started_at, progress })
+    }
+
+    /// Begins the run with these steps: it is stored, and the event that says so is in the outbox, with what the run is
+    /// expected to take.
+    pub async fn begin<C>(self, steps: Vec<Step<C>>, forecast: Forecast) -> Result<Run<C>, StoreError> {
+        let Self { mut tx, account, id, parameters, reply, started_at, .. } = self;
+        let resources: Vec<String> = steps.iter().map(|step| step.resource.name.to_owned()).collect();
+        let since: Vec<Option<DateTime<Utc>>> = steps.iter().map(|step| step.since).collect();
+        let (pages, details): (Vec<_>, Vec<_>) =
+            steps.iter().map(|step| (step.usual.pages, step.usual.details)).unzip();
+        sqlx::query!(
+            "insert into teamleader2db.sync_step (account, run_id, resource, ordinal, phase, since, usual_pages, usual_details)
          select $1, $2, resource, ordinal, 'list', since, pages, details
          from unnest($3::text[], $4::timestamptz[], $5::bigint[], $6::bigint[]) with ordinality
                   as planned (resource, since, pages, details, ordinal)",
-        account.as_str(),
-        delivered.id.0,
-        &resources,
-        &since as &[Option<DateTime<Utc>>],
-        &pages as &[Option<i64>],
-        &details as &[Option<i64>],
-    )
-    .execute(&mut *tx)
-    .await?;
-    let run = Run {
-        id: delivered.id,
-        parameters: delivered.parameters.clone(),
-        slice: NO_SLICE,
-        waits: 0,
-        view_problems: Vec::new(),
-        api_requests: 0,
-        started_at,
-        steps,
-    };
-    let mut report = report::of_run(account, &run, RunStatus::Running, None);
-    report.forecast = Some(forecast(&run));
-    outbox::put(tx, account, &Event::started(&report), &[Reply { reply_to: None, ..delivered.reply.clone() }]).await?;
-    Ok(run)
-}
-
-/// Writes how far a step has come, in the transaction of the rows that it has merged. The run has made progress.
-///
-/// [`StoreError::Lost`], where the step is not as it was written the last time.
-pub async fn checkpoint(
-    tx: &mut Transaction<'_, Postgres>,
-    account: &Account,
-    run: RunId,
-    step: &Step,
-    api_requests: i64,
-) -> Result<(), StoreError> {
-    let counts = &step.counts;
-    let written = sqlx::query!(
-        "update teamleader2db.sync_step
-         set phase = $4, status = $5, position = $6, listed = $7, created = $8, updated = $9, unchanged = $10, deleted = $11,
-             detailed = $12, matches = $13, verified = $14, replaced = $15, clock = $16, error = $17, drift = $18, aged = $19,
-             missing = $20, stale = $21, wrong = $22, pages = $23, checkpoint = $24, rejected = $25
-         where account = $1 and run_id = $2 and resource = $3 and checkpoint = $24 - 1",
-        account.as_str(),
-        run.0,
-        step.resource.name,
-        step.phase.as_str(),
-        step.status.map(ResourceStatus::as_str),
-        step.position,
-        counts.listed,
-        counts.created,
-        counts.updated,
-        counts.unchanged,
-        counts.deleted,
-        counts.detailed,
-        step.matches,
-        step.verified,
-        counts.replaced,
-        step.clock,
-        step.error,
-        json!(step.drift),
-        counts.aged,
-        counts.audited.missing,
-        counts.audited.stale,
-        counts.audited.wrong,
-        counts.pages,
-        step.checkpoint,
-        counts.rejected,
-    )
-    .execute(&mut **tx)
-    .await?;
-    if written.rows_affected() == 0 {
-        return Err(StoreError::Lost);
+            account.as_str(),
+            id.0,
+            &resources,
+            &since as &[Option<DateTime<Utc>>],
+            &pages as &[Option<i64>],
+            &details as &[Option<i64>],
+        )
+        .execute(&mut *tx)
+        .await?;
+        let run = Run {
+            id,
+            parameters,
+            slice: NO_SLICE,
+            waits: 0,
+            view_problems: Vec::new(),
+            api_requests: 0,
+            started_at,
+            steps,
+        };
+        let mut report = report::of_run(&account, &run, RunStatus::Running, None);
+        report.forecast = Some(forecast);
+        outbox::put(&mut tx, &account, &Event::started(&report), &[Reply { reply_to: None, ..reply }]).await?;
+        failpoints::reached(Point::ClaimWritten);
+        tx.commit().await?;
+        failpoints::reached(Point::ClaimCommitted);
+        Ok(run)
     }
-    sqlx::query!(
-        "update teamleader2db.sync_run set attempts = 0, waits = 0, api_requests = api_requests + $3 where account = $1 and id = $2",
-        account.as_str(),
-        run.0,
-        api_requests,
-    )
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// A request that goes back to a queue.
-#[derive(Debug)]
-pub struct HandBack {
-    /// The run.
-    pub run: RunId,
-    /// The number of the delivery that goes on with it.
-    pub slice: i32,
-    /// Whether it goes to a delay queue, because the API is down.
-    pub waited: bool,
-    /// Requests made to the API since the last checkpoint.
-    pub requests: i64,
-}
-
-/// The copy of the request is confirmed by the broker: only it may work on the run from now on.
-pub async fn hand_back(pool: &PgPool, account: &Account, epoch: Epoch, next: &HandBack) -> Result<(), StoreError> {
-    let mut tx = lease::begin(pool, account, epoch).await?;
-    sqlx::query!(
-        "update teamleader2db.sync_run
-         set slice = $3, attempts = 0, waits = waits + $4, api_requests = api_requests + $5
-         where account = $1 and id = $2",
-        account.as_str(),
-        next.run.0,
-        next.slice,
-        i32::from(next.waited),
-        next.requests,
-    )
-    .execute(&mut *tx)
-    .await?;
-    failpoints::reached(Point::HandBackWritten);
-    tx.commit().await?;
-    Ok(())
-}
-
-/// Counts a panic in the work on a run, where it happened, as a failed attempt. Whether there is such a run that goes
-/// on. Not fenced: the attempt is over.
-pub async fn panicked(pool: &PgPool, account: &Account, run: RunId, at: &str) -> Result<bool, StoreError> {
-    let counted = sqlx::query!(
-        "update teamleader2db.sync_run set panics = panics + 1, panicked_at = $3
-         where account = $1 and id = $2 and status = 'running'",
-        account.as_str(),
-        run.0,
-        at,
-    )
-    .execute(pool)
-    .await?;
-    Ok(counted.rows_affected() == 1)
-}
-
-/// A claim ended in order, although without progress: it does not count towards [`MAX_ATTEMPTS`]. Not fenced, since whoever was
-/// overtaken takes back its own claim alone.
-pub async fn not_crashed(pool: &PgPool, account: &Account, run: RunId) -> Result<(), StoreError> {
-    sqlx::query!(
-        "update teamleader2db.sync_run set attempts = greatest(attempts - 1, 0)
-         where account = $1 and id = $2 and status = 'running'",
-        account.as_str(),
-        run.0,
-    )
-    .execute(pool)
-    .await?;
-    Ok(())
 }

@@ -17,11 +17,11 @@ const UNFINISHED: &str = "the run ended before it was done";
 
 /// Finishes a run: its status, the resources' last success, and the final event, in one transaction. An `error` of the run as a
 /// whole makes it `failed`, whatever its resources did.
-pub async fn finish(
+pub async fn finish<C: Default>(
     pool: &PgPool,
     account: &Account,
     epoch: Epoch,
-    run: &mut Run,
+    run: &mut Run<C>,
     api_requests: i64,
     error: Option<String>,
 ) -> Result<RunReport, StoreError> {
@@ -42,10 +42,10 @@ pub async fn finish(
 }
 
 /// The same within a transaction that was begun.
-pub(super) async fn finish_in(
+pub(super) async fn finish_in<C: Default>(
     tx: &mut PgConnection,
     account: &Account,
-    run: &mut Run,
+    run: &mut Run<C>,
     error: Option<String>,
 ) -> Result<RunReport, StoreError> {
     let mut unfinished = 0;
@@ -66,7 +66,7 @@ pub(super) async fn finish_in(
         return Err(StoreError::Lost);
     }
     // What was read is read completely, also where records were rejected: these are asked for again.
-    let read_completely: Vec<String> = run.steps.iter().filter(is_read_completely).map(resource).collect();
+    let read_completely: Vec<String> = run.steps.iter().filter(is_read_completely).map(|step| resource(step)).collect();
     let rejected = rejected::count_in_steps(tx, account, run.id.0).await?;
     for step in &mut run.steps {
         let counted = rejected.iter().find(|(resource, _)| resource == step.resource.name);
@@ -96,7 +96,7 @@ pub(super) async fn finish_in(
     // An audit says nothing of how fresh the copy is.
     let synced = run.parameters.mode != Mode::Audit;
     // What it took, for the forecasts of those to come.
-    let done: Vec<&Step> =
+    let done: Vec<&Step<C>> =
         run.steps.iter().filter(|step| step.status == Some(ResourceStatus::Completed) && synced).collect();
     let names: Vec<String> = done.iter().map(|step| resource(step)).collect();
     let pages: Vec<i64> = done.iter().map(|step| step.counts.pages).collect();
@@ -138,11 +138,11 @@ pub(super) async fn finish_in(
     Ok(report)
 }
 
-fn is_read_completely(step: &&Step) -> bool {
+fn is_read_completely<C>(step: &&Step<C>) -> bool {
     step.status == Some(ResourceStatus::Completed) && step.since.is_none() && step.verified
 }
 
-fn resource(step: &Step) -> String {
+fn resource<C>(step: &Step<C>) -> String {
     step.resource.name.to_owned()
 }
 
@@ -207,7 +207,7 @@ pub async fn abandon(
     let what = if delivered.is_behind(known.slice) {
         Abandoned::GoesOn
     } else if never_ran || poisonous {
-        let mut run = Run {
+        let mut run: Run<()> = Run {
             id,
             parameters,
             slice: known.slice,

@@ -1,5 +1,6 @@
 //! A run and its steps, as a slice works on them.
 
+pub mod checkpoint;
 pub mod claim;
 pub mod finish;
 
@@ -54,9 +55,41 @@ impl Delivered<'_> {
     }
 }
 
+/// Where a step goes on, as the code that works on it has it. The store reads and writes it, and knows no more of it. Its
+/// default is the start of any phase.
+pub trait Cursor: Default {
+    /// Reads the cursor of a step in this phase.
+    fn from_json(phase: Phase, json: Value) -> Result<Self, UnreadableCursor>;
+
+    /// As it is stored; `None` at the start of a phase.
+    fn to_json(&self) -> Result<Option<Value>, serde_json::Error>;
+}
+
+/// Why a stored cursor cannot be read.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum UnreadableCursor {
+    /// A later version of this program has written it, in a form that this one does not know.
+    #[error("a cursor of version {0}")]
+    Newer(u64),
+    /// It is not what this program writes.
+    #[error("a cursor that cannot be read: {0}")]
+    Corrupt(String),
+}
+
+/// For those who end a run, wherever it is.
+impl Cursor for () {
+    fn from_json(_: Phase, _: Value) -> Result<Self, UnreadableCursor> {
+        Ok(())
+    }
+
+    fn to_json(&self) -> Result<Option<Value>, serde_json::Error> {
+        Ok(None)
+    }
+}
+
 /// A run as a slice works on it.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct Run<C> {
     /// The request's id.
     pub id: RunId,
     /// What was asked for.
@@ -70,7 +103,7 @@ pub struct Run {
     /// When it was first claimed.
     pub started_at: DateTime<Utc>,
     /// The resources, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<Step<C>>,
     /// Views that are not as they should be, as was found when it ended.
     pub view_problems: Vec<String>,
 }
@@ -112,7 +145,7 @@ impl Phase {
 
 /// A resource of a run.
 #[derive(Clone, Debug)]
-pub struct Step {
+pub struct Step<C> {
     /// The resource.
     pub resource: &'static Resource,
     /// How often it was written.
@@ -121,8 +154,8 @@ pub struct Step {
     pub phase: Phase,
     /// The `updated_since` of an incremental pass; `None`: a complete pass.
     pub since: Option<DateTime<Utc>>,
-    /// Where in the phase to go on; null at its beginning. The phase's own code reads it, and the forecast.
-    pub position: Value,
+    /// Where in the phase to go on.
+    pub cursor: C,
     /// How it ended, once it has.
     pub status: Option<ResourceStatus>,
     /// Counts, as they go into the report.
@@ -190,15 +223,15 @@ impl Counts {
     }
 }
 
-impl Step {
-    /// At the beginning.
+impl<C: Default> Step<C> {
+    /// At the start.
     pub fn new(resource: &'static Resource, since: Option<DateTime<Utc>>) -> Self {
         Self {
             resource,
             checkpoint: 0,
             phase: Phase::List,
             since,
-            position: Value::Null,
+            cursor: C::default(),
             status: None,
             counts: Counts::default(),
             matches: None,
@@ -229,10 +262,10 @@ impl Step {
         }
     }
 
-    /// Goes to the beginning of another phase.
+    /// Goes to the start of another phase.
     pub fn enter(&mut self, phase: Phase) {
         self.phase = phase;
-        self.position = Value::Null;
+        self.cursor = C::default();
     }
 
     /// Ends it.
@@ -244,7 +277,11 @@ impl Step {
 }
 
 /// The steps of a run, in order.
-pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> Result<Vec<Step>, StoreError> {
+pub async fn load_steps<C: Cursor>(
+    tx: &mut PgConnection,
+    account: &Account,
+    id: RunId,
+) -> Result<Vec<Step<C>>, StoreError> {
     let rows = sqlx::query!(
         "select resource, checkpoint, phase, status, since, position, listed, created, updated, unchanged, deleted, detailed, matches,
              verified, replaced, rejected, clock, error, drift, aged, missing, stale, wrong, pages, usual_pages, usual_details
@@ -258,12 +295,13 @@ pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> 
         .map(|row| {
             let resource = catalog::find(&row.resource)
                 .ok_or_else(|| StoreError::NewerRun(format!("a step of the unknown resource {:?}", row.resource)))?;
+            let phase = Phase::parse(&row.phase)?;
             Ok(Step {
                 resource,
                 checkpoint: row.checkpoint,
-                phase: Phase::parse(&row.phase)?,
+                phase,
                 since: row.since,
-                position: row.position.unwrap_or_default(),
+                cursor: cursor(&row.resource, phase, row.position)?,
                 status: row.status.as_deref().and_then(ResourceStatus::parse),
                 counts: Counts {
                     pages: row.pages,
@@ -287,6 +325,14 @@ pub async fn load_steps(tx: &mut PgConnection, account: &Account, id: RunId) -> 
             })
         })
         .collect()
+}
+
+fn cursor<C: Cursor>(resource: &str, phase: Phase, json: Option<Value>) -> Result<C, StoreError> {
+    let Some(json) = json.filter(|json| !json.is_null()) else { return Ok(C::default()) };
+    C::from_json(phase, json).map_err(|error| match error {
+        UnreadableCursor::Newer(_) => StoreError::NewerRun(format!("{error} in the step {resource}")),
+        UnreadableCursor::Corrupt(_) => StoreError::Corrupt(format!("the step {resource} has {error}")),
+    })
 }
 
 /// Adds where the final event of a run goes, besides the exchange. False: it goes to [`MAX_REPLIES`] addresses already.

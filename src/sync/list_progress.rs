@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::pager::Position;
-use super::partitions::{self, Part};
+use super::cursor::{ListProgress, Run, Step, StepCursor};
+use super::pager::ListCursor;
+use super::partition::Partition;
+use super::partitions;
 use super::slice::{Slice, WorkError};
 use super::sweep;
 use crate::api_client::answer::{self, Record};
@@ -16,72 +17,16 @@ use crate::messages::ResourceStatus;
 use crate::process::telemetry;
 use crate::retry::Failure;
 use crate::store::records::{self, Pass};
-use crate::store::runs::{Phase, Run, Step};
-
-/// Where the phase goes on. Kept as JSON in `sync_step.position`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Reading {
-    /// Where in the list of the part.
-    #[serde(flatten)]
-    pub at: Position,
-    /// The part that is read by itself; none where the next parents are to be looked for.
-    #[serde(default = "whole_account")]
-    pub part: Option<Part>,
-    /// Parts to come. Of parent records only those whose list was begun and is not a single page.
-    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
-    pub waiting: VecDeque<Part>,
-    /// The last parent record that was handled or is waiting.
-    #[serde(default)]
-    pub last_parent: Option<Part>,
-    /// The number of the first page of this part.
-    #[serde(default)]
-    pub first_page: i32,
-    /// Distinct records that the parts before told.
-    #[serde(default)]
-    pub listed: i64,
-    /// Whether one of those parts was not read for sure.
-    #[serde(default)]
-    pub unproven: bool,
-    /// Whether one of those parts may lack a record that was there throughout.
-    #[serde(default)]
-    pub incomplete: bool,
-    /// Whether the answer with which the list began has a `Date` that is not believed: nobody knows then what changed
-    /// after it.
-    #[serde(default)]
-    pub undated: bool,
-    /// Includes that came with a record of the list.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    includes_came: BTreeSet<String>,
-    /// Kinds of parents whose lists the API does not give.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    refused: Vec<String>,
-    /// Why, in the API's words: of the last of them.
-    #[serde(default)]
-    refusal: Option<String>,
-    /// Whether one of these may be given another time: it may not be asked for as things are.
-    #[serde(default)]
-    withheld: bool,
-    /// The kind of parents of which a list was given last: one that is not given then says nothing of the others.
-    #[serde(default)]
-    pub given: Option<String>,
-    /// Parts in a row that could not be read.
-    #[serde(default)]
-    pub failures_in_a_row: u32,
-}
-
-/// Positions of earlier versions name no part where there is one alone.
-fn whole_account() -> Option<Part> {
-    Some(Part::default())
-}
+use crate::store::runs::Phase;
 
 /// Parts in a row that cannot be read, after which the rest is given up: it is not the parts then.
 const MAX_FAILED_PARTS: u32 = 5;
 
-impl Reading {
+impl ListProgress {
     /// Before the first of these parts.
-    pub fn start(resource: &Resource, since: Option<DateTime<Utc>>, mut waiting: VecDeque<Part>) -> Self {
+    pub fn start(resource: &Resource, since: Option<DateTime<Utc>>, mut waiting: VecDeque<Partition>) -> Self {
         Self {
-            at: Position::start(resource, since, 0),
+            at: ListCursor::start(resource, since, 0),
             part: waiting.pop_front(),
             waiting,
             last_parent: None,
@@ -99,18 +44,12 @@ impl Reading {
         }
     }
 
-    /// Where the step goes on, if it has begun.
-    pub fn of(step: &Step) -> Result<Option<Self>, WorkError> {
-        if step.position.is_null() {
-            return Ok(None);
+    /// Where the step goes on, if it has started.
+    pub fn of(step: &Step) -> Option<Self> {
+        match &step.cursor {
+            StepCursor::List(progress) => Some((**progress).clone()),
+            _ => None,
         }
-        let unusable = |error: serde_json::Error| WorkError::Unusable(error.to_string());
-        let mut reading: Self = serde_json::from_value(step.position.clone()).map_err(unusable)?;
-        if reading.last_parent.is_none() {
-            // Earlier versions read one parent after the other.
-            reading.last_parent = reading.part.clone().filter(|part| part.parent().is_some());
-        }
-        Ok(Some(reading))
     }
 
     /// Passes over a part that could not be read. It does not hold up the others, but the resource is failed in the end. False: too many
@@ -129,13 +68,13 @@ impl Reading {
 
     /// Whether a part that the API does not give is passed over: the parent is gone, or its kind may not be asked for. Where
     /// lists of its kind are given, it is this parent alone, unless many in a row are not given.
-    pub fn passes_over(&self, resource: &Resource, part: &Part, failure: Failure) -> bool {
+    pub fn passes_over(&self, resource: &Resource, part: &Partition, failure: Failure) -> bool {
         let is_given = self.given.as_deref() == part.kind() && self.failures_in_a_row + 1 < MAX_FAILED_PARTS;
         partitions::is_passed_over(resource, failure) && (failure == Failure::NotFound || !is_given)
     }
 
     /// Leaves out the kind of this parent, whose lists the API does not give.
-    pub fn refuse(&mut self, step: &mut Step, part: &Part, failure: Failure, reason: &str) {
+    pub fn refuse(&mut self, step: &mut Step, part: &Partition, failure: Failure, reason: &str) {
         let Some(kind) = part.kind() else { return };
         let resource = step.resource.name;
         warn!(resource, kind, reason, "{resource} of a {kind} cannot be listed");
@@ -153,7 +92,7 @@ impl Reading {
         connection: &mut sqlx::PgConnection,
         step: &Step,
         limit: i64,
-    ) -> Result<Vec<Part>, WorkError> {
+    ) -> Result<Vec<Partition>, WorkError> {
         partitions::next_parents(connection, slice, step, self.last_parent.as_ref(), &self.refused, limit).await
     }
 
@@ -182,10 +121,9 @@ impl Reading {
         missing.map(|include| format!("{include} did not come, although it was asked for")).collect()
     }
 
-    /// As the position of the step.
-    pub fn keep(&self, step: &mut Step) -> Result<(), WorkError> {
-        step.position = serde_json::to_value(self).map_err(|error| WorkError::Unusable(error.to_string()))?;
-        Ok(())
+    /// As the cursor of the step.
+    pub fn store_in(self, step: &mut Step) {
+        step.cursor = StepCursor::List(Box::new(self));
     }
 
     /// Adds to what the lists said to hold, once a part is read whose first page had the number `first_page`. One that does not say
@@ -206,16 +144,18 @@ impl Reading {
         step: &mut Step,
         pages_read: i32,
     ) -> Result<(), WorkError> {
-        let refused = |part: &Part| part.kind().is_some_and(|kind| self.refused.iter().any(|refused| refused == kind));
+        let refused =
+            |part: &Partition| part.kind().is_some_and(|kind| self.refused.iter().any(|refused| refused == kind));
         self.waiting.retain(|part| !refused(part));
         self.part = self.waiting.pop_front();
         if self.part.is_none() && self.next_parents(slice, tx, step, 1).await?.is_empty() {
             return self.end_list(slice, tx, step, pages_read).await;
         }
-        self.at = Position::start(step.resource, step.since, pages_read);
+        self.at = ListCursor::start(step.resource, step.since, pages_read);
         self.first_page = pages_read;
         self.listed = step.counts.listed;
-        self.keep(step)
+        self.store_in(step);
+        Ok(())
     }
 
     /// All parts are read, or there is none. Where no kind of parent may be asked for, nor may the resource. What nothing was asked of is not certain: what the parts are made of may not have been
@@ -256,7 +196,7 @@ impl Reading {
         let sweepable = sure && (whole || resource.ask_again() == AskAgain::List);
         let sweeps = audited || sweepable && slice.parameters.marks_deletions();
         match sweeps {
-            true => sweep::begin(step, sure && whole)?,
+            true => sweep::begin(step, sure && whole),
             false => step.enter(Phase::Detail),
         }
         let listed = step.counts.listed;
