@@ -7,12 +7,11 @@ use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::audit;
 use super::cursor::{ListProgress, Step};
 use super::pager::{Evidence, ListCursor, Next, Verdict};
 use super::partition::Partition;
 use super::plan;
-use super::rejected;
+use super::sink::{Items, Sink};
 use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
 use crate::api_client::answer::{self, Page, Record, Rejected};
 use crate::api_client::client::ApiError;
@@ -20,8 +19,7 @@ use crate::catalog::Resource;
 use crate::process::telemetry;
 use crate::retry::Failure;
 use crate::store::records::newest::Origin;
-use crate::store::rejected::As;
-use crate::store::{doubts, parents, records, seen_ids};
+use crate::store::{doubts, parents, seen_ids};
 
 /// Parents between two checkpoints.
 const BATCH: i64 = 100;
@@ -77,29 +75,12 @@ pub async fn read_batch(
     }
     reading.note_includes(resource, &batch.records);
     let ids: Vec<Uuid> = batch.ids.iter().copied().collect();
-    let mut rejected = batch.rejected;
-    let mut tx = slice.begin().await?;
     let parent_resource = reading.last_parent.as_ref().and_then(|part| part.parent_resource(resource));
-    let origin = Origin::List;
-    let merged = if slice.parameters.is_audit() {
-        rejected::note(&mut step, &rejected);
-        audit::compare_items(slice, &mut tx, &mut step, &batch.records, parent_resource, origin).await?
-    } else {
-        let merged;
-        let stored = records::merge_page(&mut tx, &account, resource, &batch.records, parent_resource, origin).await;
-        (tx, merged) = match stored {
-            Err(error) if error.refused_value().is_some() => {
-                drop(tx);
-                let merged_as = As::Items { parent_resource, origin };
-                rejected::merge_the_others(slice, &step, &batch.records, merged_as, &mut rejected).await?
-            }
-            stored => (tx, stored?),
-        };
-        let kept = rejected::keep_of_list(&mut tx, &account, resource, &batch.records, &rejected).await?;
-        step.counts.rejected += kept;
-        step.counts.listed += kept;
-        merged
-    };
+    let items = Items { records: &batch.records, rejected: batch.rejected, parent_resource, origin: Origin::List };
+    let (mut tx, merged, kept) =
+        Sink::of(&slice.parameters).items(slice, slice.begin().await?, &mut step, items, None).await?;
+    step.counts.rejected += kept;
+    step.counts.listed += kept;
     doubts::keep(&mut tx, &account, slice.id, resource, &merged.doubted).await?;
     seen_ids::keep_ids(&mut tx, &account, slice.id, resource, (1, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);

@@ -8,12 +8,11 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
-use uuid::Uuid;
 
-use super::audit;
 use super::cursor::{DetailCursor, Step, StepCursor};
 use super::rejected;
 use super::sample;
+use super::sink::{Details, Sink};
 use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
 use crate::api_client::answer::{self, Record, Rejected};
 use crate::api_client::client::ApiError;
@@ -52,11 +51,7 @@ struct Told {
 /// What a batch brought.
 #[derive(Default)]
 struct Fetched {
-    records: Vec<Record>,
-    /// Records whose detail cannot be read.
-    rejected: Vec<Rejected>,
-    /// What is gone, each asked for at its time or later.
-    gone: (Vec<Uuid>, Vec<Option<DateTime<Utc>>>),
+    batch: Details,
     bytes: usize,
     replaced: i64,
     last: Option<Place>,
@@ -208,34 +203,19 @@ async fn merge(
     if step.phase == Phase::Aged {
         step.counts.aged += fetched.handled;
     }
-    step.note_drift(answer::drift(&fetched.records));
+    step.note_drift(answer::drift(&fetched.batch.records));
     if let Some(failure) = &fetched.first_failure
         && step.error.is_none()
     {
         step.error = Some(format!("not every detail could be fetched: {failure}"));
     }
     step.cursor = StepCursor::Details(cursor.clone());
-    let mut tx = slice.begin().await?;
-    let merged;
-    let Fetched { records, gone, mut rejected, .. } = fetched;
-    let gone = (&gone.0[..], &gone.1[..]);
-    if slice.parameters.is_audit() {
-        rejected::note(&mut step, &rejected);
-        audit::count_gone(slice, &mut tx, &mut step, gone).await?;
-        merged = audit::compare_details(slice, &mut tx, &mut step, &records).await?;
-    } else {
-        (tx, merged) = match details::merge_details(&mut tx, account, resource, &records).await {
-            Err(error) if error.refused_value().is_some() => {
-                drop(tx);
-                rejected::merge_other_details(slice, &step, &records, &mut rejected).await?
-            }
-            stored => (tx, stored?),
-        };
-        if step.phase == Phase::Aged {
-            // Else those that are gone would be asked for before all others in each run, until a full one marks them.
-            details::keep_asked(&mut tx, account, resource, gone).await?;
-        }
-        rejected::keep_of_details(&mut tx, account, resource, (&records, gone.0), &rejected).await?;
+    let tx = slice.begin().await?;
+    let missing = fetched.batch.missing.clone();
+    let (mut tx, merged) = Sink::of(&slice.parameters).details(slice, tx, &mut step, fetched.batch).await?;
+    if step.phase == Phase::Aged && !slice.parameters.is_audit() {
+        // Else those that are deleted would be asked for before all others in each run, until a full one marks them.
+        details::keep_asked(&mut tx, account, resource, (&missing.ids, &missing.asked_at)).await?;
     }
     step.counts.detailed += merged;
     step.note_replaced(replaced);
@@ -295,7 +275,7 @@ impl Fetched {
         match answer {
             Ok((record, replaced)) if record.id == place.id => {
                 self.bytes += record.json.len();
-                self.records.push(record);
+                self.batch.records.push(record);
                 self.replaced += replaced;
                 self.failures_in_a_row = 0;
             }
@@ -305,8 +285,8 @@ impl Fetched {
             }
             // Gone since it was listed. The next full run finds that out by its own evidence.
             Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {
-                self.gone.0.push(place.id);
-                self.gone.1.push(wanted_at);
+                self.batch.missing.ids.push(place.id);
+                self.batch.missing.asked_at.push(wanted_at);
             }
             Err(error @ (ApiError::NotAuthorized | ApiError::Store(_))) => {
                 self.broken_off = Some(error.into());
@@ -338,7 +318,7 @@ impl Fetched {
     /// One record whose detail cannot be had: it is reported, and costs no other. Twenty in a row are not the records'
     /// fault, but for those of which it is known that they cannot be had, if the API says so at once.
     fn reject(&mut self, place: Place, error: WorkError) {
-        self.rejected.push(Rejected { id: place.id, reason: error.to_string(), has_id: true });
+        self.batch.rejected.push(Rejected { id: place.id, reason: error.to_string(), has_id: true });
         let tries_again =
             matches!(&error, WorkError::Api(ApiError::Failed { failure, .. }) if failure.verdict() != Verdict::Never);
         if place.rejected_before && !tries_again {

@@ -272,7 +272,7 @@ fn next_step(steps: &[Step], busy: &HashSet<usize>) -> Option<usize> {
 async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> Going {
     let mut step = slice.step(index);
     let resource = step.resource.name;
-    // Partition of a list is no reason to skip the rest of it.
+    // Part of a list is no reason to skip the rest of it.
     let untouched = step.phase == Phase::List && matches!(step.cursor, StepCursor::Start);
     let status = match &error {
         WorkError::Store(refused) if refused.is_refused() => ResourceStatus::Failed,

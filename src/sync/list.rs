@@ -13,13 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use uuid::Uuid;
 
-use super::audit;
 use super::child_lists;
 use super::cursor::{ListProgress, Step};
 use super::pager::{ListCursor, Next};
 use super::partitions;
-use super::rejected;
 use super::sample;
+use super::sink::{Items, Sink};
 use super::slice::{LISTS_AT_ONCE, Slice, WorkError};
 use super::verdict::{compare, end_pass};
 use crate::api_client::answer::{self, Page, Record, Rejected};
@@ -31,8 +30,6 @@ use crate::retry::Failure;
 use crate::store::pool::StoreError;
 use crate::store::records::load::Loader;
 use crate::store::records::newest::Origin;
-use crate::store::records::rekey;
-use crate::store::rejected::As;
 use crate::store::runs::Phase;
 use crate::store::{doubts, records, seen_ids};
 use crate::views;
@@ -336,26 +333,10 @@ async fn merge(
     let changes = resource.updated_since && step.since.is_some() && resource.has_unshown_details();
     let origin = if changes { Origin::Changes } else { Origin::List };
 
-    let mut tx = slice.begin().await?;
-    if !slice.parameters.is_audit() || slice.parameters.repair {
-        rekey::by_new_ids(&mut tx, &account, slice.id, resource, &told).await?;
-    }
-    let merged;
-    if slice.parameters.is_audit() {
-        merged = audit::compare_items(slice, &mut tx, &mut step, &told, parent_resource, origin).await?;
-        rejected::note(&mut step, &rejected);
-    } else {
-        let loaded = loader.merge(tx, &account, resource, &told, parent_resource, origin).await;
-        (tx, merged) = match loaded {
-            Err(error) if error.refused_value().is_some() => {
-                let merged_as = As::Items { parent_resource, origin };
-                rejected::merge_the_others(slice, &step, &told, merged_as, &mut rejected).await?
-            }
-            loaded => loaded?,
-        };
-        let kept = rejected::keep_of_list(&mut tx, &account, resource, &told, &rejected).await?;
-        step.counts.rejected += if pass == 1 { kept } else { 0 };
-    }
+    let items = Items { records: &told, rejected, parent_resource, origin };
+    let (mut tx, merged, kept) =
+        Sink::of(&slice.parameters).items(slice, slice.begin().await?, &mut step, items, Some(loader)).await?;
+    step.counts.rejected += if pass == 1 { kept } else { 0 };
     doubts::keep(&mut tx, &account, slice.id, resource, &merged.doubted).await?;
     seen_ids::keep_ids(&mut tx, &account, slice.id, resource, (pass, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);

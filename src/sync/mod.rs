@@ -18,6 +18,7 @@ pub mod partitions;
 pub mod plan;
 mod rejected;
 pub mod sample;
+mod sink;
 pub mod slice;
 mod sweep;
 pub mod verdict;

@@ -5,17 +5,16 @@ use std::collections::{HashSet, VecDeque};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::audit::compare_items;
 use super::cursor::{SampleCursor, Step, StepCursor};
 use super::offset;
 use super::partitions;
+use super::sink::{Items, Sink};
 use super::slice::{Slice, WorkError};
 use crate::api_client::answer::Page;
 use crate::api_client::client::ApiError;
 use crate::catalog::{self, Resource};
 use crate::retry::Failure;
 use crate::store::records::newest::Origin;
-use crate::store::records::rekey;
 use crate::store::runs::Phase;
 use crate::store::{doubts, records};
 
@@ -96,14 +95,17 @@ pub async fn read_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(
     };
     sampling.part.adopt(resource, &mut page);
     step.note_drift(std::mem::take(&mut page.odd));
-    let mut tx = slice.begin().await?;
-    let parent_resource = sampling.part.parent_resource(resource);
-    if slice.parameters.repair {
-        rekey::by_new_ids(&mut tx, &slice.settings.account, slice.id, resource, &page.records).await?;
-    }
-    let merged = compare_items(slice, &mut tx, &mut step, &page.records, parent_resource, Origin::List).await?;
-    doubts::keep(&mut tx, &slice.settings.account, slice.id, resource, &merged.doubted).await?;
     let compared = i64::try_from(page.records.len()).unwrap_or(0);
+    let parent_resource = sampling.part.parent_resource(resource).map(str::to_owned);
+    let items = Items {
+        records: &page.records,
+        rejected: std::mem::take(&mut page.rejected),
+        parent_resource: parent_resource.as_deref(),
+        origin: Origin::List,
+    };
+    let (mut tx, merged, _) =
+        Sink::of(&slice.parameters).items(slice, slice.begin().await?, &mut step, items, None).await?;
+    doubts::keep(&mut tx, &slice.settings.account, slice.id, resource, &merged.doubted).await?;
     sampling.compared += compared;
     step.counts.pages += i64::from(number.is_some());
     step.counts.merged(merged.created, merged.updated, merged.unchanged);

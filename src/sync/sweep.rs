@@ -4,13 +4,13 @@ use chrono::{DateTime, Utc};
 use tracing::{info, warn};
 
 use super::cursor::{Step, StepCursor, SweepCursor};
+use super::sink::{Items, Missing, Sink};
 use super::slice::{Slice, WorkError};
-use super::{agreement, audit, lookup, sample};
+use super::{agreement, lookup, sample};
 use crate::api_client::answer::Record;
 use crate::catalog::{AskAgain, PAGE_SIZE};
 use crate::process::telemetry;
 use crate::store::records::newest::Origin;
-use crate::store::rejected::{self, As, Of};
 use crate::store::runs::Phase;
 use crate::store::{records, seen_ids};
 
@@ -65,25 +65,17 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
         step.note_drift([MISSED.to_owned()].into());
         step.verified = false;
     }
-    let (alive, gone) = (found.alive().count() + found.rejected.len(), found.gone);
-    let mut tx = slice.begin().await?;
-    let merged = if slice.parameters.is_audit() {
-        super::rejected::note(&mut step, &found.rejected);
-        audit::compare_items(slice, &mut tx, &mut step, &found.items, None, Origin::ById).await?
-    } else {
-        let as_items = As::Items { parent_resource: None, origin: Origin::ById };
-        let stored = rejected::merge_the_others(&mut tx, &account, resource, &found.items, as_items).await?;
-        rejected::keep(&mut tx, &account, resource, &[found.rejected, stored.rejected].concat(), Of::Item).await?;
-        stored.merged
-    };
+    let alive = found.alive().count() + found.rejected.len();
+    let missing = Missing::at(found.gone, asked_at);
+    let sink = Sink::of(&slice.parameters);
+    let items = Items { records: &found.items, rejected: found.rejected, parent_resource: None, origin: Origin::ById };
+    let (mut tx, merged, _) = sink.items(slice, slice.begin().await?, &mut step, items, None).await?;
     step.counts.updated += merged.updated;
     step.counts.listed += i64::try_from(alive).unwrap_or(0);
     if slice.parameters.marks_deletions() && proven {
-        seen_ids::keep_gone(&mut tx, &account, run, resource, cursor.batches, (&gone, asked_at)).await?;
+        seen_ids::keep_gone(&mut tx, &account, run, resource, cursor.batches, (&missing.ids, asked_at)).await?;
     }
-    if slice.parameters.is_audit() {
-        audit::count_gone(slice, &mut tx, &mut step, (&gone, &vec![asked_at; gone.len()])).await?;
-    }
+    sink.missing(slice, &mut tx, &mut step, &missing).await?;
     let batches = cursor.batches + 1;
     step.cursor = StepCursor::Sweep(SweepCursor { after: Some(last), batches, proven: Some(proven) });
     slice.commit(tx, index, step).await?;

@@ -4,10 +4,10 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::agreement;
-use super::audit;
 use super::cursor::{ListProgress, Step};
 use super::pager::{Evidence, PassEnd, Verdict};
 use super::plan;
+use super::sink::{Missing, Sink};
 use super::slice::{Slice, WorkError};
 use crate::process::failpoints;
 use crate::store::{parents, seen_ids};
@@ -123,7 +123,7 @@ async fn conclude(
     let (pages_read, matches) = (end.pages_read(), end.matches());
     match verdict {
         Verdict::Again(position) => {
-            info!(run = %run, resource = resource.name, pass = position.pass, "ListProgress {} once more, to be sure", resource.name);
+            info!(run = %run, resource = resource.name, pass = position.pass, "Reading {} once more, to be sure", resource.name);
             reading.at = position;
             reading.store_in(step);
             return Ok(());
@@ -141,9 +141,8 @@ async fn conclude(
                 if slice.parameters.marks_deletions() {
                     seen_ids::keep_gone(tx, account, run, resource, pages_read, (unseen, asked_at)).await?;
                 }
-                if slice.parameters.is_audit() {
-                    audit::count_gone(slice, tx, step, (unseen, &vec![asked_at; unseen.len()])).await?;
-                }
+                let missing = Missing::at(unseen.clone(), asked_at);
+                Sink::of(&slice.parameters).missing(slice, tx, step, &missing).await?;
             }
             if let (true, Some(total)) = (complete, end.round_total(given.of_pass)) {
                 let what = format!(
