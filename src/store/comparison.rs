@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use super::pool::StoreError;
 use super::records::{Columns, list_fields};
+use super::runs::StepKey;
 use crate::api_client::answer::Record;
 use crate::catalog::{Resource, Shapes};
-use crate::ids::{Account, RunId};
+use crate::ids::Account;
 
 /// The pass under which `sync_page` keeps the ids that were found to differ: each is counted once.
 const DIFFERING: i32 = -1;
@@ -144,11 +145,10 @@ pub async fn gone(
 /// Which of these ids were found to differ earlier in the run.
 pub async fn found_earlier(
     connection: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
+    step: StepKey<'_>,
     ids: &[Uuid],
 ) -> Result<Vec<Uuid>, StoreError> {
+    let StepKey { account, run, resource } = step;
     let found = sqlx::query_scalar!(
         r#"select distinct id as "id!" from teamleader2db.sync_page, unnest(ids) as id
          where account = $1 and run_id = $2 and resource = $3 and pass = $4 and id = any($5)"#,
@@ -164,13 +164,8 @@ pub async fn found_earlier(
 }
 
 /// Keeps ids that were found to differ.
-pub async fn keep_found(
-    connection: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
-    ids: &[Uuid],
-) -> Result<(), StoreError> {
+pub async fn keep_found(connection: &mut PgConnection, step: StepKey<'_>, ids: &[Uuid]) -> Result<(), StoreError> {
+    let StepKey { account, run, resource } = step;
     sqlx::query!(
         "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids)
          select $1, $2, $3, $4, coalesce(max(page) + 1, 0), $5 from teamleader2db.sync_page

@@ -5,8 +5,8 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::pool::StoreError;
-use crate::catalog::{PAGE_SIZE, Resource};
-use crate::ids::{Account, RunId};
+use super::runs::StepKey;
+use crate::catalog::PAGE_SIZE;
 
 /// The pass under which `sync_page` keeps them.
 const DOUBTED: i32 = -2;
@@ -21,13 +21,8 @@ pub struct Batch {
 }
 
 /// Keeps records to be asked for, in the transaction of the page that gave them.
-pub async fn keep(
-    tx: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
-    ids: &[Uuid],
-) -> Result<(), StoreError> {
+pub async fn keep(tx: &mut PgConnection, step: StepKey<'_>, ids: &[Uuid]) -> Result<(), StoreError> {
+    let StepKey { account, run, resource } = step;
     for ids in ids.chunks(PAGE_SIZE) {
         sqlx::query!(
             "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids)
@@ -46,12 +41,8 @@ pub async fn keep(
 }
 
 /// The next ones to ask for, if any are left.
-pub async fn next(
-    pool: &PgPool,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
-) -> Result<Option<Batch>, StoreError> {
+pub async fn next(pool: &PgPool, step: StepKey<'_>) -> Result<Option<Batch>, StoreError> {
+    let StepKey { account, run, resource } = step;
     let batch = sqlx::query_as!(
         Batch,
         "select page, ids from teamleader2db.sync_page
@@ -67,13 +58,8 @@ pub async fn next(
 }
 
 /// Forgets a batch, in the transaction that merges what came of asking for it.
-pub async fn settle(
-    tx: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
-    batch: &Batch,
-) -> Result<(), StoreError> {
+pub async fn settle(tx: &mut PgConnection, step: StepKey<'_>, batch: &Batch) -> Result<(), StoreError> {
+    let StepKey { account, run, resource } = step;
     sqlx::query!(
         "delete from teamleader2db.sync_page where account = $1 and run_id = $2 and resource = $3 and pass = $4 and page = $5",
         account.as_str(),

@@ -8,9 +8,10 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::pool::StoreError;
+use super::runs::StepKey;
 use crate::api_client::answer::{self, Page};
 use crate::catalog::{self, Parent, Resource};
-use crate::ids::{Account, RunId};
+use crate::ids::Account;
 
 /// Which rows of a resource one of its parts has: those of a parent, else those whose content has this in it.
 #[derive(Clone, Copy, Debug)]
@@ -137,12 +138,11 @@ pub async fn children(
 /// started.
 pub async fn unseen_in_part(
     tx: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
+    step: StepKey<'_>,
     rows: PartRows<'_>,
     (first_page, started): (i32, Option<DateTime<Utc>>),
 ) -> Result<Vec<Uuid>, StoreError> {
+    let StepKey { account, run, resource } = step;
     let ids = sqlx::query_scalar!(
         r#"select id as "id!" from (
              select id from teamleader.record

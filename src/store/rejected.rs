@@ -7,8 +7,7 @@ use uuid::Uuid;
 
 use super::pool::{self, StoreError};
 use super::records::details;
-use super::records::newest::Origin;
-use super::records::{self, Merged};
+use super::records::{self, Merged, Source};
 use crate::api_client::answer::{Record, Rejected};
 use crate::catalog::Resource;
 use crate::ids::Account;
@@ -232,12 +231,7 @@ pub async fn counts(pool: &PgPool, account: &Account, names: &[String]) -> Resul
 #[derive(Clone, Copy, Debug)]
 pub enum As<'a> {
     /// List items; [`records::merge_page`] says what the arguments are.
-    Items {
-        /// Of the parents of those that have one.
-        parent_resource: Option<&'a str>,
-        /// How they came about.
-        origin: Origin,
-    },
+    Items(Source<'a>),
     /// Details.
     Details,
 }
@@ -269,8 +263,8 @@ pub async fn merge_the_others(
         }
         tx.execute("savepoint part").await?;
         let merged = match merged_as {
-            As::Items { parent_resource, origin } => {
-                let merged = records::merge_page(tx, account, resource, part, parent_resource, origin).await;
+            As::Items(source) => {
+                let merged = records::merge_page(tx, account, resource, part, source).await;
                 merged.map(|merged| stored.merged += merged)
             }
             As::Details => {

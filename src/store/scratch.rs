@@ -4,9 +4,9 @@ use sqlx::{Executor, PgPool};
 use uuid::Uuid;
 
 use super::pool;
-use super::records::Merged;
 use super::records::load::Loader;
 use super::records::newest::Origin;
+use super::records::{Merged, Source};
 use crate::api_client::answer::{self, Record};
 use crate::catalog::{self, Resource};
 use crate::ids::Account;
@@ -39,8 +39,16 @@ impl Scratch {
     /// Merges a batch, and commits it.
     pub(super) async fn merge(&self, loader: &mut Loader, items: &[Record]) -> Merged {
         let tx = pool::begin(&self.pool).await.expect("begun");
-        let (tx, merged) =
-            loader.merge(tx, &account(), contacts(), items, Some("companies"), Origin::List).await.expect("merged");
+        let (tx, merged) = loader
+            .merge(
+                tx,
+                &account(),
+                contacts(),
+                items,
+                Source { parent_resource: Some("companies"), origin: Origin::List },
+            )
+            .await
+            .expect("merged");
         tx.commit().await.expect("committed");
         merged
     }

@@ -5,9 +5,9 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::pool::StoreError;
+use super::runs::StepKey;
 use crate::api_client::answer;
-use crate::catalog::{self, Resource};
-use crate::ids::{Account, RunId};
+use crate::catalog::{self};
 
 /// An id that only one of two passes gave, and when its record was last changed, as far as its row says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +22,12 @@ pub struct Difference {
 /// The ids that only one of two passes gave, on the pages from `first_page` on: up to `limit` of them.
 pub async fn differences(
     connection: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
+    step: StepKey<'_>,
     (one, other): (i32, i32),
     first_page: i32,
     limit: i64,
 ) -> Result<Vec<Difference>, StoreError> {
+    let StepKey { account, run, resource } = step;
     let rows = sqlx::query!(
         r#"with page as (
              select pass, id from teamleader2db.sync_page, unnest(ids) as id
@@ -67,12 +66,11 @@ pub async fn differences(
 /// rows say.
 pub async fn doubles_and_newcomers(
     connection: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
+    step: StepKey<'_>,
     (pass, first_page): (i32, i32),
     since: DateTime<Utc>,
 ) -> Result<(i64, i64), StoreError> {
+    let StepKey { account, run, resource } = step;
     let row = sqlx::query!(
         r#"with page as (
              select pass, id from teamleader2db.sync_page, unnest(ids) as id
@@ -94,12 +92,8 @@ pub async fn doubles_and_newcomers(
 }
 
 /// Whether the passes of a run gave no record at all.
-pub async fn gave_nothing(
-    connection: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
-) -> Result<bool, StoreError> {
+pub async fn gave_nothing(connection: &mut PgConnection, step: StepKey<'_>) -> Result<bool, StoreError> {
+    let StepKey { account, run, resource } = step;
     let nothing = sqlx::query_scalar!(
         r#"select not exists (
              select from teamleader2db.sync_page
@@ -116,12 +110,11 @@ pub async fn gave_nothing(
 /// Keeps the ids that a page told, for the end of the pass.
 pub async fn keep_ids(
     tx: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
+    step: StepKey<'_>,
     (pass, page): (i32, i32),
     ids: &[Uuid],
 ) -> Result<(), StoreError> {
+    let StepKey { account, run, resource } = step;
     if ids.is_empty() {
         return Ok(());
     }
@@ -142,12 +135,11 @@ pub async fn keep_ids(
 /// Keeps ids that were asked for at `asked_at` or later, and are gone: under pass 0.
 pub async fn keep_gone(
     tx: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
+    step: StepKey<'_>,
     page: i32,
     (ids, asked_at): (&[Uuid], Option<DateTime<Utc>>),
 ) -> Result<(), StoreError> {
+    let StepKey { account, run, resource } = step;
     if ids.is_empty() {
         return Ok(());
     }
@@ -168,12 +160,11 @@ pub async fn keep_gone(
 /// How many distinct ids passes `from` to `to` told, on the pages from `first_page` on.
 pub async fn count_ids(
     tx: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
+    step: StepKey<'_>,
     (from, to): (i32, i32),
     first_page: i32,
 ) -> Result<i64, StoreError> {
+    let StepKey { account, run, resource } = step;
     let distinct = sqlx::query_scalar!(
         r#"select count(distinct id) as "distinct!"
          from teamleader2db.sync_page, unnest(ids) as id
@@ -194,12 +185,11 @@ pub async fn count_ids(
 /// after `started`, when the run started: they cannot have been missed.
 pub async fn unseen(
     pool: &PgPool,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
+    step: StepKey<'_>,
     started: Option<DateTime<Utc>>,
     (after, limit): (Option<Uuid>, i64),
 ) -> Result<Vec<Uuid>, StoreError> {
+    let StepKey { account, run, resource } = step;
     let ids = sqlx::query_scalar!(
         // `except` and not an anti join: without statistics that one may become a nested loop over all pages.
         r#"select id as "id!" from (
@@ -223,12 +213,8 @@ pub async fn unseen(
 }
 
 /// How many rows the sweep confirmed to be gone.
-pub async fn count_gone(
-    tx: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
-) -> Result<i64, StoreError> {
+pub async fn count_gone(tx: &mut PgConnection, step: StepKey<'_>) -> Result<i64, StoreError> {
+    let StepKey { account, run, resource } = step;
     let gone = sqlx::query_scalar!(
         r#"select count(*) as "count!" from (
              select unnest(ids) from teamleader2db.sync_page
@@ -248,12 +234,8 @@ pub async fn count_gone(
 /// Marks what the sweep confirmed to be gone, and with it its children, but for rows that were written from a later request than the one
 /// that found it gone. What was gone from one part of a list and told by another has moved. The rows stay. Returns how many were marked,
 /// without the children.
-pub async fn mark_deleted(
-    tx: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
-) -> Result<i64, StoreError> {
+pub async fn mark_deleted(tx: &mut PgConnection, step: StepKey<'_>) -> Result<i64, StoreError> {
+    let StepKey { account, run, resource } = step;
     let gone = sqlx::query!(
         r#"select id as "id!", min(asked_at) as asked_at
          from (select unnest(ids) as id, asked_at from teamleader2db.sync_page

@@ -74,9 +74,8 @@ async fn unexplained(
     let mut connection = slice.pool.acquire().await?;
     // Young ones are among them, and are not asked for.
     let limit = i64::try_from(4 * MOST_BY_FILTER).unwrap_or(i64::MAX);
-    let (account, passes) = (&slice.settings.account, (earlier.pass, pass));
-    let differing =
-        seen_ids::differences(&mut connection, account, slice.id, resource, passes, first_page, limit).await?;
+    let passes = (earlier.pass, pass);
+    let differing = seen_ids::differences(&mut connection, slice.key(resource), passes, first_page, limit).await?;
     drop(connection);
     let settled = |difference: &Difference| !is_young(difference.changed_at, earlier.started_at);
     let settled: Vec<Uuid> = differing.iter().filter(|id| settled(id)).map(|difference| difference.id).collect();

@@ -16,8 +16,8 @@ use crate::catalog::Resource;
 use crate::store::comparison::{self, Compared};
 use crate::store::pool::StoreError;
 use crate::store::records::details;
-use crate::store::records::newest::{self, Origin};
-use crate::store::records::{self, Merged};
+use crate::store::records::newest::{self};
+use crate::store::records::{self, Merged, Source};
 use crate::store::rejected as refused;
 use crate::store::rejected::As;
 
@@ -27,14 +27,13 @@ pub async fn compare_items(
     tx: &mut PgConnection,
     step: &mut Step,
     items: &[Record],
-    parent_resource: Option<&str>,
-    origin: Origin,
+    source: Source<'_>,
 ) -> Result<Merged, WorkError> {
     let resource = step.resource;
     // Pages overlap: each record is compared, and counted, once.
-    let (items, doubted) = newest::of_each(items, origin.trust(resource));
+    let (items, doubted) = newest::of_each(items, source.origin.trust(resource));
     let mut items: Vec<Record> = items.into_iter().cloned().collect();
-    let as_items = As::Items { parent_resource, origin };
+    let as_items = As::Items(source);
     let (found, mut merged) = match attempt(slice, tx, resource, &items, as_items).await {
         Err(error) if error.refused_value().is_some() => {
             leave_out_refused(slice, tx, step, &mut items, as_items).await?;
@@ -77,9 +76,7 @@ async fn attempt(
 ) -> Result<(Compared, Merged), StoreError> {
     tx.execute("savepoint compared").await?;
     let compared = match compared_as {
-        As::Items { parent_resource, origin } => {
-            attempt_items(slice, tx, resource, records, parent_resource, origin).await
-        }
+        As::Items(source) => attempt_items(slice, tx, resource, records, source).await,
         As::Details => attempt_details(slice, tx, resource, records).await,
     };
     if compared.is_err() {
@@ -96,8 +93,7 @@ async fn attempt_items(
     tx: &mut PgConnection,
     resource: &Resource,
     items: &[Record],
-    parent_resource: Option<&str>,
-    origin: Origin,
+    source: Source<'_>,
 ) -> Result<(Compared, Merged), StoreError> {
     let account = &slice.settings.account;
     let found = comparison::items(tx, account, resource, items).await?;
@@ -106,7 +102,7 @@ async fn attempt_items(
         return Ok((found, Merged { unchanged, ..Merged::default() }));
     }
     comparison::distrust(tx, account, resource, &found.wrong).await?;
-    let merged = records::merge_page(tx, account, resource, items, parent_resource, origin).await?;
+    let merged = records::merge_page(tx, account, resource, items, source).await?;
     Ok((found, merged))
 }
 
@@ -154,12 +150,12 @@ pub async fn count_gone(
 
 /// Adds to the counts of the step what was not found earlier.
 async fn count(slice: &Slice<'_>, tx: &mut PgConnection, step: &mut Step, found: Compared) -> Result<(), WorkError> {
-    let (account, run, resource) = (&slice.settings.account, slice.id, step.resource);
+    let resource = step.resource;
     let ids = found.differing();
     if ids.is_empty() {
         return Ok(());
     }
-    let earlier = comparison::found_earlier(tx, account, run, resource, &ids).await?;
+    let earlier = comparison::found_earlier(tx, slice.key(resource), &ids).await?;
     let found = found.without(&earlier);
     let audited = &mut step.counts.audited;
     for (count, ids) in
@@ -167,5 +163,5 @@ async fn count(slice: &Slice<'_>, tx: &mut PgConnection, step: &mut Step, found:
     {
         *count += i64::try_from(ids.len()).unwrap_or(i64::MAX);
     }
-    Ok(comparison::keep_found(tx, account, run, resource, &found.differing()).await?)
+    Ok(comparison::keep_found(tx, slice.key(resource), &found.differing()).await?)
 }

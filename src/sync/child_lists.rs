@@ -18,6 +18,7 @@ use crate::api_client::client::ApiError;
 use crate::catalog::Resource;
 use crate::process::telemetry;
 use crate::retry::Failure;
+use crate::store::records::Source;
 use crate::store::records::newest::Origin;
 use crate::store::{doubts, parents, seen_ids};
 
@@ -52,7 +53,7 @@ pub async fn read_batch(
     mut step: Step,
     mut reading: ListProgress,
 ) -> Result<(), WorkError> {
-    let (resource, account) = (step.resource, slice.settings.account.clone());
+    let (resource, _account) = (step.resource, slice.settings.account.clone());
     let batch = read(slice, &mut step, &mut reading).await?;
     if batch.last.is_none()
         && let Some(error) = batch.broken_off
@@ -76,13 +77,17 @@ pub async fn read_batch(
     reading.note_includes(resource, &batch.records);
     let ids: Vec<Uuid> = batch.ids.iter().copied().collect();
     let parent_resource = reading.last_parent.as_ref().and_then(|part| part.parent_resource(resource));
-    let items = Items { records: &batch.records, rejected: batch.rejected, parent_resource, origin: Origin::List };
+    let items = Items {
+        records: &batch.records,
+        rejected: batch.rejected,
+        source: Source { parent_resource, origin: Origin::List },
+    };
     let (mut tx, merged, kept) =
         Sink::of(&slice.parameters).items(slice, slice.begin().await?, &mut step, items, None).await?;
     step.counts.rejected += kept;
     step.counts.listed += kept;
-    doubts::keep(&mut tx, &account, slice.id, resource, &merged.doubted).await?;
-    seen_ids::keep_ids(&mut tx, &account, slice.id, resource, (1, first_page), &ids).await?;
+    doubts::keep(&mut tx, slice.key(resource), &merged.doubted).await?;
+    seen_ids::keep_ids(&mut tx, slice.key(resource), (1, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     step.note_replaced(batch.replaced);
     reading.next_part(slice, &mut tx, &mut step, pages_read).await?;

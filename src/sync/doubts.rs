@@ -15,14 +15,15 @@ use crate::api_client::client::ApiError;
 use crate::catalog::Resource;
 use crate::retry::Failure;
 use crate::store::doubts;
+use crate::store::records::Source;
 use crate::store::records::newest::Origin;
 use crate::store::rejected::{self, As, Of, Stored};
 
 /// Asks for the records that the list of the step left in doubt, batch by batch until the slice is over. Whether none
 /// is left.
 pub async fn settle(slice: &Slice<'_>, index: usize) -> Result<bool, WorkError> {
-    let (account, resource) = (&slice.settings.account, slice.step(index).resource);
-    while let Some(batch) = doubts::next(slice.pool, account, slice.id, resource).await? {
+    let (_account, resource) = (&slice.settings.account, slice.step(index).resource);
+    while let Some(batch) = doubts::next(slice.pool, slice.key(resource)).await? {
         settle_batch(slice, index, batch).await?;
         if slice.is_over() {
             return Ok(false);
@@ -39,7 +40,7 @@ async fn settle_batch(slice: &Slice<'_>, index: usize, batch: doubts::Batch) -> 
     let items: Vec<Record> = leading(&found.items, &told).cloned().collect();
     let mut tx = slice.begin().await?;
     // What is in doubt even now is left to the next pass.
-    let as_items = As::Items { parent_resource: None, origin: Origin::ById };
+    let as_items = As::Items(Source::of(Origin::ById));
     let Stored { merged, rejected: refused, .. } =
         rejected::merge_the_others(&mut tx, account, resource, &items, as_items).await?;
     let Stored { detailed, rejected: refused_details, .. } =
@@ -48,7 +49,7 @@ async fn settle_batch(slice: &Slice<'_>, index: usize, batch: doubts::Batch) -> 
         rejected::keep(&mut tx, account, resource, &refused_details, Of::Detail).await?;
         rejected::keep(&mut tx, account, resource, &[found.rejected, refused].concat(), Of::Item).await?;
     }
-    doubts::settle(&mut tx, account, slice.id, resource, &batch).await?;
+    doubts::settle(&mut tx, slice.key(resource), &batch).await?;
     step.counts.created += merged.created;
     step.counts.updated += merged.updated;
     // They were counted so when the list gave them.

@@ -28,6 +28,7 @@ use crate::catalog::{Resource, Scope};
 use crate::process::telemetry;
 use crate::retry::Failure;
 use crate::store::pool::StoreError;
+use crate::store::records::Source;
 use crate::store::records::load::Loader;
 use crate::store::records::newest::Origin;
 use crate::store::runs::Phase;
@@ -308,7 +309,7 @@ async fn merge(
     pages: Vec<Read>,
     loader: &mut Loader,
 ) -> Result<Option<(Step, ListProgress)>, WorkError> {
-    let (resource, account) = (step.resource, slice.settings.account.clone());
+    let (resource, _account) = (step.resource, slice.settings.account.clone());
     let part = reading.part.clone().unwrap_or_default();
     let (pass, first_page) = (reading.at.pass, reading.at.pages_read);
     let (mut told, mut after): (Vec<Record>, Option<Next>) = (Vec::new(), None);
@@ -333,12 +334,12 @@ async fn merge(
     let changes = resource.updated_since && step.since.is_some() && resource.has_unshown_details();
     let origin = if changes { Origin::Changes } else { Origin::List };
 
-    let items = Items { records: &told, rejected, parent_resource, origin };
+    let items = Items { records: &told, rejected, source: Source { parent_resource, origin } };
     let (mut tx, merged, kept) =
         Sink::of(&slice.parameters).items(slice, slice.begin().await?, &mut step, items, Some(loader)).await?;
     step.counts.rejected += if pass == 1 { kept } else { 0 };
-    doubts::keep(&mut tx, &account, slice.id, resource, &merged.doubted).await?;
-    seen_ids::keep_ids(&mut tx, &account, slice.id, resource, (pass, first_page), &ids).await?;
+    doubts::keep(&mut tx, slice.key(resource), &merged.doubted).await?;
+    seen_ids::keep_ids(&mut tx, slice.key(resource), (pass, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     let going_on = match after {
         Some(Next::PassEnd(end)) => {

@@ -15,9 +15,9 @@ use crate::api_client::answer::{Record, Rejected};
 use crate::catalog::{AskAgain, PAGE_SIZE, Resource, Scope};
 use crate::ids::Account;
 use crate::store::pool::StoreError;
-use crate::store::records::Merged;
 use crate::store::records::newest::Origin;
 use crate::store::records::rekey;
+use crate::store::records::{Merged, Source};
 use crate::store::rejected::{self, As, Of, Stored};
 
 /// Asks for the rejected records of the step's resource, once its list and deletions are dealt with. What its list has
@@ -69,7 +69,7 @@ async fn store(slice: &Slice<'_>, index: usize, asked: &[Uuid], found: Found) ->
     let (account, resource) = (&slice.settings.account, step.resource);
     let records = [found.items, found.details].concat();
     let mut tx = slice.begin().await?;
-    let merged_as = As::Items { parent_resource: None, origin: Origin::ById };
+    let merged_as = As::Items(Source::of(Origin::ById));
     let Stored { merged, rejected: refused, .. } =
         rejected::merge_the_others(&mut tx, account, resource, &records, merged_as).await?;
     let mut settled = found.gone;
@@ -117,7 +117,7 @@ pub async fn merge_the_others(
     let mut tx = slice.begin().await?;
     let account = &slice.settings.account;
     // As the transaction did that has failed.
-    rekey::by_new_ids(&mut tx, account, slice.id, step.resource, batch).await?;
+    rekey::by_new_ids(&mut tx, slice.key(step.resource), batch).await?;
     let stored = rejected::merge_the_others(&mut tx, account, step.resource, batch, merged_as).await?;
     rejected.extend(stored.rejected);
     Ok((tx, stored.merged))

@@ -14,6 +14,7 @@ use crate::api_client::answer::Page;
 use crate::api_client::client::ApiError;
 use crate::catalog::{self, Resource};
 use crate::retry::Failure;
+use crate::store::records::Source;
 use crate::store::records::newest::Origin;
 use crate::store::runs::Phase;
 use crate::store::{doubts, records};
@@ -100,12 +101,11 @@ pub async fn read_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(
     let items = Items {
         records: &page.records,
         rejected: std::mem::take(&mut page.rejected),
-        parent_resource: parent_resource.as_deref(),
-        origin: Origin::List,
+        source: Source { parent_resource: parent_resource.as_deref(), origin: Origin::List },
     };
     let (mut tx, merged, _) =
         Sink::of(&slice.parameters).items(slice, slice.begin().await?, &mut step, items, None).await?;
-    doubts::keep(&mut tx, &slice.settings.account, slice.id, resource, &merged.doubted).await?;
+    doubts::keep(&mut tx, slice.key(resource), &merged.doubted).await?;
     sampling.compared += compared;
     step.counts.pages += i64::from(number.is_some());
     step.counts.merged(merged.created, merged.updated, merged.unchanged);

@@ -12,8 +12,7 @@ use super::slice::{Slice, WorkError};
 use crate::api_client::answer::{Record, Rejected};
 use crate::messages::Parameters;
 use crate::store::records::load::Loader;
-use crate::store::records::newest::Origin;
-use crate::store::records::{self, Merged, details, rekey};
+use crate::store::records::{self, Merged, Source, details, rekey};
 use crate::store::rejected::As;
 
 /// A transaction of a slice.
@@ -38,10 +37,8 @@ pub struct Items<'a> {
     pub records: &'a [Record],
     /// Those that cannot.
     pub rejected: Vec<Rejected>,
-    /// Of the parents of those that have one.
-    pub parent_resource: Option<&'a str>,
     /// How they came about.
-    pub origin: Origin,
+    pub source: Source<'a>,
 }
 
 /// Details of a batch.
@@ -88,26 +85,25 @@ impl Sink {
         loader: Option<&mut Loader>,
     ) -> Result<(Batch, Merged, i64), WorkError> {
         let (account, resource) = (&slice.settings.account, step.resource);
-        let Items { records, mut rejected, parent_resource, origin } = items;
+        let Items { records, mut rejected, source } = items;
         if self != (Self::Compare { repair: false }) {
-            rekey::by_new_ids(&mut tx, account, slice.id, resource, records).await?;
+            rekey::by_new_ids(&mut tx, slice.key(resource), records).await?;
         }
         if let Self::Compare { .. } = self {
             rejected::note(step, &rejected);
-            let merged = audit::compare_items(slice, &mut tx, step, records, parent_resource, origin).await?;
+            let merged = audit::compare_items(slice, &mut tx, step, records, source).await?;
             return Ok((tx, merged, 0));
         }
         let stored = match loader {
-            Some(loader) => loader.merge(tx, account, resource, records, parent_resource, origin).await,
+            Some(loader) => loader.merge(tx, account, resource, records, source).await,
             None => {
-                let merged = records::merge_page(&mut tx, account, resource, records, parent_resource, origin).await;
+                let merged = records::merge_page(&mut tx, account, resource, records, source).await;
                 merged.map(|merged| (tx, merged))
             }
         };
         let (mut tx, merged) = match stored {
             Err(error) if error.refused_value().is_some() => {
-                let merged_as = As::Items { parent_resource, origin };
-                rejected::merge_the_others(slice, step, records, merged_as, &mut rejected).await?
+                rejected::merge_the_others(slice, step, records, As::Items(source), &mut rejected).await?
             }
             stored => stored?,
         };

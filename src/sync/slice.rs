@@ -24,8 +24,8 @@ use crate::retry::{Failure, Verdict};
 use crate::store::lease;
 use crate::store::parents;
 use crate::store::pool::StoreError;
-use crate::store::runs::Phase;
 use crate::store::runs::checkpoint;
+use crate::store::runs::{Phase, StepKey};
 
 /// A batch of answers ends early once its records have so many bytes: what is kept in memory between two checkpoints.
 pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
@@ -195,6 +195,11 @@ impl Slice<'_> {
     /// A step, as far as it is committed.
     pub fn step(&self, index: usize) -> Step {
         self.run().steps[index].clone()
+    }
+
+    /// The key of the step of a resource.
+    pub fn key<'k>(&'k self, resource: &'k Resource) -> StepKey<'k> {
+        StepKey { account: &self.settings.account, run: self.id, resource }
     }
 
     /// Which projects the account uses; `None` where the API does not say, and each is asked.

@@ -10,6 +10,7 @@ use super::{agreement, lookup, sample};
 use crate::api_client::answer::Record;
 use crate::catalog::{AskAgain, PAGE_SIZE};
 use crate::process::telemetry;
+use crate::store::records::Source;
 use crate::store::records::newest::Origin;
 use crate::store::runs::Phase;
 use crate::store::{records, seen_ids};
@@ -32,7 +33,7 @@ const MISSED: &str = "the list does not give records that are there, unchanged, 
 /// Asks for up to 100 records that the passes did not see. When none is left, marks what is gone and ends the phase.
 pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.step(index);
-    let (account, run, resource) = (slice.settings.account.clone(), slice.id, step.resource);
+    let (_account, run, resource) = (slice.settings.account.clone(), slice.id, step.resource);
     let sample = slice.parameters.sample();
     // Where the list is all that there is, the passes have asked. Details that are gone say so by themselves.
     let by_detail = sample.is_some() && resource.ask_again() == AskAgain::Info && resource.has_details();
@@ -47,7 +48,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     // By the database's clock, as rows are: a `Date` has whole seconds.
     let started = slice.run().started_at;
     let batch = match sample {
-        None => seen_ids::unseen(slice.pool, &account, run, resource, Some(started), (cursor.after, limit)).await?,
+        None => seen_ids::unseen(slice.pool, slice.key(resource), Some(started), (cursor.after, limit)).await?,
         Some(sample) => {
             let left = sample - i64::from(cursor.batches) * limit;
             sample::rows(slice, resource, cursor.after, limit.min(left).max(0)).await?
@@ -68,12 +69,12 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     let alive = found.alive().count() + found.rejected.len();
     let missing = Missing::at(found.gone, asked_at);
     let sink = Sink::of(&slice.parameters);
-    let items = Items { records: &found.items, rejected: found.rejected, parent_resource: None, origin: Origin::ById };
+    let items = Items { records: &found.items, rejected: found.rejected, source: Source::of(Origin::ById) };
     let (mut tx, merged, _) = sink.items(slice, slice.begin().await?, &mut step, items, None).await?;
     step.counts.updated += merged.updated;
     step.counts.listed += i64::try_from(alive).unwrap_or(0);
     if slice.parameters.marks_deletions() && proven {
-        seen_ids::keep_gone(&mut tx, &account, run, resource, cursor.batches, (&missing.ids, asked_at)).await?;
+        seen_ids::keep_gone(&mut tx, slice.key(resource), cursor.batches, (&missing.ids, asked_at)).await?;
     }
     sink.missing(slice, &mut tx, &mut step, &missing).await?;
     let batches = cursor.batches + 1;
@@ -95,8 +96,8 @@ async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.step(index);
     let (account, run, resource) = (slice.settings.account.clone(), slice.id, step.resource);
     let mut tx = slice.begin().await?;
-    let gone = seen_ids::count_gone(&mut tx, &account, run, resource).await?;
-    let emptied = gone > 0 && seen_ids::gave_nothing(&mut tx, &account, run, resource).await?;
+    let gone = seen_ids::count_gone(&mut tx, slice.key(resource)).await?;
+    let emptied = gone > 0 && seen_ids::gave_nothing(&mut tx, slice.key(resource)).await?;
     let rows = if gone > 0 { records::count_rows(&mut tx, &account, resource).await? } else { 0 };
     let too_many = (gone > GUARD_ROWS || emptied) && gone * 100 > rows * GUARD_PERCENT;
     let mut deleted = 0;
@@ -110,7 +111,7 @@ async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
         warn!(run = %run, resource = resource.name, gone, rows, "{what}");
         step.error = Some(what);
     } else if gone > 0 {
-        deleted = seen_ids::mark_deleted(&mut tx, &account, run, resource).await?;
+        deleted = seen_ids::mark_deleted(&mut tx, slice.key(resource)).await?;
         step.counts.deleted += deleted;
         info!(run = %run, resource = resource.name, deleted, "Marked {deleted} {} deleted", resource.name);
     }

@@ -29,17 +29,17 @@ async fn given(
     reading: &ListProgress,
     pass: i32,
 ) -> Result<Given, WorkError> {
-    let (account, run, resource) = (&slice.settings.account, slice.id, step.resource);
+    let (_run, resource) = (slice.id, step.resource);
     let (first_page, started) = (reading.first_page, slice.run().started_at);
-    let of_pass = seen_ids::count_ids(tx, account, run, resource, (pass, pass), first_page).await?;
+    let of_pass = seen_ids::count_ids(tx, slice.key(resource), (pass, pass), first_page).await?;
     let of_part = match pass {
         1 => of_pass,
-        _ => seen_ids::count_ids(tx, account, run, resource, (1, pass), first_page).await?,
+        _ => seen_ids::count_ids(tx, slice.key(resource), (1, pass), first_page).await?,
     };
     let by_list = plan::asks_by_list(&slice.parameters, resource);
     let unseen = match &reading.part {
         Some(part) if by_list => {
-            parents::unseen_in_part(tx, account, run, resource, part.rows(), (first_page, Some(started))).await?
+            parents::unseen_in_part(tx, slice.key(resource), part.rows(), (first_page, Some(started))).await?
         }
         _ => Vec::new(),
     };
@@ -102,8 +102,8 @@ async fn note_order(
     given: &Given,
 ) -> Result<(), WorkError> {
     let (Some(started), true) = (step.clock, end.doubles_again(given.of_pass)) else { return Ok(()) };
-    let (account, resource, pass) = (&slice.settings.account, step.resource, (end.pass(), reading.first_page));
-    let (doubles, newcomers) = seen_ids::doubles_and_newcomers(tx, account, slice.id, resource, pass, started).await?;
+    let (_account, resource, pass) = (&slice.settings.account, step.resource, (end.pass(), reading.first_page));
+    let (doubles, newcomers) = seen_ids::doubles_and_newcomers(tx, slice.key(resource), pass, started).await?;
     if doubles > newcomers {
         step.note_drift([format!("the order of {} is not stable", resource.list_endpoint())].into());
     }
@@ -119,7 +119,7 @@ async fn conclude(
     (end, given): (PassEnd, Given),
     verdict: Verdict,
 ) -> Result<(), WorkError> {
-    let (account, run, resource) = (&slice.settings.account, slice.id, step.resource);
+    let (run, resource) = (slice.id, step.resource);
     let (pages_read, matches) = (end.pages_read(), end.matches());
     match verdict {
         Verdict::Again(position) => {
@@ -139,7 +139,7 @@ async fn conclude(
                 // The readings that did not give them started after that.
                 let (unseen, asked_at) = (&given.unseen, Some(slice.run().started_at));
                 if slice.parameters.marks_deletions() {
-                    seen_ids::keep_gone(tx, account, run, resource, pages_read, (unseen, asked_at)).await?;
+                    seen_ids::keep_gone(tx, slice.key(resource), pages_read, (unseen, asked_at)).await?;
                 }
                 let missing = Missing::at(unseen.clone(), asked_at);
                 Sink::of(&slice.parameters).missing(slice, tx, step, &missing).await?;

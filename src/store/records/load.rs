@@ -10,14 +10,14 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::newest::{self, Origin};
+use super::newest;
 use super::{Merged, count};
 use crate::api_client::answer::Record;
 use crate::catalog::{PAGE_SIZE, Resource};
 use crate::ids::Account;
 use crate::process::failpoints::{self, Point};
 use crate::store::pool::StoreError;
-use crate::store::records;
+use crate::store::records::{self, Source};
 
 /// The columns in the order in which [`write_row`] writes them; the others have their defaults.
 const COPY: &str = "copy teamleader.record
@@ -114,10 +114,9 @@ impl Loader {
         account: &Account,
         resource: &Resource,
         items: &[Record],
-        parent_resource: Option<&str>,
-        origin: Origin,
+        source: Source<'_>,
     ) -> Result<(Transaction<'static, Postgres>, Merged), StoreError> {
-        let (told, doubted) = newest::of_each(items, origin.trust(resource));
+        let (told, doubted) = newest::of_each(items, source.origin.trust(resource));
         let last = self.last.take();
         let (mut new, mut others, mut equal, mut repeated) = (Vec::new(), Vec::new(), 0, 0);
         for &record in &told {
@@ -140,7 +139,7 @@ impl Loader {
         let mut merged = Merged { unchanged: count(equal), doubted, ..Merged::default() };
         if !new.is_empty() {
             let loaded;
-            (tx, loaded) = load(tx, account, resource, &new, parent_resource).await?;
+            (tx, loaded) = load(tx, account, resource, &new, source.parent_resource).await?;
             if loaded {
                 merged.created = count(new.len());
             } else {
@@ -148,7 +147,7 @@ impl Loader {
             }
         }
         if !others.is_empty() {
-            merged += records::merge_page(&mut tx, account, resource, others, parent_resource, origin).await?;
+            merged += records::merge_page(&mut tx, account, resource, others, source).await?;
         }
         let all_new = merged.created > 0 && merged.created == count(told.len() - repeated);
         let tail = &told[told.len().saturating_sub(PAGE_SIZE)..];
@@ -295,6 +294,7 @@ fn microseconds(at: DateTime<Utc>) -> [u8; 8] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::newest::Origin;
     use super::*;
     use crate::api_client::asked::Asked;
     use crate::store::records::details;
@@ -401,8 +401,10 @@ mod tests {
         scratch.merge(&mut Loader::default(), &all).await;
         let changed: Vec<Record> = (0..10).map(|n| contact(2 * n + 1, 2)).collect();
         let tx = pool::begin(&scratch.pool).await.expect("begun");
-        let (mut tx, merged) =
-            Loader::default().merge(tx, &account(), contacts(), &changed, None, Origin::List).await.expect("merged");
+        let (mut tx, merged) = Loader::default()
+            .merge(tx, &account(), contacts(), &changed, Source::of(Origin::List))
+            .await
+            .expect("merged");
         assert_eq!(merged, Merged { updated: 10, ..Merged::default() });
         let by_items = read(&mut tx).await;
         assert!(by_items < 100, "{by_items} rows read for 10 list items");
@@ -421,7 +423,7 @@ mod tests {
             let mut loader = Loader::presuming_new();
             let tx = pool::begin(&scratch.pool).await.expect("begun");
             let items = [contact(1, 1)];
-            let done = polled(times, loader.merge(tx, &account(), contacts(), &items, None, Origin::List)).await;
+            let done = polled(times, loader.merge(tx, &account(), contacts(), &items, Source::of(Origin::List))).await;
             let answer: i64 = sqlx::query_scalar("select 41 + $1::bigint")
                 .bind(1_i64)
                 .fetch_one(&scratch.pool)
@@ -445,7 +447,7 @@ mod tests {
         let mut tx = pool::begin(&scratch.pool).await.expect("begun");
         tx.execute("set local statement_timeout = '100ms'").await.expect("set");
         let mut loader = Loader::presuming_new();
-        let merged = loader.merge(tx, &account(), contacts(), &[contact(1, 1)], None, Origin::List).await;
+        let merged = loader.merge(tx, &account(), contacts(), &[contact(1, 1)], Source::of(Origin::List)).await;
         let error = merged.expect_err("it times out");
         assert!(error.may_pass() && !error.is_refused(), "{error}");
         assert_eq!(scratch.rows().await.len(), 0, "the connection works");

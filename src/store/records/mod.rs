@@ -39,16 +39,29 @@ impl AddAssign for Merged {
     }
 }
 
+/// How list items came about.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The resource of the parents, of those that have one: see [`Record::parent`].
+    pub parent_resource: Option<&'a str>,
+    /// By what they were asked for.
+    pub origin: Origin,
+}
+
+impl Source<'static> {
+    /// Records without a parent.
+    pub const fn of(origin: Origin) -> Self {
+        Self { parent_resource: None, origin }
+    }
+}
+
 /// Merges list items. A row changes only where the hash differs and the answer counts, see [`newest`].
-///
-/// `parent_resource`: of the parents of those that have one, as [`Record::parent`] tells.
 pub async fn merge_page<'a>(
     tx: &mut PgConnection,
     account: &Account,
     resource: &Resource,
     records: impl IntoIterator<Item = &'a Record>,
-    parent_resource: Option<&str>,
-    origin: Origin,
+    Source { parent_resource, origin }: Source<'_>,
 ) -> Result<Merged, StoreError> {
     let trust = origin.trust(resource);
     let (told, mut doubted) = newest::of_each(records, trust);

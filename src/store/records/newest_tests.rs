@@ -9,7 +9,8 @@ use super::*;
 use crate::api_client::asked::{Answers, Asked};
 use crate::store::records::details;
 use crate::store::records::load::Loader;
-use crate::store::records::{self, Merged, Pass};
+use crate::store::records::{self, Merged, Pass, Source};
+use crate::store::runs::StepKey;
 use crate::store::scratch::{Scratch, account, contact, contacts};
 use crate::store::{comparison, pool, seen_ids};
 
@@ -157,7 +158,8 @@ fn told(name: &str, updated: u32, asked: (i64, i64)) -> Record {
 
 async fn merge(pool: &PgPool, record: &Record, origin: Origin) -> Merged {
     let mut tx = pool::begin(pool).await.expect("begun");
-    let merged = records::merge_page(&mut tx, &account(), contacts(), [record], None, origin).await.expect("merged");
+    let merged =
+        records::merge_page(&mut tx, &account(), contacts(), [record], Source::of(origin)).await.expect("merged");
     tx.commit().await.expect("committed");
     merged
 }
@@ -239,8 +241,12 @@ async fn a_deletion_is_an_answer_like_any_other() {
         let mut tx = pool::begin(pool).await.expect("begun");
         let gone = (&[Uuid::from_u128(1)][..], Some(at(second)));
         sqlx::query("delete from teamleader2db.sync_page").execute(&mut *tx).await.expect("deleted");
-        seen_ids::keep_gone(&mut tx, &account(), run, contacts(), page, gone).await.expect("kept");
-        let marked = seen_ids::mark_deleted(&mut tx, &account(), run, contacts()).await.expect("marked");
+        seen_ids::keep_gone(&mut tx, StepKey { account: &account(), run, resource: contacts() }, page, gone)
+            .await
+            .expect("kept");
+        let marked = seen_ids::mark_deleted(&mut tx, StepKey { account: &account(), run, resource: contacts() })
+            .await
+            .expect("marked");
         tx.commit().await.expect("committed");
         marked
     };
@@ -252,8 +258,10 @@ async fn a_deletion_is_an_answer_like_any_other() {
     assert!(row(pool).await.2);
     let late = [told("first", 1, (15, 16))];
     let tx = pool::begin(pool).await.expect("begun");
-    let (tx, merged) =
-        Loader::presuming_new().merge(tx, &account(), contacts(), &late, None, Origin::List).await.expect("merged");
+    let (tx, merged) = Loader::presuming_new()
+        .merge(tx, &account(), contacts(), &late, Source::of(Origin::List))
+        .await
+        .expect("merged");
     tx.commit().await.expect("committed");
     assert_eq!((merged.created, merged.updated), (0, 0));
     assert!(row(pool).await.2);

@@ -7,22 +7,16 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::api_client::answer::Record;
-use crate::catalog::Resource;
-use crate::ids::{Account, RunId};
 use crate::store::pool::StoreError;
+use crate::store::runs::StepKey;
 
 /// Gives the rows of these records the ids that the API gives them now, where a row is there under the id that was made for it before, and
 /// none under the new one. Of several records for one row the first has it. A row that the run has met under its former id keeps it: it is
 /// another record's. Returns how many rows there were.
 ///
 /// History follows, as it is that of the same record; whoever follows `changed_at` sees the row under its new id.
-pub async fn by_new_ids(
-    tx: &mut PgConnection,
-    account: &Account,
-    run: RunId,
-    resource: &Resource,
-    records: &[Record],
-) -> Result<usize, StoreError> {
+pub async fn by_new_ids(tx: &mut PgConnection, step: StepKey<'_>, records: &[Record]) -> Result<usize, StoreError> {
+    let StepKey { account, run, resource } = step;
     let met: HashSet<Uuid> = records.iter().map(|record| record.id).collect();
     let (mut seen, mut pairs) = (HashSet::new(), Vec::new());
     for record in records {

@@ -108,6 +108,17 @@ pub struct Run<C> {
     pub view_problems: Vec<String>,
 }
 
+/// Which step of which run of which account.
+#[derive(Clone, Copy, Debug)]
+pub struct StepKey<'a> {
+    /// The account.
+    pub account: &'a Account,
+    /// The run.
+    pub run: RunId,
+    /// The resource of the step.
+    pub resource: &'a Resource,
+}
+
 /// What a step is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
