@@ -1,0 +1,85 @@
+//! What is looked after every few seconds: metrics, and rows that are old.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::api_client::client::Client;
+use crate::catalog::{RESOURCES, Resource};
+use crate::http;
+use crate::ids::Account;
+use crate::process::failpoints::{self, Point};
+use crate::process::telemetry;
+use crate::store::retention::Retention;
+use crate::store::{pool, rejected, report};
+
+/// How often histograms are compacted; how long after the start old rows are looked for.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// How often stale details are counted.
+const COUNT_STALE_EVERY: Duration = Duration::from_secs(60);
+
+/// How often old rows are deleted.
+const RETENTION_EVERY: Duration = Duration::from_secs(3600);
+
+/// What is looked after every few seconds.
+#[derive(Clone, Debug)]
+pub(super) struct Upkeep {
+    pub(super) pool: PgPool,
+    pub(super) account: Account,
+    pub(super) metrics: Option<PrometheusHandle>,
+    pub(super) retention: Retention,
+    pub(super) client: Client,
+    pub(super) served: Vec<&'static Resource>,
+    pub(super) memory: Arc<http::Memory>,
+}
+
+impl Upkeep {
+    pub(super) async fn keep_metrics(self, stop: CancellationToken) {
+        let mut counted: Option<tokio::time::Instant> = None;
+        while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+            failpoints::reached(Point::UpkeepDue);
+            if let Some(metrics) = &self.metrics {
+                metrics.run_upkeep();
+            }
+            self.memory.note_budget(self.client.budget());
+            if counted.is_none_or(|at| at.elapsed() >= COUNT_STALE_EVERY) {
+                counted = Some(tokio::time::Instant::now());
+                stop.run_until_cancelled(self.count()).await;
+            }
+        }
+    }
+
+    /// A database that is away is reported by the parts that need it.
+    async fn count(&self) {
+        let stale = pool::answered(report::stale_details(&self.pool, &self.account));
+        for (resource, rows) in stale.await.unwrap_or_default() {
+            telemetry::stale_details(&resource, rows);
+        }
+        let names: Vec<String> = RESOURCES.iter().map(|resource| resource.name.to_owned()).collect();
+        let rejected = pool::answered(rejected::counts(&self.pool, &self.account, &names));
+        for (resource, records) in rejected.await.unwrap_or_default() {
+            telemetry::rejected_records(&resource, records);
+        }
+        // Those of another worker of the account, too.
+        let successes = pool::answered(report::last_successes(&self.pool, &self.account, &self.served));
+        for (resource, at) in successes.await.unwrap_or_default() {
+            telemetry::last_success(&resource, at);
+        }
+    }
+
+    /// Deletes what is old now and then. What has been deleted by the time of a stop stays deleted.
+    pub(super) async fn delete_what_is_old(self, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+            let deleted = self.retention.apply(&self.pool, &self.account);
+            if let Some(Err(error)) = stop.run_until_cancelled(deleted).await {
+                warn!(%error, "What is old could not be deleted");
+            }
+            stop.run_until_cancelled(tokio::time::sleep(RETENTION_EVERY)).await;
+        }
+    }
+}
