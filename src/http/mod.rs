@@ -1,5 +1,6 @@
 //! HTTP: the OAuth callback, requests for a sync, the dashboard, health and metrics.
 
+mod access;
 mod connections;
 mod cookies;
 mod dashboard;
@@ -8,6 +9,8 @@ mod guard;
 mod guesses;
 mod health;
 mod oauth;
+mod origin;
+mod paths;
 mod problem;
 mod router;
 mod security;
@@ -15,7 +18,7 @@ mod server;
 mod state;
 mod sync;
 
-pub use dashboard::Memory;
-pub use guard::Guard;
+pub use access::Guard;
+pub use dashboard::memory::Memory;
 pub use router::serve;
 pub use state::HttpState;

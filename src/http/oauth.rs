@@ -1,4 +1,4 @@
-//! Authorizing in a browser: the link, and the way back with the code.
+//! Authorizing in a browser: the link to Teamleader, and the callback with the code.
 
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
@@ -8,20 +8,18 @@ use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::access::Caller;
 use super::dashboard;
-use super::guard::{Caller, accepts_html, is_loaded_by_another_site};
+use super::origin::{accepts_html, is_loaded_by_another_site};
 use super::problem::{Guarded, Problem};
 use super::state::HttpState;
 use crate::authorization_flow::{self, Rejected};
 use crate::store::tokens::authorization::StartedBy;
 
-/// Where an authorization begins.
-pub(super) const AUTHORIZE: &str = "/sync/authorize";
-
-/// So many come back at a time; each may wait for the database and for Teamleader, and needs no login.
+/// The most callbacks at a time; each may wait for the database and for Teamleader, and needs no login.
 const MOST_AUTHORIZING: usize = 8;
 
-/// What Teamleader sends the browser back with.
+/// The query string with which Teamleader sends the browser back.
 #[derive(Default, Deserialize)]
 pub(super) struct Callback {
     #[serde(default)]
@@ -32,8 +30,8 @@ pub(super) struct Callback {
     error: Option<String>,
 }
 
-/// Sends the browser to Teamleader, with a state that works once, and in a browser that has logged in for this browser
-/// alone.
+/// Sends the browser to Teamleader with a state that works once. In a browser that has logged in, it works in this
+/// browser only.
 #[utoipa::path(get, path = "/sync/authorize", tag = "authorization", security(("token" = [])), responses(
     (status = 303, description = "To Teamleader, to log in and allow the access; or, without a login, to the login"),
     Guarded,
@@ -67,8 +65,18 @@ pub(super) async fn authorize(
     responses(
         (status = 200, description = "`code accepted`", body = String, content_type = "text/plain"),
         (status = 400, description = "`code rejected: why`", body = String, content_type = "text/plain"),
-        (status = 502, description = "`code rejected: why`: Teamleader gives no clear answer", body = String, content_type = "text/plain"),
-        (status = 503, description = "`code rejected: why`: the database cannot be used, or not now", body = String, content_type = "text/plain"),
+        (
+            status = 502,
+            description = "`code rejected: why`: Teamleader gives no clear answer",
+            body = String,
+            content_type = "text/plain",
+        ),
+        (
+            status = 503,
+            description = "`code rejected: why`: the database cannot be used, or not now",
+            body = String,
+            content_type = "text/plain",
+        ),
     ))]
 pub(super) async fn callback(
     State(state): State<HttpState>,
@@ -95,7 +103,7 @@ pub(super) async fn callback(
                 _ => StatusCode::BAD_REQUEST,
             };
             let why = match rejected {
-                // The database's words are for the log: anyone may ask here.
+                // The database's text is only for the log: anyone may call this.
                 Rejected::Store(_) => "it could not be stored: open /sync/authorize again".to_owned(),
                 rejected => rejected.to_string(),
             };
@@ -108,14 +116,14 @@ pub(super) async fn callback(
     }
 }
 
-/// In a task of its own: a browser that goes away must not leave a used code without its tokens.
+/// In a task of its own: a browser that disconnects must not leave a used code without its tokens.
 async fn accept(state: &HttpState, callback: authorization_flow::Callback) -> Result<(), Rejected> {
     let (tokens, oauth, authorizing) = (state.tokens.clone(), state.oauth.clone(), state.authorizing.clone());
     if authorizing.len() >= MOST_AUTHORIZING {
         return Err(Rejected::NotNow("too many authorizations at once"));
     }
     let accepted = state.authorizing.spawn(async move {
-        // Asked once the task counts: the end of the process waits for those alone that have begun before it.
+        // Checked once the task counts: the shutdown waits only for tasks that started before it.
         if authorizing.is_closed() {
             return Err(Rejected::NotNow("the worker ends"));
         }

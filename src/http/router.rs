@@ -19,7 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::docs::{self, Description};
-use super::guard::{keep_out_other_sites, require_token};
+use super::guard::{reject_other_sites, require_token};
 use super::problem::Problem;
 use super::server::{self, Limits};
 use super::state::HttpState;
@@ -28,21 +28,21 @@ use super::{dashboard, health, oauth, sync};
 /// An answer takes at most this long; the callback asks Teamleader twice.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// A process that starts is waited for so long.
+/// How long a request waits for a process that starts.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(15);
 
-/// So many requests wait for a process that starts, and nobody has asked yet who sends them.
+/// The most requests that wait for a process that starts; their senders are not checked yet.
 const MOST_WAITING: usize = 16;
 
-/// Serves until stopped, and until each request under way is answered. An error means that the listener cannot be used
-/// any more.
+/// Serves until stopped, and until each request in progress is answered. An error means that the listener cannot be
+/// used any more.
 pub async fn serve(listener: TcpListener, state: HttpState, stop: CancellationToken) -> io::Result<()> {
     let limits = Limits::of_process();
     server::serve(listener, router(state, limits.connections), limits, stop).await
 }
 
-/// All routes. Those that may wait for something have a bound on how many are worked on at a time, and all bounds
-/// together leave connections for those that never wait.
+/// All routes. Those that may wait for something have a bound on how many run at a time, and all bounds together leave
+/// connections for those that never wait.
 fn router(state: HttpState, connections: usize) -> Router {
     let (guarded, described) = OpenApiRouter::new()
         .routes(routes!(sync::request, sync::status))
@@ -74,12 +74,12 @@ fn router(state: HttpState, connections: usize) -> Router {
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not one of this path's")
         })
-        .layer(middleware::from_fn_with_state(state.clone(), keep_out_other_sites))
+        .layer(middleware::from_fn_with_state(state.clone(), reject_other_sites))
         .layer(middleware::from_fn(bound_time))
         .with_state(state)
 }
 
-/// Room for so many requests at a time.
+/// Room for this many requests at a time.
 fn room(requests: usize) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(requests))
 }
@@ -93,7 +93,7 @@ async fn metrics(State(state): State<HttpState>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-/// Those that wait for a process that starts.
+/// The bound on requests that wait for a process that starts.
 #[derive(Clone)]
 struct Waiting {
     /// Cancelled once the database is up to date.
@@ -115,7 +115,7 @@ async fn wait_for_database(State(waiting): State<Waiting>, request: Request, nex
     next.run(request).await
 }
 
-/// What finds no room is sent away at once: a database that does not answer must not let requests pile up until no
+/// Rejects at once what finds no room: a database that does not answer must not let requests pile up until no
 /// connection is left.
 async fn bound_work(State(room): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     let Ok(_place) = room.try_acquire() else {

@@ -1,4 +1,4 @@
-//! What the handlers share.
+//! The state that the handlers share.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::dashboard::Memory;
-use super::guard::Guard;
+use super::access::Guard;
+use super::dashboard::memory::Memory;
 use crate::api_client::client::Client;
 use crate::api_client::oauth::OAuth;
 use crate::broker::publisher::Publisher;
@@ -16,7 +16,7 @@ use crate::broker::topology::Names;
 use crate::process::consuming::Consuming;
 use crate::store::tokens::Tokens;
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Clone, Debug)]
 pub struct HttpState {
     /// The database.
@@ -37,10 +37,10 @@ pub struct HttpState {
     pub guard: Guard,
     /// The API, for forecasts and the budget.
     pub client: Client,
-    /// What the dashboard remembers.
+    /// The cache of the dashboard.
     pub memory: Arc<Memory>,
     /// Cancelled once the database is up to date and the account has its row.
     pub prepared: CancellationToken,
-    /// Authorizations under way, which the end of the process waits for. Closed: none begins any more.
+    /// Authorizations in progress, which the shutdown waits for. Closed: none starts any more.
     pub authorizing: TaskTracker,
 }

@@ -1,4 +1,4 @@
-//! Asking for a sync over HTTP, and looking at runs. A sync is asked for by a message, as everyone else does.
+//! Requests for a sync over HTTP, and the status of runs. A request becomes a message, like those of all other senders.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -27,16 +27,16 @@ const RUNS: i64 = 20;
 pub(super) struct Body {
     /// A complete pass with deletion detection, instead of what changed.
     full_sync: bool,
-    /// The resources; without it, all that the worker is set to.
+    /// The resources; without it, all that the worker is configured for.
     #[schema(min_items = 1, value_type = Option<Vec<ResourceName>>)]
     resources: Option<Vec<String>>,
 }
 
-/// What may stand in the address, as callers of the Python service put it there.
+/// The query string, as callers of the Python service send it.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Asked {
+pub(super) struct Parameters {
     /// The same as in the body: a complete pass, if either says so.
     full_sync: Option<bool>,
 }
@@ -56,7 +56,7 @@ impl ToSchema for ResourceName {}
 /// A request that is in the queue.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Accepted {
-    /// Its id: `/sync/runs/{id}` shows the run once a worker has begun it.
+    /// Its id: `/sync/runs/{id}` shows the run once a worker has started it.
     request_id: Uuid,
 }
 
@@ -77,66 +77,80 @@ pub(super) struct Status {
     runs: Vec<RunStatusRow>,
 }
 
-/// Asks for a sync: a message goes into the account's queue. An empty body asks for an incremental sync of everything.
-#[utoipa::path(post, path = "/sync/teamleader", tag = "sync", security(("token" = [])), params(Asked), request_body = Option<Body>, responses(
-    (status = 202, description = "The request is in the queue", body = Accepted),
-    (status = 400, description = "The address or the body is not as it should be", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 413, description = "The body is too long", body = ProblemDetails, content_type = "application/problem+json"),
-    Guarded,
-))]
+/// Requests a sync: a message goes into the account's queue. An empty body requests an incremental sync of everything.
+#[utoipa::path(post, path = "/sync/teamleader", tag = "sync", security(("token" = [])),
+    params(Parameters),
+    request_body = Option<Body>,
+    responses(
+        (status = 202, description = "The request is in the queue", body = Accepted),
+        (
+            status = 400,
+            description = "The address or the body is not as it should be",
+            body = ProblemDetails,
+            content_type = "application/problem+json",
+        ),
+        (
+            status = 413,
+            description = "The body is too long",
+            body = ProblemDetails,
+            content_type = "application/problem+json",
+        ),
+        Guarded,
+    ))]
 pub(super) async fn request(
     State(state): State<HttpState>,
     headers: HeaderMap,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<Parameters>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let body = body.map_err(|error| {
         let bound = format!("{}: at most {MAX_REQUEST_BYTES} bytes are taken", error.body_text());
         Problem::new(error.status(), bound)
     })?;
-    let refuse = |error: String| {
-        let shape = "the body is {\"full_sync\": true} or {\"full_sync\": false}, and \"resources\" may name some: [\"contacts\"]";
+    let rejected = |error: String| {
+        let shape = "the body is {\"full_sync\": true} or {\"full_sync\": false}, \
+                     and \"resources\" may name some: [\"contacts\"]";
         Problem::new(StatusCode::BAD_REQUEST, format!("{error}; {shape}"))
     };
     let body: Body = match body.trim_ascii() {
         b"" | b"null" => Body::default(),
-        body => from_object(body).map_err(|error| refuse(error.to_string()))?,
+        body => from_object(body).map_err(|error| rejected(error.to_string()))?,
     };
     let Query(asked) = asked.map_err(|rejection| {
-        let how = "the address takes full_sync=true or full_sync=false alone";
+        let how = "the address takes only full_sync=true or full_sync=false";
         Problem::new(StatusCode::BAD_REQUEST, format!("{}; {how}", rejection.body_text()))
     })?;
     let full_sync = asked.full_sync.unwrap_or(false) || body.full_sync;
     let mode = if full_sync { Mode::Full } else { Mode::Incremental };
-    // One that cannot be read counts as none, as the specification has it.
+    // One that cannot be read counts as none, as the specification of Trace Context requires.
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok()?.parse().ok());
-    let id = ask(&state, mode, body.resources, traceparent).await.map_err(|problem| match problem {
-        Refused::Invalid(reason) => refuse(reason),
-        Refused::Problem(problem) => problem,
+    let id = request_sync(&state, mode, body.resources, traceparent).await.map_err(|problem| match problem {
+        Rejected::Invalid(reason) => rejected(reason),
+        Rejected::Problem(problem) => problem,
     })?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { request_id: id })))
 }
 
-/// Why a sync was not asked for.
-pub(super) enum Refused {
-    /// The worker would refuse it.
+/// Why no sync was requested.
+pub(super) enum Rejected {
+    /// The worker would reject it.
     Invalid(String),
     /// It cannot be sent.
     Problem(Problem),
 }
 
-/// Publishes a request, and gives its id.
-pub(super) async fn ask(
+/// Publishes a request, and returns its id.
+pub(super) async fn request_sync(
     state: &HttpState,
     mode: Mode,
     resources: Option<Vec<String>>,
     traceparent: Option<TraceParent>,
-) -> Result<Uuid, Refused> {
+) -> Result<Uuid, Rejected> {
     let order = Order::new(SyncRequest { mode, resources, ..SyncRequest::default() }, traceparent);
-    // What the worker would refuse is refused here.
-    Request::parse(&order.body(), None).map_err(|bad| Refused::Invalid(bad.reason))?;
+    // A request that the worker would reject is rejected here.
+    Request::parse(&order.body(), None).map_err(|bad| Rejected::Invalid(bad.reason))?;
     let published = request_publisher::publish(&state.publisher, &state.names, &order).await;
-    published.map_err(|error| Refused::Problem(error.into()))?;
+    published.map_err(|error| Rejected::Problem(error.into()))?;
     Ok(order.id)
 }
 
@@ -163,8 +177,18 @@ pub(super) async fn status(State(state): State<HttpState>) -> Result<Json<Status
     params(("id" = Uuid, Path, description = "The request's id")),
     responses(
         (status = 200, description = "The run", body = RunStatusRow),
-        (status = 400, description = "The id is no UUID", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 404, description = "No run has this id", body = ProblemDetails, content_type = "application/problem+json"),
+        (
+            status = 400,
+            description = "The id is no UUID",
+            body = ProblemDetails,
+            content_type = "application/problem+json",
+        ),
+        (
+            status = 404,
+            description = "No run has this id",
+            body = ProblemDetails,
+            content_type = "application/problem+json",
+        ),
         Guarded,
     ))]
 pub(super) async fn run(

@@ -1,11 +1,11 @@
-// Keeps the page fresh while somebody looks at it. Without it, the page is loaded by hand.
+// Reloads the page while it is visible. Without it, users reload it themselves.
 "use strict";
 
 const EVERY = 5000;
 
 async function refresh() {
   const page = document.querySelector("main");
-  // Not while somebody is at it: a form that is being used, or a list that is being opened.
+  // Not while a user is in a form or opens a list.
   if (document.hidden || page.contains(document.activeElement) && document.activeElement.matches("button, input")) {
     return;
   }
