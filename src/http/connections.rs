@@ -1,4 +1,4 @@
-//! The connections that are open, of which there are never too many.
+//! The open connections, of which there are never too many.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,11 +9,11 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long a connection on which nothing is worked may still take once the server stops.
+/// How long an idle connection may stay open once the server stops.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
-/// The connections that are open. Where there is room for no more, the one that has waited longest for its caller gives
-/// way: half-open ones keep nobody out for longer than it takes to open new ones.
+/// The open connections. Where there is room for no more, the one that has waited longest for its caller gives way:
+/// half-open ones block other callers for no longer than it takes to open new ones.
 #[derive(Debug)]
 pub(super) struct Connections {
     most: u32,
@@ -24,11 +24,19 @@ pub(super) struct Connections {
     answered: Notify,
 }
 
+/// What happens on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Activity {
+    /// It waits for its caller, and can give way.
+    Idle,
+    /// A request is worked on: it does not give way.
+    Work,
+}
+
 /// A connection, as the others see it.
 #[derive(Debug)]
 struct Open {
-    /// Whether a request is worked on: then it does not give way.
-    is_at_work: bool,
+    activity: Activity,
     /// Since when.
     since: Instant,
     close: CancellationToken,
@@ -64,7 +72,7 @@ impl Connections {
     /// Closes the connection that has waited longest for its caller, if one waits.
     pub(super) fn close_oldest(&self) -> bool {
         let mut open = self.all();
-        let oldest = open.iter().filter(|(_, open)| !open.is_at_work).min_by_key(|(_, open)| open.since);
+        let oldest = open.iter().filter(|(_, open)| open.activity == Activity::Idle).min_by_key(|(_, open)| open.since);
         let Some(id) = oldest.map(|(id, _)| *id) else { return false };
         if let Some(oldest) = open.remove(&id) {
             oldest.close.cancel();
@@ -76,16 +84,16 @@ impl Connections {
         let close = CancellationToken::new();
         let mut open = self.all();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        open.insert(id, Open { is_at_work: false, since: Instant::now(), close: close.clone() });
+        open.insert(id, Open { activity: Activity::Idle, since: Instant::now(), close: close.clone() });
         Connection { id, close, connections: self.clone(), _permit: permit }
     }
 
-    /// Waits until all are closed. No caller is waited for, but what is worked on is.
+    /// Waits until all are closed: for each request in progress, and for no caller.
     pub(super) async fn drained(&self) {
         let all_closed = self.permits.acquire_many(self.most);
         tokio::pin!(all_closed);
         while tokio::time::timeout(LAST_ANSWER, &mut all_closed).await.is_err() {
-            let idle = |open: &Open| !open.is_at_work && open.since.elapsed() >= LAST_ANSWER;
+            let idle = |open: &Open| open.activity == Activity::Idle && open.since.elapsed() >= LAST_ANSWER;
             self.all().values().filter(|open| idle(open)).for_each(|open| open.close.cancel());
         }
     }
@@ -95,7 +103,7 @@ impl Connections {
 #[derive(Debug)]
 pub(super) struct Connection {
     id: u64,
-    /// It has to give way.
+    /// Cancelled when it has to give way.
     pub(super) close: CancellationToken,
     connections: Arc<Connections>,
     _permit: OwnedSemaphorePermit,
@@ -108,25 +116,25 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// A request is worked on, for as long as what this gives lives.
+    /// Marks a request as worked on for as long as the returned guard lives.
     pub(super) fn at_work(&self) -> AtWork<'_> {
-        self.note(true);
+        self.note(Activity::Work);
         AtWork(self)
     }
 
-    fn note(&self, is_at_work: bool) {
+    fn note(&self, activity: Activity) {
         if let Some(open) = self.connections.all().get_mut(&self.id) {
-            (open.is_at_work, open.since) = (is_at_work, Instant::now());
+            (open.activity, open.since) = (activity, Instant::now());
         }
     }
 
-    /// Waits until the caller has done nothing for so long.
+    /// Waits until the caller has done nothing for this long.
     pub(super) async fn is_idle(&self, bound: Duration) {
         let mut until = Instant::now() + bound;
         loop {
             tokio::time::sleep_until(until).await;
             until = match self.connections.all().get(&self.id) {
-                Some(open) if open.is_at_work => Instant::now() + bound,
+                Some(open) if open.activity == Activity::Work => Instant::now() + bound,
                 Some(open) => open.since + bound,
                 None => return,
             };
@@ -142,7 +150,7 @@ pub(super) struct AtWork<'a>(&'a Connection);
 
 impl Drop for AtWork<'_> {
     fn drop(&mut self) {
-        self.0.note(false);
+        self.0.note(Activity::Idle);
         self.0.connections.answered.notify_waiters();
     }
 }

@@ -12,8 +12,8 @@ use crate::ids::Account;
 /// How long a login holds.
 pub(super) const LOGIN_LASTS: Duration = Duration::from_secs(12 * 3600);
 
-/// How long a browser keeps the cookie of a login. When that has ended, it still says that this browser once had the
-/// token.
+/// How long a browser stores the cookie of a login. After the login has ended, it still shows that this browser once
+/// had the token.
 const KNOWN_LASTS: Duration = Duration::from_secs(90 * 86400);
 
 /// How long the state of an authorization can be used.
@@ -47,19 +47,19 @@ impl Cookies {
         self.set(&self.login, &value, KNOWN_LASTS, "Strict", headers)
     }
 
-    /// The `Set-Cookie` of the browser that begins an authorization. Teamleader sends it back from its own site: the
+    /// The `Set-Cookie` of the browser that starts an authorization. Teamleader sends it back from its own site: the
     /// cookie must come along.
     pub(super) fn of_state(&self, state: &str, headers: &HeaderMap) -> String {
         self.set(&self.state, &hash(state), STATE_LASTS, "Lax", headers)
     }
 
-    /// The id of the login that a request carries, if it is signed. Whether it still holds the database knows.
+    /// The id of the login that a request carries, if it is signed. The database knows whether the login still holds.
     pub(super) fn login(&self, headers: &HeaderMap) -> Option<Uuid> {
         let (id, signature) = read(headers, &self.login)?.split_once('.')?;
         self.is_signed(&format!("login {id}"), signature).then(|| id.parse().ok()).flatten()
     }
 
-    /// Whether this browser began the authorization with this state.
+    /// Whether this browser started the authorization with this state.
     pub(super) fn has_state(&self, headers: &HeaderMap, state: &str) -> bool {
         read(headers, &self.state).is_some_and(|value| value.as_bytes().ct_eq(hash(state).as_bytes()).into())
     }
@@ -75,8 +75,8 @@ impl Cookies {
     }
 
     fn set(&self, name: &str, value: &str, lasts: Duration, same_site: &str, headers: &HeaderMap) -> String {
-        // What the browser says of its own page counts, too: there may be a proxy with TLS before an address that
-        // nobody configured.
+        // The origin that the browser reports counts, too: a proxy with TLS may serve an address that is not configured
+        // here.
         let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
         let secure = if self.is_https || origin.is_some_and(is_https) { "; Secure" } else { "" };
         format!("{name}={value}; Path=/; Max-Age={}; HttpOnly; SameSite={same_site}{secure}", lasts.as_secs())
@@ -113,7 +113,7 @@ mod tests {
         [(name, value.parse().expect("valid"))].into_iter().collect()
     }
 
-    /// The headers of a browser that keeps this `Set-Cookie`.
+    /// The headers of a browser that stores this `Set-Cookie`.
     fn with_cookie(set: &str) -> HeaderMap {
         headers(header::COOKIE, &format!("theme=dark; {}", set.split(';').next().expect("a pair")))
     }

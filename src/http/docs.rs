@@ -1,4 +1,4 @@
-//! What the API looks like, for programs (`/openapi.json`) and for people (Swagger UI at `/`, which the binary carries).
+//! The description of this API: `/openapi.json` for programs, and Swagger UI at `/`, which the binary carries.
 
 use std::sync::{Arc, LazyLock};
 
@@ -29,7 +29,7 @@ pub(super) const FILES: [&str; 8] = [
 #[openapi(
     info(
         title = "teamleader2db",
-        description = "Asks for syncs of a Teamleader Focus account, shows how they go, and authorizes the account.",
+        description = "Requests syncs of a Teamleader Focus account, shows their progress, and authorizes the account.",
     ),
     modifiers(&Token),
 )]
@@ -60,7 +60,7 @@ pub(super) async fn swagger_ui(uri: Uri) -> Response {
     };
     let content_type = (header::CONTENT_TYPE, file.content_type);
     let policy = (header::CONTENT_SECURITY_POLICY, SWAGGER_POLICY.to_owned());
-    // The page itself is asked for each time, so that a login is.
+    // The page itself is never cached, so that each visit checks the login.
     let caching = if uri.path() == "/" { "no-store" } else { "private, max-age=300" };
     let caching = (header::CACHE_CONTROL, caching.to_owned());
     let mut response = ([content_type, policy, caching], file.bytes.into_owned()).into_response();

@@ -1,4 +1,4 @@
-//! How often somebody may try to log in.
+//! The rate limit of tries to log in.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ const BURST: u32 = 10;
 /// After these, one try each.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// No try waits longer than this, so at most eight wait at a time; others are sent away.
+/// No try waits longer than this, so at most eight wait at a time; others are rejected.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
 /// A bucket of tries, filled at a steady rate.
@@ -22,7 +22,7 @@ pub(super) struct Guesses {
 }
 
 impl Guesses {
-    /// Takes a try, once it is its turn. False: too many wait.
+    /// Waits for its turn, and takes a try. False: too many wait.
     pub(super) async fn take(&self) -> bool {
         let Some(wait) = self.wait(Instant::now()) else { return false };
         tokio::time::sleep(wait).await;
@@ -53,7 +53,7 @@ mod tests {
         assert_eq!(waits[10..13], [1, 2, 3].map(|waiting| Some(EVERY * waiting)));
         assert_eq!(waits.iter().flatten().count(), 18, "ten at once, and eight that wait");
         let soon = now + LONGEST_WAIT;
-        assert_eq!(guesses.wait(soon), Some(EVERY), "those who were sent away have taken nothing");
+        assert_eq!(guesses.wait(soon), Some(EVERY), "those who were rejected have taken nothing");
         assert_eq!(guesses.wait(soon + EVERY * BURST * 2), Some(Duration::ZERO));
     }
 }

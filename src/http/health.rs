@@ -15,9 +15,9 @@ use crate::store::outbox;
 /// A database that does not answer within this is not ready.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What anyone may know of it: an error's text has names of hosts and users.
+/// The text for anyone: that of an error has names of hosts and users.
 const NO_DATABASE: &str =
-    "database: it cannot be used: is PostgreSQL up, and DATABASE_URL right? The worker's log says more";
+    "database: it cannot be used: is PostgreSQL up, and DATABASE_URL right? The worker's log has the details";
 
 /// Whether the process answers.
 #[derive(Serialize, ToSchema)]
@@ -26,34 +26,37 @@ pub(super) struct Live {
     status: &'static str,
 }
 
-/// Whether it can work.
+/// Whether the process can work.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Ready {
     /// `ok`, `degraded` or `unavailable`.
     status: &'static str,
     /// Whether PostgreSQL answers.
     database: bool,
-    /// Whether the account is authorized; null: not known.
+    /// Whether the account is authorized; null: unknown.
     authorized: Option<bool>,
-    /// Whether this process consumes requests, or stands by to.
+    /// Whether this process consumes requests, or is the standby.
     consuming: bool,
     /// Events that the broker has not confirmed yet.
     outbox_pending: Option<i64>,
-    /// What is wrong, and how to fix it. Where a token is set, without it: in fixed sentences.
+    /// Each problem, and how to fix it. Callers without the token, where one is set, get fixed sentences.
     problems: Vec<String>,
 }
 
 /// The process answers.
-#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, description = "It answers", body = Live)))]
+#[utoipa::path(get, path = "/health/live", tag = "health", responses(
+    (status = 200, description = "It answers", body = Live),
+))]
 pub(super) async fn live() -> Json<Live> {
     Json(Live { status: "ok" })
 }
 
-/// 200 `ok`: consuming, or standing by. 200 `degraded`: a person has to authorize; the callback must be able to reach this process, so
-/// it stays in its Service. 503 `unavailable`: the database or the broker is gone. `problems` says what and how to mend it.
+/// 200 `ok`: consuming, or the standby. 200 `degraded`: the account must be authorized; the callback must be able to
+/// reach this process, so it stays in its Service. 503 `unavailable`: the database or the broker cannot be used.
+/// `problems` says why, and how to fix it.
 #[utoipa::path(get, path = "/health/ready", tag = "health", responses(
-    (status = 200, description = "Consuming or standing by; or `degraded`, and a person has to authorize", body = Ready),
-    (status = 503, description = "The database or the broker is gone", body = Ready),
+    (status = 200, description = "Consuming, or the standby; `degraded`: the account must be authorized", body = Ready),
+    (status = 503, description = "The database or the broker cannot be used", body = Ready),
 ))]
 pub(super) async fn ready(State(state): State<HttpState>, headers: HeaderMap) -> (StatusCode, Json<Ready>) {
     let mut problems = Vec::new();
@@ -79,7 +82,7 @@ pub(super) async fn ready(State(state): State<HttpState>, headers: HeaderMap) ->
     let authorized = authorization.as_ref().map(|a| a.authorized);
     let consuming = state.consuming.is_active();
     if let Some(authorization) = authorization.filter(|a| !a.authorized) {
-        // Teamleader's words are for those alone who may see the account.
+        // Teamleader's text is only for callers that may see the account.
         let may_see = state.guard.without_login(&headers).is_some();
         let reason = authorization.reason.filter(|_| may_see);
         let reason = reason.as_deref().unwrap_or("the account is not authorized");
@@ -88,9 +91,8 @@ pub(super) async fn ready(State(state): State<HttpState>, headers: HeaderMap) ->
     if let Some(obstacle) = state.consuming.obstacle() {
         problems.push(obstacle.to_owned());
     } else if authorized == Some(true) && !consuming {
-        problems.push(
-            "broker: not consuming: is RabbitMQ up, and AMQP_URL right? The worker tries on by itself".to_owned(),
-        );
+        problems
+            .push("broker: not consuming: is RabbitMQ up, and AMQP_URL right? The worker retries by itself".to_owned());
     }
     let (code, status) = match (database, authorized) {
         (true, Some(true)) if consuming => (StatusCode::OK, "ok"),

@@ -9,27 +9,27 @@ use utoipa::{IntoResponses, ToSchema};
 use crate::broker::link::AmqpError;
 use crate::store::pool::StoreError;
 
-/// An error, as RFC 9457 has it.
+/// An error as RFC 9457 defines it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ProblemDetails {
     /// `about:blank`: the status says what kind it is.
     r#type: &'static str,
-    /// The status in words.
+    /// The status as text.
     title: &'static str,
     /// The HTTP status.
     status: u16,
-    /// What is wrong, and how to mend it.
+    /// The problem, and how to fix it.
     detail: String,
 }
 
-/// What every guarded route may answer, for the description.
+/// The errors of every guarded route, for the description.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only described")]
 pub(super) enum Guarded {
     /// The token is missing or wrong
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthorized(ProblemDetails),
-    /// Without a token: not asked by the name of this machine. Or a page of another site asks
+    /// Without a token: the request names another host than this machine. Or a page of another site sends it
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(ProblemDetails),
     /// The database or RabbitMQ cannot be used
@@ -37,7 +37,7 @@ pub(super) enum Guarded {
     Unavailable(ProblemDetails),
 }
 
-/// What went wrong, for the caller.
+/// An error for the caller.
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
@@ -45,7 +45,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// A problem with these words.
+    /// A problem with this text.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, detail: detail.into() }
     }

@@ -3,12 +3,12 @@
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
 
-/// For what is no page: nothing is loaded by it, and nobody shows it in a frame.
+/// For answers that are no page: they load nothing, and no page shows them in a frame.
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
-/// For the dashboard: all that its pages load comes from here.
-pub(super) const DASHBOARD_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
-     img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+/// For the dashboard: its pages load files of this server only.
+pub(super) const DASHBOARD_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
+     connect-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// For Swagger UI, which writes styles of its own and carries its icons as data.
 pub(super) const SWAGGER_POLICY: &str = "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; \
@@ -23,7 +23,7 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// Adds the headers that the answer does not set itself.
+/// Adds each header that the answer does not set itself.
 pub(super) fn secured(mut response: Response) -> Response {
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));

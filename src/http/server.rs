@@ -1,4 +1,4 @@
-//! The server: HTTP/1.1 with bounds on time and connections, so that no caller takes what others need.
+//! The server: HTTP/1.1 with bounds on time and connections, so that no caller takes the resources of others.
 
 use std::convert::Infallible;
 use std::io;
@@ -35,7 +35,7 @@ const MOST_CONNECTIONS: usize = 256;
 /// Fewer are not served, however few files the process may open.
 const LEAST_CONNECTIONS: usize = 16;
 
-/// Open files that are left to the database, the broker, the API, exports and the runtime.
+/// Open files that are reserved for the database, the broker, the API, exports and the runtime.
 const OTHER_FILES: usize = 128;
 
 /// The longest head of a request, in bytes.
@@ -44,7 +44,7 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// How long to wait before the next connection is accepted, where the process or the system has no file left for it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// What a connection may take.
+/// The limits of connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Connections at a time.
@@ -59,7 +59,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// What this process can afford.
+    /// The limits that this process can afford.
     pub(super) fn of_process() -> Self {
         let connections = affordable(getrlimit(Resource::Nofile).current);
         let (head, body, unread) = (Duration::from_secs(10), Duration::from_secs(10), Duration::from_secs(60));
@@ -73,8 +73,8 @@ fn affordable(open_files: Option<u64>) -> usize {
     files.saturating_sub(OTHER_FILES).clamp(LEAST_CONNECTIONS, MOST_CONNECTIONS)
 }
 
-/// Serves until stopped, and until each request under way is answered. An error means that the listener cannot be used
-/// any more.
+/// Serves until stopped, and until each request in progress is answered. An error means that the listener cannot be
+/// used any more.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -137,7 +137,7 @@ impl Connection {
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), answer);
         tokio::pin!(served);
-        // How a connection ends is its caller's affair: what is not HTTP/1.1 ends it, too.
+        // How a connection ends matters to its caller only; a request that is not HTTP/1.1 ends it, too.
         tokio::select! {
             _ = &mut served => return,
             () = self.close.cancelled() => return,
@@ -151,8 +151,7 @@ impl Connection {
         }
     }
 
-    /// Reads the body, whole, before anything is worked on: a caller that takes its time holds nothing but its
-    /// connection.
+    /// Reads the whole body before any work starts: a slow caller occupies only its connection.
     async fn answer(&self, request: Request, mut router: Router, limits: Limits) -> Response {
         let (head, body) = request.into_parts();
         let body = match tokio::time::timeout(limits.body, read_whole(body)).await {
@@ -162,7 +161,7 @@ impl Connection {
         };
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let _at_work = self.at_work();
-        // A panic costs its own request. What the handlers share has no lock that they panic with.
+        // A panic fails its own request only. No handler can panic while it holds a lock of the shared state.
         match AssertUnwindSafe(router.call(Request::from_parts(head, Body::from(body)))).catch_unwind().await {
             Ok(Ok(response)) => response,
             Err(_) => {
