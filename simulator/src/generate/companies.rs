@@ -1,7 +1,9 @@
 //! companies.
 
 use super::contacts::write_addresses;
+use super::custom_fields;
 use super::dice::fingerprint;
+use super::draft::{Draft, SortKey};
 use super::facts::{Facts, Rolls, foreign_id};
 use super::json::Json;
 use super::names::{
@@ -9,7 +11,6 @@ use super::names::{
     write_payment_term,
 };
 use super::world::World;
-use super::{Draft, SortKey, custom_fields};
 
 struct Company {
     name: String,

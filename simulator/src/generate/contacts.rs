@@ -2,7 +2,9 @@
 
 use uuid::Uuid;
 
+use super::custom_fields;
 use super::dice::{Dice, fingerprint};
+use super::draft::{Draft, SortKey, id_facet};
 use super::facts::{Facts, Rolls};
 use super::json::{Json, day};
 use super::names::{
@@ -10,7 +12,6 @@ use super::names::{
     write_payment_term,
 };
 use super::world::World;
-use super::{Draft, SortKey, custom_fields, id_facet};
 
 struct Contact {
     first_name: String,

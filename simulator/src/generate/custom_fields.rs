@@ -1,8 +1,8 @@
 //! The values of custom fields on records.
 //!
 //! The blueprint draws the value of a field that points to a record (`{"type", "id"}`) and no other kind; those follow
-//! their definition's `type`: text, numbers, booleans, an array of texts for a multiple choice, `{"amount", "currency"}`
-//! for money.
+//! their definition's `type`: text, numbers, booleans, an array of texts for a multiple choice,
+//! `{"amount", "currency"}` for money.
 
 use super::definition::Definition;
 use super::dice::Dice;

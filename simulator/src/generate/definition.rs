@@ -51,6 +51,14 @@ pub(super) struct Definition {
     extra_option_allowed: bool,
 }
 
+/// The two texts of a definition.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Text {
+    /// With the default value of a selection.
+    ListItem,
+    Info,
+}
+
 impl Definition {
     /// The definition with these facts.
     pub(super) fn roll(mut rolls: Rolls, facts: &Facts) -> Self {
@@ -89,9 +97,7 @@ impl Definition {
     }
 
     /// The record, with contexts as documented or as live answers name them.
-    ///
-    /// `in_list`: the list shows what a selection starts with.
-    pub(super) fn write(&self, documented: bool, in_list: bool) -> String {
+    pub(super) fn write(&self, documented: bool, text: Text) -> String {
         let mut json = Json::object(512);
         json.id("id", self.id);
         json.text("context", self.shown_context(documented));
@@ -113,7 +119,7 @@ impl Definition {
                 }
             });
             json.flag("extra_option_allowed", self.extra_option_allowed);
-            if in_list {
+            if text == Text::ListItem {
                 json.maybe("default_value", self.options.first().map(|(_, value)| *value));
             }
         });

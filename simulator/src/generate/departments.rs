@@ -1,11 +1,11 @@
 //! departments.
 
 use super::dice::fingerprint;
+use super::draft::{Draft, SortKey};
 use super::facts::{Facts, Rolls};
 use super::json::Json;
 use super::names::{Address, COMPANY_NAMES, iban, spice, telephone};
 use super::world::World;
-use super::{Draft, SortKey};
 
 struct Department {
     name: String,

@@ -1,9 +1,6 @@
 //! Incoming documents: `expenses.list` lists invoices, credit notes and receipts together, and each kind has an `.info`
 //! of its own. One record is both, so that list item and `.info` agree and change together.
 
-use super::blueprint::Blueprint;
-use crate::contract;
-
 /// The `type` that an expense's source has, and the resource of its `.info`, by turns.
 pub(crate) const DOCUMENTS: [(&str, &str); 3] =
     [("incomingInvoice", "incomingInvoices"), ("incomingCreditNote", "incomingCreditNotes"), ("receipt", "receipts")];
@@ -28,11 +25,4 @@ pub(super) fn document_ordinal(resource: &str, ordinal: u64) -> Option<u64> {
 pub(super) fn document_count(resource: &str, expenses: impl FnOnce() -> u64) -> Option<u64> {
     let place = document_place(resource)?;
     Some((expenses() + 2 - place) / 3)
-}
-
-/// How expenses are drawn: one shape for each kind of document.
-pub(super) fn blueprints() -> Option<[Blueprint; 3]> {
-    let [invoice, credit_note, receipt] =
-        DOCUMENTS.map(|(_, resource)| Blueprint::merged("expenses", contract::info_endpoint(resource)));
-    Some([invoice?, credit_note?, receipt?])
 }

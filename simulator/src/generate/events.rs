@@ -2,11 +2,11 @@
 
 use uuid::Uuid;
 
+use super::draft::{Draft, SortKey, id_facet};
 use super::facts::{Facts, foreign_id};
 use super::json::Json;
 use super::names::{SENTENCES, SUBJECTS, spice};
 use super::world::World;
-use super::{Draft, SortKey, id_facet};
 
 const HOUR: i64 = 3600;
 

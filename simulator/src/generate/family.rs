@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::dice::Dice;
 use super::facts::Parent;
 use super::kinds;
-use crate::contract::{self, Endpoint};
+use crate::contract::{self, Endpoint, Fields};
 
 /// The records of one resource, and the parents that they belong to.
 pub(crate) struct Family {
@@ -88,12 +88,9 @@ pub(crate) fn families() -> &'static [Family] {
 /// The resources of the subjects that the list takes and that its records can show. Where the blueprint does not name
 /// the types (emailTracking), those of notes.
 fn subjects(child: &str, list: &'static Endpoint) -> Vec<&'static str> {
-    let types = |endpoint: Option<&'static Endpoint>, in_filter: bool| {
-        let fields = endpoint.map(|endpoint| if in_filter { &endpoint.filter } else { &endpoint.record })?;
-        fields.get("subject")?.fields.get("type")?.choices.as_ref()
-    };
-    let asked = types(Some(list), true).or_else(|| types(contract::endpoint("notes.list"), true));
-    let shown = [types(Some(list), false), types(contract::info_endpoint(child), false)];
+    let types = |fields: &'static Fields| fields.get("subject")?.fields.get("type")?.choices.as_ref();
+    let asked = types(&list.filter).or_else(|| types(&contract::endpoint("notes.list")?.filter));
+    let shown = [types(&list.record), contract::info_endpoint(child).and_then(|info| types(&info.record))];
     let fits = |kind: &&String| shown.iter().flatten().all(|types| types.contains(*kind));
     asked.into_iter().flatten().filter(fits).filter_map(|kind| kinds::resource_of(kind)).collect()
 }

@@ -2,7 +2,9 @@
 
 use uuid::Uuid;
 
+use super::custom_fields;
 use super::dice::fingerprint;
+use super::draft::{Draft, SortKey, id_facet};
 use super::facts::{Facts, Rolls, foreign_id};
 use super::invoice_lines::write_lines;
 use super::json::{Json, day, hundredths};
@@ -10,7 +12,6 @@ use super::names::{
     COMPANY_NAMES, FIRST_NAMES, LAST_NAMES, SENTENCES, payment_reference, spice, vat_number, write_payment_term,
 };
 use super::world::World;
-use super::{Draft, SortKey, custom_fields, id_facet};
 
 const DAY: i64 = 86_400;
 

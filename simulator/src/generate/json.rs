@@ -1,7 +1,7 @@
 //! Writes JSON text straight into a string.
 //!
-//! `serde_json` is no use here: a record may hold half of a surrogate pair, which JSON text can carry as an escape and a
-//! Rust string cannot carry at all.
+//! `serde_json` is no use here: a record may hold half of a surrogate pair, which JSON text can carry as an escape and
+//! a Rust string cannot carry at all.
 
 use std::fmt::{Display, Write};
 

@@ -1,7 +1,7 @@
 //! Makes the records: realistic, of the right shape, and a function of the seed.
 //!
-//! Nothing about a record is stored but its [`Facts`] and the text of its list item; `.info` is written when it is asked
-//! for. A resource is one [`Recipe`]: eight are written by hand, the rest follows the blueprint.
+//! Nothing about a record is stored but its [`Facts`] and the text of its list item; `.info` is written on request. A
+//! resource is one [`Recipe`]: eight are written by hand, the rest follows the blueprint.
 
 mod blueprint;
 mod companies;
@@ -29,7 +29,7 @@ mod world;
 
 pub(crate) use dice::{Dice, fingerprint};
 pub(crate) use documents::{DOCUMENTS, document_of, document_place};
-pub(crate) use draft::{Bound, Draft, Optional, SortKey};
+pub(crate) use draft::{Bound, Optional, SortKey};
 pub(crate) use facts::{Edits, Facts, Parent};
 pub(crate) use family::{Asked, Family, families_of, family};
 pub(crate) use json::{moment, read_json, write_json, write_optional};
@@ -38,5 +38,3 @@ pub(crate) use recipe::{Recipe, recipes};
 pub(crate) use schedules::{has_schedule, schedule};
 pub(crate) use users::me;
 pub(crate) use world::{Twists, World};
-
-use draft::id_facet;

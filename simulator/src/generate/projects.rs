@@ -2,12 +2,13 @@
 
 use uuid::Uuid;
 
+use super::custom_fields;
 use super::dice::{Dice, fingerprint};
+use super::draft::{Draft, SortKey, id_facet};
 use super::facts::{Facts, Rolls, foreign_id};
 use super::json::{Json, day};
 use super::names::{SENTENCES, SUBJECTS, spice};
 use super::world::World;
-use super::{Draft, SortKey, custom_fields, id_facet};
 
 const DAY: i64 = 86_400;
 

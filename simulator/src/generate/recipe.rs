@@ -3,11 +3,11 @@
 use std::sync::LazyLock;
 
 use super::blueprint::Blueprint;
-use super::draft::Range;
-use super::{
-    Draft, Edits, Facts, World, companies, contacts, definitions, departments, documents, events, invoices, projects,
-    users,
-};
+use super::documents::DOCUMENTS;
+use super::draft::{Draft, Range};
+use super::facts::{Edits, Facts};
+use super::world::World;
+use super::{companies, contacts, definitions, departments, events, invoices, projects, users};
 use crate::contract;
 
 /// How the records of one resource are made and what the store must know of them.
@@ -25,9 +25,15 @@ pub(crate) struct Recipe {
     pub(crate) edits: Edits,
 }
 
+/// Writes the list item of a record and what the indexes need.
+type List = fn(&World, &Facts) -> Draft;
+
+/// Writes the record of `.info`, with the optional fields of these includes.
+type Info = fn(&World, &Facts, &[&str]) -> String;
+
 enum Make {
     /// By functions that know the resource.
-    ByHand { list: fn(&World, &Facts) -> Draft, info: fn(&World, &Facts, &[&str]) -> String },
+    ByHand { list: List, info: Info },
     /// As the blueprint draws it.
     Blueprint(Box<Blueprint>),
     /// As the blueprint draws it for each kind of incoming document.
@@ -53,9 +59,22 @@ impl Recipe {
         }
     }
 
+    fn by_hand(resource: &'static str, list: List, info: Info, edits: Edits) -> Self {
+        let make = Make::ByHand { list, info };
+        Self { resource, make, facets: Vec::new(), ranges: Vec::new(), unshown: Vec::new(), edits }
+    }
+
+    fn with_facets(self, facets: &[&'static str]) -> Self {
+        Self { facets: facets.to_vec(), ..self }
+    }
+
+    fn with_ranges(self, ranges: [Range; 2]) -> Self {
+        Self { ranges: ranges.into(), ..self }
+    }
+
     fn drawn(resource: &'static str) -> Option<Self> {
         let make = match resource {
-            "expenses" => Make::Documents(Box::new(documents::blueprints()?)),
+            "expenses" => Make::Documents(Box::new(documents()?)),
             _ => Make::Blueprint(Box::new(Blueprint::of(resource)?)),
         };
         let (shape, edits) = match &make {
@@ -72,7 +91,7 @@ impl Recipe {
 /// The recipes of all resources that the blueprint has.
 pub(crate) fn recipes() -> &'static [Recipe] {
     static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
-        let mut recipes = Vec::from(by_hand());
+        let mut recipes = Vec::from(written_by_hand());
         // userSchedules are computed.
         for resource in contract::resources().filter(|resource| *resource != "userSchedules") {
             if !recipes.iter().any(|recipe| recipe.resource == resource) {
@@ -84,59 +103,31 @@ pub(crate) fn recipes() -> &'static [Recipe] {
     &RECIPES
 }
 
-fn by_hand() -> [Recipe; 8] {
+fn written_by_hand() -> [Recipe; 8] {
     [
-        Recipe {
-            resource: "companies",
-            make: Make::ByHand { list: companies::list, info: companies::info },
-            facets: vec![
-                "status",
-                "email",
-                "tags",
-                "vat_number",
-                "marketing_mails_consent",
-                "national_identification_number",
-            ],
-            ranges: Vec::new(),
-            unshown: Vec::new(),
-            edits: Edits::Together,
-        },
-        Recipe {
-            resource: "contacts",
-            make: Make::ByHand { list: contacts::list, info: contacts::info },
-            facets: vec!["status", "email", "tags", "company_id", "marketing_mails_consent"],
-            ranges: Vec::new(),
-            unshown: Vec::new(),
-            edits: Edits::Together,
-        },
-        Recipe {
-            resource: "customFieldDefinitions",
-            make: Make::ByHand { list: definitions::list, info: definitions::info },
-            facets: vec!["context"],
-            ranges: Vec::new(),
-            unshown: Vec::new(),
-            edits: Edits::ListOnly,
-        },
-        Recipe {
-            resource: "departments",
-            make: Make::ByHand { list: departments::list, info: departments::info },
-            facets: vec!["status"],
-            ranges: Vec::new(),
-            unshown: Vec::new(),
-            edits: Edits::InTurn,
-        },
-        Recipe {
-            resource: "events",
-            make: Make::ByHand { list: events::list, info: events::info },
-            facets: vec!["user_id", "activity_type_id", "attendee", "link", "task_id"],
-            ranges: vec![Range::from("ends_after", 0), Range::until("starts_before", 1)],
-            unshown: Vec::new(),
-            edits: Edits::ListOnly,
-        },
-        Recipe {
-            resource: "invoices",
-            make: Make::ByHand { list: invoices::list, info: invoices::info },
-            facets: vec![
+        Recipe::by_hand("companies", companies::list, companies::info, Edits::Together).with_facets(&[
+            "status",
+            "email",
+            "tags",
+            "vat_number",
+            "marketing_mails_consent",
+            "national_identification_number",
+        ]),
+        Recipe::by_hand("contacts", contacts::list, contacts::info, Edits::Together).with_facets(&[
+            "status",
+            "email",
+            "tags",
+            "company_id",
+            "marketing_mails_consent",
+        ]),
+        Recipe::by_hand("customFieldDefinitions", definitions::list, definitions::info, Edits::ListOnly)
+            .with_facets(&["context"]),
+        Recipe::by_hand("departments", departments::list, departments::info, Edits::InTurn).with_facets(&["status"]),
+        Recipe::by_hand("events", events::list, events::info, Edits::ListOnly)
+            .with_facets(&["user_id", "activity_type_id", "attendee", "link", "task_id"])
+            .with_ranges([Range::from("ends_after", 0), Range::until("starts_before", 1)]),
+        Recipe::by_hand("invoices", invoices::list, invoices::info, Edits::Together)
+            .with_facets(&[
                 "status",
                 "invoice_number",
                 "department_id",
@@ -146,26 +137,20 @@ fn by_hand() -> [Recipe; 8] {
                 "purchase_order_number",
                 "payment_reference",
                 "customer",
-            ],
-            ranges: vec![Range::from("invoice_date_after", 0), Range::until("invoice_date_before", 0)],
-            unshown: Vec::new(),
-            edits: Edits::Together,
-        },
-        Recipe {
-            resource: "projects",
-            make: Make::ByHand { list: projects::list, info: projects::info },
-            facets: vec!["status", "customer", "participant_id"],
-            ranges: Vec::new(),
-            unshown: Vec::new(),
-            edits: Edits::InTurn,
-        },
-        Recipe {
-            resource: "users",
-            make: Make::ByHand { list: users::list, info: users::info },
-            facets: vec!["status"],
-            ranges: Vec::new(),
-            unshown: Vec::new(),
-            edits: Edits::InTurn,
-        },
+            ])
+            .with_ranges([Range::from("invoice_date_after", 0), Range::until("invoice_date_before", 0)]),
+        Recipe::by_hand("projects", projects::list, projects::info, Edits::InTurn).with_facets(&[
+            "status",
+            "customer",
+            "participant_id",
+        ]),
+        Recipe::by_hand("users", users::list, users::info, Edits::InTurn).with_facets(&["status"]),
     ]
+}
+
+/// How expenses are drawn: one shape for each kind of document.
+fn documents() -> Option<[Blueprint; 3]> {
+    let [invoice, credit_note, receipt] =
+        DOCUMENTS.map(|(_, resource)| Blueprint::merged("expenses", contract::info_endpoint(resource)));
+    Some([invoice?, credit_note?, receipt?])
 }

@@ -1,11 +1,11 @@
 //! users and `users.me`.
 
 use super::dice::fingerprint;
+use super::draft::{Draft, SortKey};
 use super::facts::{Facts, Rolls};
 use super::json::Json;
 use super::names::{FIRST_NAMES, FUNCTIONS, LAST_NAMES, spice, telephone};
 use super::world::World;
-use super::{Draft, SortKey};
 
 /// The languages of `users.info`. The list shows no region.
 const LOCALES: &[&str] = &["da", "de", "en", "es", "fi", "fr", "it", "nb", "nl-BE", "nl", "pl", "pt", "sv", "tr"];

@@ -1,7 +1,7 @@
 //! Records as the blueprint draws them, for every resource that has no hand-written recipe.
 //!
-//! The shape is read once, see [`shape`]; a record is then written by walking it. Every field has a random source of its
-//! own, so that list item and `.info` agree on what both hold.
+//! The shape is read once, see [`shape`]; a record is then written by walking it. Every field has a random source of
+//! its own, so that list item and `.info` agree on the fields of both.
 
 mod filters;
 mod node;
@@ -14,8 +14,11 @@ use node::{Content, Follows, Node, Presence, Tap};
 use shape::Source;
 use writer::{View, Writer};
 
-use super::draft::Range;
-use super::{Draft, Edits, Facts, SortKey, World, family, fingerprint};
+use super::dice::fingerprint;
+use super::draft::{Draft, Range, SortKey};
+use super::facts::{Edits, Facts};
+use super::family::family;
+use super::world::World;
 use crate::contract::{self, Endpoint};
 
 /// How the records of one resource are drawn.

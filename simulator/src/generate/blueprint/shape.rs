@@ -6,9 +6,9 @@
 use super::node::{Content, Follows, Kind, Node, Presence};
 use super::words::{self, Clock, Figure, Words};
 use crate::contract::{Field, Fields};
+use crate::generate::dice::fingerprint;
 use crate::generate::family::{Asked, Family};
-use crate::generate::kinds::kind_of;
-use crate::generate::{fingerprint, resource_of};
+use crate::generate::kinds::{kind_of, resource_of};
 
 /// The resource whose shape is read, and what else its list tells of it.
 pub(super) struct Source {
@@ -138,7 +138,8 @@ impl Source {
             Asked::Parameter(_) if path != key => false,
             Asked::Parameter(_) => {
                 let kinds = if drawn.points() { self.kinds(key, drawn) } else { Vec::new() };
-                matches!(kinds[..], [kind] if resource_of(kind).is_some_and(|resource| family.parents.contains(&resource)))
+                let is_parent = |kind: &str| resource_of(kind).is_some_and(|name| family.parents.contains(&name));
+                matches!(kinds[..], [kind] if is_parent(kind))
             }
         })
     }

@@ -6,11 +6,13 @@ use uuid::Uuid;
 
 use super::node::{Content, Follows, Kind, Node, Presence, Tap};
 use super::words::{Clock, Rolls};
+use crate::generate::dice::{Dice, fingerprint};
 use crate::generate::documents::document_of;
-use crate::generate::facts::foreign_id;
+use crate::generate::draft::{Draft, Optional, SortKey};
+use crate::generate::facts::{Facts, foreign_id};
 use crate::generate::json::{Json, day, moment};
-use crate::generate::world::{item_source, line_target};
-use crate::generate::{Dice, Draft, Facts, Optional, SortKey, World, custom_fields, fingerprint, kinds};
+use crate::generate::world::{World, item_source, line_target};
+use crate::generate::{custom_fields, kinds};
 
 const QUARTER: i64 = 900;
 const DAY: i64 = 86_400;
@@ -114,21 +116,14 @@ impl<'a> Writer<'a> {
             Content::CreatedAt(clock) => self.write_moment(json, node, facts.created_at, *clock, draft),
             Content::UpdatedAt => self.write_moment(json, node, facts.updated_at, Clock::Utc, draft),
             Content::Moment(clock) => self.write_moment(json, node, self.when(node, &mut rolls), *clock, draft),
-            Content::Day => {
-                let seconds = self.day(node, &mut rolls);
-                let text = day(seconds);
-                json.text(key, &text);
-                self.tap(node, Datum::Day(seconds, &text), draft);
-            }
+            Content::Day => self.write_day(json, node, self.day(node, &mut rolls), draft),
             Content::Text(words) => {
                 let text = words.write(&mut rolls, &Facts { ordinal: self.own, ..*facts }, node.marks);
-                json.text(key, &text);
-                self.tap(node, Datum::Text(&text), draft);
+                self.write_text(json, node, &text, draft);
             }
             Content::Choice(choices) => {
                 let text = choices[rolls.step(choices.len() as u64) as usize];
-                json.text(key, text);
-                self.tap(node, Datum::Text(text), draft);
+                self.write_text(json, node, text, draft);
             }
             Content::NumberChoice(choices) => json.raw(key, choices[rolls.step(choices.len() as u64) as usize]),
             Content::Flag => {
@@ -149,23 +144,8 @@ impl<'a> Writer<'a> {
                 });
                 self.tap(node, Datum::Reference(kind, id), draft);
             }
-            Content::References(kinds) => json.list(key, |json| {
-                if key == "relates_to" && self.of_new_task.get() {
-                    let task = self.world.some("projects-v2/tasks", &mut rolls.base);
-                    json.item(|json| json.identity("nextgenTask", task));
-                    self.tap(node, Datum::Reference("nextgenTask", task), draft);
-                }
-                for _ in 0..rolls.base.below(4) {
-                    let (kind, id) = self.some(kinds, &mut rolls);
-                    json.item(|json| json.identity(kind, id));
-                    self.tap(node, Datum::Reference(kind, id), draft);
-                }
-            }),
-            Content::Parent | Content::Target => {
-                let Some((kind, id)) = self.relative(node) else { return json.raw(key, "null") };
-                json.reference(key, kind, id);
-                self.tap(node, Datum::Reference(kind, id), draft);
-            }
+            Content::References(kinds) => self.write_references(json, node, kinds, &mut rolls, draft),
+            Content::Parent | Content::Target => self.write_relative(json, node, draft),
             Content::Object(nodes) => json.nested(key, |json| self.members(json, nodes, item, draft)),
             Content::Objects(nodes) => json.list(key, |json| {
                 let items = if node.marks { rolls.step(4) } else { rolls.base.below(4) };
@@ -174,11 +154,31 @@ impl<'a> Writer<'a> {
                 }
             }),
             Content::CustomFields(context) => {
-                let Rolls { base, edited, .. } = &mut rolls;
-                custom_fields::write_any(json, self.world, context, base, edited);
+                custom_fields::write_any(json, self.world, context, &mut rolls.base, &mut rolls.edited);
             }
             Content::Empty => json.raw(key, "[]"),
         }
+    }
+
+    fn write_references(&self, json: &mut Json, node: &Node, kinds: &[Kind], rolls: &mut Rolls, draft: &mut Draft) {
+        json.list(node.key, |json| {
+            if node.key == "relates_to" && self.of_new_task.get() {
+                let task = self.world.some("projects-v2/tasks", &mut rolls.base);
+                json.item(|json| json.identity("nextgenTask", task));
+                self.tap(node, Datum::Reference("nextgenTask", task), draft);
+            }
+            for _ in 0..rolls.base.below(4) {
+                let (kind, id) = self.some(kinds, rolls);
+                json.item(|json| json.identity(kind, id));
+                self.tap(node, Datum::Reference(kind, id), draft);
+            }
+        });
+    }
+
+    fn write_relative(&self, json: &mut Json, node: &Node, draft: &mut Draft) {
+        let Some((kind, id)) = self.relative(node) else { return json.raw(node.key, "null") };
+        json.reference(node.key, kind, id);
+        self.tap(node, Datum::Reference(kind, id), draft);
     }
 
     /// A quarter of the nullable values is null; that which an edit is to change is not, or is so by turns.
@@ -197,6 +197,17 @@ impl<'a> Writer<'a> {
         self.resource == "expenses"
             && document_of(self.facts.ordinal).0 == "receipt"
             && matches!(node.key, "due_date" | "iban_number" | "payment_reference" | "tax_exclusive")
+    }
+
+    fn write_text(&self, json: &mut Json, node: &Node, text: &str, draft: &mut Draft) {
+        json.text(node.key, text);
+        self.tap(node, Datum::Text(text), draft);
+    }
+
+    fn write_day(&self, json: &mut Json, node: &Node, seconds: i64, draft: &mut Draft) {
+        let text = day(seconds);
+        json.text(node.key, &text);
+        self.tap(node, Datum::Day(seconds, &text), draft);
     }
 
     fn write_moment(&self, json: &mut Json, node: &Node, seconds: i64, clock: Clock, draft: &mut Draft) {
