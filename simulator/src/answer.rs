@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::quirks::ErrorItems;
 
-/// How long the server gets to send the first half of a body before the connection is cut. Sending takes microseconds; a
-/// client that reads slowly gets less than half, which is a cut body as well.
+/// How long the server gets to send the first half of a body before the connection is cut. Sending takes microseconds;
+/// a client that reads slowly gets less than half, which is a cut body as well.
 const FLUSH: Duration = Duration::from_millis(20);
 
 /// A body that is there at once, or one that comes piece by piece.

@@ -19,7 +19,8 @@ pub enum ChangeKind {
     /// Some of its fields change. Where only `.info` can show a part of the fields and nothing in the list tells
     /// (departments, tasks, tickets and others), updates change in turn a field of the list and a field of `.info`.
     Update,
-    /// Fields that only `.info` shows change; the list item stays as it is, but for a new `updated_at` where it has one.
+    /// Fields that only `.info` shows change; the list item stays the same, but for a new `updated_at` where it has
+    /// one.
     UpdateInfo,
     /// It is gone, and with it every record that belongs to it.
     Delete,

@@ -1,5 +1,5 @@
-//! The routes under `/_simulator/`: what [`crate::Simulator`] offers to Rust, for other processes. No token, no rate limit
-//! and no fault applies to them.
+//! The routes under `/_simulator/`: [`crate::Simulator`] for other processes. No token, no rate limit and no fault
+//! applies to them.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -17,8 +17,8 @@ pub struct Fault {
     /// What goes wrong.
     #[serde(flatten)]
     pub kind: FaultKind,
-    /// Where: an endpoint such as `contacts.list` or `oauth2/access_token`, or a resource such as `contacts` for all its
-    /// endpoints. Without one, everywhere.
+    /// Where: an endpoint such as `contacts.list` or `oauth2/access_token`, or a resource such as `contacts` for all
+    /// its endpoints. Without one, everywhere.
     #[serde(default)]
     pub endpoint: Option<String>,
     /// How many matching requests come through unharmed before it begins.

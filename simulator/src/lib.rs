@@ -1,8 +1,9 @@
 //! A stateful stand-in for the Teamleader Focus API, for demos, tests and benchmarks.
 //!
-//! It serves every read endpoint of the API's blueprint but that of webhooks, and the OAuth 2 endpoints, over real HTTP,
-//! obeys that blueprint (`data/endpoints.json`) and not any client, breaks on demand, and knows the truth that a copy has to match. The README
-//! beside this crate describes the routes under `/_simulator/` that steer it from other processes.
+//! It serves every read endpoint of the API's blueprint but that of webhooks, and the OAuth 2 endpoints, over real
+//! HTTP, obeys that blueprint (`data/endpoints.json`) and not any client, breaks on demand, and knows the truth that a
+//! copy has to match. The README beside this crate describes the routes under `/_simulator/` that steer it from other
+//! processes.
 
 mod answer;
 mod api;

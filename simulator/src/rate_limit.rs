@@ -47,19 +47,19 @@ impl RateLimit {
 
     /// Counts a request if it is within the limit. One that is refused does not count.
     pub(crate) fn take(&self, client: &str, now_ms: i64) -> Quota {
-        self.lock().stand(client, now_ms, true)
+        self.lock().stand(client, now_ms, Action::Take)
     }
 
     /// Where a client stands, without a request.
     pub(crate) fn peek(&self, client: &str, now_ms: i64) -> Quota {
-        self.lock().stand(client, now_ms, false)
+        self.lock().stand(client, now_ms, Action::Peek)
     }
 
     /// Counts requests as if another program of the same integration had made them.
     pub(crate) fn spend(&self, client: &str, now_ms: i64, requests: u32) {
         let mut windows = self.lock();
         for _ in 0..requests {
-            windows.stand(client, now_ms, true);
+            windows.stand(client, now_ms, Action::Take);
         }
     }
 
@@ -68,8 +68,15 @@ impl RateLimit {
     }
 }
 
+/// Whether a request counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Take,
+    Peek,
+}
+
 impl Windows {
-    fn stand(&mut self, client: &str, now_ms: i64, take: bool) -> Quota {
+    fn stand(&mut self, client: &str, now_ms: i64, action: Action) -> Quota {
         if !self.requests.contains_key(client) {
             self.requests.insert(client.to_owned(), VecDeque::new());
         }
@@ -79,7 +86,7 @@ impl Windows {
         }
         let limit = self.limit as usize;
         let granted = requests.len() < limit;
-        if granted && take {
+        if granted && action == Action::Take {
             requests.push_back(now_ms);
         }
         // Over the limit (which may have been lowered meanwhile) as many must leave as leave one place free.

@@ -13,7 +13,7 @@ pub struct Refresh {
     pub at: DateTime<Utc>,
     /// The other end of the connection that it came on.
     pub from: SocketAddr,
-    /// The number of the refresh token: they are counted from 1 in the order in which they were issued. None: it was never issued.
+    /// The number of the refresh token, counted from 1 in the order of issue. None: it was never issued.
     pub token: Option<u64>,
     /// What became of it.
     pub outcome: RefreshOutcome,

@@ -40,8 +40,9 @@ pub struct TruthRecord {
     /// `message_id`, that of a project line the id of what the line is about, that of an expense the id of its source,
     /// and that of a schedule the id of its user.
     pub id: Uuid,
-    /// The record that it belongs to, where the API lists the records of one parent alone: the `type` of the subject, or
-    /// for `users.daysOff`, `tickets.messages` and `projects-v2/projectLines` the parent's resource; and the parent's id.
+    /// The record that it belongs to, where the API lists only the records of one parent: the `type` of the subject, or
+    /// for `users.daysOff`, `tickets.messages` and `projects-v2/projectLines` the parent's resource; and the parent's
+    /// id.
     pub parent: Option<(String, Uuid)>,
     /// The list item as JSON text, with the optional fields of every include that the endpoint lists. It may hold half
     /// a surrogate pair as an escape, which a `serde_json::Value` cannot carry. `{}` where the resource has no list of
@@ -150,8 +151,8 @@ impl Store {
         me(&self.world, &live.unwrap_or(first))
     }
 
-    /// The facts of every live record at one moment, in the order of creation. [`Store::truth_of`] turns each into text,
-    /// which for a large account is too much to hold at once.
+    /// The facts of every live record at one moment, in the order of creation. [`Store::truth_of`] turns each into
+    /// text, which for a large account is too much to hold at once.
     pub(crate) fn snapshot(&self, resource: &str) -> Option<(&'static Recipe, Vec<Facts>)> {
         let collection = self.read(home(resource))?;
         let live = collection.natural().iter().filter_map(|slot| collection.get(*slot)).map(|record| record.facts);
