@@ -1,7 +1,7 @@
 //! How fast the simulator itself is, so that nobody takes its limits for a client's.
 //!
-//! `cargo bench -p teamleader-simulator`. The simulator gets one thread and the clients, which do next to nothing, another:
-//! the numbers are those of one core.
+//! `cargo bench -p teamleader-simulator`. The simulator gets one thread and the clients, which do next to nothing,
+//! another: the numbers are those of one core.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -33,30 +33,15 @@ fn main() -> anyhow::Result<()> {
     report(&format!("{} + {} truths in {:?}", truth.len(), ids.len(), begun.elapsed()))?;
     let contact = first_id(&address, &token)?;
 
-    let load = |name: &str, endpoint: &str, body: &dyn Fn(u64) -> String| -> anyhow::Result<()> {
-        let before = Instant::now();
-        let counts = std::thread::scope(|scope| {
-            let clients: Vec<_> = (0..CLIENTS as u64)
-                .map(|client| {
-                    let bodies: Vec<String> = (0..50).map(|n| body(client * 50 + n)).collect();
-                    let (address, token) = (&address, &token);
-                    scope.spawn(move || drive(address, token, endpoint, &bodies, before))
-                })
-                .collect();
-            clients
-                .into_iter()
-                .map(|client| client.join().map_err(|_| anyhow::anyhow!("a client panicked"))?)
-                .sum::<anyhow::Result<u64>>()
-        })?;
-        report(&format!("{name}: {:.0} requests/s", counts as f64 / before.elapsed().as_secs_f64()))
-    };
+    let load = |name: &str, endpoint: &str, body: &dyn Fn(u64) -> String| load(&address, &token, name, endpoint, body);
     load("contacts.info", "contacts.info", &|_| format!("{{\"id\":\"{contact}\"}}"))?;
     load("contacts.list, pages of 100 by name, custom fields", "contacts.list", &|n| {
         format!("{{\"page\":{{\"size\":100,\"number\":{}}},\"includes\":\"custom_fields,pagination\"}}", n * 9 + 1)
     })?;
     load("contacts.list, pages of 100 by updated_since and updated_at", "contacts.list", &|n| {
         format!(
-            "{{\"page\":{{\"size\":100,\"number\":{}}},\"filter\":{{\"updated_since\":\"2020-01-01T00:00:00+00:00\"}},\"sort\":[{{\"field\":\"updated_at\"}}]}}",
+            "{{\"page\":{{\"size\":100,\"number\":{}}},\"sort\":[{{\"field\":\"updated_at\"}}],\
+             \"filter\":{{\"updated_since\":\"2020-01-01T00:00:00+00:00\"}}}}",
             n * 3 + 1
         )
     })?;
@@ -68,6 +53,30 @@ fn main() -> anyhow::Result<()> {
     let other = runtime.block_on(Simulator::start(config, ([127, 0, 0, 1], 0).into()))?;
     report(&format!("3 * {} records of other resources were made in {:?}", CONTACTS / 10, begun.elapsed()))?;
     runtime.block_on(other.stop());
+    changes(&simulator)?;
+    runtime.block_on(simulator.stop());
+    Ok(())
+}
+
+/// Puts load on one endpoint for [`SPAN`].
+fn load(address: &str, token: &str, name: &str, endpoint: &str, body: &dyn Fn(u64) -> String) -> anyhow::Result<()> {
+    let before = Instant::now();
+    let counts = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS as u64)
+            .map(|client| {
+                let bodies: Vec<String> = (0..50).map(|n| body(client * 50 + n)).collect();
+                scope.spawn(move || drive(address, token, endpoint, &bodies, before))
+            })
+            .collect();
+        clients
+            .into_iter()
+            .map(|client| client.join().map_err(|_| anyhow::anyhow!("a client panicked"))?)
+            .sum::<anyhow::Result<u64>>()
+    })?;
+    report(&format!("{name}: {:.0} requests/s", counts as f64 / before.elapsed().as_secs_f64()))
+}
+
+fn changes(simulator: &Simulator) -> anyhow::Result<()> {
     let begun = Instant::now();
     simulator.update("contacts", 200);
     report(&format!("200 single updates in {:?}", begun.elapsed()))?;
@@ -81,7 +90,6 @@ fn main() -> anyhow::Result<()> {
         .map(|record| record.list.len() + record.info.as_ref().map_or(0, String::len))
         .sum();
     report(&format!("the truth of all contacts, {} MB, in {:?}", bytes >> 20, begun.elapsed()))?;
-    runtime.block_on(simulator.stop());
     Ok(())
 }
 
@@ -110,7 +118,8 @@ fn drive(address: &str, token: &str, endpoint: &str, bodies: &[String], begun: I
 fn send(stream: &mut TcpStream, address: &str, token: &str, endpoint: &str, body: &str) -> anyhow::Result<()> {
     let length = body.len();
     let request = format!(
-        "POST /{endpoint} HTTP/1.1\r\nHost: {address}\r\nX-Api-Version: 2023-09-26\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}"
+        "POST /{endpoint} HTTP/1.1\r\nHost: {address}\r\nX-Api-Version: 2023-09-26\r\n\
+         Authorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}"
     );
     Ok(stream.write_all(request.as_bytes())?)
 }
