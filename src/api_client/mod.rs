@@ -11,6 +11,7 @@ mod members;
 pub mod oauth;
 pub mod rate_limit;
 mod refusal;
+mod request_body;
 mod storable;
 pub mod version;
 

@@ -7,9 +7,7 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::resources::{FORMERLY, FORMERLY_PLAIN};
-use super::shape::Kind;
-use super::{Resource, Scope};
+use super::kind::Kind;
 
 #[derive(Deserialize)]
 struct Blueprint {
@@ -21,11 +19,11 @@ struct Blueprint {
 #[serde(default)]
 pub(super) struct Endpoint {
     /// The fields of a record.
-    pub(super) record: Drawn,
+    pub(super) record: Documented,
     /// What it can be asked for.
-    pub(super) filter: Drawn,
+    pub(super) filter: Documented,
     /// Parameters beside the filter.
-    pub(super) parameters: Drawn,
+    pub(super) parameters: Documented,
     /// What can be asked for besides.
     pub(super) includes: Vec<String>,
     /// By what it can be sorted.
@@ -44,24 +42,24 @@ pub(super) struct Sort {
 }
 
 /// Fields by name, in the blueprint's order.
-pub(super) type Drawn = IndexMap<String, DrawnField>;
+pub(super) type Documented = IndexMap<String, DocumentedField>;
 
 /// A field as it is drawn.
 #[derive(Clone, Default, Deserialize)]
-pub(super) struct DrawnField {
+pub(super) struct DocumentedField {
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
     #[serde(default)]
-    pub(super) fields: Drawn,
+    pub(super) fields: Documented,
     pub(super) needs_include: Option<String>,
-    example: Option<String>,
+    pub(super) example: Option<String>,
     #[serde(default, rename = "enum")]
-    members: Vec<Value>,
+    pub(super) members: Vec<Value>,
     /// Values that are not documented and were seen.
     #[serde(default)]
-    enum_live: Vec<Value>,
+    pub(super) enum_live: Vec<Value>,
     /// What it was called before.
-    renamed_from: Option<String>,
+    pub(super) renamed_from: Option<String>,
 }
 
 static BLUEPRINT: LazyLock<Blueprint> = LazyLock::new(|| {
@@ -76,7 +74,7 @@ pub(super) fn endpoint(name: &str) -> &'static Endpoint {
     BLUEPRINT.endpoints.get(name).unwrap_or(&NONE)
 }
 
-impl DrawnField {
+impl DocumentedField {
     /// The values that it can have, where they are drawn as texts.
     pub(super) fn values(&self) -> impl Iterator<Item = &str> {
         self.members.iter().filter_map(Value::as_str)
@@ -93,7 +91,7 @@ impl DrawnField {
     }
 
     /// A date that this program writes.
-    fn of_date() -> Self {
+    pub(super) fn of_date() -> Self {
         let (kind, example) = (Some("string".to_owned()), Some("2026-06-01".to_owned()));
         Self { kind, example, ..Self::default() }
     }
@@ -112,154 +110,5 @@ impl DrawnField {
             // A name without a definition: it may be anything.
             _ => None,
         }
-    }
-}
-
-/// A field of what is stored of a record: of the list item, of the detail, or of both.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Its name.
-    pub name: String,
-    /// What its column is called, if not like the field.
-    pub column: Option<String>,
-    /// What its value is when it is not null; `None` where the blueprint does not say.
-    pub kind: Option<Kind>,
-    /// Whether its type has a name that the blueprint does not define.
-    pub is_undefined: bool,
-    /// Of a list: whether its elements are plain values.
-    pub holds_values: bool,
-    /// The values that it can have, where they are drawn.
-    pub values: Vec<String>,
-    /// A value.
-    pub example: Option<String>,
-    /// Whether the detail alone tells it.
-    pub only_in_detail: bool,
-    /// Where in a record older answers have it, as keys on the way down; empty where it was always here.
-    pub formerly: Vec<String>,
-    /// Of a list: the field that older answers give alone in the place of an element.
-    pub formerly_plain: Option<&'static str>,
-    /// What the documents called it before.
-    pub renamed_from: Option<String>,
-    /// The fields of an object, or of the objects in a list.
-    pub members: Vec<Self>,
-}
-
-/// The fields of what a sync stores of a resource's records, in the blueprint's order: those of the list, then those that the detail adds.
-pub fn members(resource: &Resource) -> Vec<Member> {
-    let info = asked(&resource.info_endpoint(), resource.info_includes());
-    let mut list = asked(&resource.list_endpoint(), resource.list_includes);
-    match resource.scope {
-        Scope::Stored([of, ..]) => list = stored(of.resource, &info),
-        Scope::Week => list.extend(["from", "until"].map(|name| (name.to_owned(), DrawnField::of_date()))),
-        _ => {}
-    }
-    let mut members = merged(list, info, false);
-    with_former(&mut members, resource.name);
-    members
-}
-
-/// The fields that a record of a resource without a list has of the row that names it, but for its id.
-pub fn shared_fields(resource: &Resource) -> Vec<String> {
-    let info = asked(&resource.info_endpoint(), resource.info_includes());
-    let of = resource.parents().first().map(|of| stored(of.resource, &info)).unwrap_or_default();
-    of.into_keys().filter(|name| name != "id").collect()
-}
-
-/// What a record of a resource without a list has of the row that names it: what both have.
-fn stored(of: &str, info: &Drawn) -> Drawn {
-    let shared = |(name, _): &(&String, &DrawnField)| info.contains_key(*name);
-    let own = info.get("id").map(|id| ("id".to_owned(), id.clone()));
-    let row = endpoint(&super::derived::list_endpoint(of)).record.iter().filter(shared);
-    own.into_iter().chain(row.map(|(name, field)| (name.clone(), field.clone()))).collect()
-}
-
-/// Notes where older answers have fields, by their documented names and by [`FORMERLY`]. A field that was renamed keeps its former name
-/// beside the new one.
-fn with_former(members: &mut Vec<Member>, resource: &str) {
-    for (_, path, before) in FORMERLY.iter().filter(|(of, ..)| *of == resource) {
-        if let Some(member) = at(members, path) {
-            member.set_formerly(before.split('.').map(str::to_owned).collect());
-        }
-    }
-    for (_, path, field) in FORMERLY_PLAIN.iter().filter(|(of, ..)| *of == resource) {
-        if let Some(member) = at(members, path) {
-            member.formerly_plain = Some(field);
-        }
-    }
-    let mut renamed: Vec<Member> = Vec::new();
-    for member in members.iter_mut() {
-        if let Some(before) = member.renamed_from.clone() {
-            member.set_formerly(vec![before.clone()]);
-            renamed.push(Member { column: Some(before), ..member.clone() });
-        }
-    }
-    members.extend(renamed);
-}
-
-/// The field at this place.
-fn at<'m>(members: &'m mut [Member], path: &str) -> Option<&'m mut Member> {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-    let member = members.iter_mut().find(|member| member.name == first)?;
-    match rest {
-        Some(rest) => at(&mut member.members, rest),
-        None => Some(member),
-    }
-}
-
-impl Member {
-    /// Its own place in older answers, and that of all within it.
-    fn set_formerly(&mut self, path: Vec<String>) {
-        for member in &mut self.members {
-            member.set_formerly([&path[..], std::slice::from_ref(&member.name)].concat());
-        }
-        self.formerly = path;
-    }
-}
-
-/// What comes with these includes.
-fn asked(name: &str, includes: &[&str]) -> Drawn {
-    fn left(drawn: &Drawn, includes: &[&str]) -> Drawn {
-        let asked =
-            |field: &DrawnField| field.needs_include.as_deref().is_none_or(|include| includes.contains(&include));
-        let cut = |field: &DrawnField| DrawnField { fields: left(&field.fields, includes), ..field.clone() };
-        drawn.iter().filter(|(_, field)| asked(field)).map(|(name, field)| (name.clone(), cut(field))).collect()
-    }
-    left(&endpoint(name).record, includes)
-}
-
-fn merged(list: Drawn, mut info: Drawn, only_in_detail: bool) -> Vec<Member> {
-    let mut members: Vec<Member> = Vec::new();
-    for (name, listed) in list {
-        let detailed = info.shift_remove(&name);
-        members.push(member(name, Some(listed), detailed, only_in_detail));
-    }
-    members.extend(info.into_iter().map(|(name, detailed)| member(name, None, Some(detailed), true)));
-    members
-}
-
-fn member(name: String, listed: Option<DrawnField>, detailed: Option<DrawnField>, only_in_detail: bool) -> Member {
-    let drawn: Vec<&DrawnField> = listed.iter().chain(&detailed).collect();
-    let values = drawn.iter().map(|field| &field.members).max_by_key(|members| members.len());
-    let live = drawn.iter().map(|field| &field.enum_live).max_by_key(|members| members.len());
-    let in_words = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    Member {
-        kind: drawn.iter().find_map(|field| field.kind()),
-        is_undefined: drawn.iter().any(|field| field.kind.is_some() && field.kind().is_none()),
-        holds_values: drawn.iter().any(|field| {
-            field.kind.as_deref().is_some_and(|kind| kind.starts_with("array[string") || kind.starts_with("array[enum"))
-        }),
-        values: values.into_iter().flatten().chain(live.into_iter().flatten()).map(in_words).collect(),
-        column: None,
-        formerly: Vec::new(),
-        formerly_plain: None,
-        renamed_from: drawn.iter().find_map(|field| field.renamed_from.clone()),
-        example: drawn.iter().find_map(|field| field.example.clone()),
-        only_in_detail,
-        name,
-        members: merged(
-            listed.map(|field| field.fields).unwrap_or_default(),
-            detailed.map(|field| field.fields).unwrap_or_default(),
-            only_in_detail,
-        ),
     }
 }

@@ -1,8 +1,11 @@
 //! The resources as the table and the API's documents together have them.
 
-use super::blueprint::{self, Drawn, DrawnField, Endpoint};
+use std::sync::LazyLock;
+
+use super::blueprint::{self, Documented, DocumentedField, Endpoint};
+use super::entry::{Entry, Reach};
+use super::resource::{Child, Detail, Key, Order, Paging, Parent, Resource, Scope, Window, list_endpoint};
 use super::resources::ENTRIES;
-use super::{Child, Detail, Key, Order, Paging, Parent, ProjectApi, Resource, Scope, Window};
 
 /// Fields of a record that stay as they are: the order by them does not shift what was read.
 const CONSTANT: [&str; 3] = ["added_at", "created_at", "id"];
@@ -10,49 +13,8 @@ const CONSTANT: [&str; 3] = ["added_at", "created_at", "id"];
 /// Statuses whose records a list leaves out unless it is asked for them.
 const HIDDEN: [&str; 2] = ["archived", "deactivated"];
 
-/// What the API's documents do not say of a resource.
-pub(super) struct Entry {
-    /// Its name.
-    pub(super) name: &'static str,
-    /// By what to sort, where the list can be sorted by several fields and none of them is constant.
-    pub(super) sort: Option<&'static str>,
-    /// What tells one record from another where a record has no `id`.
-    pub(super) key: &'static [&'static str],
-    /// What one list covers.
-    pub(super) reach: Reach,
-    /// The filter of an incremental pass over a list that cannot tell what changed.
-    pub(super) window: Option<&'static str>,
-    /// Whether details are asked for only by name.
-    pub(super) on_demand: bool,
-    /// Which of the two project APIs it belongs to.
-    pub(super) project_api: Option<ProjectApi>,
-}
-
-/// What one list covers; of what, the documents say.
-#[derive(Clone, Copy)]
-pub(super) enum Reach {
-    /// The whole account.
-    Account,
-    /// One country.
-    Countries,
-    /// One value of the filter `type`.
-    Types,
-    /// One department and one value of the filter `document_type`.
-    DepartmentsAndTypes,
-    /// The week of some users.
-    Weeks,
-    /// One record of this resource, which its only parameter names.
-    Of(&'static str),
-    /// One record of the kinds that the filter `subject` takes.
-    Subjects,
-    /// The rows of a resource whose source is of this kind: there is no list, and `.info` takes the id of that source.
-    Stored(&'static str, &'static str),
-}
-
-/// All resources, in the order of the table.
-pub(super) fn resources() -> Vec<Resource> {
-    ENTRIES.iter().map(resource).collect()
-}
+/// All resources, in the order in which a run works on them.
+pub static RESOURCES: LazyLock<Vec<Resource>> = LazyLock::new(|| ENTRIES.iter().map(resource).collect());
 
 fn resource(entry: &Entry) -> Resource {
     let list = blueprint::endpoint(&list_endpoint(entry.name));
@@ -80,21 +42,14 @@ fn resource(entry: &Entry) -> Resource {
         scope: scope(entry, list),
         window: entry.window.map(|from| Window {
             from,
-            is_date: list.filter.get(from).and_then(DrawnField::example).is_none_or(|example| !example.contains('T')),
+            is_date: list
+                .filter
+                .get(from)
+                .and_then(DocumentedField::example)
+                .is_none_or(|example| !example.contains('T')),
         }),
         project_api: entry.project_api,
         tells_matches: list.matches.as_deref() == Some("declared"),
-    }
-}
-
-/// The list endpoint of a resource: `users.listDaysOff` of `users.daysOff`.
-pub(super) fn list_endpoint(name: &str) -> String {
-    match name.split_once('.') {
-        None => format!("{name}.list"),
-        Some((of, what)) => {
-            let (first, rest) = what.split_at_checked(1).unwrap_or((what, ""));
-            format!("{of}.list{}{rest}", first.to_uppercase())
-        }
     }
 }
 
@@ -127,7 +82,7 @@ fn detail(entry: &Entry, list: &Endpoint, info: &'static Endpoint) -> Detail {
 }
 
 /// The fields of a record at any depth.
-fn paths(fields: &Drawn, at: &str) -> Vec<String> {
+fn paths(fields: &Documented, at: &str) -> Vec<String> {
     let deeper = fields.iter().flat_map(|(name, field)| {
         let path = format!("{at}/{name}");
         let mut found = paths(&field.fields, &path);
@@ -154,7 +109,7 @@ fn scope(entry: &Entry, list: &'static Endpoint) -> Scope {
         Reach::Subjects => {
             let kinds = list.filter.get("subject").and_then(|subject| subject.fields.get("type"));
             let parent = |kind: &'static str| Some(Parent { kind, resource: named(kind)? });
-            let parents: Vec<Parent> = kinds.into_iter().flat_map(DrawnField::values).filter_map(parent).collect();
+            let parents: Vec<Parent> = kinds.into_iter().flat_map(DocumentedField::values).filter_map(parent).collect();
             Scope::Parent(Child::Subject, parents.leak())
         }
         Reach::Stored(resource, kind) => Scope::Stored(vec![Parent { kind, resource }].leak()),

@@ -1,7 +1,7 @@
 //! The table of resources: what the API's documents do not say of each. All else is derived from them, in `derived.rs`.
 
-use super::ProjectApi;
-use super::derived::{Entry, Reach};
+use super::entry::{Entry, Reach};
+use super::resource::ProjectApi;
 
 /// A list of the whole account, of which the documents say all: what the entries below differ from.
 const PLAIN: Entry =

@@ -5,8 +5,10 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use super::Resource;
-use super::blueprint::{self, Drawn, DrawnField};
+use super::blueprint::{self, Documented, DocumentedField};
+use super::derived::RESOURCES;
+use super::kind::Kind;
+use super::resource::Resource;
 
 /// What one endpoint's records look like.
 #[derive(Debug, Default)]
@@ -28,46 +30,6 @@ pub struct Field {
     pub include: Option<String>,
 }
 
-/// The type of a JSON value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `"…"`
-    Text,
-    /// `1.5`
-    Number,
-    /// `true`
-    Boolean,
-    /// `{…}`
-    Object,
-    /// `[…]`
-    Array,
-}
-
-impl Kind {
-    /// The type of the value that this JSON text is; `None` for null.
-    pub fn of(json: &str) -> Option<Self> {
-        match json.as_bytes().first()? {
-            b'"' => Some(Self::Text),
-            b'{' => Some(Self::Object),
-            b'[' => Some(Self::Array),
-            b't' | b'f' => Some(Self::Boolean),
-            b'n' => None,
-            _ => Some(Self::Number),
-        }
-    }
-
-    /// In words.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Number => "a number",
-            Self::Boolean => "a boolean",
-            Self::Object => "an object",
-            Self::Array => "a list",
-        }
-    }
-}
-
 /// The shapes of a resource's list items and details.
 #[derive(Debug, Default)]
 pub struct Shapes {
@@ -85,7 +47,7 @@ impl Shapes {
                 list: shape(&resource.list_endpoint(), resource.list_includes),
                 info: shape(&resource.info_endpoint(), resource.info_includes()),
             };
-            super::RESOURCES.iter().map(|resource| (resource.name, shapes(resource))).collect()
+            RESOURCES.iter().map(|resource| (resource.name, shapes(resource))).collect()
         });
         static NONE: LazyLock<Shapes> = LazyLock::new(Shapes::default);
         KNOWN.get(resource.name).unwrap_or(&NONE)
@@ -94,7 +56,8 @@ impl Shapes {
 
 fn shape(endpoint: &str, includes: &[&str]) -> Shape {
     let record = &blueprint::endpoint(endpoint).record;
-    let asked = |field: &DrawnField| field.needs_include.as_deref().is_none_or(|include| includes.contains(&include));
+    let asked =
+        |field: &DocumentedField| field.needs_include.as_deref().is_none_or(|include| includes.contains(&include));
     let fields = record.iter().filter(|(_, field)| asked(field)).map(|(name, field)| Field {
         name: name.clone(),
         kind: field.kind(),
@@ -107,7 +70,7 @@ fn shape(endpoint: &str, includes: &[&str]) -> Shape {
     Shape { fields: fields.collect(), deeper }
 }
 
-fn look_deeper(path: &str, fields: &Drawn, includes: &[&str], found: &mut Vec<(String, String)>) {
+fn look_deeper(path: &str, fields: &Documented, includes: &[&str], found: &mut Vec<(String, String)>) {
     for (name, field) in fields {
         let path = format!("{path}/{name}");
         if let Some(include) = field.needs_include.as_deref().filter(|include| includes.contains(include)) {
