@@ -8,8 +8,8 @@ use crate::catalog::{Order, PAGE_SIZE, Paging, Resource, Window};
 impl Resource {
     /// The body of a list request for a page, by number and size, of the part that `part` names.
     ///
-    /// `since` is an RFC 3339 time for `filter.updated_since`, or for the window. `pagination` is always asked for: some lists tell
-    /// `meta` only then.
+    /// `since` is an RFC 3339 time for `filter.updated_since`, or for the window. `pagination` is always asked for:
+    /// some lists give `meta` only then.
     pub fn list_body(&self, (page, size): (u32, usize), since: Option<&str>, part: &Value) -> Value {
         let mut body = self.base_body(page, size);
         if let Some(since) = since {

@@ -1,4 +1,4 @@
-//! The API's blueprint, as it was drawn up: what each endpoint's records look like.
+//! The API's blueprint, its documents as data: the fields of each endpoint's records.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -44,7 +44,7 @@ pub(super) struct Sort {
 /// Fields by name, in the blueprint's order.
 pub(super) type Documented = IndexMap<String, DocumentedField>;
 
-/// A field as it is drawn.
+/// A field as it is documented.
 #[derive(Clone, Default, Deserialize)]
 pub(super) struct DocumentedField {
     #[serde(rename = "type")]
@@ -58,12 +58,12 @@ pub(super) struct DocumentedField {
     /// Values that are not documented and were seen.
     #[serde(default)]
     pub(super) enum_live: Vec<Value>,
-    /// What it was called before.
+    /// Its former name.
     pub(super) renamed_from: Option<String>,
 }
 
 static BLUEPRINT: LazyLock<Blueprint> = LazyLock::new(|| {
-    // A test reads it: whoever starts the program meets no other file than the test did.
+    // A test reads it, and the program is built with the same file.
     serde_json::from_str(include_str!("../../simulator/data/endpoints.json"))
         .unwrap_or(Blueprint { endpoints: HashMap::new() })
 });
@@ -75,7 +75,7 @@ pub(super) fn endpoint(name: &str) -> &'static Endpoint {
 }
 
 impl DocumentedField {
-    /// The values that it can have, where they are drawn as texts.
+    /// The values that it can have, where they are documented as texts.
     pub(super) fn values(&self) -> impl Iterator<Item = &str> {
         self.members.iter().filter_map(Value::as_str)
     }

@@ -8,11 +8,11 @@ pub(super) struct Entry {
     pub(super) name: &'static str,
     /// By what to sort, where the list can be sorted by several fields and none of them is constant.
     pub(super) sort: Option<&'static str>,
-    /// What tells one record from another where a record has no `id`.
+    /// The fields that identify a record where it has no `id`.
     pub(super) key: &'static [&'static str],
     /// What one list covers.
     pub(super) reach: Reach,
-    /// The filter of an incremental pass over a list that cannot tell what changed.
+    /// The filter of an incremental pass over a list that does not show what changed.
     pub(super) window: Option<&'static str>,
     /// Whether details are asked for only by name.
     pub(super) on_demand: bool,

@@ -28,7 +28,7 @@ impl Kind {
         }
     }
 
-    /// In words.
+    /// As text, for messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Text => "text",

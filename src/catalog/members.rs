@@ -1,4 +1,4 @@
-//! The fields of what is stored of a resource's records, as the API's documents have them.
+//! The fields of a resource's stored records, as the API's documents have them.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::kind::Kind;
 use super::resource::{Resource, Scope, list_endpoint};
 use super::resources::{FORMERLY, FORMERLY_PLAIN};
 
-/// A field of what is stored of a record: of the list item, of the detail, or of both.
+/// A field of a stored record: of the list item, of the detail, or of both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Its name.
@@ -20,11 +20,11 @@ pub struct Member {
     pub is_undefined: bool,
     /// Of a list: whether its elements are plain values.
     pub holds_values: bool,
-    /// The values that it can have, where they are drawn.
+    /// The values that it can have, where they are documented.
     pub values: Vec<String>,
     /// A value.
     pub example: Option<String>,
-    /// Whether the detail alone tells it.
+    /// Whether only the detail has it.
     pub only_in_detail: bool,
     /// Where in a record older answers have it, as keys on the way down; empty where it was always here.
     pub formerly: Vec<String>,
@@ -36,7 +36,8 @@ pub struct Member {
     pub members: Vec<Self>,
 }
 
-/// The fields of what a sync stores of a resource's records, in the blueprint's order: those of the list, then those that the detail adds.
+/// The fields that a sync stores of a resource's records, in the blueprint's order: those of the list, then those that
+/// the detail adds.
 pub fn members(resource: &Resource) -> Vec<Member> {
     let info = asked(&resource.info_endpoint(), resource.info_includes());
     let mut list = asked(&resource.list_endpoint(), resource.list_includes);
@@ -65,8 +66,8 @@ fn stored(of: &str, info: &Documented) -> Documented {
     own.into_iter().chain(row.map(|(name, field)| (name.clone(), field.clone()))).collect()
 }
 
-/// Notes where older answers have fields, by their documented names and by [`FORMERLY`]. A field that was renamed keeps its former name
-/// beside the new one.
+/// Notes where older answers have fields, by their documented names and by [`FORMERLY`]. A field that was renamed keeps
+/// its former name beside the new one.
 fn with_former(members: &mut Vec<Member>, resource: &str) {
     for (_, path, before) in FORMERLY.iter().filter(|(of, ..)| *of == resource) {
         if let Some(member) = at(members, path) {
@@ -110,11 +111,11 @@ impl Member {
 
 /// What comes with these includes.
 fn asked(name: &str, includes: &[&str]) -> Documented {
-    fn left(drawn: &Documented, includes: &[&str]) -> Documented {
+    fn left(documented: &Documented, includes: &[&str]) -> Documented {
         let asked =
             |field: &DocumentedField| field.needs_include.as_deref().is_none_or(|include| includes.contains(&include));
         let cut = |field: &DocumentedField| DocumentedField { fields: left(&field.fields, includes), ..field.clone() };
-        drawn.iter().filter(|(_, field)| asked(field)).map(|(name, field)| (name.clone(), cut(field))).collect()
+        documented.iter().filter(|(_, field)| asked(field)).map(|(name, field)| (name.clone(), cut(field))).collect()
     }
     left(&blueprint::endpoint(name).record, includes)
 }
@@ -135,22 +136,22 @@ fn member(
     detailed: Option<DocumentedField>,
     only_in_detail: bool,
 ) -> Member {
-    let drawn: Vec<&DocumentedField> = listed.iter().chain(&detailed).collect();
-    let values = drawn.iter().map(|field| &field.members).max_by_key(|members| members.len());
-    let live = drawn.iter().map(|field| &field.enum_live).max_by_key(|members| members.len());
-    let in_words = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let both: Vec<&DocumentedField> = listed.iter().chain(&detailed).collect();
+    let values = both.iter().map(|field| &field.members).max_by_key(|members| members.len());
+    let live = both.iter().map(|field| &field.enum_live).max_by_key(|members| members.len());
+    let as_text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     Member {
-        kind: drawn.iter().find_map(|field| field.kind()),
-        is_undefined: drawn.iter().any(|field| field.kind.is_some() && field.kind().is_none()),
-        holds_values: drawn.iter().any(|field| {
+        kind: both.iter().find_map(|field| field.kind()),
+        is_undefined: both.iter().any(|field| field.kind.is_some() && field.kind().is_none()),
+        holds_values: both.iter().any(|field| {
             field.kind.as_deref().is_some_and(|kind| kind.starts_with("array[string") || kind.starts_with("array[enum"))
         }),
-        values: values.into_iter().flatten().chain(live.into_iter().flatten()).map(in_words).collect(),
+        values: values.into_iter().flatten().chain(live.into_iter().flatten()).map(as_text).collect(),
         column: None,
         formerly: Vec::new(),
         formerly_plain: None,
-        renamed_from: drawn.iter().find_map(|field| field.renamed_from.clone()),
-        example: drawn.iter().find_map(|field| field.example.clone()),
+        renamed_from: both.iter().find_map(|field| field.renamed_from.clone()),
+        example: both.iter().find_map(|field| field.example.clone()),
         only_in_detail,
         name,
         members: merged(

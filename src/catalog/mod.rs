@@ -1,7 +1,7 @@
 //! The resources: endpoints, sorts and filters, as `endpoints.json` has them, the API's documents as data.
 //!
-//! A resource is added by one entry in `resources.rs`, which says what the documents do not. Its table, views, shapes and
-//! simulator follow from the two.
+//! A resource is added by one entry in `resources.rs`, which says what the documents do not. Its table, views, shapes
+//! and simulator follow from the two.
 
 mod blueprint;
 mod derived;
@@ -26,10 +26,11 @@ pub use shape::{Field, Shape, Shapes};
 /// The largest page that the API gives.
 pub const PAGE_SIZE: usize = 100;
 
-/// How many records a page has that no size was asked for, or whose list ignores it; nothing in the answer warns of that.
+/// How many records a page has that no size was asked for, or whose list ignores it; nothing in the answer warns of
+/// that.
 pub const DEFAULT_PAGE_SIZE: usize = 20;
 
-/// How many pages of this size so many records are.
+/// How many pages of this size hold this number of records.
 pub fn pages(records: i64, size: usize) -> i64 {
     records.max(0).unsigned_abs().div_ceil(size.max(1) as u64).try_into().unwrap_or(i64::MAX)
 }
@@ -39,7 +40,7 @@ pub fn find(name: &str) -> Option<&'static Resource> {
     RESOURCES.iter().find(|r| r.name == name)
 }
 
-/// All names, comma-separated, for messages to people.
+/// All names, comma-separated, for messages to operators.
 pub fn names() -> String {
     RESOURCES.iter().map(|r| r.name).collect::<Vec<_>>().join(", ")
 }

@@ -17,11 +17,12 @@ pub struct Resource {
     pub has_info: bool,
     /// Statuses to ask for, where the filter takes a list of them: without it a list may leave archived records out.
     pub statuses: &'static [&'static str],
-    /// A status that a list may leave out, where the filter takes one alone: what seems gone is asked for under it, too.
+    /// A status that a list may leave out, where the filter takes one alone: a record that seems deleted is asked for
+    /// under it, too.
     pub hidden_status: Option<&'static str>,
     /// Whether and when `.info` is asked.
     pub detail: Detail,
-    /// What tells one record from another.
+    /// What identifies a record.
     pub key: Key,
     /// What one list covers.
     pub scope: Scope,
@@ -80,13 +81,13 @@ pub enum Detail {
     },
 }
 
-/// What tells one record from another.
+/// What identifies a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     /// The field `id`.
     Id,
-    /// There is no `id`: these fields together (JSON pointers). Where it is one UUID, that is the row's id; else the row's id is
-    /// made from them.
+    /// There is no `id`: these fields together (JSON pointers). Where it is one UUID, that is the row's id; else the
+    /// row's id is made from them.
     Fields(&'static [&'static str]),
     /// The field `id`, which older answers do not have: these fields together then.
     IdOr(&'static [&'static str]),
@@ -107,11 +108,12 @@ pub enum Scope {
     Week,
     /// One parent record: a call for each, so these are read only where they are named.
     Parent(Child, &'static [Parent]),
-    /// There is no list: the rows of this resource say which records there are, by `source.id` where `source.type` is the kind.
+    /// There is no list: the rows of this resource say which records there are, by `source.id` where `source.type` is
+    /// the kind.
     Stored(&'static [Parent]),
 }
 
-/// How a list is told whose children to give.
+/// How a request names the parent whose children it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Child {
     /// `filter.subject`, with type and id.
@@ -129,7 +131,7 @@ pub struct Parent {
     pub resource: &'static str,
 }
 
-/// The filter of an incremental pass over a list that cannot tell what changed.
+/// The filter of an incremental pass over a list that does not show what changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// The filter that takes the earliest moment.

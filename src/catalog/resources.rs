@@ -33,8 +33,8 @@ const fn dated(name: &'static str, window: &'static str) -> Entry {
     Entry { name, window: Some(window), ..PLAIN }
 }
 
-/// All resources, in the order in which a run works on them: small ones that others refer to come first, children after all their
-/// parents.
+/// All resources, in the order in which a run works on them: small ones that others refer to come first, children after
+/// all their parents.
 pub(super) const ENTRIES: &[Entry] = &[
     plain("departments"),
     sorted("users", "email"),
@@ -106,8 +106,8 @@ pub(super) const ENTRIES: &[Entry] = &[
     of("bookkeepingSubmissions", Reach::Subjects),
 ];
 
-/// Where fields stood before: the resource, the field now, the field in answers of older versions of the API, which rows may still have.
-/// What the documents call renamed is not among them.
+/// Where fields stood before: the resource, the field now, the field in answers of older versions of the API, which
+/// rows may still have. What the documents call renamed is not among them.
 pub(super) const FORMERLY: &[(&str, &str, &str)] = &[
     // Before version 2023-09-26.
     ("meetings", "title", "name"),

@@ -1,4 +1,4 @@
-//! The ids of rows: a record's own, or one made from what it has instead.
+//! The ids of rows: a record's own, or one made from its key.
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -6,12 +6,12 @@ use uuid::Uuid;
 use super::resource::{AskAgain, Key, Resource};
 use super::resources::FORMERLY_IN_LOWER_CASE;
 
-/// Namespace of the row ids that are made from what a record has instead of an id.
+/// Namespace of the row ids that are made from a record's key where it has no id.
 const NAMESPACE: Uuid = Uuid::from_u128(0x0b5c_7f52_88a4_5f6e_a0d1_2c94_71e3_d86b);
 
 impl Resource {
-    /// The id of a record's row: the record's own, or one made from what it has instead. `id` is the JSON of its field `id`, `record`
-    /// that of all of it. The error shows nothing of it.
+    /// The id of a record's row: the record's own, or one made from its key. `id` is the JSON of its field `id`,
+    /// `record` that of all of it. The error shows nothing of it.
     pub fn row_id(&self, record: &str, id: Option<&str>) -> Result<Uuid, String> {
         let own = || id.and_then(|id| serde_json::from_str::<&str>(id).ok()?.parse().ok());
         // Nearly all are plain.
@@ -29,8 +29,8 @@ impl Resource {
         }
     }
 
-    /// The id that the row of this record had before its list gave it one, or gave what tells it from others as it is
-    /// written; `None` where it always did.
+    /// The id that the row of this record had before its list gave it one, or gave its key in its
+    /// present spelling; `None` where it always did.
     pub fn former_id(&self, record: &str) -> Option<Uuid> {
         match self.key {
             Key::IdOr(pointers) => self.id_of_fields(record, pointers, |part| part).ok(),
@@ -46,7 +46,7 @@ impl Resource {
         let part = |pointer: &&str| spelled(record.pointer(pointer).cloned().unwrap_or_default());
         let parts: Vec<Value> = pointers.iter().map(part).collect();
         self.made_id(&parts.iter().collect::<Vec<_>>())
-            .ok_or_else(|| format!("a record without {}, which tell one from another", pointers.join(" and ")))
+            .ok_or_else(|| format!("a record without {}, which identify it", pointers.join(" and ")))
     }
 
     fn made_id(&self, parts: &[&Value]) -> Option<Uuid> {
@@ -59,7 +59,7 @@ impl Resource {
         let texts: Vec<String> = texts.collect::<Option<_>>()?;
         match &texts[..] {
             [one] if one.parse::<Uuid>().is_ok() => one.parse().ok(),
-            // What is asked for by its id later has to have the API's.
+            // A record that is asked for by its id later needs the API's id.
             _ if self.key == Key::Id && self.ask_again() != AskAgain::List => None,
             texts => Some(Uuid::new_v5(&NAMESPACE, [&[self.name.to_owned()], texts].concat().join("\n").as_bytes())),
         }

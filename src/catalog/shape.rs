@@ -1,4 +1,4 @@
-//! The fields that the blueprint draws for each endpoint, to notice when the API gives others.
+//! The fields that the blueprint documents for each endpoint, to notice when the API gives others.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
@@ -40,7 +40,7 @@ pub struct Shapes {
 }
 
 impl Shapes {
-    /// The shapes of a resource, as far as the blueprint draws them.
+    /// The shapes of a resource, as far as the blueprint documents them.
     pub fn of(resource: &Resource) -> &'static Self {
         static KNOWN: LazyLock<HashMap<&'static str, Shapes>> = LazyLock::new(|| {
             let shapes = |resource: &Resource| Shapes {
@@ -94,7 +94,7 @@ impl Shape {
         };
         let of_include = |field: &&Field| field.include.as_deref() == Some(include);
         let on_top = self.fields.iter().filter(of_include).any(|field| !lacking.contains(&field));
-        // Parsed only where the blueprint draws such fields, and only up to the first record that has one.
+        // Parsed only where the blueprint documents such fields, and only up to the first record that has one.
         let mut paths = self.deeper.iter().filter(|(_, known)| known == include);
         !records.is_empty() && (on_top || paths.any(|(path, _)| records.iter().any(|json| has(path, json))))
     }

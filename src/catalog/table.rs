@@ -8,7 +8,8 @@ const END: &str = "<!-- The end of the table. -->\n";
 
 fn table() -> String {
     let mut table = String::from(
-        "| resource | list | read | `matches` | what proves a pass of several pages | incremental | details | deletions | parent |\n\
+        "| resource | list | read | `matches` | what proves a pass of several pages | incremental \
+         | details | deletions | parent |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for resource in RESOURCES.iter() {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::*;
 
-/// Lists that are no resource: what a sync of webhooks would be worth is not theirs to tell.
+/// Lists that are no resource on purpose.
 const LEFT_OUT: [&str; 1] = ["webhooks.list"];
 
 /// What the migrations make.
@@ -104,10 +104,10 @@ fn lists_are_asked_for_all_that_they_have_and_nothing_else() {
 fn details_are_asked_for_where_they_add_fields() {
     each(|resource, list, info| {
         let name = resource.name;
-        let (mut listed, mut told) = (BTreeSet::new(), BTreeSet::new());
+        let (mut listed, mut detailed) = (BTreeSet::new(), BTreeSet::new());
         paths(&list["record"], "", &mut listed);
-        paths(&info["record"], "", &mut told);
-        let added: Vec<&String> = told.difference(&listed).collect();
+        paths(&info["record"], "", &mut detailed);
+        let added: Vec<&String> = detailed.difference(&listed).collect();
         assert_eq!(resource.detail == Detail::None, added.is_empty(), "{name}: {added:?}");
         if resource.detail != Detail::None {
             assert_eq!(resource.info_includes(), names(&info["includes"]), "{name}: includes of info");
@@ -131,9 +131,9 @@ fn records_are_told_apart_and_lists_are_told_of_what() {
             Key::Fields(pointers) if resource.scope == Scope::Week => assert!(pointers.contains(&"/from"), "{name}"),
             Key::Fields(pointers) => {
                 assert!(!list["record"]["id"].is_object(), "{name}");
-                let mut drawn = BTreeSet::new();
-                paths(&list["record"], "", &mut drawn);
-                assert!(pointers.iter().all(|pointer| drawn.contains(*pointer)), "{name}: {pointers:?}");
+                let mut documented = BTreeSet::new();
+                paths(&list["record"], "", &mut documented);
+                assert!(pointers.iter().all(|pointer| documented.contains(*pointer)), "{name}: {pointers:?}");
             }
         }
         let needed = |fields: &Value| -> BTreeSet<String> {
