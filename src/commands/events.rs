@@ -3,21 +3,45 @@
 use std::io::{ErrorKind, Write};
 use std::pin::pin;
 
+use clap::Args;
 use secrecy::SecretString;
 use serde::de::IgnoredAny;
 use tracing::{info, warn};
 
+use super::outcome::Outcome;
 use super::{event_text, terminal};
 use crate::broker::link::AmqpError;
 use crate::broker::listener::Listener;
 use crate::broker::topology::{Declare, Names};
+use crate::config::{AccountArgs, AmqpArgs};
 use crate::process::lifecycle::Signals;
 use crate::retry;
+
+/// Of `events`.
+#[derive(Args, Debug)]
+pub struct EventsArgs {
+    /// Each event as it came, a line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    account: AccountArgs,
+    #[command(flatten)]
+    amqp: AmqpArgs,
+}
+
+impl EventsArgs {
+    /// Prints each event to standard output until a signal, or until nobody reads.
+    pub async fn run(self, signals: &mut Signals) -> anyhow::Result<Outcome> {
+        let (url, names) = (self.amqp.url()?, self.amqp.names(&self.account.account)?);
+        print(&url, &names, self.amqp.amqp_declare, self.json, &mut std::io::stdout(), signals).await?;
+        Ok(Outcome::Done)
+    }
+}
 
 /// Prints each event to `out` until SIGTERM or SIGINT, or until nobody reads. `as_json`: as it came, else in words.
 ///
 /// An error only if there was no connection at all: one that breaks is opened anew, for ever. What is published meanwhile is missed.
-pub async fn print(
+async fn print(
     url: &SecretString,
     names: &Names,
     declare: Declare,

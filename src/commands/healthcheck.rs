@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::outcome::Outcome;
+use super::terminal;
+
 /// A worker that does not answer within this is not well. Shorter than the five seconds that the image's HEALTHCHECK allows.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -33,8 +36,17 @@ pub enum Unwell {
     Other(SocketAddr),
 }
 
+impl HealthcheckArgs {
+    /// Asks, and prints the answer.
+    pub async fn run(self) -> Result<Outcome, Unwell> {
+        check(&self).await?;
+        terminal::print("alive");
+        Ok(Outcome::Done)
+    }
+}
+
 /// Asks `/health/live`.
-pub async fn check(args: &HealthcheckArgs) -> Result<(), Unwell> {
+async fn check(args: &HealthcheckArgs) -> Result<(), Unwell> {
     let address = reachable(args.http_listen);
     let asked = async {
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;

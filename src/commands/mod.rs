@@ -1,12 +1,20 @@
-//! The commands other than the worker: each reads its arguments, does its work and says how it ended.
+//! The commands: each has its arguments, does its work and returns how it ended.
 
-pub mod audit_report;
+pub mod audit;
+mod audit_report;
+pub mod authorize;
+#[cfg(feature = "compat")]
 pub mod compat;
 pub mod doctor;
-pub mod event_text;
+mod event_text;
 pub mod events;
 pub mod export;
 pub mod healthcheck;
+pub mod migrate;
+pub mod outcome;
+pub mod request;
+mod sender;
 pub mod status;
 pub mod terminal;
-pub mod wait;
+mod wait;
+pub mod worker;

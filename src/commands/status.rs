@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::json;
 use sqlx::PgPool;
 
-use super::terminal::one_line;
+use super::outcome::Outcome;
+use super::terminal::{self, one_line};
+use crate::config::CopyArgs;
 use crate::ids::Account;
 use crate::store::pool::{self, StoreError};
 use crate::store::rejected::{self, RejectedRecord};
@@ -18,8 +21,27 @@ use crate::views::{self, ViewProblem};
 /// How many rejected records of a resource are named.
 const REJECTED_TOLD: i64 = 5;
 
+/// Of `status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    copy: CopyArgs,
+}
+
+impl StatusArgs {
+    /// Prints it.
+    pub async fn run(self) -> anyhow::Result<Outcome> {
+        let pool = pool::connect(&self.copy.database_url()?)?;
+        terminal::print(&show(&pool, self.copy.account(), self.json).await?);
+        Ok(Outcome::Done)
+    }
+}
+
 /// The tables of an account and whether it is authorized, for people or as JSON.
-pub async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<String, StoreError> {
+async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<String, StoreError> {
     pool::check_schema(pool).await?;
     let tables = report::tables(pool, account).await?;
     let shortfalls = report::shortfalls(pool, account).await?;

@@ -1,6 +1,17 @@
 //! What a command prints: text that others have written gives no orders to a terminal.
 
 use std::borrow::Cow;
+use std::io::Write as _;
+
+/// Writes to standard output; a reader that closed it is no error.
+pub fn print(text: &str) {
+    let _ = std::io::stdout().write_fmt(format_args!("{}\n", visible(text)));
+}
+
+/// Writes what is wrong to standard error; a reader that closed it is no error.
+pub fn complain(text: &str) {
+    let _ = std::io::stderr().write_fmt(format_args!("teamleader2db: {}\n", visible(text)));
+}
 
 /// The text with its control characters made visible, line feeds and tabs aside: ESC becomes `\u001b`. So do the
 /// characters that change the direction of what follows. JSON means the same as before, since it holds such characters

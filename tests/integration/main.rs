@@ -15,6 +15,7 @@ mod borders;
 mod broker_limits;
 mod certificate;
 mod commands;
+#[cfg(feature = "compat")]
 mod compat;
 mod crashes;
 mod custom_fields;

@@ -379,12 +379,12 @@ impl Compared {
     }
 
     /// For programs.
-    pub(super) fn in_json(&self) -> String {
+    pub(super) fn as_json(&self) -> String {
         serde_json::json!(self).to_string()
     }
 
     /// A table, and what to do below it.
-    pub(super) fn in_words(&self) -> String {
+    pub(super) fn as_text(&self) -> String {
         let mut shown = Table::new();
         shown.load_preset(presets::NOTHING);
         shown.set_header([

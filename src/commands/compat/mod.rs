@@ -12,7 +12,9 @@ use clap::{Args, Subcommand};
 use secrecy::SecretString;
 use sqlx::{ConnectOptions, PgConnection};
 
-use crate::config::{AccountArgs, AmqpArgs, CompatArgs, ConfigError, DatabaseArgs, IntegrationArgs, KeyArgs};
+use super::outcome::Outcome;
+use super::terminal;
+use crate::config::{AmqpArgs, CompatArgs, ConfigError, CopyArgs, IntegrationArgs, KeyArgs};
 use crate::store::pool::{self, StoreError};
 use comparison::Asked;
 
@@ -37,9 +39,7 @@ pub struct ViewsArgs {
     #[arg(long, default_value = "public", value_parser = schema_name, value_name = "NAME")]
     schema: String,
     #[command(flatten)]
-    account: AccountArgs,
-    #[command(flatten)]
-    database: DatabaseArgs,
+    copy: CopyArgs,
 }
 
 /// Of `compat compare`.
@@ -57,9 +57,7 @@ pub struct CompareArgs {
     #[command(flatten)]
     old: CompatArgs,
     #[command(flatten)]
-    account: AccountArgs,
-    #[command(flatten)]
-    database: DatabaseArgs,
+    copy: CopyArgs,
 }
 
 /// Of `compat tokens`.
@@ -71,9 +69,7 @@ pub struct TokensArgs {
     #[command(flatten)]
     old: CompatArgs,
     #[command(flatten)]
-    account: AccountArgs,
-    #[command(flatten)]
-    database: DatabaseArgs,
+    copy: CopyArgs,
     #[command(flatten)]
     amqp: AmqpArgs,
     #[command(flatten)]
@@ -134,20 +130,6 @@ impl CompatError {
     }
 }
 
-/// What came of it.
-pub struct Outcome {
-    /// What to print.
-    pub text: String,
-    /// Whether something is left to be looked at before the move.
-    pub is_open: bool,
-}
-
-impl Outcome {
-    fn done(text: String) -> Self {
-        Self { text, is_open: false }
-    }
-}
-
 /// A table of the Python service, and the resource that it is a copy of.
 #[derive(Clone, Copy, Debug)]
 struct OldTable {
@@ -174,35 +156,37 @@ const OLD_TABLES: [OldTable; 8] = [
 const MADE: &str = "Made by `teamleader2db compat views`";
 
 impl Compat {
-    /// Does it.
+    /// Does it, and prints what came of it.
     pub async fn run(self) -> Result<Outcome, CompatError> {
         match self {
             Self::Views(args) => {
-                let pool = pool::connect(&args.database.url()?)?;
-                Ok(Outcome::done(views::make(&pool, &args.account.account, &args.schema).await?))
+                let pool = pool::connect(&args.copy.database_url()?)?;
+                terminal::print(&views::make(&pool, args.copy.account(), &args.schema).await?);
+                Ok(Outcome::Done)
             }
             Self::Compare(args) => {
-                let url = args.database.url()?;
+                let url = args.copy.database_url()?;
                 let ours = pool::connect(&url)?;
                 let mut old = connect(args.old.url()?.as_ref().unwrap_or(&url)).await?;
                 let asked = Asked::or_all(args.tables, &args.schema);
-                let compared = comparison::compare(&mut old, &asked, &ours, &args.account.account).await?;
-                let text = if args.json { compared.in_json() } else { compared.in_words() };
-                Ok(Outcome { text, is_open: compared.is_open() })
+                let compared = comparison::compare(&mut old, &asked, &ours, args.copy.account()).await?;
+                terminal::print(&if args.json { compared.as_json() } else { compared.as_text() });
+                Ok(if compared.is_open() { Outcome::Partial } else { Outcome::Done })
             }
             Self::Tokens(args) => {
-                let url = args.database.url()?;
+                let url = args.copy.database_url()?;
                 let mut old = connect(args.old.url()?.as_ref().unwrap_or(&url)).await?;
                 let taking = tokens::Taking {
                     pool: pool::connect(&url)?,
-                    names: args.amqp.names(&args.account.account)?,
+                    names: args.amqp.names(args.copy.account())?,
                     amqp_url: args.amqp.url()?,
                     declare: args.amqp.amqp_declare,
-                    account: args.account.account,
+                    account: args.copy.account().clone(),
                     integration: args.integration.integration()?,
                     cipher: args.key.cipher()?,
                 };
-                Ok(Outcome::done(taking.over(&mut old, &args.table).await?))
+                terminal::print(&taking.over(&mut old, &args.table).await?);
+                Ok(Outcome::Done)
             }
         }
     }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::Args;
 
-use super::terminal::one_line;
-use crate::config::{AccountArgs, AmqpArgs, DatabaseArgs, HttpArgs, IntegrationArgs, KeyArgs};
+use super::outcome::Outcome;
+use super::terminal::{self, one_line};
+use crate::config::{AmqpArgs, CopyArgs, HttpArgs, IntegrationArgs, KeyArgs};
 
 /// The longest wait for an answer of Teamleader, or for a connection to PostgreSQL.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,9 +23,7 @@ const CLOCKS_MAY_DIFFER: i64 = 30;
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
     #[command(flatten)]
-    account: AccountArgs,
-    #[command(flatten)]
-    database: DatabaseArgs,
+    copy: CopyArgs,
     #[command(flatten)]
     amqp: AmqpArgs,
     #[command(flatten)]
@@ -49,8 +48,17 @@ enum Finding {
     },
 }
 
+impl DoctorArgs {
+    /// Prints the findings.
+    pub async fn run(self) -> Outcome {
+        let (well, findings) = examine(&self).await;
+        terminal::print(&findings);
+        if well { Outcome::Done } else { Outcome::Failed }
+    }
+}
+
 /// Whether all is well, and a line for each check.
-pub async fn examine(args: &DoctorArgs) -> (bool, String) {
+async fn examine(args: &DoctorArgs) -> (bool, String) {
     let (database, tokens, database_clock) = postgresql::examine(args).await;
     let checks = [
         ("configuration", configuration(args)),

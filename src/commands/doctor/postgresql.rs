@@ -49,7 +49,7 @@ async fn look(
     findings: &mut Vec<Finding>,
     database_clock: &DatabaseClock,
 ) -> Result<Option<Tokens>, Finding> {
-    let pool = args.database.url().map_err(anyhow::Error::from).and_then(|url| Ok(pool::connect(&url)?));
+    let pool = args.copy.database_url().map_err(anyhow::Error::from).and_then(|url| Ok(pool::connect(&url)?));
     let pool = pool.map_err(|error| {
         wrong(error, "mend DATABASE_URL; what is no letter or digit in a password is written like %40")
     })?;
@@ -73,7 +73,7 @@ async fn look(
         Err(error) => return Err(wrong(error, "see the server's log")),
     }
     findings.push(rights(&pool).await.map_err(|error| wrong(error, "see the server's log"))?);
-    let account = &args.account.account;
+    let account = args.copy.account();
     let ahead = report::watermarks_ahead(&pool, account).await.map_err(|error| wrong(error, "see the server's log"))?;
     findings.extend(watermarks(&ahead));
     findings.push(views(&pool).await.map_err(|error| wrong(error, "see the server's log"))?);

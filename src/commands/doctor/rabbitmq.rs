@@ -7,7 +7,7 @@ use crate::broker::link::{self, AmqpError, Refusal};
 use crate::broker::topology::{Declare, Differing, Names};
 
 pub(super) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
-    let prepared = args.amqp.url().and_then(|url| Ok((url, args.amqp.names(&args.account.account)?)));
+    let prepared = args.amqp.url().and_then(|url| Ok((url, args.amqp.names(args.copy.account())?)));
     let (url, names) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {

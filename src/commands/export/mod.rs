@@ -14,8 +14,9 @@ use clap::{Args, ValueEnum};
 use futures_util::TryStreamExt as _;
 use sqlx::{PgPool, Postgres, Transaction};
 
+use super::outcome::Outcome;
 use super::terminal;
-use crate::config::{AccountArgs, ConfigError, DatabaseArgs};
+use crate::config::{ConfigError, CopyArgs};
 use crate::store::pool::{self, StoreError};
 use crate::store::sqlstate;
 use destination::Destination;
@@ -49,9 +50,7 @@ pub struct ExportArgs {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
-    account: AccountArgs,
-    #[command(flatten)]
-    database: DatabaseArgs,
+    copy: CopyArgs,
 }
 
 /// How rows are written.
@@ -116,8 +115,8 @@ impl ExportArgs {
     /// Does it, and says what was written to which file. On standard error: the rows may be on standard output, by whatever name.
     ///
     /// Dropped before its end, it takes away what is half done, as after an error.
-    pub async fn run(self) -> Result<(), ExportError> {
-        let pool = pool::connect(&self.database.url()?)?;
+    pub async fn run(self) -> Result<Outcome, ExportError> {
+        let pool = pool::connect(&self.copy.database_url()?)?;
         check_schema(&pool).await?;
         let mut tx = pool::begin(&pool).await?;
         sqlx::raw_sql(TRANSACTION).execute(&mut *tx).await.map_err(StoreError::from)?;
@@ -131,7 +130,7 @@ impl ExportArgs {
             // Whoever closed standard error does not want to know.
             let _ = writeln!(std::io::stderr(), "wrote {rows} to {}", terminal::visible(&file.to_string_lossy()));
         }
-        Ok(())
+        Ok(Outcome::Done)
     }
 
     /// That there is nothing of an account which there is not would look like an answer.
@@ -149,7 +148,7 @@ impl ExportArgs {
             Err(error) if pool::sqlstate(&error).as_deref() == Some(sqlstate::FORBIDDEN) => return Ok(()),
             Err(error) => return Err(StoreError::from(error).into()),
         };
-        let account = self.account.account.as_str();
+        let account = self.copy.account().as_str();
         if known.is_empty() || known.iter().any(|known| known == account) || selection.has_rows(tx).await? {
             return Ok(());
         }
@@ -168,7 +167,7 @@ impl ExportArgs {
             (None, Some(Format::Csv) | None) => Form::Csv { escaped },
         };
         let name = self.name.as_deref().unwrap_or("contacts");
-        Selection::of(tx, name, &self.account.account, self.condition.clone(), form).await
+        Selection::of(tx, name, self.copy.account(), self.condition.clone(), form).await
     }
 
     /// The file, unless it is standard output.

@@ -1,0 +1,58 @@
+//! `audit`: compares the rows with the API, through a worker.
+
+use clap::Args;
+
+use super::outcome::Outcome;
+use super::sender::{self, SenderArgs};
+use super::wait::Ended;
+use super::{audit_report, terminal};
+use crate::broker::request_publisher::Order;
+use crate::messages::{Mode, RunStatus, SyncRequest};
+
+/// Of `audit`.
+#[derive(Args, Debug)]
+pub struct AuditArgs {
+    /// What to compare; everything unless named
+    #[arg(value_name = "RESOURCE")]
+    resources: Vec<String>,
+    /// Compare so many records of each resource, chosen at random, instead of all
+    #[arg(long, value_name = "NUMBER")]
+    sample: Option<u32>,
+    /// Mend the rows that differ
+    #[arg(long)]
+    repair: bool,
+    /// Mark deletions although they are more than a tenth of a resource; with --repair
+    #[arg(long, requires = "repair")]
+    allow_deletions: bool,
+    /// The final event instead of a table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    sender: SenderArgs,
+}
+
+impl AuditArgs {
+    /// Does it.
+    pub async fn run(self) -> anyhow::Result<Outcome> {
+        let request = SyncRequest {
+            resources: (!self.resources.is_empty()).then_some(self.resources),
+            mode: Mode::Audit,
+            repair: self.repair,
+            sample: self.sample,
+            allow_deletions: self.allow_deletions,
+            ..SyncRequest::default()
+        };
+        let order = Order::new(request, self.sender.traceparent());
+        if let Some(rejected) = sender::rejected(&order) {
+            return Ok(rejected);
+        }
+        match self.sender.send_and_wait(&order).await? {
+            Ended::Event { payload, status, report } => {
+                terminal::print(&if self.json { payload } else { audit_report::show(&report) });
+                let left = !self.repair && audit_report::needs_repair(&report);
+                Ok(if status == RunStatus::Completed && left { Outcome::Partial } else { status.into() })
+            }
+            Ended::NotAuthorized => Ok(sender::not_authorized()),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! `request`: publishes a sync request, and waits for its end if it is to.
+
+use clap::Args;
+use uuid::Uuid;
+
+use super::outcome::Outcome;
+use super::sender::{self, SenderArgs};
+use super::terminal;
+use super::wait::Ended;
+use crate::broker::request_publisher::Order;
+use crate::messages::{Mode, SyncRequest};
+
+/// Of `request`.
+#[derive(Args, Debug)]
+pub struct RequestArgs {
+    /// What to sync; everything unless named
+    #[arg(value_name = "RESOURCE")]
+    resources: Vec<String>,
+    /// A complete pass with deletion detection, instead of what changed
+    #[arg(long)]
+    full: bool,
+    /// Fetch every detail again
+    #[arg(long)]
+    refetch: bool,
+    /// Mark deletions although they are more than a tenth of a resource
+    #[arg(long)]
+    allow_deletions: bool,
+    /// Wait for the end: exit code 0 completed, 1 failed, 3 partial, 4 not authorized (noticed at once only with DATABASE_URL)
+    #[arg(long)]
+    wait: bool,
+    /// The request's id; the same id again joins the run
+    #[arg(long, value_name = "UUID")]
+    request_id: Option<Uuid>,
+    #[command(flatten)]
+    sender: SenderArgs,
+}
+
+impl RequestArgs {
+    /// Does it.
+    pub async fn run(self) -> anyhow::Result<Outcome> {
+        let request = SyncRequest {
+            request_id: self.request_id,
+            resources: (!self.resources.is_empty()).then_some(self.resources),
+            mode: if self.full { Mode::Full } else { Mode::Incremental },
+            refetch: self.refetch,
+            allow_deletions: self.allow_deletions,
+            ..SyncRequest::default()
+        };
+        let order = Order::new(request, self.sender.traceparent());
+        if let Some(rejected) = sender::rejected(&order) {
+            return Ok(rejected);
+        }
+        if !self.wait {
+            self.sender.send(&order).await?;
+            terminal::print(&order.id.to_string());
+            return Ok(Outcome::Done);
+        }
+        match self.sender.send_and_wait(&order).await? {
+            Ended::Event { payload, status, .. } => {
+                terminal::print(&payload);
+                Ok(status.into())
+            }
+            Ended::NotAuthorized => Ok(sender::not_authorized()),
+        }
+    }
+}

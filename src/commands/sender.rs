@@ -1,0 +1,61 @@
+//! What the commands that publish a request share.
+
+use clap::Args;
+
+use super::outcome::Outcome;
+use super::terminal;
+use super::wait::{self, Ended};
+use crate::broker::request_publisher::{self, Order};
+use crate::config::{AmqpArgs, CopyArgs};
+use crate::ids::TraceParent;
+use crate::messages::Request;
+use crate::store::pool;
+
+/// What publishing a request takes.
+#[derive(Args, Debug)]
+pub struct SenderArgs {
+    /// The place in a trace (W3C Trace Context) that the request's events and log lines are to have; ignored if it is none
+    #[arg(long, env = "TRACEPARENT", value_name = "TRACEPARENT")]
+    traceparent: Option<String>,
+    #[command(flatten)]
+    copy: CopyArgs,
+    #[command(flatten)]
+    amqp: AmqpArgs,
+}
+
+impl SenderArgs {
+    /// One that cannot be read counts as none, as the specification has it: whatever set it, the sync is what was asked for.
+    pub fn traceparent(&self) -> Option<TraceParent> {
+        let traceparent = self.traceparent.as_ref().filter(|text| !text.is_empty())?;
+        traceparent.parse().inspect_err(|error| tracing::warn!("TRACEPARENT is ignored: {error}")).ok()
+    }
+
+    /// Publishes a request and waits for its end.
+    pub async fn send_and_wait(&self, order: &Order) -> anyhow::Result<Ended> {
+        let (url, names) = (self.amqp.url()?, self.amqp.names(self.copy.account())?);
+        let pool = self.copy.database_url_if_set()?.map(|url| pool::connect(&url)).transpose()?;
+        Ok(wait::send_and_wait(&url, &names, self.amqp.amqp_declare, pool.as_ref(), order).await?)
+    }
+
+    /// Publishes a request.
+    pub async fn send(&self, order: &Order) -> anyhow::Result<()> {
+        let (url, names) = (self.amqp.url()?, self.amqp.names(self.copy.account())?);
+        Ok(request_publisher::send(&url, &names, self.amqp.amqp_declare, order).await?)
+    }
+}
+
+/// Reports a request that the worker would reject, before it is published.
+pub fn rejected(order: &Order) -> Option<Outcome> {
+    let bad = Request::parse(&order.body(), None).err()?;
+    terminal::complain(&bad.to_string());
+    Some(Outcome::Usage)
+}
+
+/// Reports that nothing happens before the account is authorized.
+pub fn not_authorized() -> Outcome {
+    terminal::complain(
+        "the account is not authorized: open the worker's /sync/authorize in a browser; the request waits in the queue \
+         and runs then",
+    );
+    Outcome::NotAuthorized
+}

@@ -1,0 +1,68 @@
+//! `worker`: consumes requests, syncs, publishes events and serves HTTP.
+
+use clap::Args;
+
+use super::outcome::Outcome;
+use crate::app::{Application, WorkerConfig};
+use crate::config::{AmqpArgs, ConfigError, CopyArgs, HttpArgs, IntegrationArgs, KeyArgs, ReplyArgs, SyncArgs};
+use crate::process::lifecycle::Signals;
+use crate::store::retention::Retention;
+use crate::sync::slice::Settings;
+
+/// Of `worker`.
+#[derive(Args, Debug)]
+pub struct WorkerArgs {
+    #[command(flatten)]
+    copy: CopyArgs,
+    #[command(flatten)]
+    amqp: AmqpArgs,
+    #[command(flatten)]
+    replies: ReplyArgs,
+    #[command(flatten)]
+    integration: IntegrationArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+    #[command(flatten)]
+    http: HttpArgs,
+    #[command(flatten)]
+    sync: SyncArgs,
+}
+
+impl WorkerArgs {
+    /// Runs a worker until a signal.
+    pub async fn run(self, signals: &mut Signals) -> anyhow::Result<Outcome> {
+        Application::build(self.config()?).await?.run_until_stopped(signals).await?;
+        Ok(Outcome::Done)
+    }
+
+    fn config(self) -> Result<WorkerConfig, ConfigError> {
+        let (listen, api_token) = self.http.listen()?;
+        let names = self.amqp.names(self.copy.account())?;
+        let sync = self.sync;
+        Ok(WorkerConfig {
+            database_url: self.copy.database_url()?,
+            migrate: sync.migrate_on_start,
+            amqp_url: self.amqp.url()?,
+            addresses: self.replies.addresses(names.clone())?,
+            names,
+            declare: self.amqp.amqp_declare,
+            integration: self.integration.integration_of_worker()?,
+            cipher: self.key.cipher()?,
+            first_refresh_token: sync.first_refresh_token()?,
+            listen,
+            api_token,
+            rate_reserve: sync.rate_reserve,
+            most_in_flight: sync.sync_concurrency,
+            history: sync.history(),
+            retention: Retention { keep: sync.retention, erase_deleted_after: sync.erase_deleted_after() },
+            settings: Settings {
+                resources: sync.resources()?,
+                account: self.copy.account().clone(),
+                slice: sync.sync_slice,
+                lookback: sync.sync_lookback,
+                detail_max_age: sync.detail_max_age,
+                incremental_window: sync.incremental_window(),
+            },
+        })
+    }
+}
