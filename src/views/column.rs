@@ -18,11 +18,11 @@ pub(super) enum Type {
     Boolean,
     /// An id.
     Uuid,
-    /// A date without a time, in the calendar of whoever entered it.
+    /// A date without a time, in the calendar of the user who entered it.
     Date,
-    /// A moment: it is told with its offset.
+    /// A moment: it has its offset.
     Instant,
-    /// A time that is told without an offset.
+    /// A time without an offset.
     Time,
     /// A whole number that this program counts.
     Count,
@@ -50,11 +50,11 @@ impl Type {
     }
 
     /// What there is to know of its values, as a sentence; empty where the type says it all.
-    pub(super) fn in_words(self) -> &'static str {
+    pub(super) fn as_text(self) -> &'static str {
         match self {
             Self::Date => "A local date.",
             Self::Instant => "An instant.",
-            Self::Time => "A time without an offset, as Teamleader tells it.",
+            Self::Time => "A time without an offset, as Teamleader gives it.",
             Self::Anything => "The API documentation does not say what it is: a list or an object is its JSON.",
             Self::Json => "The API documentation does not say what it holds.",
             Self::Text | Self::Texts | Self::Number | Self::Boolean | Self::Uuid | Self::Count => "",
@@ -93,7 +93,7 @@ fn of_text(example: &str) -> Type {
 /// Where in a JSON value something lies.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    /// What is of type jsonb.
+    /// A value of type jsonb.
     pub(super) base: String,
     /// The keys on the way down.
     pub(super) path: Vec<String>,
@@ -129,12 +129,12 @@ impl Place {
         }
     }
 
-    /// The value as this type: null where it is of another. Looked at once, as what is large is unpacked at each look.
+    /// The value as this type: null where it is of another. Read once, since a large value is unpacked at each read.
     pub(super) fn read_as(&self, kind: Type) -> String {
         if let Some(former) = self.former() {
             let now = Self { formerly: Vec::new(), ..self.clone() };
             let before = match kind {
-                // What is a date now was a time.
+                // A date of today was a time before.
                 Type::Date => format!("teamleader_views.as_date(left({}, 10))", former.read_as(Type::Anything)),
                 kind => former.read_as(kind),
             };

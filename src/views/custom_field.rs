@@ -44,7 +44,7 @@ pub(super) async fn custom_fields(connection: &mut PgConnection) -> Result<Vec<C
     Ok(fields)
 }
 
-/// What there is to say of definitions whose context is that of no resource [seen live 2026: `meeting_report`, `pro_external_cost`,
+/// Reports definitions whose context is that of no resource [seen live 2026: `meeting_report`, `pro_external_cost`,
 /// `werkbonnen`]: their values are in no record, so they have no column.
 pub fn contexts_of_no_resource(resource: &Resource, records: &[Record]) -> BTreeSet<String> {
     if resource.name != "customFieldDefinitions" {
@@ -62,8 +62,8 @@ pub fn contexts_of_no_resource(resource: &Resource, records: &[Record]) -> BTree
 }
 
 impl CustomField {
-    /// Whether records of this resource have it. Contexts are named like references, those of deals, tasks and calls also `sale`, `todo`
-    /// and `callback` [seen live 2026]; `project` and `task` are those of both kinds of projects.
+    /// Whether records of this resource have it. Contexts are named like references, those of deals, tasks and calls
+    /// also `sale`, `todo` and `callback` [seen live 2026]; `project` and `task` are those of both kinds of projects.
     pub(super) fn is_of(&self, resource: &Resource) -> bool {
         let of_v2 = |name: &'static str| resource.name == format!("projects-v2/{name}");
         catalog::named(&self.context).is_some_and(|name| name == resource.name || of_v2(name))
@@ -115,7 +115,8 @@ fn value_type(of: &str) -> Type {
     }
 }
 
-/// Reads a part of `value`, which is of a custom field of this type, as `kind`. A sum and a reference may be told as an object, or plainly.
+/// Reads a part of `value`, which is of a custom field of this type, as `kind`. A sum and a reference may be an object,
+/// or a plain value.
 fn read(of: &str, part: Part, value: &str, kind: Type) -> String {
     let at = |key: Option<&str>| Place::new(value, key.as_slice());
     let within = match (part, value_type(of)) {

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::column::{Column, Type};
+use super::definitions::definitions;
 use super::model::{self, View};
-use super::{definitions, fixed, names};
+use super::{fixed, names};
 use crate::catalog;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/views.md");
@@ -12,15 +13,83 @@ const BEGIN: &str = "<!-- Made by `make views`. -->\n";
 const END: &str = "<!-- The end of what is made. -->\n";
 
 /// What a diagram is of: all resources in one could not be read.
-#[rustfmt::skip]
 const DIAGRAMS: [(&str, &[&str]); 7] = [
     ("Customers", &["companies", "contacts", "businessTypes", "tags", "notes", "customFieldDefinitions"]),
-    ("Sales", &["deals", "dealPhases", "dealPipelines", "dealSources", "lostReasons", "quotations", "products", "productCategories", "priceLists"]),
-    ("Invoicing", &["invoices", "creditNotes", "subscriptions", "departments", "taxRates", "withholdingTaxRates", "paymentTerms", "paymentMethods", "documentTemplates"]),
-    ("Buying", &["orders", "expenses", "incomingInvoices", "incomingInvoices.payments", "incomingCreditNotes", "incomingCreditNotes.payments", "receipts", "receipts.payments", "bookkeepingSubmissions"]),
-    ("Projects and time", &["projects", "milestones", "projects-v2/projects", "projects-v2/projectGroups", "projects-v2/tasks", "projects-v2/materials", "timeTracking", "tasks", "workTypes", "users", "teams"]),
+    (
+        "Sales",
+        &[
+            "deals",
+            "dealPhases",
+            "dealPipelines",
+            "dealSources",
+            "lostReasons",
+            "quotations",
+            "products",
+            "productCategories",
+            "priceLists",
+        ],
+    ),
+    (
+        "Invoicing",
+        &[
+            "invoices",
+            "creditNotes",
+            "subscriptions",
+            "departments",
+            "taxRates",
+            "withholdingTaxRates",
+            "paymentTerms",
+            "paymentMethods",
+            "documentTemplates",
+        ],
+    ),
+    (
+        "Buying",
+        &[
+            "orders",
+            "expenses",
+            "incomingInvoices",
+            "incomingInvoices.payments",
+            "incomingCreditNotes",
+            "incomingCreditNotes.payments",
+            "receipts",
+            "receipts.payments",
+            "bookkeepingSubmissions",
+        ],
+    ),
+    (
+        "Projects and time",
+        &[
+            "projects",
+            "milestones",
+            "projects-v2/projects",
+            "projects-v2/projectGroups",
+            "projects-v2/tasks",
+            "projects-v2/materials",
+            "timeTracking",
+            "tasks",
+            "workTypes",
+            "users",
+            "teams",
+        ],
+    ),
     ("Planning", &["plannableItems", "reservations", "userSchedules"]),
-    ("Calendar and tickets", &["events", "meetings", "calls", "callOutcomes", "activityTypes", "users.daysOff", "dayOffTypes", "closingDays", "tickets", "ticketStatus", "tickets.messages"]),
+    (
+        "Calendar and tickets",
+        &[
+            "events",
+            "meetings",
+            "calls",
+            "callOutcomes",
+            "activityTypes",
+            "users.daysOff",
+            "dayOffTypes",
+            "closingDays",
+            "tickets",
+            "ticketStatus",
+            "tickets.messages",
+        ],
+    ),
 ];
 
 fn diagrams(views: &[View]) -> String {

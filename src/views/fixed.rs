@@ -17,7 +17,8 @@ pub(super) struct Fixed {
 /// The accounts.
 pub(super) fn accounts() -> Fixed {
     let zone = "(select mode() within group (order by u.content ->> 'time_zone') from teamleader.users u \
-                where u.account = r.account and u.deleted_at is null and jsonb_typeof(u.content -> 'time_zone') = 'string')";
+                where u.account = r.account and u.deleted_at is null and jsonb_typeof(u.content -> 'time_zone') \
+                = 'string')";
     Fixed {
         name: "account".to_owned(),
         columns: vec![
@@ -63,7 +64,7 @@ pub(super) fn freshness() -> Fixed {
                 "last_full_at",
                 Type::Instant,
                 "r.last_full_at",
-                "When one last read all of it and found what is deleted.",
+                "When one last read all of it and found its deletions.",
             ),
         ],
         source: format!(
@@ -76,75 +77,69 @@ pub(super) fn freshness() -> Fixed {
 
 /// The values of custom fields of the records of a view, a row a value.
 pub(super) fn custom_fields(of: &View) -> Fixed {
-    let record = Column {
-        refers_to: vec![of.resource.name],
-        ..Column::of_row(&id_column(&of.name), Type::Uuid, "r.id", &format!("The record of {}.", of.name))
-    };
-    let at = |keys: &[&str]| Place::new("e.value", keys);
-    let value = at(&["value"]);
-    let number =
-        format!("coalesce({}, {})", value.read_as(Type::Number), at(&["value", "amount"]).read_as(Type::Number));
-    // A reference may be told as an object, or as the id alone; a text is no reference, though it looks like one.
-    let references = REFERENCES.map(literal).join(", ");
-    let id = format!(
-        "coalesce({}, case when d.content ->> 'type' in ({references}) then {} end)",
-        at(&["value", "id"]).read_as(Type::Uuid),
-        value.read_as(Type::Uuid)
-    );
-    let date = format!("case when d.content ->> 'type' = 'date' then {} end", value.read_as(Type::Date));
-    let column = |name: &str, kind, expression: &str, comment: &str| Column::of_row(name, kind, expression, comment);
     let list = "r.content #> '{custom_fields}'";
     Fixed {
         name: format!("{}_custom_fields", singular(&of.name)),
-        columns: vec![
-            Column::account(),
-            record,
-            column("position", Type::Count, "e.position", "The place in the list, from 1."),
-            Column {
-                refers_to: vec!["customFieldDefinitions"],
-                ..column("definition_id", Type::Uuid, &at(&["definition", "id"]).read_as(Type::Uuid), "The definition.")
-            },
-            column(
-                "label",
-                Type::Text,
-                "d.content ->> 'label'",
-                "The definition's label; null where this copy has no such definition.",
-            ),
-            column("type", Type::Text, "d.content ->> 'type'", "The definition's type."),
-            column("value_text", Type::Text, &value.read_as(Type::Text), "A text, number or boolean, as text."),
-            column("value_number", Type::Number, &number, "A number, or the amount of a sum of money."),
-            column(
-                "value_currency",
-                Type::Text,
-                &at(&["value", "currency"]).read_as(Type::Text),
-                "The currency of a sum of money.",
-            ),
-            column("value_boolean", Type::Boolean, &value.read_as(Type::Boolean), "Yes or no."),
-            column("value_date", Type::Date, &date, "A local date, of a definition of type date."),
-            column("value_texts", Type::Texts, &value.read_as(Type::Texts), "The choices of a multi_select."),
-            column("value_id", Type::Uuid, &id, "The record that it names."),
-            column(
-                "value_type",
-                Type::Text,
-                &at(&["value", "type"]).read_as(Type::Text),
-                "What the record is that it names.",
-            ),
-            column("_changed_at", Type::Instant, "r.changed_at", "When the record last changed in this copy."),
-        ],
+        columns: columns_of_values(of),
         source: format!(
-            "teamleader.{} r cross join lateral jsonb_array_elements(case when jsonb_typeof({list}) = 'array' then {list} end) \
-             with ordinality as e (value, position) \
-             left join teamleader.custom_field_definitions d on d.resource = 'customFieldDefinitions' and d.account = r.account \
-             and d.id = {} where r.resource = {} and r.deleted_at is null",
+            "teamleader.{} r cross join lateral jsonb_array_elements(case when jsonb_typeof({list}) = 'array' \
+             then {list} end) with ordinality as e (value, position) \
+             left join teamleader.custom_field_definitions d on d.resource = 'customFieldDefinitions' \
+             and d.account = r.account and d.id = {} where r.resource = {} and r.deleted_at is null",
             of.name,
-            at(&["definition", "id"]).read_as(Type::Uuid),
+            in_element(&["definition", "id"]).read_as(Type::Uuid),
             literal(of.resource.name)
         ),
         comment: format!("The values of custom fields of each record of {}, a row a value.", of.name),
     }
 }
 
-/// What stands in the records that the views cannot show, and show as null.
+/// A place in an element of the list `custom_fields`.
+fn in_element(keys: &[&str]) -> Place {
+    Place::new("e.value", keys)
+}
+
+fn columns_of_values(of: &View) -> Vec<Column> {
+    let column = |name: &str, kind, expression: &str, comment: &str| Column::of_row(name, kind, expression, comment);
+    let read = |keys: &[&str], kind| in_element(keys).read_as(kind);
+    let record = format!("The record of {}.", of.name);
+    let number = format!("coalesce({}, {})", read(&["value"], Type::Number), read(&["value", "amount"], Type::Number));
+    // A reference may be an object, or the id alone; a text is no reference, though it looks like one.
+    let references = REFERENCES.map(literal).join(", ");
+    let id = format!(
+        "coalesce({}, case when d.content ->> 'type' in ({references}) then {} end)",
+        read(&["value", "id"], Type::Uuid),
+        read(&["value"], Type::Uuid)
+    );
+    let date = format!("case when d.content ->> 'type' = 'date' then {} end", read(&["value"], Type::Date));
+    let (currency, kind) = (read(&["value", "currency"], Type::Text), read(&["value", "type"], Type::Text));
+    let definition = read(&["definition", "id"], Type::Uuid);
+    let no_label = "The definition's label; null where this copy has no such definition.";
+    let (text, boolean) = (read(&["value"], Type::Text), read(&["value"], Type::Boolean));
+    let texts = read(&["value"], Type::Texts);
+    vec![
+        Column::account(),
+        Column { refers_to: vec![of.resource.name], ..column(&id_column(&of.name), Type::Uuid, "r.id", &record) },
+        column("position", Type::Count, "e.position", "The place in the list, from 1."),
+        Column {
+            refers_to: vec!["customFieldDefinitions"],
+            ..column("definition_id", Type::Uuid, &definition, "The definition.")
+        },
+        column("label", Type::Text, "d.content ->> 'label'", no_label),
+        column("type", Type::Text, "d.content ->> 'type'", "The definition's type."),
+        column("value_text", Type::Text, &text, "A text, number or boolean, as text."),
+        column("value_number", Type::Number, &number, "A number, or the amount of a sum of money."),
+        column("value_currency", Type::Text, &currency, "The currency of a sum of money."),
+        column("value_boolean", Type::Boolean, &boolean, "Yes or no."),
+        column("value_date", Type::Date, &date, "A local date, of a definition of type date."),
+        column("value_texts", Type::Texts, &texts, "The choices of a multi_select."),
+        column("value_id", Type::Uuid, &id, "The record that it names."),
+        column("value_type", Type::Text, &kind, "What the record is that it names."),
+        column("_changed_at", Type::Instant, "r.changed_at", "When the record last changed in this copy."),
+    ]
+}
+
+/// The values in the records that the views cannot show, and show as null.
 pub(super) fn problems(views: &[View]) -> Fixed {
     let mut branches = Vec::new();
     for view in views {
@@ -165,13 +160,19 @@ pub(super) fn problems(views: &[View]) -> Fixed {
         columns: vec![
             Column::account(),
             column("view", Type::Text, "The view."),
-            column("column", Type::Text, "The column that is null; or what is no list or no object, or has an element that is none."),
+            column(
+                "column",
+                Type::Text,
+                "The column that is null; or the field that is no list or no object, or has an element that is none.",
+            ),
             column("values", Type::Count, "How many."),
             column("example_id", Type::Uuid, "One of the records; what it holds is in schema teamleader."),
         ],
         source: format!("({}) r", branches.join("\nunion all\n")),
-        comment: "Values that are not of the type that the API documents, and so are null in a view. It reads all records: name the view."
-            .to_owned(),
+        comment:
+            "Values that are not of the type that the API documents, and so are null in a view. It reads all records: \
+                  name the view."
+                .to_owned(),
     }
 }
 
@@ -183,9 +184,10 @@ fn counted(view: &str, source: &str, cases: Vec<(String, String)>) -> Option<Str
     let cases: Vec<String> = cases.iter().map(|(name, when)| format!("({}, {when})", literal(name))).collect();
     let (from, condition) = source.split_once(" where ")?;
     Some(format!(
-        "select r.account, {} as \"view\", p.name as \"column\", count(*) as \"values\", min(r.id::text)::uuid as example_id \
-         from {from} cross join lateral (values {}) as p (name, is_unreadable) where {condition} and r.deleted_at is null and p.is_unreadable \
-         group by r.account, p.name",
+        "select r.account, {} as \"view\", p.name as \"column\", count(*) as \"values\", \
+         min(r.id::text)::uuid as example_id \
+         from {from} cross join lateral (values {}) as p (name, is_unreadable) \
+         where {condition} and r.deleted_at is null and p.is_unreadable group by r.account, p.name",
         literal(view),
         cases.join(", ")
     ))

@@ -28,8 +28,8 @@ pub(super) fn id_column(table: &str) -> String {
     format!("{}_id", singular.strip_prefix("projects_v2_").unwrap_or(&singular))
 }
 
-/// A column's name for a custom field with this label, and this ending, that is none of `taken`: lower case, what is neither letter nor digit
-/// as `_`, a number behind where others have the name already.
+/// A column's name for a custom field with this label, and this ending, that is none of `taken`: lower case, a
+/// character that is neither letter nor digit as `_`, a number behind where others have the name already.
 pub(super) fn of_custom_field(label: &str, ending: &str, taken: &BTreeSet<String>) -> String {
     let mut words = String::new();
     for c in label.chars() {

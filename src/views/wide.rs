@@ -1,30 +1,30 @@
 //! The views `…_wide`: a column a custom field.
 //!
-//! They are made by the worker, after each sync, as the definitions are what Teamleader says. A column is bound to its definition's id, not to
-//! its label: with a new label it has a new name, and what others have built on the view goes on. None is ever dropped.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! They are made by the worker, after each sync, as the definitions are Teamleader's. A column is bound to its
+//! definition's id, not to its label: with a new label it has a new name, and what others have built on the view goes
+//! on. None is ever dropped.
 
 use sqlx::{PgConnection, PgPool};
 use tracing::info;
-use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::column::{Column, Type};
+use super::change::{NO_PATIENCE, PATIENCE, advice, begin, execute, is_locked};
 use super::custom_field::{CustomField, Part, custom_fields};
-use super::definition::{self, Known, KnownView};
+use super::ddl::{self, KnownView};
 use super::model::{self, CUSTOM_FIELDS, DELETED_AT};
 use super::names::{self, quoted};
-use super::{NO_PATIENCE, PATIENCE, begin, execute, existing, in_words, is_locked, settle};
+use super::problems::{problems, record_problem};
+use super::schema::existing;
+use super::wide_columns::{Columns, StoredColumn, columns, erased, named};
 use crate::catalog::{RESOURCES, Resource};
 use crate::process::failpoints::{self, Point};
 use crate::store::pool::StoreError;
 
-/// What tries again, in words.
+/// What tries again, as text.
 const AGAIN: &str = "the next sync";
 
-/// Brings the views in line with the definitions, each in a transaction of its own. What cannot be done to one is kept in
-/// `teamleader2db.view_problem` and keeps nothing else from being done. Gives all that is kept there, in words.
+/// Brings the views in line with the definitions, each in a transaction of its own. A change that fails is stored in
+/// `teamleader2db.view_problem` and holds nothing else up. Returns all problems that are stored there, as text.
 pub async fn keep(pool: &PgPool) -> Result<Vec<String>, StoreError> {
     let mut patience = PATIENCE;
     for resource in RESOURCES.iter().filter(|resource| model::has_custom_fields(resource)) {
@@ -33,75 +33,21 @@ pub async fn keep(pool: &PgPool) -> Result<Vec<String>, StoreError> {
             Ok(problem) => problem,
             Err(error) => {
                 patience = if is_locked(&error) { NO_PATIENCE } else { patience };
-                Some(in_words(&wide.name, error, AGAIN))
+                Some(advice(&wide.name, error, AGAIN))
             }
         };
-        settle(pool, &wide.name, problem).await?;
+        record_problem(pool, &wide.name, problem).await?;
     }
     failpoints::reached(Point::ViewsKept);
-    let problems = super::problems(pool).await?;
+    let problems = problems(pool).await?;
     Ok(problems.into_iter().map(|found| format!("{}: {}", found.view, found.problem)).collect())
 }
 
-/// What is kept of a column.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Kept {
-    name: String,
-    label: String,
-    kind: String,
-    former_names: Vec<String>,
-}
-
-type Columns = BTreeMap<(Uuid, Part), Kept>;
-
-/// The columns as they are to be named: those with the label that they had keep their name, others get one that is none of theirs, nor a
-/// column of the records.
-fn named(fields: &[&CustomField], kept: &Columns, of_records: &BTreeSet<String>) -> Columns {
-    let wanted = fields.iter().flat_map(|field| field.parts().iter().map(move |part| (*field, *part)));
-    // A name that becomes free is there for others, so that two labels can be swapped.
-    let renamed: BTreeSet<(Uuid, Part)> = wanted
-        .clone()
-        .map(|(field, part)| ((field.id, part), &field.label))
-        .filter(|(key, label)| kept.get(key).is_none_or(|column| column.label != **label))
-        .map(|(key, _)| key)
-        .collect();
-    let mut named: Columns = kept.clone();
-    named.retain(|key, _| !renamed.contains(key));
-    let mut taken: BTreeSet<String> =
-        of_records.iter().chain(named.values().map(|column| &column.name)).cloned().collect();
-    for (field, part) in wanted.filter(|(field, part)| renamed.contains(&(field.id, *part))) {
-        let key = (field.id, part);
-        let name = names::of_custom_field(&field.label, part.ending(), &taken);
-        taken.insert(name.clone());
-        let mut former_names = kept.get(&key).map(|column| column.former_names.clone()).unwrap_or_default();
-        if let Some(before) = kept.get(&key).filter(|before| before.name != name) {
-            former_names.retain(|former| *former != name && *former != before.name);
-            former_names.push(before.name.clone());
-        }
-        named.insert(key, Kept { name, label: field.label.clone(), kind: String::new(), former_names });
-    }
-    for field in fields {
-        for part in field.parts() {
-            if let Some(column) = named.get_mut(&(field.id, *part)) {
-                column.kind.clone_from(&field.kind);
-            }
-        }
-    }
-    named
-}
-
-/// The definitions of columns that have none any more: it was erased.
-fn erased<'a>(fields: &[&CustomField], kept: &'a Columns) -> impl Iterator<Item = CustomField> + 'a {
-    let known: BTreeSet<Uuid> = fields.iter().map(|field| field.id).collect();
-    let lost = kept.iter().filter(move |((id, part), _)| *part == Part::Value && !known.contains(id));
-    lost.map(|((id, _), column)| CustomField {
-        id: *id,
-        account: None,
-        context: String::new(),
-        label: column.label.clone(),
-        kind: column.kind.clone(),
-        is_deleted: true,
-    })
+/// What brings a view in line with the definitions.
+struct Plan {
+    statements: Vec<String>,
+    /// The columns that are of another type than their definition has now.
+    unlike: Vec<String>,
 }
 
 /// One of the views.
@@ -118,63 +64,30 @@ impl Wide {
         Self { resource, name: format!("{records}_wide"), records }
     }
 
+    /// The view that it adds columns to, with deleted records.
+    fn with_deleted(&self) -> String {
+        format!("{}_with_deleted", self.records)
+    }
+
     /// The inner error is the server's refusal; the problem is of a view that is as good as it can be.
     async fn keep(&self, pool: &PgPool, patience: &str) -> Result<Result<Option<String>, sqlx::Error>, StoreError> {
         let mut tx = match begin(pool, patience).await? {
             Ok(tx) => tx,
             Err(error) => return Ok(Err(error)),
         };
-        let all = format!("{}_with_deleted", self.records);
+        let all = self.with_deleted();
         let mut existing = existing(&mut tx, Some(&[all.clone(), self.name.clone()])).await?;
-        let Some(mut of_records) = existing.remove(&all) else {
+        let Some(of_records) = existing.remove(&all) else {
             return Ok(Ok(Some(format!("{all} is not there: `teamleader2db migrate` makes it"))));
         };
-        of_records.columns.retain(|known| known.name != DELETED_AT && known.name != CUSTOM_FIELDS);
-        let of_records = of_records.columns;
         let there = existing.remove(&self.name);
-        let kept = self.kept(&mut tx).await?;
-        // Read while nobody else changes a view: whoever comes later knows no less.
-        let fields = custom_fields(&mut tx).await?;
-        // One that was gone before it could have a column needs none.
-        let has_column = |field: &CustomField| kept.contains_key(&(field.id, Part::Value));
-        let mut fields: Vec<&CustomField> = fields
-            .iter()
-            .filter(|field| field.is_of(self.resource) && (!field.is_deleted || has_column(field)))
-            .collect();
-        let erased: Vec<CustomField> = erased(&fields, &kept).collect();
-        fields.extend(&erased);
-        let named = named(&fields, &kept, &of_records.iter().map(|known| known.name.clone()).collect());
-        let known = there.as_ref().map(|there| there.columns.as_slice()).unwrap_or_default();
-        let (columns, unlike) = columns(&fields, &named, &kept, &of_records, known);
-        let source = format!("teamleader_views.{} r where r.{DELETED_AT} is null", quoted(&all));
-        let about = format!("The records of {}, with a column a custom field.", self.records);
-        let made = definition::create(&self.name, &columns, &source, &about, None);
-        let about = format!("{about} Made by teamleader2db, definition {:032x}.", xxh3_128(made.as_bytes()));
-        let mut statements = Vec::new();
-        let is_current = self.comment(&mut tx).await?.as_deref() == Some(&about);
-        if !is_current {
-            let renames: Vec<(&str, &str)> = named
-                .iter()
-                .filter_map(|(key, column)| Some((kept.get(key)?.name.as_str(), column.name.as_str())))
-                .filter(|(before, after)| before != after && known.iter().any(|known| known.name == **before))
-                .collect();
-            statements.extend(self.renaming(&renames));
-            let renamed = there.clone().map(|there| renamed(there, &renames));
-            statements.push(definition::create(&self.name, &columns, &source, &about, renamed.as_ref()));
-            self.store(&mut tx, &named).await?;
-            info!(
-                view = self.name,
-                columns = columns.len(),
-                renamed = renames.len(),
-                "Bringing {} up to date",
-                self.name
-            );
-        }
+        let is_new = there.is_none();
+        let Plan { statements, unlike } = self.plan(&mut tx, of_records, there).await?;
         if let Err(error) = execute(&mut tx, &statements).await? {
             return Ok(Err(error));
         }
-        // Once: what is granted and taken away later is for whoever runs the database.
-        if there.is_none() {
+        // Once: later grants and revocations are the database operator's.
+        if is_new {
             let grants = self.grants(&mut tx).await?;
             if let Err(error) = execute(&mut tx, &grants).await? {
                 return Ok(Err(error));
@@ -184,14 +97,59 @@ impl Wide {
         tx.commit().await?;
         Ok(Ok((!unlike.is_empty()).then(|| {
             format!(
-                "the type of a custom field has changed: {}. Drop view teamleader_views.{}, and what stands on it: {AGAIN} makes it anew",
+                "the type of a custom field has changed: {}. Drop view teamleader_views.{}, and what stands on it: \
+                 {AGAIN} makes it again",
                 unlike.join(", "),
                 quoted(&self.name)
             )
         })))
     }
 
-    async fn kept(&self, connection: &mut PgConnection) -> Result<Columns, StoreError> {
+    /// What brings the view that is `there` in line with the definitions; its columns are stored already.
+    async fn plan(
+        &self,
+        tx: &mut PgConnection,
+        mut of_records: KnownView,
+        there: Option<KnownView>,
+    ) -> Result<Plan, StoreError> {
+        of_records.columns.retain(|known| known.name != DELETED_AT && known.name != CUSTOM_FIELDS);
+        let of_records = of_records.columns;
+        let stored = self.stored(tx).await?;
+        // Read while nobody else changes a view: a later reader knows no less.
+        let fields = custom_fields(tx).await?;
+        // A definition that was deleted before it could have a column needs none.
+        let has_column = |field: &CustomField| stored.contains_key(&(field.id, Part::Value));
+        let mut fields: Vec<&CustomField> = fields
+            .iter()
+            .filter(|field| field.is_of(self.resource) && (!field.is_deleted || has_column(field)))
+            .collect();
+        let erased: Vec<CustomField> = erased(&fields, &stored).collect();
+        fields.extend(&erased);
+        let named = named(&fields, &stored, &of_records.iter().map(|known| known.name.clone()).collect());
+        let known = there.as_ref().map(|there| there.columns.as_slice()).unwrap_or_default();
+        let (columns, unlike) = columns(&fields, &named, &stored, &of_records, known);
+        let source = format!("teamleader_views.{} r where r.{DELETED_AT} is null", quoted(&self.with_deleted()));
+        let about = format!("The records of {}, with a column a custom field.", self.records);
+        let made = ddl::create(&self.name, &columns, &source, &about, None);
+        let about = format!("{about} Made by teamleader2db, definition {:032x}.", xxh3_128(made.as_bytes()));
+        if self.comment(tx).await?.as_deref() == Some(&about) {
+            return Ok(Plan { statements: Vec::new(), unlike });
+        }
+        let renames: Vec<(&str, &str)> = named
+            .iter()
+            .filter_map(|(key, column)| Some((stored.get(key)?.name.as_str(), column.name.as_str())))
+            .filter(|(before, after)| before != after && known.iter().any(|known| known.name == **before))
+            .collect();
+        let mut statements = self.renaming(&renames);
+        let renamed = there.clone().map(|there| renamed(there, &renames));
+        statements.push(ddl::create(&self.name, &columns, &source, &about, renamed.as_ref()));
+        self.store(tx, &named).await?;
+        info!(view = self.name, columns = columns.len(), renamed = renames.len(), "Bringing {} up to date", self.name);
+        Ok(Plan { statements, unlike })
+    }
+
+    /// The columns as they are stored.
+    async fn stored(&self, connection: &mut PgConnection) -> Result<Columns, StoreError> {
         let rows = sqlx::query!(
             "select definition_id, part, name, label, type as kind, former_names from teamleader2db.custom_field_column where view = $1",
             self.name
@@ -202,7 +160,7 @@ impl Wide {
             let part = if row.part == Part::Currency.as_str() { Part::Currency } else { Part::Value };
             (
                 (row.definition_id, part),
-                Kept { name: row.name, label: row.label, kind: row.kind, former_names: row.former_names },
+                StoredColumn { name: row.name, label: row.label, kind: row.kind, former_names: row.former_names },
             )
         });
         Ok(columns.collect())
@@ -282,137 +240,4 @@ fn renamed(mut there: KnownView, renames: &[(&str, &str)]) -> KnownView {
         }
     }
     there
-}
-
-/// All columns of a view; and which of them are of another type than their definition has now, as a column's type cannot change.
-fn columns(
-    fields: &[&CustomField],
-    named: &Columns,
-    kept: &Columns,
-    of_records: &[Known],
-    there: &[Known],
-) -> (Vec<Column>, Vec<String>) {
-    let mut columns: Vec<Column> = of_records.iter().map(of_record).collect();
-    let mut unlike = Vec::new();
-    for field in fields {
-        // A currency that it does not have any more, too.
-        for part in [Part::Value, Part::Currency] {
-            let key = (field.id, part);
-            let Some(Kept { name, former_names, .. }) = named.get(&key) else { continue };
-            let wanted = if part == Part::Currency { Type::Text } else { field.value_type() };
-            let before = kept.get(&key).and_then(|kept| there.iter().find(|known| known.name == kept.name));
-            let had = before.and_then(|known| type_of(&known.kind));
-            let kind = match had.filter(|had| had.as_sql() != wanted.as_sql()) {
-                // Whatever it is now can be read as text.
-                Some(Type::Text) => Type::Anything,
-                Some(had) => had,
-                None => wanted,
-            };
-            if kind.as_sql() != wanted.as_sql() {
-                unlike.push(format!("{name} is {} still and not {}", kind.as_sql(), wanted.as_sql()));
-            }
-            let comment = field.comment(part, former_names);
-            columns.push(Column::of_row(name, kind, &field.expression(part, kind), &comment));
-        }
-    }
-    (columns, unlike)
-}
-
-/// A column of the records, as the view without custom fields has it.
-fn of_record(known: &Known) -> Column {
-    let kind = type_of(&known.kind).unwrap_or(Type::Anything);
-    Column::of_row(&known.name, kind, &format!("r.{}", quoted(&known.name)), &known.comment)
-}
-
-/// The type that PostgreSQL writes so.
-fn type_of(sql: &str) -> Option<Type> {
-    use Type::{Boolean, Count, Date, Instant, Json, Number, Text, Texts, Time, Uuid};
-    [Text, Texts, Number, Boolean, Uuid, Date, Instant, Time, Count, Json].into_iter().find(|kind| kind.as_sql() == sql)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn field(id: u128, label: &str, kind: &str) -> CustomField {
-        CustomField {
-            id: Uuid::from_u128(id),
-            account: Some("acme".to_owned()),
-            context: "contact".to_owned(),
-            label: label.to_owned(),
-            kind: kind.to_owned(),
-            is_deleted: false,
-        }
-    }
-
-    /// Names by id, after these definitions took the place of those that gave `kept`.
-    fn names(fields: &[CustomField], kept: &Columns) -> (Vec<String>, Columns) {
-        let of_records = BTreeSet::from(["id".to_owned(), "cf_mine".to_owned()]);
-        let now = named(&fields.iter().collect::<Vec<_>>(), kept, &of_records);
-        (now.values().map(|column| column.name.clone()).collect(), now)
-    }
-
-    #[test]
-    fn a_column_follows_its_definition_and_not_its_label() {
-        let (first, kept) = names(
-            &[field(1, "Sector", "single_line"), field(2, "sector!", "date"), field(3, "Mine", "url")],
-            &Columns::new(),
-        );
-        assert_eq!(first, ["cf_sector", "cf_sector_2", "cf_mine_2"]);
-        let swapped = [field(1, "Branche", "single_line"), field(2, "Sector", "date"), field(3, "Mine", "url")];
-        let (then, kept) = names(&swapped, &kept);
-        assert_eq!(then, ["cf_branche", "cf_sector", "cf_mine_2"]);
-        assert_eq!(kept[&(Uuid::from_u128(1), Part::Value)].former_names, ["cf_sector"]);
-        let back = [field(1, "Sector", "single_line"), field(2, "Branche", "date"), field(3, "Mine", "url")];
-        let (back, kept) = names(&back, &kept);
-        assert_eq!(back, ["cf_sector", "cf_branche", "cf_mine_2"]);
-        assert_eq!(kept[&(Uuid::from_u128(1), Part::Value)].former_names, ["cf_branche"]);
-    }
-
-    #[test]
-    fn one_that_is_gone_keeps_its_column() {
-        let (_, kept) = names(&[field(1, "Sector", "single_line")], &Columns::new());
-        let (left, _) = names(&[field(2, "Sector", "single_line")], &kept);
-        assert_eq!(left, ["cf_sector", "cf_sector_2"]);
-    }
-
-    fn known(columns: &[(&str, &str)]) -> Vec<Known> {
-        let one = |(name, kind): &(&str, &str)| Known {
-            name: (*name).to_owned(),
-            kind: (*kind).to_owned(),
-            comment: String::new(),
-        };
-        columns.iter().map(one).collect()
-    }
-
-    #[test]
-    fn a_name_that_becomes_free_does_not_bring_its_type() {
-        let old = [field(1, "Sector", "single_line")];
-        let (_, kept) = names(&old, &Columns::new());
-        let now = [field(1, "Sector (old)", "single_line"), field(2, "Sector", "date")];
-        let (_, named) = names(&now, &kept);
-        let (columns, unlike) =
-            columns(&now.iter().collect::<Vec<_>>(), &named, &kept, &[], &known(&[("cf_sector", "text")]));
-        let made: Vec<(&str, Type)> = columns.iter().map(|column| (column.name.as_str(), column.kind)).collect();
-        assert_eq!(made, [("cf_sector_old", Type::Text), ("cf_sector", Type::Date)]);
-        assert!(unlike.is_empty(), "{unlike:?}");
-    }
-
-    #[test]
-    fn what_is_money_no_more_keeps_the_column_of_its_currency() {
-        let (_, kept) = names(&[field(1, "Budget", "money")], &Columns::new());
-        let now = [field(1, "Budget", "single_line")];
-        let (_, named) = names(&now, &kept);
-        let there = known(&[("cf_budget", "numeric"), ("cf_budget_currency", "text")]);
-        let (columns, unlike) = columns(&now.iter().collect::<Vec<_>>(), &named, &kept, &[], &there);
-        let made: Vec<(&str, Type)> = columns.iter().map(|column| (column.name.as_str(), column.kind)).collect();
-        assert_eq!(made, [("cf_budget", Type::Number), ("cf_budget_currency", Type::Text)]);
-        assert_eq!(unlike, ["cf_budget is numeric still and not text"]);
-    }
-
-    #[test]
-    fn money_has_a_column_for_its_currency() {
-        let (made, _) = names(&[field(1, "Budget", "money"), field(2, "Budget", "money")], &Columns::new());
-        assert_eq!(made, ["cf_budget", "cf_budget_currency", "cf_budget_2", "cf_budget_2_currency"]);
-    }
 }

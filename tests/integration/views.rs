@@ -41,7 +41,7 @@ async fn columns(database: &Database) -> BTreeMap<String, Vec<Column>> {
         let (view, name): (String, String) = (row.get(0), row.get(1));
         let comment: Option<String> = row.get(3);
         let comment = comment.unwrap_or_else(|| panic!("{view}.{name} has no comment"));
-        // "total.payable.amount. Only the detail tells it."
+        // "total.payable.amount. Only the detail has it."
         let path = comment
             .split(' ')
             .next()

@@ -23,12 +23,13 @@ pub(super) struct Known {
     pub(super) name: String,
     /// Its type as PostgreSQL writes it.
     pub(super) kind: String,
-    /// What is said of it.
+    /// Its comment.
     pub(super) comment: String,
 }
 
-/// Makes a view, or replaces the one that is there, and says what it and its columns are. PostgreSQL lets a view that is there gain columns at
-/// its end: those that are there keep their places. Its options would be gone if they were not said again.
+/// Makes a view, or replaces the one that is there, and says what it and its columns are. PostgreSQL lets a view that
+/// is there gain columns at its end: those that are there keep their places. Its options would be lost if they were not
+/// repeated.
 pub(super) fn create(name: &str, columns: &[Column], source: &str, comment: &str, there: Option<&KnownView>) -> String {
     let (there, options) = there.map_or((&[][..], &[][..]), |there| (&there.columns, &there.options));
     let known = there.iter().filter_map(|known| columns.iter().find(|column| column.name == known.name));
@@ -40,7 +41,8 @@ pub(super) fn create(name: &str, columns: &[Column], source: &str, comment: &str
     let options: Vec<String> = options.map(|(name, value)| format!("{} = {}", quoted(name), literal(value))).collect();
     let with = if options.is_empty() { String::new() } else { format!(" with ({})", options.join(", ")) };
     let mut sql = format!(
-        "create or replace view {qualified}{with} as select\n    {}\nfrom {source};\ncomment on view {qualified} is {};\n",
+        "create or replace view {qualified}{with} as select\n    {}\nfrom {source};\ncomment on view {qualified} \
+         is {};\n",
         selected.join(",\n    "),
         literal(comment)
     );
