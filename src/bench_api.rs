@@ -23,7 +23,7 @@ impl Split {
         self.page.records.len()
     }
 
-    /// Looks for what differs from the API's documents, and tells in how many ways.
+    /// Looks for what differs from the API's documents, and returns in how many ways.
     pub fn drift(&self) -> usize {
         answer::drift(&self.page.records).len()
     }

@@ -54,7 +54,7 @@ enum Command {
     Export(ExportArgs),
     /// Print the link that authorizes the account, or store what came of it
     Authorize(AuthorizeArgs),
-    /// Check each dependency, and say how to mend what is wrong
+    /// Check each dependency, and say how to fix what is wrong
     Doctor(DoctorArgs),
     /// Ask the worker that listens at HTTP_LISTEN whether it lives: exit code 0 if so, else 1
     Healthcheck(HealthcheckArgs),

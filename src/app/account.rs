@@ -15,7 +15,7 @@ use crate::broker::escrow::TokenQueue;
 use crate::broker::reply_address::ReplyAddresses;
 use crate::broker::topology::{Declare, Names};
 use crate::ids::Account;
-use crate::process::consuming::Consuming;
+use crate::process::consumer_state::ConsumerState;
 use crate::store::retention::Retention;
 use crate::store::tokens::Tokens;
 use crate::store::tokens::cipher::Cipher;
@@ -63,7 +63,7 @@ pub(super) struct AccountServices {
     /// The API, with its token and budget.
     pub(super) client: Client,
     /// Whether this process consumes its queue.
-    pub(super) consuming: Consuming,
+    pub(super) consuming: ConsumerState,
     /// Works on its requests.
     pub(super) worker: Worker,
     /// Sends its events.
@@ -87,7 +87,7 @@ impl AccountServices {
         let relay = Relay::new(pool.clone(), publisher.clone(), config.names.clone(), replies_due.clone());
         let replier = process.replier.clone();
         let replies = Replies::new(pool.clone(), name.clone(), replier, config.addresses.clone(), replies_due);
-        let consuming = Consuming::default();
+        let consuming = ConsumerState::default();
         consuming.set_active(false);
         let holder = holder();
         let dead_letters = DeadLetters {

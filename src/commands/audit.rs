@@ -15,10 +15,10 @@ pub struct AuditArgs {
     /// What to compare; everything unless named
     #[arg(value_name = "RESOURCE")]
     resources: Vec<String>,
-    /// Compare so many records of each resource, chosen at random, instead of all
+    /// Compare this many records of each resource, chosen at random, instead of all
     #[arg(long, value_name = "NUMBER")]
     sample: Option<u32>,
-    /// Mend the rows that differ
+    /// Correct the rows that differ
     #[arg(long)]
     repair: bool,
     /// Mark deletions although they are more than a tenth of a resource; with --repair

@@ -61,8 +61,8 @@ mod tests {
     fn a_row_that_was_created_is_not_counted_as_updated() {
         let account = "acme".parse().expect("valid");
         let audited = Some(Audited { missing: 3, stale: 0, wrong: 2 });
-        let mended = ResourceReport { created: 3, updated: 2, detailed: 5, audited, ..ResourceReport::default() };
-        let resources = BTreeMap::from([("contacts".to_owned(), mended)]);
+        let repaired = ResourceReport { created: 3, updated: 2, detailed: 5, audited, ..ResourceReport::default() };
+        let resources = BTreeMap::from([("contacts".to_owned(), repaired)]);
         let report = RunReport { resources, ..RunReport::refused(&account, Uuid::nil(), "") };
         let shown = show(&report);
         let numbers: Vec<&str> = shown.lines().nth(1).expect("a row").split_whitespace().skip(1).collect();

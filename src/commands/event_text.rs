@@ -7,10 +7,11 @@ use serde_json::Value;
 use super::terminal::one_line;
 use crate::messages::{Audited, Mode, ResourceReport, ResourceStatus, RunReport, RunStatus};
 
-/// Of so many resources that are being worked on the numbers are told; of more a line would get too long.
+/// Up to this number of resources that are being worked on are shown with their numbers: a line of more would get
+/// too long.
 const RESOURCES_TOLD: usize = 3;
 
-/// What of an event is told.
+/// The part of an event that is shown.
 #[derive(Deserialize)]
 struct Envelope {
     #[serde(rename = "type")]
@@ -20,7 +21,8 @@ struct Envelope {
     data: Value,
 }
 
-/// An event in one line: when, what, the request's id (or the account), and what it says. `None`: it is no event of ours.
+/// An event in one line: when, what, the request's id (or the account), and what it says. `None`: it is no event of
+/// ours.
 pub fn event(payload: &str) -> Option<String> {
     let event: Envelope = serde_json::from_str(payload).ok()?;
     let (group, word) = event.kind.strip_prefix("teamleader2db.")?.split_once('.')?;
@@ -134,14 +136,14 @@ fn end(report: &RunReport) -> String {
     if !errors.is_empty() {
         let separator = if said.is_empty() { "" } else { "; " };
         said.push_str(&format!(
-            "{separator}{}. Send a new request once that is mended",
+            "{separator}{}. Send a new request once that is fixed",
             errors.join("; ").trim_end_matches('.')
         ));
     }
     said
 }
 
-/// How long from now, in words that fit a forecast.
+/// How long from now, as text that fits a forecast.
 fn to_go(done_at: DateTime<Utc>) -> String {
     let minutes = (done_at - Utc::now()).num_seconds().max(0).unsigned_abs().div_ceil(60);
     match minutes {
@@ -202,7 +204,8 @@ mod tests {
         running.forecast = Some(Forecast { api_requests: 8204, done_at: Utc::now() + TimeDelta::seconds(2330) });
         assert_eq!(
             run(&running),
-            "1 of 2 resources done, 340 of about 8204 requests, 39 min to go; now contacts (1200 of 2000 listed, 30 details)"
+            "1 of 2 resources done, 340 of about 8204 requests, 39 min to go; now contacts (1200 of 2000 listed, 30 \
+             details)"
         );
         running.forecast = None;
         assert!(run(&running).contains("340 requests; now"), "{}", run(&running));
@@ -225,8 +228,9 @@ mod tests {
         let line = event(&Event::of_run(&ended).payload).expect("an event");
         assert_eq!(
             line,
-            "2026-11-22T15:31:41Z  partial         00000000-0000-0000-0000-000000000000  340 requests in 2 min, 20 created, 0 updated, \
-             0 deleted, 0 details; deals: the list contradicts itself. Send a new request once that is mended"
+            "2026-11-22T15:31:41Z  partial         00000000-0000-0000-0000-000000000000  340 requests in 2 min, 20 \
+             created, 0 updated, 0 deleted, 0 details; deals: the list contradicts itself. \
+             Send a new request once that is fixed"
         );
     }
 

@@ -38,9 +38,10 @@ impl EventsArgs {
     }
 }
 
-/// Prints each event to `out` until SIGTERM or SIGINT, or until nobody reads. `as_json`: as it came, else in words.
+/// Prints each event to `out` until SIGTERM or SIGINT, or until nobody reads. `as_json`: as it came, else as text.
 ///
-/// An error only if there was no connection at all: one that breaks is opened anew, for ever. What is published meanwhile is missed.
+/// An error only if there was no connection at all: one that breaks is opened again, for ever. Events published
+/// meanwhile are missed.
 async fn print(
     url: &SecretString,
     names: &Names,
@@ -111,7 +112,7 @@ fn one_line_of_json(payload: &str) -> Option<String> {
     Some(terminal::one_line(payload))
 }
 
-/// False when the reader of a pipe has gone.
+/// False when the reader closed the pipe.
 fn is_read(written: std::io::Result<()>) -> std::io::Result<bool> {
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),

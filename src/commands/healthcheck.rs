@@ -8,7 +8,8 @@ use clap::Args;
 use super::outcome::Outcome;
 use super::terminal;
 
-/// A worker that does not answer within this is not well. Shorter than the five seconds that the image's HEALTHCHECK allows.
+/// A worker that does not answer within this is not well. Shorter than the five seconds that the image's HEALTHCHECK
+/// allows.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Which worker: that of the same machine or container, which has the same setting.

@@ -25,7 +25,8 @@ pub struct RequestArgs {
     /// Mark deletions although they are more than a tenth of a resource
     #[arg(long)]
     allow_deletions: bool,
-    /// Wait for the end: exit code 0 completed, 1 failed, 3 partial, 4 not authorized (noticed at once only with DATABASE_URL)
+    /// Wait for the end: exit code 0 completed, 1 failed, 3 partial, 4 not authorized (noticed at once only with
+    /// DATABASE_URL)
     #[arg(long)]
     wait: bool,
     /// The request's id; the same id again joins the run

@@ -14,7 +14,8 @@ use crate::store::pool;
 /// What publishing a request takes.
 #[derive(Args, Debug)]
 pub struct SenderArgs {
-    /// The place in a trace (W3C Trace Context) that the request's events and log lines are to have; ignored if it is none
+    /// The place in a trace (W3C Trace Context) that the request's events and log lines are to have; ignored if it is
+    /// none
     #[arg(long, env = "TRACEPARENT", value_name = "TRACEPARENT")]
     traceparent: Option<String>,
     #[command(flatten)]
@@ -24,7 +25,8 @@ pub struct SenderArgs {
 }
 
 impl SenderArgs {
-    /// One that cannot be read counts as none, as the specification has it: whatever set it, the sync is what was asked for.
+    /// One that cannot be read counts as none, as the specification has it: whatever set it, the sync is what was asked
+    /// for.
     pub fn traceparent(&self) -> Option<TraceParent> {
         let traceparent = self.traceparent.as_ref().filter(|text| !text.is_empty())?;
         traceparent.parse().inspect_err(|error| tracing::warn!("TRACEPARENT is ignored: {error}")).ok()

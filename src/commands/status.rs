@@ -1,4 +1,4 @@
-//! `status`: a table, a resource a row, and what is wrong.
+//! `status`: a table, a resource a row, and the problems.
 
 use std::collections::BTreeSet;
 
@@ -103,13 +103,14 @@ fn authorization_in_words(known: Authorization) -> String {
         (true, Some(by), _) => format!("authorized by {}", one_line(&by)),
         (true, None, _) => "authorized".to_owned(),
         (false, _, reason) => format!(
-            "NOT authorized ({}): open the worker's /sync/authorize in a browser, or the link that `teamleader2db authorize` prints",
+            "NOT authorized ({}): open the worker's /sync/authorize in a browser, or the link that `teamleader2db \
+             authorize` prints",
             one_line(&reason.unwrap_or_default())
         ),
     }
 }
 
-/// What is wrong and what to do about it, below the table: in its cells it would make the table wide.
+/// The problems and what to do about them, below the table: in its cells it would make the table wide.
 fn problems(tables: &[TableStatus], shortfalls: &[Shortfall], views: &[ViewProblem]) -> String {
     let failed: Vec<&Shortfall> = shortfalls.iter().filter(|shortfall| shortfall.status == "failed").collect();
     let mut said = String::new();
@@ -120,12 +121,13 @@ fn problems(tables: &[TableStatus], shortfalls: &[Shortfall], views: &[ViewProbl
     }
     if !failed.is_empty() {
         let names: Vec<&str> = failed.iter().map(|shortfall| shortfall.resource.as_str()).collect();
-        said.push_str(&format!("\n  once that is mended: teamleader2db request {}", names.join(" ")));
+        said.push_str(&format!("\n  once that is fixed: teamleader2db request {}", names.join(" ")));
     }
     let stale: i64 = tables.iter().map(|table| table.stale_details).sum();
     if stale > 0 {
         said.push_str(&format!(
-            "\n{stale} details are missing or stale: a sync fetches them, 200 a minute at most; if none runs: teamleader2db request"
+            "\n{stale} details are missing or stale: a sync fetches them, 200 a minute at most; if none runs: \
+             teamleader2db request"
         ));
     }
     for ViewProblem { view, problem, since } in views {
@@ -154,7 +156,7 @@ fn rejections(rejected: &[RejectedRecord], counts: &[(String, i64)]) -> String {
     }
     if !said.is_empty() {
         said.push_str(
-            "\n  look at them in Teamleader and save them anew; each sync asks for them again: teamleader2db request ",
+            "\n  look at them in Teamleader and save them again; each sync asks for them again: teamleader2db request ",
         );
         said.push_str(&counts.iter().map(|(resource, _)| resource.as_str()).collect::<Vec<_>>().join(" "));
     }

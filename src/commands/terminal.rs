@@ -8,7 +8,7 @@ pub fn print(text: &str) {
     let _ = std::io::stdout().write_fmt(format_args!("{}\n", visible(text)));
 }
 
-/// Writes what is wrong to standard error; a reader that closed it is no error.
+/// Writes an error to standard error; a reader that closed it is no error.
 pub fn complain(text: &str) {
     let _ = std::io::stderr().write_fmt(format_args!("teamleader2db: {}\n", visible(text)));
 }

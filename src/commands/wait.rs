@@ -33,10 +33,10 @@ pub enum Ended {
         payload: String,
         /// How the run ended.
         status: RunStatus,
-        /// What it tells.
+        /// Its report.
         report: Box<RunReport>,
     },
-    /// It waits in the queue until a person authorizes the account.
+    /// It waits in the queue until an operator authorizes the account.
     NotAuthorized,
 }
 
@@ -51,7 +51,7 @@ struct EventEnvelope {
 
 /// Publishes a request and follows its events to the end. Progress goes to standard error.
 ///
-/// When the connection breaks it begins anew: the same id joins the run, and brings its event again.
+/// When the connection breaks it starts again: the same id joins the run, and brings its event again.
 pub async fn send_and_wait(
     url: &SecretString,
     names: &Names,
@@ -120,7 +120,7 @@ async fn follow(
             continue;
         };
         match report.status {
-            RunStatus::Running => progress.tell(&report),
+            RunStatus::Running => progress.show(&report),
             status if is_final => {
                 return Ok(Ended::Event { payload, status, report: Box::new(report) });
             }
@@ -156,12 +156,12 @@ impl Progress {
     fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(text.to_owned()),
-            // Whoever closed standard error does not want to know.
+            // A reader that closed standard error is no error.
             None => _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{text}\n")),
         }
     }
 
-    fn tell(&self, report: &RunReport) {
+    fn show(&self, report: &RunReport) {
         if let (Some(bar), Some(forecast)) = (&self.bar, report.forecast) {
             bar.set_length(forecast.api_requests.unsigned_abs());
             bar.set_position(report.api_requests.unsigned_abs());

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use reqwest::Url;
 
-/// A URL with http or https and a host. An error says what is wrong, and shows nothing of it. User and password are
+/// A URL with http or https and a host. An error says why, and shows nothing of the URL. User and password are
 /// refused: addresses are logged and shown, and nothing here logs in by one.
 pub fn http_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("not a URL like https://host/path: {error}"))?;

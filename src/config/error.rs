@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::store::tokens::cipher::CipherError;
 
-/// What is wrong with the configuration, and how to mend it. Never shows a value that may be secret.
+/// Why the configuration cannot be used, and how to fix it. Never shows a value that may be secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A setting is missing.

@@ -69,7 +69,8 @@ impl IntegrationArgs {
         )?
         .ok_or(ConfigError::Missing("TEAMLEADER_CLIENT_SECRET"))?;
         let redirect_uri = self.teamleader_redirect_uri.as_deref().ok_or_else(|| {
-            let how = "not set: the address of this worker's /sync/oauth as the browser reaches it, as registered in the marketplace";
+            let how = "not set: the address of this worker's /sync/oauth as the browser reaches it, as registered in \
+                the marketplace";
             ConfigError::Invalid("TEAMLEADER_REDIRECT_URI", how.to_owned())
         })?;
         endpoint::http_url(redirect_uri).map_err(|why| ConfigError::Invalid("TEAMLEADER_REDIRECT_URI", why))?;

@@ -5,13 +5,14 @@
 //! | `DATABASE_URL` | required | `postgres://…` |
 //! | `AMQP_URL` | required | `amqp://…` or `amqps://…` |
 //! | `TEAMLEADER_ACCOUNT` | `default` | the account that this worker serves |
-//! | `TEAMLEADER_CLIENT_ID`, `TEAMLEADER_CLIENT_SECRET`, `TEAMLEADER_REDIRECT_URI` | required by `worker` | of the integration |
+//! | `TEAMLEADER_CLIENT_ID`, `TEAMLEADER_CLIENT_SECRET` | required by `worker` | of the integration |
+//! | `TEAMLEADER_REDIRECT_URI` | required by `worker` | where Teamleader sends the user back to |
 //! | `TEAMLEADER_API_URI` | `https://api.focus.teamleader.eu` | |
 //! | `TEAMLEADER_AUTH_URI` | `https://focus.teamleader.eu` | |
 //! | `TEAMLEADER_API_VERSION` | `2023-09-26` | the dated version of the API that requests ask for |
 //! | `TEAMLEADER_REFRESH_TOKEN` | none | first token for a new database; ignored once one is stored |
 //! | `TEAMLEADER_RESOURCES` | `all` | comma-separated; `all`: those that do not take a call for each parent record |
-//! | `TOKEN_ENCRYPTION_KEY` | required by `worker` | 32 bytes, base64; a comma-separated list: the first encrypts, all decrypt |
+//! | `TOKEN_ENCRYPTION_KEY` | required by `worker` | 32 bytes, base64; of a list the first encrypts, all decrypt |
 //! | `HTTP_LISTEN` | `127.0.0.1:8080` | beyond loopback a token is required |
 //! | `HTTP_API_TOKEN` | none | beyond loopback at least 16 characters |
 //! | `AMQP_PREFIX` | `teamleader` | of the names of exchanges and queues |
@@ -24,7 +25,7 @@
 //! | `SYNC_LOOKBACK` | `5m` | how far watermarks stay behind the API's clock |
 //! | `DETAIL_MAX_AGE` | `7d` | when details that no list vouches for are fetched again |
 //! | `INCREMENTAL_WINDOW` | `60d` | how far back an incremental pass reads by date; `off`: all |
-//! | `HISTORY` | `off` | `on`: each changed version of a record is kept |
+//! | `HISTORY` | `off` | `on`: each changed version of a record is retained |
 //! | `RETENTION` | `90d` | runs, sent events and history older than it go |
 //! | `ERASE_DELETED_AFTER` | `never` | content of rows that are deleted for so long is erased |
 //! | `COMPAT_DATABASE_URL` | that of `DATABASE_URL` | of `compat`: the database of the Python service |

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use humantime::parse_duration;
 use secrecy::SecretString;
 
 use super::error::ConfigError;
@@ -29,25 +30,31 @@ pub struct SyncArgs {
     #[arg(long, env = "SYNC_SLICE", default_value = "30s", value_parser = parse_slice, value_name = "TIME")]
     pub sync_slice: Duration,
     /// API requests in flight: auto, as many as the budget needs at the latency of answers; a number caps them
-    #[arg(long, env = "SYNC_CONCURRENCY", default_value = "auto", value_parser = parse_concurrency, value_name = "NUMBER")]
+    #[arg(
+        long,
+        env = "SYNC_CONCURRENCY",
+        default_value = "auto",
+        value_parser = parse_concurrency,
+        value_name = "NUMBER"
+    )]
     pub sync_concurrency: usize,
     /// Requests of each minute that are left to other users of the integration
     #[arg(long, env = "RATE_RESERVE", default_value_t = 0, value_name = "NUMBER")]
     pub rate_reserve: u32,
     /// How far watermarks stay behind the API's clock
-    #[arg(long, env = "SYNC_LOOKBACK", default_value = "5m", value_parser = humantime::parse_duration, value_name = "TIME")]
+    #[arg(long, env = "SYNC_LOOKBACK", default_value = "5m", value_parser = parse_duration, value_name = "TIME")]
     pub sync_lookback: Duration,
     /// When details that no list vouches for are fetched again
-    #[arg(long, env = "DETAIL_MAX_AGE", default_value = "7d", value_parser = humantime::parse_duration, value_name = "TIME")]
+    #[arg(long, env = "DETAIL_MAX_AGE", default_value = "7d", value_parser = parse_duration, value_name = "TIME")]
     pub detail_max_age: Duration,
-    /// How far back an incremental pass reads lists that tell dates and no changes: a time, or off
+    /// How far back an incremental pass reads lists that have dates and do not show changes: a time, or off
     #[arg(long, env = "INCREMENTAL_WINDOW", default_value = "60d", value_parser = parse_window, value_name = "TIME")]
     incremental_window: TimeOrNone,
-    /// Whether each changed version of a record is kept
+    /// Whether each changed version of a record is retained
     #[arg(long, env = "HISTORY", default_value = "off", value_name = "HOW")]
     history: Switch,
     /// Runs, sent events and history older than this are deleted
-    #[arg(long, env = "RETENTION", default_value = "90d", value_parser = humantime::parse_duration, value_name = "TIME")]
+    #[arg(long, env = "RETENTION", default_value = "90d", value_parser = parse_duration, value_name = "TIME")]
     pub retention: Duration,
     /// The content of rows that are deleted for so long is erased: a time, or never
     #[arg(long, env = "ERASE_DELETED_AFTER", default_value = "never", value_parser = parse_erase, value_name = "TIME")]
@@ -70,14 +77,15 @@ enum Switch {
 /// The word of `TEAMLEADER_RESOURCES` for all that do not take a call for each parent record.
 const ALL: &str = "all";
 
-/// The bound of `SYNC_CONCURRENCY=auto`: enough for the API's 200 requests a minute where an answer takes almost 5 s; from 2.3 s on there are so many.
+/// The bound of `SYNC_CONCURRENCY=auto`: enough for the API's 200 requests a minute where an answer takes almost 5 s;
+/// from 2.3 s on all of them are in use.
 const AUTO_CONCURRENCY: usize = 16;
 
 /// Shorter than RabbitMQ's 30 minutes for an acknowledgement, with room for the page in hand.
 const LONGEST_SLICE: Duration = Duration::from_secs(15 * 60);
 
 fn parse_slice(text: &str) -> Result<Duration, String> {
-    let slice = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let slice = parse_duration(text).map_err(|error| error.to_string())?;
     if (Duration::from_secs(1)..=LONGEST_SLICE).contains(&slice) {
         Ok(slice)
     } else {
@@ -98,7 +106,7 @@ fn parse_time_or(none: &str, text: &str) -> Result<TimeOrNone, String> {
     if text == none {
         return Ok(TimeOrNone(None));
     }
-    let time = humantime::parse_duration(text).map_err(|error| format!("{error}; a time like 60d, or {none}"))?;
+    let time = parse_duration(text).map_err(|error| format!("{error}; a time like 60d, or {none}"))?;
     Ok(TimeOrNone(Some(time)))
 }
 
@@ -133,7 +141,7 @@ impl SyncArgs {
         self.incremental_window.0
     }
 
-    /// Whether changed versions are kept.
+    /// Whether changed versions are retained.
     pub fn history(&self) -> bool {
         self.history == Switch::On
     }

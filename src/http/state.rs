@@ -13,7 +13,7 @@ use crate::api_client::client::Client;
 use crate::api_client::oauth::OAuth;
 use crate::broker::publisher::Publisher;
 use crate::broker::topology::Names;
-use crate::process::consuming::Consuming;
+use crate::process::consumer_state::ConsumerState;
 use crate::store::tokens::Tokens;
 
 /// The state that the handlers share.
@@ -32,7 +32,7 @@ pub struct HttpState {
     /// Renders metrics.
     pub metrics: Option<PrometheusHandle>,
     /// Whether this process consumes.
-    pub consuming: Consuming,
+    pub consuming: ConsumerState,
     /// Who may call.
     pub guard: Guard,
     /// The API, for forecasts and the budget.

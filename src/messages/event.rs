@@ -16,9 +16,9 @@ pub const EVENT_CONTENT_TYPE: &str = "application/cloudevents+json";
 /// What an event is about; the last word of its routing key and of its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// A run has begun.
+    /// A run has started.
     Started,
-    /// A run goes on; not kept, so it may be missing.
+    /// A run goes on; not stored, so it may be missing.
     Progress,
     /// All resources completed or were skipped with a reason.
     Completed,
@@ -26,7 +26,7 @@ pub enum EventKind {
     Partial,
     /// All failed, or the request could not be processed.
     Failed,
-    /// A person has to authorize the account.
+    /// An operator has to authorize the account.
     AuthorizationRequired,
     /// Another person than before has authorized it.
     AuthorizationChanged,
@@ -85,7 +85,7 @@ impl RunStatus {
         }
     }
 
-    /// The event that tells it.
+    /// The event that reports it.
     pub fn event_kind(self) -> EventKind {
         match self {
             Self::Running => EventKind::Progress,
@@ -135,7 +135,7 @@ pub struct ResourceReport {
     /// `completed`, `skipped`, `failed`; `running` in events that are not final.
     #[cfg_attr(test, schemars(with = "String", extend("enum" = ["completed", "skipped", "failed", "running"])))]
     pub status: ResourceStatus,
-    /// Distinct records that the list told.
+    /// Distinct records that the list gave.
     pub listed: i64,
     /// Rows that were not there before.
     pub created: i64,
@@ -157,7 +157,7 @@ pub struct ResourceReport {
     pub verified: bool,
     /// Why it failed or was skipped.
     pub error: Option<String>,
-    /// How the API's answers differed from what is documented, in words. What differed is stored all the same.
+    /// How the API's answers differed from the documentation, as text. Values that differed are stored all the same.
     #[serde(default)]
     pub drift: Vec<String>,
     /// Of an audit: what it found.
@@ -173,7 +173,7 @@ pub struct Audited {
     pub missing: i64,
     /// Rows that hold an older state of their record, or lack its detail.
     pub stale: i64,
-    /// Rows that hold what the API did not tell, or whose record is gone.
+    /// Rows that hold what the API did not give, or whose record is deleted.
     pub wrong: i64,
 }
 
@@ -210,7 +210,8 @@ pub struct RunReport {
     /// Of a run that goes on: what it is still expected to take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
-    /// Views of schema `teamleader_views` that are not as they should be, and how to mend them, in words. They say nothing of the records.
+    /// Views of schema `teamleader_views` that are not as they should be, and how to fix them, as text.
+    /// They say nothing of the records.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub view_problems: Vec<String>,
     /// Why the run as a whole failed.
@@ -236,7 +237,7 @@ impl RunReport {
     }
 }
 
-/// What `authorization.<account>.required` tells.
+/// The data of `authorization.<account>.required`.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct AuthorizationRequired<'a> {
@@ -272,7 +273,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// The event that tells a run's report. The id is made from the run's id and the word, so that a final event has one id only.
+    /// The event with a run's report. The id is made from the run's id and the word, so that a final event has
+    /// one id only.
     pub fn of_run(report: &RunReport) -> Self {
         let kind = report.status.event_kind();
         let seed = if report.status == RunStatus::Running { Uuid::new_v4().to_string() } else { "final".to_owned() };
@@ -319,7 +321,7 @@ impl Event {
         )
     }
 
-    /// The event that a person has to authorize; `generation` is that of the token that no longer works.
+    /// The event that an operator has to authorize; `generation` is that of the token that no longer works.
     pub fn authorization_required(account: &Account, generation: i64, reason: &str) -> Self {
         let data = json!(AuthorizationRequired { account, reason });
         let seed = format!("authorization/{generation}");

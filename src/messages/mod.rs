@@ -1,4 +1,4 @@
-//! The messages: what a request may say, and what an event tells.
+//! The messages: what a request and an event may hold.
 
 mod event;
 mod request;

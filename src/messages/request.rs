@@ -11,7 +11,8 @@ use crate::ids::RunId;
 /// Requests over this many bytes are refused.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
-/// No more of the parser's words goes into a reason, in characters: the sender's may be in them, and a reason becomes a header.
+/// No more of the parser's words goes into a reason, in characters: the sender's may be in them, and a reason becomes a
+/// header.
 const MAX_COMPLAINT: usize = 200;
 
 /// How much a run reads.
@@ -19,12 +20,12 @@ const MAX_COMPLAINT: usize = 200;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Changes where the API can tell them, else a complete pass.
+    /// Changes where the API can show them, else a complete pass.
     #[default]
     Incremental,
     /// A complete pass, with deletion detection.
     Full,
-    /// The rows are compared with the API, and mended only with `repair`.
+    /// The rows are compared with the API, and corrected only with `repair`.
     Audit,
 }
 
@@ -56,7 +57,7 @@ pub struct SyncRequest {
     pub refetch: bool,
     /// Whether to mark deletions that the guard would stop.
     pub allow_deletions: bool,
-    /// Whether an audit mends what it finds; only with an audit.
+    /// Whether an audit corrects what it finds; only with an audit.
     pub repair: bool,
     /// How many records of each resource an audit compares, chosen at random; without it all. Only with an audit.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +76,7 @@ pub struct Parameters {
     pub refetch: bool,
     /// Whether to mark deletions that the guard would stop.
     pub allow_deletions: bool,
-    /// Whether an audit mends what it finds.
+    /// Whether an audit corrects what it finds.
     pub repair: bool,
     /// How many records of each resource an audit compares; `None`: all.
     pub sample: Option<u32>,
@@ -111,11 +112,11 @@ pub struct Request {
     pub parameters: Parameters,
 }
 
-/// Why a request cannot be processed, in words for whoever sent it, and its id where that much was readable.
+/// Why a request cannot be processed, as text for its sender, and its id where that much was readable.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("{reason}")]
 pub struct BadRequest {
-    /// What is wrong and how to mend it.
+    /// The error and how to fix it.
     pub reason: String,
     /// The request's id, if it could be read.
     pub id: Option<RunId>,
@@ -136,9 +137,9 @@ impl Request {
                 .and_then(|value| value.get("request_id")?.as_str()?.parse().ok().map(RunId));
             let complaint = shortened(error.to_string(), MAX_COMPLAINT);
             let reason = format!(
-                "the request is not valid: {complaint}. It is a JSON object with the optional keys request_id, resources, mode \
-                 (incremental, full or audit), refetch, allow_deletions, and for audits repair and sample; {{}} asks for an \
-                 incremental sync of everything"
+                "the request is not valid: {complaint}. It is a JSON object with the optional keys request_id, \
+                 resources, mode (incremental, full or audit), refetch, allow_deletions, and for audits repair and \
+                 sample; {{}} asks for an incremental sync of everything"
             );
             refuse(reason, id.or(from_property))
         })?;

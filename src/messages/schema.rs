@@ -101,7 +101,8 @@ fn the_schemas_are_those_of_the_types() {
     }
 }
 
-/// Requests, by the schema and by the parser: whatever the schema allows the worker takes, and what it forbids is refused.
+/// Requests, by the schema and by the parser: whatever the schema allows the worker takes, and what it forbids is
+/// refused.
 #[test]
 fn the_schema_of_requests_says_what_the_parser_says() {
     let schema = jsonschema::options().should_validate_formats(true).build(&request()).expect("a schema");

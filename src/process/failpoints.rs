@@ -16,7 +16,7 @@ pub enum Point {
     ClaimWritten,
     /// The claim is committed; no work was done.
     ClaimCommitted,
-    /// A slice has begun; nothing was asked.
+    /// A slice has started; nothing was asked.
     SliceBegun,
     /// New rows are sent to PostgreSQL by `COPY`, which has not ended.
     RowsSent,
@@ -64,7 +64,7 @@ pub enum Point {
     RefusalWritten,
     /// The event of a refusal is committed.
     RefusalCommitted,
-    /// The sender was told; the message is not among the dead letters yet.
+    /// The sender has its answer; the message is not among the dead letters yet.
     DeadLetterWanted,
     /// The message is among the dead letters, and still in the queue.
     DeadLetterConfirmed,

@@ -68,7 +68,9 @@ impl Signals {
         let mut work = pin!(work);
         tokio::select! {
             done = &mut work => return Ok(done),
-            signal = self.next() => info!("{}: it ends once the work in hand is done; a second signal aborts", signal.name()),
+            signal = self.next() => {
+                info!("{}: it ends once the work in hand is done; a second signal aborts", signal.name());
+            }
         }
         tokio::select! {
             done = &mut work => Ok(done),

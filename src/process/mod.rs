@@ -1,6 +1,12 @@
-//! The process: how it starts, reports and ends, whatever account it serves.
+//! The process, whatever account it serves: how it starts, what it reports, and how it ends.
+//!
+//! - [`lifecycle`]: signals, the tasks that run until the process ends, and the order in which they end.
+//! - [`panics`]: a panic is logged with its place, and ends no more than the work it happened in.
+//! - [`telemetry`]: how log lines look, and the names of all metrics.
+//! - [`consumer_state`]: whether this process consumes requests, and what keeps it from doing so.
+//! - [`failpoints`]: the places at which a test lets the process end or fail.
 
-pub mod consuming;
+pub mod consumer_state;
 pub mod failpoints;
 pub mod lifecycle;
 pub mod panics;

@@ -1,4 +1,4 @@
-//! Panics: where they happened, for the log and for whoever waits; and how one is kept from ending more than what it
+//! Panics: where they happened, for the log and for the caller that waits; and how one ends no more than the work it
 //! happened in.
 
 use std::any::Any;

@@ -1,4 +1,4 @@
-//! Logs and metrics: what is told about a run, to whom.
+//! Logs and metrics.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const API_REQUESTS: &str = "teamleader2db_api_requests_total";
 const API_LATENCY: &str = "teamleader2db_api_request_duration_seconds";
 /// Requests that the API refused with 429, although the worker keeps within the budget: others use it, too.
 const RATE_LIMITED: &str = "teamleader2db_rate_limited_total";
-/// Requests that the API's window still allows, as it last told.
+/// Requests that the API's window still allows, as it last reported.
 const RATE_LIMIT_REMAINING: &str = "teamleader2db_rate_limit_remaining";
 /// Seconds by which the API's clock (`Date`) is ahead of the database's; negative where it is behind.
 const API_CLOCK_SKEW: &str = "teamleader2db_api_clock_skew_seconds";
@@ -34,9 +34,9 @@ const CONSUMER_ACTIVE: &str = "teamleader2db_queue_consumer_active";
 const OUTBOX_PENDING: &str = "teamleader2db_outbox_pending";
 /// Messages sent to the dead letter exchange, by `reason`.
 const DEAD_LETTERS: &str = "teamleader2db_dead_letters_total";
-/// Ways in which the API's answers differed from what is documented, by `resource`.
+/// Ways in which the API's answers differed from the documentation, by `resource`.
 const DRIFT: &str = "teamleader2db_drift_total";
-/// Times that the guard kept deletions from being marked, by `resource`.
+/// Times that the guard held deletions back, by `resource`.
 const DELETIONS_HELD: &str = "teamleader2db_deletions_held_total";
 /// Rows whose detail is missing or older than their list item, by `resource`.
 const STALE_DETAILS: &str = "teamleader2db_stale_details";
@@ -66,7 +66,7 @@ pub enum LogFormat {
 /// Writes logs to standard error, filtered by `RUST_LOG` (default `info`). A second call does nothing.
 pub fn start_logging(format: LogFormat) {
     let asked = std::env::var("RUST_LOG").ok().filter(|asked| !asked.is_empty()).unwrap_or_else(|| "info".to_owned());
-    // What lapin logs of a lost connection, the worker says too; whoever asks for it by name gets it.
+    // What lapin logs of a lost connection, the worker says too; RUST_LOG can ask for it by name.
     let quiet = [("lapin", "off"), ("sqlx", "warn")].into_iter().filter(|(name, _)| !asked.contains(name));
     let filter = EnvFilter::new(quiet.fold(asked.clone(), |all, (name, level)| format!("{all},{name}={level}")));
     let colours = std::io::stderr().is_terminal();
@@ -89,7 +89,7 @@ pub fn start_metrics(resources: impl IntoIterator<Item = &'static str>) -> Optio
     describe_counter!(API_REQUESTS, "Requests to the API, by endpoint and HTTP status.");
     describe_histogram!(API_LATENCY, Unit::Seconds, "Time from a request to the end of its answer.");
     describe_counter!(RATE_LIMITED, "Requests that the API refused with 429: somebody else uses up the budget.");
-    describe_gauge!(RATE_LIMIT_REMAINING, "Requests that the API's window still allows, as it last told.");
+    describe_gauge!(RATE_LIMIT_REMAINING, "Requests that the API's window still allows, as it last reported.");
     describe_gauge!(API_CLOCK_SKEW, Unit::Seconds, "By how much the API's clock is ahead of the database's.");
     describe_counter!(TOKEN_REFRESHES, "Requests for a token pair, by outcome.");
     describe_gauge!(AUTHORIZED, "1 while the account is authorized.");
@@ -97,8 +97,8 @@ pub fn start_metrics(resources: impl IntoIterator<Item = &'static str>) -> Optio
     describe_gauge!(CONSUMER_ACTIVE, "1 while this process consumes requests.");
     describe_gauge!(OUTBOX_PENDING, "Events that the broker has not confirmed yet.");
     describe_counter!(DEAD_LETTERS, "Messages sent to the dead letter exchange, by reason.");
-    describe_counter!(DRIFT, "Ways in which the API's answers differed from what is documented, by resource.");
-    describe_counter!(DELETIONS_HELD, "Times that the guard kept deletions from being marked, by resource.");
+    describe_counter!(DRIFT, "Ways in which the API's answers differed from the documentation, by resource.");
+    describe_counter!(DELETIONS_HELD, "Times that the guard held deletions back, by resource.");
     describe_gauge!(STALE_DETAILS, "Rows whose detail is missing or older than their list item, by resource.");
     describe_gauge!(
         REJECTED_RECORDS,
@@ -136,7 +136,7 @@ pub fn run_ended(status: &'static str) {
     counter!(RUNS, "status" => status).increment(1);
 }
 
-/// Records of a resource changed in the copy; `count` of nothing is not told.
+/// Records of a resource changed in the copy; a `count` of 0 is not recorded.
 pub fn records(resource: &'static str, change: &'static str, count: i64) {
     if let Ok(count) = u64::try_from(count)
         && count > 0
@@ -154,7 +154,7 @@ pub fn api_answered(endpoint: &str, status: &str, after: Duration) {
     histogram!(API_LATENCY, "endpoint" => endpoint.to_owned()).record(after.as_secs_f64());
 }
 
-/// The API told what its window still allows.
+/// The API reported what its window still allows.
 pub fn rate_limit_remaining(requests: u32) {
     gauge!(RATE_LIMIT_REMAINING).set(f64::from(requests));
 }
@@ -196,12 +196,12 @@ pub fn dead_lettered(reason: &'static str) {
     counter!(DEAD_LETTERS, "reason" => reason).increment(1);
 }
 
-/// The API's answers differed from what is documented, in one way more.
+/// The API's answers differed from the documentation, in one way more.
 pub fn drift(resource: &'static str) {
     counter!(DRIFT, "resource" => resource).increment(1);
 }
 
-/// The guard kept deletions of a resource from being marked.
+/// The guard held deletions of a resource back.
 pub fn deletions_held(resource: &'static str) {
     counter!(DELETIONS_HELD, "resource" => resource).increment(1);
 }
@@ -217,7 +217,7 @@ pub fn rejected_records(resource: &str, records: i64) {
     gauge!(REJECTED_RECORDS, "resource" => resource.to_owned()).set(records);
 }
 
-/// An audit found so many rows of a resource to differ; none is told as well.
+/// An audit found this number of rows of a resource to differ; 0 is recorded, too.
 pub fn audited(resource: &str, finding: &'static str, rows: i64) {
     let found = counter!(AUDIT_FINDINGS, "resource" => resource.to_owned(), "finding" => finding);
     found.increment(u64::try_from(rows).unwrap_or(0));

@@ -71,8 +71,8 @@ pub(super) fn advice(view: &str, error: sqlx::Error, again: &str) -> String {
     let fix = match code.as_str() {
         LOCKED => format!("somebody reads it just now: {again} tries again"),
         sqlstate::FORBIDDEN => format!(
-            "give the program's role the rights of docs/operations.md; if the view is another role's: alter view {view} \
-             owner to the program's"
+            "give the program's role the rights of docs/operations.md; if the view is another role's: alter view \
+             {view} owner to the program's"
         ),
         "42809" => format!("something else has its name: rename that, and {again} makes the view"),
         // The columns that are there cannot become these.

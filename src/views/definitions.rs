@@ -48,7 +48,8 @@ fn with_deleted(view: &model::View) -> Fixed {
         "When the record was found deleted in Teamleader.",
     ));
     if model::has_custom_fields(view.resource) {
-        let comment = "The custom fields as Teamleader gives them; contact_custom_fields, contacts_wide and their like show them.";
+        let comment = "The custom fields as Teamleader gives them; contact_custom_fields, contacts_wide and \
+                       their like show them.";
         columns.push(Column::of_row(model::CUSTOM_FIELDS, Type::Json, "(r.content #> '{custom_fields}')", comment));
     }
     Fixed {

@@ -30,7 +30,7 @@ use crate::broker::reply_address::ReplyAddresses;
 use crate::broker::topology::{Declare, Names};
 use crate::ids::{Epoch, RunId};
 use crate::messages::{self, Forecast, Request};
-use crate::process::consuming::Consuming;
+use crate::process::consumer_state::ConsumerState;
 use crate::process::failpoints::{self, Point};
 use crate::process::panics::{self, Panicked};
 use crate::process::telemetry;
@@ -104,7 +104,7 @@ pub struct Worker {
     /// Host and process, for the lease.
     pub holder: String,
     /// Whether it consumes, for `/health/ready`.
-    pub consuming: Consuming,
+    pub consuming: ConsumerState,
     /// The message without a run whose handling panicked last, and how often in a row.
     pub panicked: Arc<Mutex<Option<(Uuid, i32)>>>,
 }

@@ -99,7 +99,7 @@ async fn status_tells_what_is_wrong_and_what_to_do() {
     );
     let (_, below) = ended.out.split_once("\n\n").expect("what is wrong stands below the table");
     assert!(below.contains("companies failed at ") && below.contains("403"), "{below}");
-    assert!(below.contains("once that is mended: teamleader2db request companies\n"), "{below}");
+    assert!(below.contains("once that is fixed: teamleader2db request companies\n"), "{below}");
     assert!(below.contains(&format!("{companies} details are missing or stale")), "{below}");
     let told: Value = serde_json::from_str(&stage.run(&["status", "--json"]).await.out).expect("JSON");
     let told: Vec<(&str, &str)> = told["shortfalls"]

@@ -1,4 +1,4 @@
-//! `doctor`: each finding says what is wrong and how to mend it.
+//! `doctor`: each finding says what is wrong and how to fix it.
 
 use std::collections::BTreeMap;
 
@@ -60,8 +60,8 @@ async fn a_database_that_cannot_be_reached() {
         (format!("{server}/there_is_none"), "WRONG  PostgreSQL: no connection", "create database"),
         (url_as(&stage, "nobody_at_all"), "nobody_at_all", "pg_hba.conf"),
         ("postgres://nobody@127.0.0.1:9/nothing".to_owned(), "refused", "is the server up"),
-        ("mysql is what we have".to_owned(), "DATABASE_URL is not a URL", "mend DATABASE_URL"),
-        ("mysql://root@localhost/teamleader".to_owned(), "DATABASE_URL is not a URL", "mend DATABASE_URL"),
+        ("mysql is what we have".to_owned(), "DATABASE_URL is not a URL", "fix DATABASE_URL"),
+        ("mysql://root@localhost/teamleader".to_owned(), "DATABASE_URL is not a URL", "fix DATABASE_URL"),
     ] {
         stage.set("DATABASE_URL", &url);
         assert_complains(&stage, about, mend).await;
@@ -148,7 +148,7 @@ async fn a_broker_that_cannot_be_used() {
     let address = stage.broker.authority();
     for (url, about, mend) in [
         (format!("amqp://{}:wrong-password@{address}/%2f", stage.broker.user()), "ACCESS", "user and password"),
-        (good.replacen("/%2f", "/there-is-none", 1), "vhost", "mend the vhost"),
+        (good.replacen("/%2f", "/there-is-none", 1), "vhost", "fix the vhost"),
         ("amqp://guest:guest@127.0.0.1:9/%2f".to_owned(), "WRONG  RabbitMQ", "is the broker up"),
         ("a broker".to_owned(), "AMQP_URL is not a URL", "mend"),
     ] {

@@ -1,4 +1,4 @@
-//! The Python service's tables compared with the rows here, page by page, and what is to be done about it.
+//! The Python service's tables compared with the rows here, page by page, and what to do about it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,11 +18,11 @@ use crate::store::report::{self, Shortfall};
 /// Rows that are read at a time. They may be large.
 const PAGE: i64 = 200;
 
-/// Ids that are told of each kind of finding.
+/// Ids that are named for each kind of finding.
 const EXAMPLES: usize = 5;
 
-/// So many records that were never here are looked at, whatever the table's size; and if more, up to a tenth of the table: as with the guard of
-/// deletions, more of them mean that something else is wrong.
+/// So many records that were never here are looked at, whatever the table's size; and if more, up to a tenth of the
+/// table: as with the guard of deletions, more of them mean that something else is wrong.
 const FEW: u64 = 20;
 
 /// A table that is to be compared.
@@ -68,7 +68,7 @@ struct Comparison {
     resource: &'static str,
     /// When the last complete pass over the resource began here.
     complete_at: Option<DateTime<Utc>>,
-    /// Whether no list tells of changed details.
+    /// Whether no list shows changed details.
     #[serde(skip)]
     details_age: bool,
     /// Why it was left out, if the account does not have it.
@@ -136,7 +136,8 @@ pub(super) async fn compare(
     Ok(Compared { account: account.clone(), ready, tables, absent })
 }
 
-/// How far the clock of this program's database is ahead of the other one's, at most: rather is a row taken to have been read too late.
+/// How far the clock of this program's database is ahead of the other one's, at most: rather is a row taken to have
+/// been read too late.
 async fn clock_ahead(old: &mut PgConnection, ours: &PgPool) -> Result<TimeDelta, CompatError> {
     let clock = "select clock_timestamp()";
     // A connection that is open takes no time.
@@ -258,7 +259,8 @@ async fn living_ids(ours: &PgPool, account: &Account, resource: &str, after: Uui
 /// How many of these ids the Python service's table has not.
 async fn lacking(old: &mut PgConnection, name: &str, ids: &[Uuid]) -> Result<u64, CompatError> {
     let sql = format!(
-        "select count(*) from unnest($1::uuid[]) as here (key) where not exists (select from {name} where tl_uuid = key)"
+        "select count(*) from unnest($1::uuid[]) as here (key) \
+         where not exists (select from {name} where tl_uuid = key)"
     );
     let count: i64 = sqlx::query_scalar(AssertSqlSafe(sql)).bind(ids).fetch_one(old).await.map_err(CompatError::Old)?;
     Ok(count.unsigned_abs())
@@ -301,15 +303,18 @@ impl Comparison {
         let mut obstacles = Vec::new();
         if let Some(why) = &self.skipped {
             obstacles.push(format!(
-                "{resource} is not synced ({why}): if the account has none, keep this table, and leave it out by naming the others"
+                "{resource} is not synced ({why}): if the account has none, keep this table, and leave it out by \
+                 naming the others"
             ));
         } else if self.complete_at.is_none() {
             obstacles.push(format!(
-                "all of {resource} was not read here yet, or too long ago: teamleader2db request {resource} --full --wait"
+                "all of {resource} was not read here yet, or too long ago: teamleader2db request {resource} --full \
+                 --wait"
             ));
         } else if self.newer_there > 0 {
             obstacles.push(format!(
-                "{} newer there, or read later ({}): teamleader2db request {resource} --full{} --wait, and compare again",
+                "{} newer there, or read later ({}): teamleader2db request {resource} --full{} --wait, and compare \
+                 again",
                 self.newer_there,
                 self.examples("newer_there"),
                 if self.details_age { " --refetch" } else { "" }
@@ -337,7 +342,7 @@ impl Comparison {
         }
         if self.unknown > FEW.max(self.rows_there / 10) {
             obstacles.push(format!(
-                "{} were never here ({}): are they gone from Teamleader, or does whoever authorized see less?",
+                "{} were never here ({}): are they deleted in Teamleader, or does the user who authorized see less?",
                 self.unknown,
                 self.examples("unknown")
             ));
@@ -351,7 +356,8 @@ impl Comparison {
         if self.differs > 0 {
             let fields: Vec<String> = self.fields.iter().map(|(name, count)| format!("{name} ({count})")).collect();
             remarks.push(format!(
-                "{} differ, and were read later here, in {} ({}): teamleader2db audit {} says whether the rows here are right",
+                "{} differ, and were read later here, in {} ({}): teamleader2db audit {} says whether the rows here \
+                 are right",
                 self.differs,
                 fields.join(", "),
                 self.examples("differs"),
@@ -363,7 +369,7 @@ impl Comparison {
         }
         if self.unknown > 0 && self.unknown <= FEW.max(self.rows_there / 10) {
             remarks.push(format!(
-                "{} were never here ({}): Teamleader did not tell them any more",
+                "{} were never here ({}): Teamleader did not list them any more",
                 self.unknown,
                 self.examples("unknown")
             ));

@@ -1,7 +1,8 @@
 //! What a row of the Python service is, beside the row here. Pure.
 //!
-//! Where two differ, one of them is older: the service read the record at another moment. Teamleader's own `updated_at` says which, where
-//! there is one; else it counts which was read later. What counts as read here is the last complete pass over the list, from its beginning.
+//! Where two differ, one of them is older: the service read the record at another moment. Teamleader's own `updated_at`
+//! says which, where there is one; else it counts which was read later. What counts as read here is the last complete
+//! pass over the list, from its beginning.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -20,7 +21,7 @@ pub(super) struct Row {
     pub(super) is_deleted: bool,
     /// Whether its detail is missing or stale.
     pub(super) lacks_detail: bool,
-    /// When its detail was last read, where no list tells whether that has changed since.
+    /// When its detail was last read, where no list shows whether that has changed since.
     pub(super) detail_at: Option<DateTime<Utc>>,
 }
 
@@ -31,9 +32,9 @@ pub(super) enum Verdict {
     Equal,
     /// Teamleader has changed the record since.
     OlderThere,
-    /// It is newer than what is here, or was read later.
+    /// It is newer than the row here, or was read later.
     NewerThere,
-    /// Fields that only `.info` tells are still to be fetched here.
+    /// Fields that only `.info` gives are still to be fetched here.
     LacksDetail,
     /// These fields differ. It was read later here, and Teamleader does not say that the record has changed meanwhile.
     Differs(Vec<String>),
@@ -76,8 +77,8 @@ pub(super) fn judge(old: &OldRow, row: Option<&Row>, complete_at: Option<DateTim
     }
 }
 
-/// Whether all of an old value is in the one here: `.info` tells more of an object than `.list` does, and null is as good as absent.
-/// Numbers are compared as numbers, since Python writes 1e2 as 100.0.
+/// Whether all of an old value is in the one here: `.info` gives more of an object than `.list` does, and null is as
+/// good as absent. Numbers are compared as numbers, since Python writes 1e2 as 100.0.
 fn is_within(old: &Value, here: Option<&Value>) -> bool {
     match (old, here) {
         (Value::Null, None) => true,
@@ -108,7 +109,7 @@ mod tests {
         Row { content: Some(content), is_deleted: false, lacks_detail: false, detail_at: None }
     }
 
-    /// What is said of a row that was read there at 12 o'clock, where all was read here from `complete` on.
+    /// The verdict on a row that was read there at 12 o'clock, where all was read here from `complete` on.
     fn verdict(there: Value, here: Option<&Row>, complete: u32) -> Verdict {
         judge(&OldRow { content: Some(there), read_at: at(12) }, here, Some(at(complete)))
     }

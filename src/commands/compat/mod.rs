@@ -1,5 +1,6 @@
-//! `compat`: for those who come from the Python service teamleader2db, which this program replaces. It copied eight lists into a table each
-//! (`id`, `tl_uuid`, `tl_content`, `tl_type`, `created_at`, `updated_at`) and kept its tokens in `tl_auth`, as they are.
+//! `compat`: for those who come from the Python service teamleader2db, which this program replaces. It copied eight
+//! lists into a table each (`id`, `tl_uuid`, `tl_content`, `tl_type`, `created_at`, `updated_at`) and stored its tokens
+//! in `tl_auth`, as they are.
 
 mod comparison;
 mod judgement;
@@ -21,14 +22,15 @@ use comparison::Asked;
 /// The longest wait for a connection to the Python service's database.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is to be done.
+/// The steps of the move.
 #[derive(Subcommand, Debug)]
 pub enum Compat {
     /// Make views with the names and columns of the Python service's tables
     Views(ViewsArgs),
     /// Compare the Python service's tables with the rows here: exit code 0 if nothing keeps you from moving, else 3
     Compare(CompareArgs),
-    /// Take over the refresh token that the Python service has stored, try it, and clear it there; stop that service first
+    /// Take over the refresh token that the Python service has stored, try it, and clear it there; stop that service
+    /// first
     Tokens(Box<TokensArgs>),
 }
 
@@ -45,7 +47,8 @@ pub struct ViewsArgs {
 /// Of `compat compare`.
 #[derive(Args, Debug)]
 pub struct CompareArgs {
-    /// What to compare, such as tl_contacts, or tl_contacts=schema.people where it has another name; all eight unless named
+    /// What to compare, such as tl_contacts, or tl_contacts=schema.people where it has another name; all eight unless
+    /// named
     #[arg(value_name = "TABLE[=NAME]")]
     tables: Vec<Asked>,
     /// The schema of the Python service's tables
@@ -103,14 +106,14 @@ pub enum CompatError {
     OldAway,
     /// Something else has the name of a view.
     #[error(
-        "{0} is there already, and not a view that this command made for the account {1}: rename it (alter table {0} rename to …), or \
-         name another schema with --schema"
+        "{0} is there already, and not a view that this command made for the account {1}: rename it (alter table {0} \
+         rename to …), or name another schema with --schema"
     )]
     Taken(String, String),
     /// There is nothing to compare with.
     #[error(
-        "none of these tables is there: {0}. Name their schema with --schema, their names like tl_contacts=people, and their database with \
-         COMPAT_DATABASE_URL"
+        "none of these tables is there: {0}. Name their schema with --schema, their names like tl_contacts=people, \
+         and their database with COMPAT_DATABASE_URL"
     )]
     NoTables(String),
     /// That is no table of the Python service.
@@ -208,7 +211,8 @@ async fn connect(url: &SecretString) -> Result<PgConnection, CompatError> {
 /// The name of a table as it can stand in a statement, if it is there. The server reads the name and quotes it.
 async fn resolved(old: &mut PgConnection, name: &str) -> Result<Option<String>, CompatError> {
     let found: Option<(String, Option<bool>)> = sqlx::query_as(
-        "select oid::regclass::text, starts_with(obj_description(oid, 'pg_class'), $2) from pg_class where oid = to_regclass($1)",
+        "select oid::regclass::text, starts_with(obj_description(oid, 'pg_class'), $2) \
+         from pg_class where oid = to_regclass($1)",
     )
     .bind(name)
     .bind(MADE)

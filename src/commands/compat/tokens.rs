@@ -33,7 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub enum TokenError {
     /// There is no such table.
     #[error(
-        "there is no table {0}: name the Python service's `oauth_table` with --table, and its database with COMPAT_DATABASE_URL"
+        "there is no table {0}: name the Python service's `oauth_table` with --table, and its database with \
+         COMPAT_DATABASE_URL"
     )]
     NoTable(String),
     /// There is no token to take over.
@@ -44,34 +45,39 @@ pub enum TokenError {
     Several(String, usize),
     /// A token is there already, and may be newer.
     #[error(
-        "the account {0} is authorized already, so nothing was taken over. Does {1} still hold a token? If it is that of this account: {2}"
+        "the account {0} is authorized already, so nothing was taken over. Does {1} still hold a token? If it is that \
+         of this account: {2}"
     )]
     Authorized(Account, String, String),
     /// It does not work.
     #[error(
-        "Teamleader refused the token, so nothing was cleared in {0}. It works for the integration alone that it was made for: are \
-         TEAMLEADER_CLIENT_ID and _SECRET those of the Python service? Else open the worker's /sync/authorize in a browser"
+        "Teamleader refused the token, so nothing was cleared in {0}. It works for the integration alone that it was \
+         made for: are TEAMLEADER_CLIENT_ID and _SECRET those of the Python service? Else open the worker's \
+         /sync/authorize in a browser"
     )]
     Refused(String),
     /// It belongs to somebody else, and was left alone.
     #[error(
-        "the token of {0} belongs to another Teamleader account than the rows here: nothing was done. Is DATABASE_URL right, and TEAMLEADER_ACCOUNT?"
+        "the token of {0} belongs to another Teamleader account than the rows here: nothing was done. Is DATABASE_URL \
+         right, and TEAMLEADER_ACCOUNT?"
     )]
     OtherAccount(String),
     /// It belongs to somebody else, which was not to be known before.
     #[error(
-        "the token belonged to another Teamleader account than the rows here, and is used up: whoever needs it has to log in there again. Open the \
-         worker's /sync/authorize as a user of the account whose rows are here"
+        "the token belonged to another Teamleader account than the rows here, and is used up: its user has to log in \
+         there again. Open the worker's /sync/authorize as a user of the account whose rows are here"
     )]
     Spent,
     /// Nobody knows yet.
     #[error(
-        "the token is stored here, and may have been traded already ({0}). The worker goes on with it. Once a sync has run: {1}"
+        "the token is stored here, and may have been traded already ({0}). The worker goes on with it. Once a sync \
+         has run: {1}"
     )]
     Untried(String, String),
     /// It works, and is still there as well.
     #[error(
-        "the token is taken over and works, but could not be cleared there ({0}). Before the Python service can start again: {1}"
+        "the token is taken over and works, but could not be cleared there ({0}). Before the Python service can start \
+         again: {1}"
     )]
     NotCleared(String, String),
     /// The broker, which keeps a fresh pair if the database cannot.
@@ -94,8 +100,9 @@ pub(super) struct Taking {
 }
 
 impl Taking {
-    /// Stores the refresh token of `table` here, if the account is not authorized; trades it for a pair, as a worker does, so that whether
-    /// it works is known; and only then clears it there, so that no forgotten copy of the Python service can use an older one.
+    /// Stores the refresh token of `table` here, if the account is not authorized; trades it for a pair, as a worker
+    /// does, so that whether it works is known; and only then clears it there, so that no forgotten copy of the Python
+    /// service can use an older one.
     pub(super) async fn over(self, old: &mut PgConnection, table: &str) -> Result<String, CompatError> {
         pool::check_schema(&self.pool).await?;
         let name = resolved(old, table).await?.ok_or_else(|| TokenError::NoTable(table.to_owned()))?;
@@ -148,10 +155,10 @@ impl Taking {
     /// An access token made of the refresh token, by this process or by a worker that was quicker.
     async fn traded(&self, auth: &Auth) -> Result<Result<AccessToken, AuthError>, StoreError> {
         let epoch = lease::take(&self.pool, &self.account, "teamleader2db compat tokens").await?;
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             match auth.access_token(epoch, None).await {
-                Err(AuthError::Store(TokenStoreError::Fenced)) if begun.elapsed() < WAITS_FOR_WORKER => {
+                Err(AuthError::Store(TokenStoreError::Fenced)) if started.elapsed() < WAITS_FOR_WORKER => {
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
                 answer => return Ok(answer),
@@ -169,7 +176,8 @@ struct Held {
 /// The one refresh token that the table holds, and the access token beside it.
 async fn held(old: &mut PgConnection, name: &str) -> Result<Held, CompatError> {
     let sql = format!(
-        "select distinct on (trim(refresh_token)) trim(refresh_token), coalesce(auth_token, '') from {name} where trim(refresh_token) <> ''"
+        "select distinct on (trim(refresh_token)) trim(refresh_token), coalesce(auth_token, '') from {name} \
+         where trim(refresh_token) <> ''"
     );
     let rows: Vec<(String, String)> =
         sqlx::query_as(AssertSqlSafe(sql)).fetch_all(old).await.map_err(CompatError::Old)?;

@@ -6,10 +6,10 @@ use super::{CompatError, MADE, OLD_TABLES, OldTable};
 use crate::ids::Account;
 use crate::store::pool::{self, StoreError};
 
-/// Makes the views, or makes them anew, all or none, and says what to do next. What others have built on them stays.
+/// Makes the views, or makes them again, all or none, and says what to do next. What others have built on them stays.
 ///
-/// `id` was counted up by the Python service, anew at each full sync. Here it is made of `tl_uuid`: 60 bits of its SHA-256, so a record keeps
-/// it, and two of a million have the same by a chance of one in two million.
+/// `id` was counted up by the Python service, from 1 at each full sync. Here it is made of `tl_uuid`: 60 bits of its
+/// SHA-256, so a record keeps it, and two of a million have the same by a chance of one in two million.
 pub async fn make(pool: &PgPool, account: &Account, schema: &str) -> Result<String, CompatError> {
     pool::check_schema(pool).await?;
     let mut tx = pool::begin(pool).await?;
@@ -74,7 +74,7 @@ $sql$, $1::text, $2::text, $3::text, $4::text, $5::text, $6::text) as "sql!""#,
         table.kind,
         table.resource,
         account.as_str(),
-        format!("{mark}the records of {} that Teamleader has, as the Python service's table told them.", table.resource),
+        format!("{mark}the records of {} that Teamleader has, as the Python service's table had them.", table.resource),
     )
     .fetch_one(&mut *tx)
     .await

@@ -1,4 +1,4 @@
-//! `doctor`: checks each dependency, and says how to mend what is wrong. Changes nothing, and uses no token up.
+//! `doctor`: checks each dependency, and says how to fix it. Changes nothing, and uses no token up.
 
 mod postgresql;
 mod rabbitmq;
@@ -37,14 +37,14 @@ pub struct DoctorArgs {
 /// One finding.
 enum Finding {
     Well(String),
-    /// It works as it is; `mend` says what could be better.
+    /// It works as it is; `fix` says what could be better.
     Note {
         what: String,
-        mend: String,
+        fix: String,
     },
     Wrong {
         what: String,
-        mend: String,
+        fix: String,
     },
 }
 
@@ -71,12 +71,12 @@ async fn examine(args: &DoctorArgs) -> (bool, String) {
         for finding in findings {
             match finding {
                 Finding::Well(what) => lines.push(format!("ok     {name}: {}", one_line(&what))),
-                Finding::Note { what, mend } => {
-                    lines.push(format!("note   {name}: {}\n       {}", one_line(&what), one_line(&mend)));
+                Finding::Note { what, fix } => {
+                    lines.push(format!("note   {name}: {}\n       {}", one_line(&what), one_line(&fix)));
                 }
-                Finding::Wrong { what, mend } => {
+                Finding::Wrong { what, fix } => {
                     well = false;
-                    lines.push(format!("WRONG  {name}: {}\n       {}", one_line(&what), one_line(&mend)));
+                    lines.push(format!("WRONG  {name}: {}\n       {}", one_line(&what), one_line(&fix)));
                 }
             }
         }
@@ -84,11 +84,11 @@ async fn examine(args: &DoctorArgs) -> (bool, String) {
     (well, lines.join("\n"))
 }
 
-fn wrong(what: impl ToString, mend: impl Into<String>) -> Finding {
-    Finding::Wrong { what: what.to_string(), mend: mend.into() }
+fn wrong(what: impl ToString, fix: impl Into<String>) -> Finding {
+    Finding::Wrong { what: what.to_string(), fix: fix.into() }
 }
 
-/// Whether a server's certificate is not believed: rustls tells it as data that is not valid.
+/// Whether a server's certificate is not believed: rustls reports it as invalid data.
 fn is_untrusted(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::InvalidData
 }
@@ -112,9 +112,9 @@ fn configuration(args: &DoctorArgs) -> Vec<Finding> {
     vec![integration, key, http]
 }
 
-/// What is wrong with somebody else's clock, or with this machine's; `whose` is like `Teamleader's`.
-fn clock(whose: &str, tells: DateTime<Utc>) -> Option<Finding> {
-    let behind = (tells - Utc::now()).num_seconds();
+/// The error of somebody else's clock, or with this machine's; `whose` is like `Teamleader's`.
+fn clock(whose: &str, theirs: DateTime<Utc>) -> Option<Finding> {
+    let behind = (theirs - Utc::now()).num_seconds();
     if behind.abs() <= CLOCKS_MAY_DIFFER {
         return None;
     }

@@ -1,4 +1,5 @@
-//! The database: the way there, the login, the schema, the rights of the worker's role, and the authorization that is stored in it.
+//! The database: the way there, the login, the schema, the rights of the worker's role, and the authorization that is
+//! stored in it.
 
 use chrono::{DateTime, Utc};
 use sqlx::{ConnectOptions, PgPool};
@@ -51,7 +52,7 @@ async fn look(
 ) -> Result<Option<Tokens>, Finding> {
     let pool = args.copy.database_url().map_err(anyhow::Error::from).and_then(|url| Ok(pool::connect(&url)?));
     let pool = pool.map_err(|error| {
-        wrong(error, "mend DATABASE_URL; what is no letter or digit in a password is written like %40")
+        wrong(error, "fix DATABASE_URL; a character of a password that is no letter or digit is written like %40")
     })?;
     connect(&pool).await?;
     let (version, now) = version(&pool).await.map_err(|error| wrong(error, "see the server's log"))?;
@@ -93,7 +94,7 @@ async fn look(
     Ok(tokens)
 }
 
-/// One connection, not through the pool: that tries again until its patience ends, and does not tell why.
+/// One connection, not through the pool: that tries again until its patience ends, and does not say why.
 async fn connect(pool: &PgPool) -> Result<(), Finding> {
     let options = pool.connect_options();
     match tokio::time::timeout(PATIENCE, options.connect()).await {
@@ -111,14 +112,16 @@ fn mend_connection(error: &sqlx::Error) -> &'static str {
     match (&*code, error) {
         ("28P01", _) => "the password in DATABASE_URL is wrong, or the role has none: `alter role … password '…'`",
         ("28000", _) => {
-            "is the user in DATABASE_URL right? It has to be a role that may log in, and pg_hba.conf has to let it in from here"
+            "is the user in DATABASE_URL right? It has to be a role that may log in, and pg_hba.conf has to let it in \
+             from here"
         }
-        ("3D000", _) => "mend the database's name in DATABASE_URL, or make it: `create database … owner …`",
+        ("3D000", _) => "fix the database's name in DATABASE_URL, or make it: `create database … owner …`",
         ("42501", _) => "as the database's owner: `grant connect on database … to …`",
         ("53300", _) => "raise the server's max_connections, or end what uses them: a worker takes 8 at most",
         ("57P03", _) => "wait until the server has started",
         (_, sqlx::Error::Io(error)) if is_untrusted(error) => {
-            "with a certificate authority of your own: sslrootcert in DATABASE_URL, or SSL_CERT_FILE; and the host has to be the certificate's"
+            "with a certificate authority of your own: sslrootcert in DATABASE_URL, or SSL_CERT_FILE; and the host \
+             has to be the certificate's"
         }
         (_, sqlx::Error::Tls(_)) => "set sslmode and sslrootcert in DATABASE_URL as the server needs them",
         _ => "is the server up, and are host and port in DATABASE_URL right?",
@@ -150,10 +153,10 @@ async fn session(pool: &PgPool) -> Result<Option<Finding>, StoreError> {
         return Ok(None);
     }
     let names: Vec<&str> = dropped.iter().map(|(name, _)| *name).collect();
-    let mend: Vec<String> =
+    let rights: Vec<String> =
         dropped.iter().map(|(name, set)| format!("alter role current_user set {name} = '{set}';")).collect();
     let what = format!("a pooler drops what the worker sets for its sessions: {}", names.join(", "));
-    Ok(Some(wrong(what, format!("give it to the role, see docs/operations.md: {}", mend.join(" ")))))
+    Ok(Some(wrong(what, format!("give it to the role, see docs/operations.md: {}", rights.join(" ")))))
 }
 
 /// What an incremental sync from a time in the future would miss.
@@ -195,14 +198,15 @@ async fn rights(pool: &PgPool) -> Result<Finding, StoreError> {
     // Without usage of a schema its tables cannot even be asked about.
     let sql = "select current_user::text, array(
              select format('%s on schema %s', privilege, name)
-             from (values ('teamleader', 'usage'), ('teamleader2db', 'usage'), ('teamleader_views', 'usage'), ('teamleader_views', 'create'))
-                 as s (name, privilege)
+             from (values ('teamleader', 'usage'), ('teamleader2db', 'usage'), ('teamleader_views', 'usage'),
+                 ('teamleader_views', 'create')) as s (name, privilege)
              where to_regnamespace(name) is not null and not has_schema_privilege(name, privilege))";
     let (user, mut lacking): (String, Vec<String>) = sqlx::query_as(sql).fetch_one(pool).await?;
     if lacking.is_empty() {
         let sql = "select format('%s on %s', string_agg(privilege, ', '), name)
              from unnest($1::text[], $2::text[]) with ordinality as n (name, privilege, ordinal)
-             where to_regclass(name) is not null and not has_table_privilege(name, privilege) group by name order by min(ordinal)";
+             where to_regclass(name) is not null and not has_table_privilege(name, privilege)
+             group by name order by min(ordinal)";
         lacking = sqlx::query_scalar(sql).bind(tables).bind(rights).fetch_all(pool).await?;
     }
     if lacking.is_empty() {

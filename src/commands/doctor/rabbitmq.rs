@@ -28,13 +28,13 @@ pub(super) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
     findings.extend(differing.iter().map(|queue| differs(queue, &names)));
     findings.push(match declared {
         Ok(_) => Finding::Well(format!("all queues are there, {} among them", names.requests_queue())),
-        Err(AmqpError::Topology { what, why, mend }) => {
-            let mend = if would_declare && !is_there {
+        Err(AmqpError::Topology { what, why, mend: fix }) => {
+            let fix = if would_declare && !is_there {
                 "`worker` declares what is missing when it starts".to_owned()
             } else {
-                mend
+                fix
             };
-            wrong(format!("{what} cannot be used as it stands: {why}"), mend)
+            wrong(format!("{what} cannot be used as it stands: {why}"), fix)
         }
         Err(error) => wrong(error, "see the broker's log"),
     });
@@ -46,37 +46,44 @@ pub(super) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
 /// A queue that stands with another setting: only a policy changes what it does.
 fn differs(differing: &Differing, names: &Names) -> Finding {
     let Differing { queue, argument } = differing;
-    let mend = match argument.as_str() {
+    let fix = match argument.as_str() {
         "x-delivery-limit" => format!(
             "it is used as it is; so that RabbitMQ 4 drops nothing that it returned 20 times: {}",
             names.policy_without_limit()
         ),
-        _ => "it is used as it is; a policy can set most arguments (`rabbitmqctl set_policy`), else empty and delete it while no worker \
-              runs: it is declared again"
+        _ => "it is used as it is; a policy can set most arguments (`rabbitmqctl set_policy`), else empty and delete \
+            it while no worker runs: it is declared again"
             .to_owned(),
     };
-    Finding::Note { what: format!("the queue {queue} has another {argument} than it is declared with"), mend }
+    Finding::Note { what: format!("the queue {queue} has another {argument} than it is declared with"), fix }
 }
 
 fn mend_connection(error: &AmqpError) -> &'static str {
     let error = match error {
         AmqpError::Broker(error) => error,
-        AmqpError::Url => return "mend AMQP_URL; what is no letter or digit in a password is written like %40",
+        AmqpError::Url => {
+            return "fix AMQP_URL; a character of a password that is no letter or digit is written like \
+            %40";
+        }
         _ => return "is the broker up, and are host and port in AMQP_URL right?",
     };
     match link::refusal(error) {
         Some(Refusal::Access) => {
-            "mend user and password in AMQP_URL (guest may only log in from the broker's own machine): `rabbitmqctl authenticate_user …`"
+            "fix user and password in AMQP_URL (guest may only log in from the broker's own machine): `rabbitmqctl \
+             authenticate_user …`"
         }
         Some(Refusal::Vhost) => {
-            "mend the vhost at the end of AMQP_URL (%2f is /), or let the user in: `rabbitmqctl set_permissions --vhost …`"
+            "fix the vhost at the end of AMQP_URL (%2f is /), or let the user in: `rabbitmqctl set_permissions \
+             --vhost …`"
         }
         Some(Refusal::Missing | Refusal::Other) => "see the broker's log",
         None if matches!(error.kind(), ErrorKind::IOError(error) if is_untrusted(error)) => {
-            "with a certificate authority of your own: SSL_CERT_FILE; and the host in AMQP_URL has to be the certificate's"
+            "with a certificate authority of your own: SSL_CERT_FILE; and the host in AMQP_URL has to be the \
+             certificate's"
         }
         None => {
-            "is the broker up, and are host and port in AMQP_URL right? amqps:// needs the broker's TLS port, mostly 5671"
+            "is the broker up, and are host and port in AMQP_URL right? amqps:// needs the broker's TLS port, mostly \
+             5671"
         }
     }
 }

@@ -22,16 +22,16 @@ pub(super) async fn examine(args: &DoctorArgs, tokens: Option<Tokens>, database_
         if endpoint::can_be_overheard(base) {
             findings.push(Finding::Note {
                 what: format!("what goes to the {name} at {base} is not encrypted, tokens among it"),
-                mend: "set an address that begins with https://, unless nobody else is on that network".to_owned(),
+                fix: "set an address that begins with https://, unless nobody else is on that network".to_owned(),
             });
         }
         let asked = async { reqwest::Client::builder().timeout(PATIENCE).build()?.get(base).send().await };
         let answer = asked.await;
         let date = answer.as_ref().ok().and_then(|answer| answer.headers().get(DATE)?.to_str().ok());
-        let tells: Option<DateTime<Utc>> = date.and_then(|date| Some(httpdate::parse_http_date(date).ok()?.into()));
-        findings.extend(tells.and_then(|tells| machine_clock(&format!("that of the {name}"), tells)));
+        let date: Option<DateTime<Utc>> = date.and_then(|date| Some(httpdate::parse_http_date(date).ok()?.into()));
+        findings.extend(date.and_then(|date| machine_clock(&format!("that of the {name}"), date)));
         // Only the API's time becomes a watermark.
-        if let (Some(Dated::Apart(skew)), "API") = (tells.map(|tells| database_clock.judge(tells)), name) {
+        if let (Some(Dated::Apart(skew)), "API") = (date.map(|date| database_clock.judge(date)), name) {
             let skew = clock::described(skew);
             findings.push(wrong(
                 format!("the clock of the API is {skew}: no watermark is taken from it, and no list is verified"),
@@ -46,7 +46,8 @@ pub(super) async fn examine(args: &DoctorArgs, tokens: Option<Tokens>, database_
             }
             Err(_) => wrong(
                 format!("the {name} cannot be reached at {base}"),
-                "check the network, DNS, HTTPS_PROXY and the URL; with a certificate authority of your own SSL_CERT_FILE",
+                "check the network, DNS, HTTPS_PROXY and the URL; with a certificate authority of your own \
+                 SSL_CERT_FILE",
             ),
         });
     }
@@ -56,8 +57,8 @@ pub(super) async fn examine(args: &DoctorArgs, tokens: Option<Tokens>, database_
     findings
 }
 
-/// Asks `users.me` with the stored access token, which works as often as one likes. The refresh token is not touched: only the worker
-/// may use it.
+/// Asks `users.me` with the stored access token, which works as often as one likes. The refresh token is not touched:
+/// only the worker may use it.
 async fn access(integration: Integration, tokens: &Tokens) -> Option<Finding> {
     let stored = tokens.load().await.ok()??;
     let Some(access) = stored.access.filter(|access| access.remaining > Duration::ZERO) else {
@@ -73,12 +74,13 @@ async fn access(integration: Integration, tokens: &Tokens) -> Option<Finding> {
         }
         Ok((_, Some(difference))) => wrong(
             format!("users.me {difference}: records may lack fields, or have them under other names"),
-            "set TEAMLEADER_API_VERSION to a version that the API has, or leave it out; if it is right, does a proxy on the way to \
-             Teamleader drop the header X-Api-Version?",
+            "set TEAMLEADER_API_VERSION to a version that the API has, or leave it out; if it is right, does a proxy \
+             on the way to Teamleader drop the header X-Api-Version?",
         ),
         Err(error) => wrong(
             format!("the API does not take the stored access token: {error}"),
-            "the next sync gets a new one by itself; if that is refused, too, open the worker's /sync/authorize in a browser",
+            "the next sync gets a new one by itself; if that is refused, too, open the worker's /sync/authorize in a \
+             browser",
         ),
     })
 }

@@ -13,10 +13,11 @@ use uuid::Uuid;
 
 use crate::commands::terminal;
 
-/// So many bytes are written at a time: each time costs a hop to another thread, which is the one that a slow disk or reader blocks.
+/// So many bytes are written at a time: each time costs a hop to another thread, which is the one that a slow disk or
+/// reader blocks.
 const BUFFER: usize = 256 * 1024;
 
-/// Who may read a new file, which holds what is known of people: its owner alone.
+/// Who may read a new file, which holds personal data: its owner alone.
 const OWNER_ALONE: u32 = 0o600;
 
 /// Standard output or a file.
@@ -38,9 +39,9 @@ struct Unfinished {
 }
 
 impl Destination {
-    /// Opens the file, or standard output. The file that is there stays as it is until [`Self::finish`]; but what is none, such as
-    /// /dev/stdout or a named pipe, is written to at once. A link is followed, but not one of another user, which could
-    /// lead to a file of this one's.
+    /// Opens the file, or standard output. The file that is there stays as it is until [`Self::finish`]; but an output
+    /// that is no file, such as /dev/stdout or a named pipe, is written to at once. A link is followed, but not one of
+    /// another user, which could lead to a file of this one's.
     pub async fn open(file: Option<&Path>) -> std::io::Result<Self> {
         let Some(file) = file else {
             return Ok(Self {
@@ -76,7 +77,7 @@ impl Destination {
         self.out.writer().write_all(&shown(line, self.on_terminal)).await
     }
 
-    /// Writes what is left, and puts the file in its place.
+    /// Writes the rest, and puts the file in its place.
     pub async fn finish(mut self) -> std::io::Result<()> {
         self.out.writer().flush().await?;
         if let (Out::File(file), Some(unfinished)) = (&self.out, &self.unfinished) {

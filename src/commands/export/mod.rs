@@ -1,7 +1,7 @@
 //! `export`: the rows of a view of schema `teamleader_views`, as CSV or JSON.
 //!
-//! PostgreSQL makes the text (`copy … to stdout`), and this program hands it on row by row: neither holds the result. All of it is of one
-//! moment, and in a transaction that can only read.
+//! PostgreSQL makes the text (`copy … to stdout`), and this program hands it on row by row: neither holds the result.
+//! All of it is of one moment, and in a transaction that can only read.
 
 mod destination;
 mod formulas;
@@ -22,8 +22,9 @@ use crate::store::sqlstate;
 use destination::Destination;
 use selection::{Form, Selection};
 
-/// What a long export and a slow reader need: only they end it. A reader may take longer for what is on its way than a session may idle. So that
-/// the server does not go on for one that was stopped, it looks after its client, which PostgreSQL can do on Linux.
+/// For a long export and a slow reader: only they end it. A reader may take longer for what is on its way than a
+/// session may idle. So that the server does not go on for one that was stopped, it looks after its client, which
+/// PostgreSQL can do on Linux.
 const TRANSACTION: &str = "set transaction isolation level repeatable read, read only;
     set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0;
     select set_config('client_connection_check_interval', '2s', true) where version() like '%linux%';";
@@ -31,7 +32,8 @@ const TRANSACTION: &str = "set transaction isolation level repeatable read, read
 /// Of `export`.
 #[derive(Args, Debug)]
 pub struct ExportArgs {
-    /// A view of schema teamleader_views, such as contact_emails or contacts_wide, or a resource, such as projects-v2/projects
+    /// A view of schema teamleader_views, such as contact_emails or contacts_wide, or a resource, such as
+    /// projects-v2/projects
     #[arg(value_name = "NAME", required_unless_present = "preset", conflicts_with = "preset")]
     name: Option<String>,
     /// How the rows are written
@@ -40,7 +42,8 @@ pub struct ExportArgs {
     /// A list as the Python service wrote it, instead of a view
     #[arg(long, value_name = "PRESET")]
     preset: Option<Preset>,
-    /// Only rows for which this is true: SQL over the view's columns, such as "status = 'active'"; with --preset those of contacts
+    /// Only rows for which this is true: SQL over the view's columns, such as "status = 'active'"; with --preset those
+    /// of contacts
     #[arg(long = "where", value_name = "CONDITION", allow_hyphen_values = true)]
     condition: Option<String>,
     /// In CSV, put an apostrophe before texts that a spreadsheet would take for formulas
@@ -65,7 +68,8 @@ enum Format {
 /// A list that something else expects as it is.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Preset {
-    /// The contacts, separated by semicolons; or_id, cp_name_catpro and accountmanager are empty, as Teamleader's API does not tell them
+    /// The contacts, separated by semicolons; or_id, cp_name_catpro and accountmanager are empty, as Teamleader's API
+    /// does not have them
     Contacts,
 }
 
@@ -80,7 +84,8 @@ pub enum ExportError {
     Store(#[from] StoreError),
     /// It is another database, or an old copy.
     #[error(
-        "this database has no copy that this version knows: is DATABASE_URL right? If it is, `teamleader2db migrate` brings it up to date"
+        "this database has no copy that this version knows: is DATABASE_URL right? If it is, `teamleader2db migrate` \
+         brings it up to date"
     )]
     NoCopy,
     /// There is no such account.
@@ -89,11 +94,11 @@ pub enum ExportError {
     /// There is no such view.
     #[error("there is no view {0:?} in schema teamleader_views: {1}")]
     Unknown(String, String),
-    /// The condition is not one, or cannot be told of a row.
+    /// The condition is not one, or cannot be decided for a row.
     #[error("--where: {}", pool::in_words(.0))]
     Condition(sqlx::Error),
     /// The file, or the disk.
-    #[error("{file} cannot be written: {1}. Mend that, or name another file with -o", file = .0.display())]
+    #[error("{file} cannot be written: {1}. Fix that, or name another file with -o", file = .0.display())]
     Output(PathBuf, std::io::Error),
 }
 
@@ -112,9 +117,10 @@ impl ExportError {
 }
 
 impl ExportArgs {
-    /// Does it, and says what was written to which file. On standard error: the rows may be on standard output, by whatever name.
+    /// Does it, and says what was written to which file. On standard error: the rows may be on standard output, by
+    /// whatever name.
     ///
-    /// Dropped before its end, it takes away what is half done, as after an error.
+    /// Dropped before its end, it removes what it has half done, as after an error.
     pub async fn run(self) -> Result<Outcome, ExportError> {
         let pool = pool::connect(&self.copy.database_url()?)?;
         check_schema(&pool).await?;
@@ -127,7 +133,7 @@ impl ExportArgs {
         let written = write(&mut tx, &selection, self.file()).await?;
         if let (Some(rows), Some(file)) = (written, self.file()) {
             let rows = format!("{rows} {}", if rows == 1 { "row" } else { "rows" });
-            // Whoever closed standard error does not want to know.
+            // A reader that closed standard error is no error.
             let _ = writeln!(std::io::stderr(), "wrote {rows} to {}", terminal::visible(&file.to_string_lossy()));
         }
         Ok(Outcome::Done)
@@ -141,7 +147,8 @@ impl ExportArgs {
         tx: &mut Transaction<'static, Postgres>,
     ) -> Result<(), ExportError> {
         // No macro can check what no migration makes.
-        let sql = "select account from teamleader_views.account union select account from teamleader_views.freshness order by 1";
+        let sql = "select account from teamleader_views.account \
+                   union select account from teamleader_views.freshness order by 1";
         let known: Vec<String> = match sqlx::query_scalar(sql).fetch_all(pool).await {
             Ok(known) => known,
             // One that may read some views only.
@@ -176,7 +183,8 @@ impl ExportArgs {
     }
 }
 
-/// A role that may only read the views cannot read how old the schema is; whether there is a view it is told all the same.
+/// A role that may only read the views cannot read how old the schema is; it can see all the
+/// same whether there is a view.
 async fn check_schema(pool: &PgPool) -> Result<(), ExportError> {
     match pool::check_schema(pool).await {
         Err(StoreError::Database(error)) if pool::sqlstate(&error).as_deref() == Some(sqlstate::FORBIDDEN) => Ok(()),
@@ -185,14 +193,14 @@ async fn check_schema(pool: &PgPool) -> Result<(), ExportError> {
     }
 }
 
-/// Writes all rows, and gives their number; `None` where whoever read them has gone, which is no error.
+/// Writes all rows, and gives their number; `None` where the reader closed the pipe, which is no error.
 async fn write(
     tx: &mut Transaction<'static, Postgres>,
     selection: &Selection,
     file: Option<&Path>,
 ) -> Result<Option<u64>, ExportError> {
     let failed = |error| ExportError::Output(file.unwrap_or(Path::new("standard output")).to_owned(), error);
-    let is_gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
+    let is_closed = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
     let mut destination = Destination::open(file).await.map_err(failed)?;
     let statement = selection.statement();
     let refused = |error| selection.refused(error);
@@ -201,13 +209,13 @@ async fn write(
     // A message of the server's is one row, or the header.
     while let Some(line) = lines.try_next().await.map_err(refused)? {
         match destination.write(&selection.form().line(&line)).await {
-            Err(error) if is_gone(&error) => return Ok(None),
+            Err(error) if is_closed(&error) => return Ok(None),
             done => done.map_err(failed)?,
         }
         written += 1;
     }
     match destination.finish().await {
-        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) if is_closed(&error) => Ok(None),
         done => done.map(|()| Some(written - selection.form().headers())).map_err(failed),
     }
 }

@@ -1,4 +1,4 @@
-//! What is exported, in SQL.
+//! The rows that are exported, in SQL.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::views::names::{self, literal, quoted};
 /// How like the names of views have to be to the one that is not there: that of `kontacts` to `contacts` is 0.92.
 const ALIKE: f64 = 0.85;
 
-/// How many of them are told.
+/// How many of them are named.
 const MOST_ALIKE: usize = 8;
 
 /// What the rows become.
@@ -48,8 +48,8 @@ pub struct Selection {
 impl Form {
     /// A line of the server's as it is written.
     ///
-    /// JSON holds no line end and no U+0001, but between its parts where it comes from a column of type json, of a view that is not of this
-    /// program. Then the server quotes it.
+    /// JSON holds no line end and no U+0001, but between its parts where it comes from a column of type json, of a view
+    /// that is not of this program. Then the server quotes it.
     pub fn line(self, line: &[u8]) -> Cow<'_, [u8]> {
         match self {
             Self::Csv { escaped: true } => return formulas::escaped(line, b','),
@@ -109,8 +109,9 @@ impl Selection {
 
     /// Finds out whether the rows can be selected: the server prepares statements, and runs none.
     ///
-    /// One statement is prepared at a time, so the server refuses a semicolon in the condition. And what can be prepared in brackets as well as
-    /// without them has no bracket of its own that would close one of [`Self::statement`].
+    /// One statement is prepared at a time, so the server refuses a semicolon in the condition. And what can be
+    /// prepared in brackets as well as without them has no bracket of its own that would close one of
+    /// [`Self::statement`].
     pub async fn check(&self, connection: &mut PgConnection) -> Result<(), ExportError> {
         let select = format!("select from {}", self.source);
         prepare(connection, select.clone()).await.map_err(StoreError::from)?;
@@ -135,9 +136,11 @@ impl Selection {
         let rows = format!("select * from {}{}", self.source, condition.unwrap_or_default());
         match self.form {
             Form::Csv { .. } => format!("copy ({rows}) to stdout (format csv, header)"),
-            // JSON has these two characters only escaped, so the server quotes nothing. Its other format would double each backslash.
+            // JSON has these two characters only escaped, so the server quotes nothing. Its other format would double
+            // each backslash.
             Form::Jsonl => format!(
-                r"copy (select row_to_json(_row) from ({rows}) _row) to stdout (format csv, quote e'\x01', delimiter e'\x02')"
+                "copy (select row_to_json(_row) from ({rows}) _row) to stdout \
+                 (format csv, quote e'\\x01', delimiter e'\\x02')"
             ),
             Form::OldContacts { .. } => {
                 format!("copy ({}) to stdout (format csv, header, delimiter ';')", old_contacts(&rows, &self.account))
@@ -149,14 +152,14 @@ impl Selection {
     pub fn settings(&self) -> &'static str {
         match self.form {
             Form::Csv { .. } | Form::Jsonl => "",
-            // PostgreSQL takes every condition on a view's column to leave next to nothing. It would go through the addresses of all contacts
-            // anew for each contact: hours, where there are many.
+            // PostgreSQL takes every condition on a view's column to leave next to nothing. It would go through the
+            // addresses of all contacts again for each contact: hours, where there are many.
             Form::OldContacts { .. } => "set local enable_nestloop = off",
         }
     }
 
-    /// Why the rows did not come: where the condition is to blame, it says so. It is no SQL (SQLSTATE classes 42, 0A), there are values that
-    /// it cannot work with (22, 21), or it would change something (25).
+    /// Why the rows did not come: where the condition is to blame, it says so. It is no SQL (SQLSTATE classes 42, 0A),
+    /// there are values that it cannot work with (22, 21), or it would change something (25).
     pub fn refused(&self, error: sqlx::Error) -> ExportError {
         let code = pool::sqlstate(&error).unwrap_or_default();
         let of_condition = ["0A", "21", "22", "25", "42"].iter().any(|class| code.starts_with(class));
@@ -168,7 +171,8 @@ impl Selection {
     }
 }
 
-/// The columns that the Python service wrote, of these rows of contacts. The addresses are read once, however many contacts there are.
+/// The columns that the Python service wrote, of these rows of contacts. The addresses are read once, however many
+/// contacts there are.
 fn old_contacts(rows: &str, account: &str) -> String {
     let first = |column: &str, view: &str, kind: &str| {
         format!(
@@ -221,7 +225,7 @@ mod tests {
     fn views_with_such_a_name_are_told() {
         let views =
             ["account", "companies", "contact_emails", "contacts", "contacts_with_deleted", "tags", "time_tracking"];
-        for (name, told) in [
+        for (name, hint) in [
             ("kontacts", "there are contacts"),
             ("contatcs", "there are contacts"),
             ("timetracking", "there are time_tracking; "),
@@ -230,7 +234,7 @@ mod tests {
             ("zzz", r"psql's \dv"),
         ] {
             let instead = instead(name, &views);
-            assert!(instead.starts_with(told), "{name}: {instead}");
+            assert!(instead.starts_with(hint), "{name}: {instead}");
         }
         assert!(instead("contacts_wide", &views).ends_with("at the end of a sync"));
     }

@@ -242,6 +242,7 @@ impl Tokens {
 
     /// Stores a refresh token that another program leaves to this one, unless the account is authorized: its own may be the newer one.
     /// Whether it was stored.
+    #[cfg_attr(not(feature = "compat"), expect(dead_code, reason = "only `compat` takes a token over"))]
     pub async fn take_over(&self, refresh: &SecretString) -> Result<bool, StoreError> {
         self.give(refresh, |row| !row.is_authorized).await
     }

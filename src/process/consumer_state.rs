@@ -7,7 +7,7 @@ use super::telemetry;
 
 /// Shared by the worker and the HTTP server.
 #[derive(Clone, Debug, Default)]
-pub struct Consuming(Arc<State>);
+pub struct ConsumerState(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -15,7 +15,7 @@ struct State {
     obstacle: Mutex<Option<&'static str>>,
 }
 
-impl Consuming {
+impl ConsumerState {
     /// Whether it consumes, or stands by to.
     pub fn is_active(&self) -> bool {
         self.0.active.load(Ordering::Relaxed)
