@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::outcome::Outcome;
-use crate::app::{Application, WorkerConfig};
+use crate::app::{AccountConfig, Application, ProcessConfig, WorkerConfig};
 use crate::config::{AmqpArgs, ConfigError, CopyArgs, HttpArgs, IntegrationArgs, KeyArgs, ReplyArgs, SyncArgs};
 use crate::process::lifecycle::Signals;
 use crate::store::retention::Retention;
@@ -39,21 +39,23 @@ impl WorkerArgs {
         let (listen, api_token) = self.http.listen()?;
         let names = self.amqp.names(self.copy.account())?;
         let sync = self.sync;
-        Ok(WorkerConfig {
+        let process = ProcessConfig {
             database_url: self.copy.database_url()?,
             migrate: sync.migrate_on_start,
+            history: sync.history(),
             amqp_url: self.amqp.url()?,
+            listen,
+            api_token,
+        };
+        let account = AccountConfig {
             addresses: self.replies.addresses(names.clone())?,
             names,
             declare: self.amqp.amqp_declare,
             integration: self.integration.integration_of_worker()?,
             cipher: self.key.cipher()?,
             first_refresh_token: sync.first_refresh_token()?,
-            listen,
-            api_token,
             rate_reserve: sync.rate_reserve,
             most_in_flight: sync.sync_concurrency,
-            history: sync.history(),
             retention: Retention { keep: sync.retention, erase_deleted_after: sync.erase_deleted_after() },
             settings: Settings {
                 resources: sync.resources()?,
@@ -63,6 +65,7 @@ impl WorkerArgs {
                 detail_max_age: sync.detail_max_age,
                 incremental_window: sync.incremental_window(),
             },
-        })
+        };
+        Ok(WorkerConfig { process, account })
     }
 }

@@ -178,17 +178,7 @@ impl Worker {
                 }
             };
             active = true;
-            let longest = self.engine.settings.slice + OVERDUE;
-            let span = self.span_of(&message);
-            let handling = self.handle(&mut consumer, &message, stop).instrument(span.clone());
-            let settlement = match tokio::time::timeout(longest, panics::caught(handling.boxed())).await {
-                Ok(Ok(settlement)) => settlement,
-                Ok(Err(panicked)) => {
-                    let counted = tokio::time::timeout(longest, self.count_panic(&message, panicked).instrument(span));
-                    counted.await.unwrap_or(Settlement::Leave(SessionError::Overdue))
-                }
-                Err(_) => Settlement::Leave(SessionError::Overdue),
-            };
+            let settlement = self.handle_within_bounds(&mut consumer, &message, stop).await;
             match settlement {
                 Settlement::Ack => {
                     panics::caught(acknowledge(&message).boxed()).await??;
@@ -210,6 +200,26 @@ impl Worker {
         }
         consumer.close().await;
         Ok(())
+    }
+
+    /// Handles a message. Neither a panic nor a wait without end gets further than to what becomes of the message.
+    async fn handle_within_bounds(
+        &self,
+        consumer: &mut Consumer,
+        message: &Message,
+        stop: &CancellationToken,
+    ) -> Settlement {
+        let longest = self.engine.settings.slice + OVERDUE;
+        let span = self.span_of(message);
+        let handling = self.handle(consumer, message, stop).instrument(span.clone());
+        match tokio::time::timeout(longest, panics::caught(handling.boxed())).await {
+            Ok(Ok(settlement)) => settlement,
+            Ok(Err(panicked)) => {
+                let counted = tokio::time::timeout(longest, self.count_panic(message, panicked).instrument(span));
+                counted.await.unwrap_or(Settlement::Leave(SessionError::Overdue))
+            }
+            Err(_) => Settlement::Leave(SessionError::Overdue),
+        }
     }
 
     /// `active`: whether the broker has given this consumer a message. It gives them to one as long as that one is there.

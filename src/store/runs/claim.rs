@@ -7,7 +7,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 use super::finish;
 use super::{Cursor, Delivered, NO_SLICE, Run, Step};
 use crate::ids::{Account, Epoch, RunId};
-use crate::messages::{Event, Forecast, Parameters, RunReport, RunStatus};
+use crate::messages::{Event, Forecast, Parameters, RunStatus};
 use crate::process::failpoints::{self, Point};
 use crate::store::outbox::{self, Reply};
 use crate::store::pool::StoreError;
@@ -92,10 +92,9 @@ pub async fn claim<C: Cursor>(
         return Ok(Claim::Conflict);
     }
     if known.status != RunStatus::Running.as_str() {
-        let report: RunReport = runs::from_json(known.event.unwrap_or_default())?;
-        outbox::put(&mut tx, account, &Event::of_run(&report), std::slice::from_ref(&delivered.reply)).await?;
+        let report = finish::put_event_again(&mut tx, account, known.event, &delivered.reply).await?;
         tx.commit().await?;
-        // Given up before, and delivered again: whoever gave it up died before it had buried the message.
+        // Given up before, and delivered again: the process that gave it up died before the message was a dead letter.
         let given_up = known.attempts > MAX_ATTEMPTS || known.panics >= MAX_ATTEMPTS;
         return Ok(match report.error.filter(|_| given_up && delivered.again) {
             Some(why) => Claim::GivenUp(why),

@@ -48,23 +48,7 @@ pub(super) async fn finish_in<C: Default>(
     run: &mut Run<C>,
     error: Option<String>,
 ) -> Result<RunReport, StoreError> {
-    let mut unfinished = 0;
-    for step in run.steps.iter_mut().filter(|step| step.status.is_none()) {
-        step.end(ResourceStatus::Failed, Some(error.clone().unwrap_or_else(|| UNFINISHED.to_owned())));
-        unfinished += 1;
-    }
-    let ended = sqlx::query!(
-        "update teamleader2db.sync_step set phase = 'done', status = 'failed', position = null, error = $3
-         where account = $1 and run_id = $2 and status is null",
-        account.as_str(),
-        run.id.0,
-        error.as_deref().unwrap_or(UNFINISHED),
-    )
-    .execute(&mut *tx)
-    .await?;
-    if ended.rows_affected() != unfinished {
-        return Err(StoreError::Lost);
-    }
+    fail_unfinished(tx, account, run, error.as_deref().unwrap_or(UNFINISHED)).await?;
     // What was read is read completely, also where records were rejected: these are asked for again.
     let read_completely: Vec<String> = run.steps.iter().filter(is_read_completely).map(|step| resource(step)).collect();
     let rejected = rejected::count_in_steps(tx, account, run.id.0).await?;
@@ -94,10 +78,59 @@ pub(super) async fn finish_in<C: Default>(
     let mut report = report::of_run(account, run, status, error);
     report.finished_at = row.finished_at;
     // An audit says nothing of how fresh the copy is.
-    let synced = run.parameters.mode != Mode::Audit;
+    if run.parameters.mode != Mode::Audit {
+        note_success(tx, account, &run.steps, &read_completely).await?;
+    }
+    sqlx::query!("delete from teamleader2db.sync_page where account = $1 and run_id = $2", account.as_str(), run.id.0)
+        .execute(&mut *tx)
+        .await?;
+    let kept = json!(report);
+    sqlx::query!(
+        "update teamleader2db.sync_run set event = $3 where account = $1 and id = $2",
+        account.as_str(),
+        run.id.0,
+        kept
+    )
+    .execute(&mut *tx)
+    .await?;
+    let replies: Vec<Reply> = from_json(row.replies)?;
+    outbox::put(tx, account, &Event::of_run(&report), &replies).await?;
+    Ok(report)
+}
+
+/// Fails the resources that the run was not done with.
+async fn fail_unfinished<C: Default>(
+    tx: &mut PgConnection,
+    account: &Account,
+    run: &mut Run<C>,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let mut unfinished = 0;
+    for step in run.steps.iter_mut().filter(|step| step.status.is_none()) {
+        step.end(ResourceStatus::Failed, Some(reason.to_owned()));
+        unfinished += 1;
+    }
+    let ended = sqlx::query!(
+        "update teamleader2db.sync_step set phase = 'done', status = 'failed', position = null, error = $3
+         where account = $1 and run_id = $2 and status is null",
+        account.as_str(),
+        run.id.0,
+        reason,
+    )
+    .execute(tx)
+    .await?;
+    if ended.rows_affected() == unfinished { Ok(()) } else { Err(StoreError::Lost) }
+}
+
+/// Notes when each resource was last synced with success, and what that took.
+async fn note_success<C>(
+    tx: &mut PgConnection,
+    account: &Account,
+    steps: &[Step<C>],
+    read_completely: &[String],
+) -> Result<(), StoreError> {
     // What it took, for the forecasts of those to come.
-    let done: Vec<&Step<C>> =
-        run.steps.iter().filter(|step| step.status == Some(ResourceStatus::Completed) && synced).collect();
+    let done: Vec<&Step<C>> = steps.iter().filter(|step| step.status == Some(ResourceStatus::Completed)).collect();
     let names: Vec<String> = done.iter().map(|step| resource(step)).collect();
     let pages: Vec<i64> = done.iter().map(|step| step.counts.pages).collect();
     let details: Vec<i64> = done.iter().map(|step| step.counts.detailed).collect();
@@ -114,27 +147,25 @@ pub(super) async fn finish_in<C: Default>(
              incremental_details = coalesce(excluded.incremental_details, c.incremental_details)",
         account.as_str(),
         &names,
-        &read_completely,
+        read_completely,
         &pages,
         &details,
         &incremental,
     )
-    .execute(&mut *tx)
+    .execute(tx)
     .await?;
-    sqlx::query!("delete from teamleader2db.sync_page where account = $1 and run_id = $2", account.as_str(), run.id.0)
-        .execute(&mut *tx)
-        .await?;
-    let kept = json!(report);
-    sqlx::query!(
-        "update teamleader2db.sync_run set event = $3 where account = $1 and id = $2",
-        account.as_str(),
-        run.id.0,
-        kept
-    )
-    .execute(&mut *tx)
-    .await?;
-    let replies: Vec<Reply> = from_json(row.replies)?;
-    outbox::put(tx, account, &Event::of_run(&report), &replies).await?;
+    Ok(())
+}
+
+/// Puts the final event of a run that has ended into the outbox once more. Returns its report.
+pub(super) async fn put_event_again(
+    tx: &mut PgConnection,
+    account: &Account,
+    event: Option<serde_json::Value>,
+    reply: &Reply,
+) -> Result<RunReport, StoreError> {
+    let report: RunReport = from_json(event.unwrap_or_default())?;
+    outbox::put(tx, account, &Event::of_run(&report), std::slice::from_ref(reply)).await?;
     Ok(report)
 }
 
@@ -198,8 +229,7 @@ pub async fn abandon(
         return Ok(Abandoned::Conflict);
     }
     if known.status != RunStatus::Running.as_str() {
-        let report: RunReport = from_json(known.event.unwrap_or_default())?;
-        outbox::put(&mut tx, account, &Event::of_run(&report), std::slice::from_ref(&delivered.reply)).await?;
+        put_event_again(&mut tx, account, known.event, &delivered.reply).await?;
         tx.commit().await?;
         return Ok(Abandoned::Ended);
     }
