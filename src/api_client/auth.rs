@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 use tracing::{Instrument as _, error, info, warn};
 use uuid::Uuid;
@@ -216,10 +216,10 @@ impl Auth {
 
     /// A token that works, refreshed ahead of its end. `rejected` is the generation whose token the API refused.
     ///
-    /// May wait for an attempt of another process to be over: [`ATTEMPT_LASTS`] at most for each. A refresh that has begun
-    /// goes on when the caller is dropped.
+    /// May wait for an attempt of another process to be over: [`ATTEMPT_LASTS`] at most for each. A refresh that has
+    /// started goes on when the caller is dropped.
     pub async fn access_token(&self, epoch: Epoch, rejected: Option<Generation>) -> Result<AccessToken, AuthError> {
-        let mut told_to_wait = false;
+        let mut waited = false;
         loop {
             let mut current = Arc::clone(&self.current).lock_owned().await;
             if let Some(usable) = current.as_ref().filter(|c| c.refresh_at > Instant::now())
@@ -232,54 +232,37 @@ impl Auth {
                 return Err(AuthError::NotAuthorized);
             };
             let living = stored.living_token(rejected);
-            match stored.state {
-                TokenState::ReauthorizationRequired => return Err(AuthError::NotAuthorized),
-                TokenState::Authorized => {
-                    if let Some(fresh) = living.clone().filter(|c| c.refresh_at > Instant::now()) {
-                        *current = Some(fresh.clone());
-                        return Ok(fresh.access);
-                    }
-                }
-                TokenState::Refreshing(over_in) => {
-                    if let Some(living) = living {
-                        return Ok(living.access);
-                    }
-                    if !over_in.is_zero() {
-                        drop(current);
-                        if !std::mem::replace(&mut told_to_wait, true) {
-                            info!(
-                                seconds = over_in.as_secs(),
-                                "Waiting for another attempt to refresh the token to be over"
-                            );
-                        }
-                        tokio::time::sleep(over_in.min(LOOK_AGAIN)).await;
-                        continue;
-                    }
-                }
-            }
-            let attempt = Attempt { auth: self.clone(), epoch, generation: stored.generation };
-            // The lock goes into the task: no cancellation may drop a request that burns the token.
-            let refreshing = async move {
-                let outcome = attempt.run().await;
-                if let Ok(Some(fresh)) = &outcome {
+            match stored.next(living.as_ref()) {
+                NextStep::Authorize => return Err(AuthError::NotAuthorized),
+                NextStep::Use(fresh) => {
                     *current = Some(fresh.clone());
+                    return Ok(fresh.access);
                 }
-                outcome
-            };
-            match tokio::spawn(refreshing.in_current_span())
-                .await
-                .unwrap_or_else(|_| Err(AuthError::Unavailable("the refresh was interrupted".to_owned())))
-            {
-                Ok(Some(fresh)) => return Ok(fresh.access),
-                // Somebody else was first. The pause keeps whatever makes that so again and again from becoming a hot loop.
-                Ok(None) => tokio::time::sleep(OVERTAKEN_PAUSE).await,
-                Err(error) => match living.filter(|_| error.leaves_the_access_token()) {
-                    Some(living) => {
-                        warn!(%error, "The access token could not be refreshed and is used until its end");
-                        return Ok(living.access);
+                NextStep::UseMeanwhile(living) => return Ok(living),
+                NextStep::Wait(over_in) => {
+                    drop(current);
+                    if !std::mem::replace(&mut waited, true) {
+                        let seconds = over_in.as_secs();
+                        info!(seconds, "Waiting for another attempt to refresh the token to be over");
                     }
-                    None => return Err(error),
-                },
+                    tokio::time::sleep(over_in.min(LOOK_AGAIN)).await;
+                }
+                NextStep::Refresh => {
+                    let attempt = Attempt { auth: self.clone(), epoch, generation: stored.generation };
+                    match attempt.spawn(current).await {
+                        Ok(Some(fresh)) => return Ok(fresh.access),
+                        // Another process was first. The pause keeps what makes that so again and again from becoming a
+                        // hot loop.
+                        Ok(None) => tokio::time::sleep(OVERTAKEN_PAUSE).await,
+                        Err(error) => {
+                            let Some(living) = living.filter(|_| error.leaves_the_access_token()) else {
+                                return Err(error);
+                            };
+                            warn!(%error, "The access token could not be refreshed and is used until its end");
+                            return Ok(living.access);
+                        }
+                    }
+                }
             }
         }
     }
@@ -295,7 +278,32 @@ impl Auth {
     }
 }
 
+/// What a stored token means for a caller that wants one.
+enum NextStep {
+    /// An operator has to authorize the account.
+    Authorize,
+    /// This one works, and need not be refreshed yet.
+    Use(Current),
+    /// This one works while another attempt refreshes it.
+    UseMeanwhile(AccessToken),
+    /// Another attempt to refresh is over after this time, at the latest.
+    Wait(Duration),
+    /// The refresh token is free to be used.
+    Refresh,
+}
+
 impl StoredToken {
+    /// `living`: its access token, if that can be used.
+    fn next(&self, living: Option<&Current>) -> NextStep {
+        match (self.state, living) {
+            (TokenState::ReauthorizationRequired, _) => NextStep::Authorize,
+            (TokenState::Authorized, Some(fresh)) if fresh.refresh_at > Instant::now() => NextStep::Use(fresh.clone()),
+            (TokenState::Refreshing(_), Some(living)) => NextStep::UseMeanwhile(living.access.clone()),
+            (TokenState::Refreshing(over_in), None) if !over_in.is_zero() => NextStep::Wait(over_in),
+            (TokenState::Authorized | TokenState::Refreshing(_), _) => NextStep::Refresh,
+        }
+    }
+
     /// The access token, if it lives and was not rejected.
     fn living_token(&self, rejected: Option<Generation>) -> Option<Current> {
         let living = self.access.as_ref()?;
@@ -332,21 +340,35 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// `None`: somebody else was first; look again.
+    /// Runs in a task, with the lock on the current token: no cancellation may drop a request that uses the refresh token
+    /// up. `None`: another process was first; look again.
+    async fn spawn(self, mut current: OwnedMutexGuard<Option<Current>>) -> Result<Option<Current>, AuthError> {
+        let refreshing = async move {
+            let outcome = self.run().await;
+            if let Ok(Some(fresh)) = &outcome {
+                *current = Some(fresh.clone());
+            }
+            outcome
+        };
+        let interrupted = |_| Err(AuthError::Unavailable("the refresh was interrupted".to_owned()));
+        tokio::spawn(refreshing.in_current_span()).await.unwrap_or_else(interrupted)
+    }
+
     async fn run(self) -> Result<Option<Current>, AuthError> {
         let store = &self.auth.store;
         store.unpark().await?;
         let id = Uuid::new_v4();
-        let begun = Instant::now();
+        let started = Instant::now();
         let intent = answered(store.intend(self.epoch, self.generation, id, ATTEMPT_LASTS)).await?;
         let Intent::Written(refresh_token) = intent else {
             return Ok(None);
         };
         failpoints::reached(Point::IntentCommitted);
-        // A process that was paused may be too late: after the deadline another one may send the same token. The database's clock
-        // went on even where this machine's was paused, too; this machine's tells how long the database took to answer.
+        // A process that was paused may be too late: after the deadline another one may send the same token. The
+        // database's clock went on even where this machine's was paused, too; this machine's has how long the database
+        // took to answer.
         let needs = TOKEN_TIMEOUT + STORE_TIMEOUT + PARK_TIME;
-        let in_time = answered(store.may_send(id, needs)).await? && begun.elapsed() + needs < ATTEMPT_LASTS;
+        let in_time = answered(store.may_send(id, needs)).await? && started.elapsed() + needs < ATTEMPT_LASTS;
         let _sending = self.auth.sending.lock().await;
         if !in_time || self.auth.closing.load(Ordering::SeqCst) {
             answered(store.withdraw(id)).await?;
@@ -360,6 +382,12 @@ impl Attempt {
             TokenAnswer::NotSent(_) => "not_sent",
             TokenAnswer::Unknown(_) => "unknown",
         });
+        self.conclude(id, answer).await
+    }
+
+    /// What the answer to the refresh token means.
+    async fn conclude(&self, id: Uuid, answer: TokenAnswer) -> Result<Option<Current>, AuthError> {
+        let store = &self.auth.store;
         match answer {
             TokenAnswer::Pair(pair) => {
                 // A bug on the way must not cost the pair: it is nowhere else.
@@ -374,14 +402,14 @@ impl Attempt {
             }
             TokenAnswer::Refused(reason) => {
                 let reason = format!(
-                    "Teamleader refused the refresh token ({}): the integration's settings were saved in the marketplace, or \
-                     another program or copy used the token",
+                    "Teamleader refused the refresh token ({}): the integration's settings were saved in the \
+                     marketplace, or another program or copy used the token",
                     reason.trim_end_matches('.')
                 );
                 // A pair that was parked meanwhile may explain the refusal.
                 store.unpark().await?;
                 if answered(store.refused(self.generation, &reason)).await? {
-                    error!(reason, "The refresh token was refused: a person has to authorize the account again");
+                    error!(reason, "The refresh token was refused: an operator has to authorize the account again");
                     return Err(AuthError::NotAuthorized);
                 }
                 Ok(None)
@@ -389,7 +417,8 @@ impl Attempt {
             TokenAnswer::ClientRejected(reason) => {
                 answered(store.withdraw(id)).await?;
                 Err(AuthError::Unavailable(format!(
-                    "Teamleader rejected the integration itself ({reason}): check TEAMLEADER_CLIENT_ID and TEAMLEADER_CLIENT_SECRET"
+                    "Teamleader rejected the integration itself ({reason}): check TEAMLEADER_CLIENT_ID and \
+                     TEAMLEADER_CLIENT_SECRET"
                 )))
             }
             TokenAnswer::NotSent(reason) => {
@@ -397,8 +426,8 @@ impl Attempt {
                 Err(AuthError::Unavailable(format!("the token endpoint cannot be reached: {reason}")))
             }
             TokenAnswer::Unknown(reason) => {
-                // Whoever waited for the deadline would learn nothing more. The pause keeps a server that fails from getting the same
-                // token again and again at once, and lets it end what it may still be doing.
+                // Waiting for the deadline would show nothing more. The pause keeps a server that fails from getting the
+                // same token again and again at once, and lets it end what it may still be doing.
                 if let Err(error) = answered(store.end(id, UNKNOWN_PAUSE)).await {
                     warn!(%error, "An attempt to refresh the token lasts until its deadline");
                 }

@@ -51,10 +51,10 @@ pub async fn read_batch(
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,
-    mut reading: ListProgress,
+    mut progress: ListProgress,
 ) -> Result<(), WorkError> {
     let (resource, _account) = (step.resource, slice.settings.account.clone());
-    let batch = read(slice, &mut step, &mut reading).await?;
+    let batch = read(slice, &mut step, &mut progress).await?;
     if batch.last.is_none()
         && let Some(error) = batch.broken_off
     {
@@ -62,21 +62,21 @@ pub async fn read_batch(
     }
     step.note_drift(answer::drift(&batch.records));
     step.note_drift(batch.odd);
-    let first_page = reading.at.pages_read;
+    let first_page = progress.at.pages_read;
     let mut pages_read = first_page;
     for matches in &batch.matches {
         ListProgress::add_matches(&mut step, pages_read, *matches);
         step.counts.pages += 1;
         pages_read += 1;
     }
-    reading.waiting.extend(batch.waiting);
-    reading.last_parent = batch.last.or(reading.last_parent);
-    if let (Some((failure, reason)), Some(part)) = (batch.refused, reading.last_parent.clone()) {
-        reading.refuse(&mut step, &part, failure, &reason);
+    progress.waiting.extend(batch.waiting);
+    progress.last_parent = batch.last.or(progress.last_parent);
+    if let (Some((failure, reason)), Some(part)) = (batch.refused, progress.last_parent.clone()) {
+        progress.refuse(&mut step, &part, failure, &reason);
     }
-    reading.note_includes(resource, &batch.records);
+    progress.note_includes(resource, &batch.records);
     let ids: Vec<Uuid> = batch.ids.iter().copied().collect();
-    let parent_resource = reading.last_parent.as_ref().and_then(|part| part.parent_resource(resource));
+    let parent_resource = progress.last_parent.as_ref().and_then(|part| part.parent_resource(resource));
     let items = Items {
         records: &batch.records,
         rejected: batch.rejected,
@@ -90,28 +90,16 @@ pub async fn read_batch(
     seen_ids::keep_ids(&mut tx, slice.key(resource), (1, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     step.note_replaced(batch.replaced);
-    reading.next_part(slice, &mut tx, &mut step, pages_read).await?;
+    progress.next_part(slice, &mut tx, &mut step, pages_read).await?;
     slice.commit(tx, index, step).await?;
     telemetry::records(resource.name, "created", merged.created);
     telemetry::records(resource.name, "updated", merged.updated);
     batch.broken_off.map_or(Ok(()), Err)
 }
 
-async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut ListProgress) -> Result<Batch, WorkError> {
-    let (resource, account) = (step.resource, &slice.settings.account);
-    let mut connection = slice.pool.acquire().await?;
-    let last = reading.last_parent.as_ref();
-    let mut parents = reading.next_parents(slice, &mut connection, step, BATCH).await?;
-    if parents.first().map(Partition::kind) != last.map(Partition::kind) {
-        // Whether a kind may be asked for at all, the first of it tells.
-        parents.truncate(1);
-    }
-    let ids: Vec<Uuid> = parents.iter().filter_map(Partition::parent).map(|(_, id)| id).collect();
-    let stored = match plan::asks_by_list(&slice.parameters, resource) {
-        true => parents::children(&mut connection, account, resource, &ids).await?,
-        false => HashMap::new(),
-    };
-    drop(connection);
+async fn read(slice: &Slice<'_>, step: &mut Step, progress: &mut ListProgress) -> Result<Batch, WorkError> {
+    let resource = step.resource;
+    let (parents, stored) = parents_and_children(slice, step, progress).await?;
     let start = ListCursor::start(resource, step.since, 0);
     let (number, since) = start.requests(step.since).next().unwrap_or((1, None));
     let page = (number, start.size());
@@ -122,50 +110,62 @@ async fn read(slice: &Slice<'_>, step: &mut Step, reading: &mut ListProgress) ->
         async move { (part, client.list(resource, &body).await) }
     }));
     let mut batch = Batch::default();
-    let begun = tokio::time::Instant::now();
-    while let Some((part, asked)) = answers.next().await {
+    let started = tokio::time::Instant::now();
+    while let Some((part, answer)) = answers.next().await {
         let known = part.parent().and_then(|(_, id)| stored.get(&id)).map(Vec::as_slice).unwrap_or_default();
-        match asked {
-            Ok(page) if !batch.repeats(&page) && is_settled(slice, step, start.clone(), &page, known) => {
-                reading.failures_in_a_row = 0;
-                reading.given = part.kind().map(str::to_owned);
+        let is_settled = |page: &Page| is_settled(slice, step, start.clone(), page, known);
+        match answer {
+            Ok(page) if !batch.repeats(&page) && is_settled(&page) => {
+                progress.failures_in_a_row = 0;
+                progress.given = part.kind().map(str::to_owned);
                 batch.add(resource, &part, page);
-            }
-            // A parent that is gone has no children to list, and they follow it when its own resource finds it gone.
-            Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
-            Err(ApiError::Failed { failure, reason, .. }) if reading.passes_over(resource, &part, failure) => {
-                batch.refused = Some((failure, reason));
-                batch.last = Some(part);
-                return Ok(batch);
             }
             // By itself it is asked for with smaller pages.
             Ok(_) | Err(ApiError::Failed { failure: Failure::TooLong, .. }) => {
-                reading.given = part.kind().map(str::to_owned);
+                progress.given = part.kind().map(str::to_owned);
                 batch.waiting.push(part.clone());
             }
-            Err(error @ (ApiError::NotAuthorized | ApiError::Store(_))) => {
-                batch.broken_off = Some(error.into());
-                return Ok(batch);
-            }
             Err(error) => {
-                let error = WorkError::from(error);
-                if slice.is_down(&error).await {
-                    batch.broken_off = Some(WorkError::Down(error.to_string()));
-                    return Ok(batch);
-                }
-                if !reading.fail(step, &error) {
-                    batch.broken_off = Some(error);
-                    batch.last = Some(part);
+                if batch.take_failure(slice, step, progress, &part, error).await == Goes::NoFurther {
                     return Ok(batch);
                 }
             }
         }
         batch.last = Some(part);
-        if batch.bytes >= BATCH_BYTES || begun.elapsed() >= BATCH_LASTS {
+        if batch.bytes >= BATCH_BYTES || started.elapsed() >= BATCH_LASTS {
             enough.cancel();
         }
     }
     Ok(batch)
+}
+
+/// The parents of the next batch, and the children of each that are stored, where reading its list is how to ask for them.
+async fn parents_and_children(
+    slice: &Slice<'_>,
+    step: &Step,
+    progress: &ListProgress,
+) -> Result<(Vec<Partition>, HashMap<Uuid, Vec<Uuid>>), WorkError> {
+    let (resource, account) = (step.resource, &slice.settings.account);
+    let mut connection = slice.pool.acquire().await?;
+    let last = progress.last_parent.as_ref();
+    let mut parents = progress.next_parents(slice, &mut connection, step, BATCH).await?;
+    if parents.first().map(Partition::kind) != last.map(Partition::kind) {
+        // The first of a kind shows whether the kind may be asked for at all.
+        parents.truncate(1);
+    }
+    let ids: Vec<Uuid> = parents.iter().filter_map(Partition::parent).map(|(_, id)| id).collect();
+    let stored = match plan::asks_by_list(&slice.parameters, resource) {
+        true => parents::children(&mut connection, account, resource, &ids).await?,
+        false => HashMap::new(),
+    };
+    Ok((parents, stored))
+}
+
+/// Whether a batch goes on after a list that could not be read.
+#[derive(PartialEq)]
+enum Goes {
+    On,
+    NoFurther,
 }
 
 /// Whether the page is all of the list, as it says itself, and tells what is stored.
@@ -184,6 +184,38 @@ impl Batch {
     /// nobody knows where to.
     fn repeats(&self, page: &Page) -> bool {
         page.ids().any(|id| self.ids.contains(&id))
+    }
+
+    /// Takes in that a list could not be read. The parent is handled, unless the error concerns more than its list.
+    async fn take_failure(
+        &mut self,
+        slice: &Slice<'_>,
+        step: &mut Step,
+        progress: &mut ListProgress,
+        part: &Partition,
+        error: ApiError,
+    ) -> Goes {
+        match error {
+            // A parent that is deleted has no children to list, and they follow it when its own resource finds it so.
+            ApiError::Failed { failure: Failure::NotFound, .. } => return Goes::On,
+            ApiError::Failed { failure, reason, .. } if progress.passes_over(step.resource, part, failure) => {
+                self.refused = Some((failure, reason));
+                self.last = Some(part.clone());
+            }
+            ApiError::NotAuthorized | ApiError::Store(_) => self.broken_off = Some(error.into()),
+            error => {
+                let error = WorkError::from(error);
+                if slice.is_down(&error).await {
+                    self.broken_off = Some(WorkError::Down(error.to_string()));
+                } else if progress.fail(step, &error) {
+                    return Goes::On;
+                } else {
+                    self.broken_off = Some(error);
+                    self.last = Some(part.clone());
+                }
+            }
+        }
+        Goes::NoFurther
     }
 
     fn add(&mut self, resource: &Resource, part: &Partition, mut page: Page) {

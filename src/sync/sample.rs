@@ -60,44 +60,25 @@ fn random(slice: &Slice<'_>, resource: &Resource, number: u32) -> Uuid {
 pub async fn read_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(), WorkError> {
     let mut step = slice.step(index);
     let resource = step.resource;
-    let mut sampling = if let StepCursor::Sample(cursor) = std::mem::take(&mut step.cursor) {
-        *cursor
-    } else {
-        partitions::check_project_api(slice, resource).await?;
-        let mut waiting = partitions::all(slice, &step).await?;
-        waiting.extend(partitions::some_parents(slice, &step, random(slice, resource, 0), SAMPLED_PARENTS).await?);
-        let Some(part) = waiting.pop_front() else {
-            return end(slice, index, step).await;
-        };
-        SampleCursor { part, waiting, ..SampleCursor::default() }
+    let Some(mut cursor) = cursor_of(slice, &mut step).await? else {
+        return end(slice, index, step).await;
     };
-    let (number, size) = (sampling.pages.as_mut().map_or(Some(1), VecDeque::pop_front), sampling.size());
-    let asked = match number {
-        Some(number) => {
-            let place = (number, size);
-            slice.page(resource, place, resource.list_body(place, None, &sampling.part.body)).await
-        }
-        None => Ok(Page::default()),
+    let (number, size) = (cursor.pages.as_mut().map_or(Some(1), VecDeque::pop_front), cursor.size());
+    let mut page = match number {
+        Some(number) => match page_of(slice, resource, &mut cursor, number).await? {
+            Some(page) => page,
+            None => {
+                step.cursor = StepCursor::Sample(Box::new(cursor));
+                let tx = slice.begin().await?;
+                return Ok(slice.commit(tx, index, step).await?);
+            }
+        },
+        None => Page::default(),
     };
-    let mut page = match asked {
-        Ok(page) => page,
-        // What lists and syncs skip is no part of a sample either.
-        Err(WorkError::Api(ApiError::Failed { failure, .. })) if partitions::is_passed_over(resource, failure) => {
-            sampling.pages = Some(VecDeque::new());
-            Page::default()
-        }
-        Err(WorkError::Api(ApiError::Failed { failure: Failure::TooLong, .. })) if !sampling.small => {
-            (sampling.small, sampling.pages) = (true, None);
-            step.cursor = StepCursor::Sample(Box::new(sampling));
-            let tx = slice.begin().await?;
-            return Ok(slice.commit(tx, index, step).await?);
-        }
-        Err(error) => return Err(error),
-    };
-    sampling.part.adopt(resource, &mut page);
+    cursor.part.adopt(resource, &mut page);
     step.note_drift(std::mem::take(&mut page.odd));
     let compared = i64::try_from(page.records.len()).unwrap_or(0);
-    let parent_resource = sampling.part.parent_resource(resource).map(str::to_owned);
+    let parent_resource = cursor.part.parent_resource(resource).map(str::to_owned);
     let items = Items {
         records: &page.records,
         rejected: std::mem::take(&mut page.rejected),
@@ -106,25 +87,62 @@ pub async fn read_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(
     let (mut tx, merged, _) =
         Sink::of(&slice.parameters).items(slice, slice.begin().await?, &mut step, items, None).await?;
     doubts::keep(&mut tx, slice.key(resource), &merged.doubted).await?;
-    sampling.compared += compared;
+    cursor.compared += compared;
     step.counts.pages += i64::from(number.is_some());
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
-    let pages = sampling.pages.get_or_insert_with(|| {
-        let wanted = catalog::pages((sample - sampling.compared).max(0), size);
+    let pages = cursor.pages.get_or_insert_with(|| {
+        let wanted = catalog::pages((sample - cursor.compared).max(0), size);
         let last = catalog::pages(page.matches.unwrap_or(compared), size);
         pages_of_sample(wanted, last, |number| random(slice, resource, number).as_u128())
     });
-    if pages.is_empty() || sampling.compared >= sample {
-        match sampling.waiting.pop_front().filter(|_| sampling.compared < sample) {
-            Some(part) => (sampling.part, sampling.pages) = (part, None),
+    let enough = cursor.compared >= sample;
+    if pages.is_empty() || enough {
+        match cursor.waiting.pop_front().filter(|_| !enough) {
+            Some(part) => (cursor.part, cursor.pages) = (part, None),
             None => {
                 step.enter(Phase::Sweep);
                 return Ok(slice.commit(tx, index, step).await?);
             }
         }
     }
-    step.cursor = StepCursor::Sample(Box::new(sampling));
+    step.cursor = StepCursor::Sample(Box::new(cursor));
     Ok(slice.commit(tx, index, step).await?)
+}
+
+/// Where the sample goes on, or starts; `None` where there is nothing to read.
+async fn cursor_of(slice: &Slice<'_>, step: &mut Step) -> Result<Option<SampleCursor>, WorkError> {
+    if let StepCursor::Sample(cursor) = std::mem::take(&mut step.cursor) {
+        return Ok(Some(*cursor));
+    }
+    let resource = step.resource;
+    partitions::check_project_api(slice, resource).await?;
+    let mut waiting = partitions::all(slice, step).await?;
+    waiting.extend(partitions::some_parents(slice, step, random(slice, resource, 0), SAMPLED_PARENTS).await?);
+    let part = waiting.pop_front();
+    Ok(part.map(|part| SampleCursor { part, waiting, ..SampleCursor::default() }))
+}
+
+/// A page of the partition; `None` where it is too long, and pages are smaller from now on.
+async fn page_of(
+    slice: &Slice<'_>,
+    resource: &'static Resource,
+    cursor: &mut SampleCursor,
+    number: u32,
+) -> Result<Option<Page>, WorkError> {
+    let place = (number, cursor.size());
+    match slice.page(resource, place, resource.list_body(place, None, &cursor.part.body)).await {
+        Ok(page) => Ok(Some(page)),
+        // What a sync passes over is no part of a sample either.
+        Err(WorkError::Api(ApiError::Failed { failure, .. })) if partitions::is_passed_over(resource, failure) => {
+            cursor.pages = Some(VecDeque::new());
+            Ok(Some(Page::default()))
+        }
+        Err(WorkError::Api(ApiError::Failed { failure: Failure::TooLong, .. })) if !cursor.small => {
+            (cursor.small, cursor.pages) = (true, None);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// No sample has more pages of a list; they stand in the cursor until they are read.
