@@ -7,13 +7,9 @@ use uuid::Uuid;
 
 use super::pool::StoreError;
 use super::records::{Columns, list_fields};
-use super::runs::StepKey;
 use crate::api_client::answer::Record;
 use crate::catalog::{Resource, Shapes};
 use crate::ids::Account;
-
-/// The pass under which `sync_page` keeps the ids that were found to differ: each is counted once.
-const DIFFERING: i32 = -1;
 
 /// What became of a comparison: the ids, by what is the matter with them.
 #[derive(Debug, Default)]
@@ -140,45 +136,6 @@ pub async fn gone(
     .fetch_all(connection)
     .await?;
     Ok(Compared { wrong, ..Compared::default() })
-}
-
-/// Which of these ids were found to differ earlier in the run.
-pub async fn found_earlier(
-    connection: &mut PgConnection,
-    step: StepKey<'_>,
-    ids: &[Uuid],
-) -> Result<Vec<Uuid>, StoreError> {
-    let StepKey { account, run, resource } = step;
-    let found = sqlx::query_scalar!(
-        r#"select distinct id as "id!" from teamleader2db.sync_page, unnest(ids) as id
-         where account = $1 and run_id = $2 and resource = $3 and pass = $4 and id = any($5)"#,
-        account.as_str(),
-        run.0,
-        resource.name,
-        DIFFERING,
-        ids,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(found)
-}
-
-/// Keeps ids that were found to differ.
-pub async fn keep_found(connection: &mut PgConnection, step: StepKey<'_>, ids: &[Uuid]) -> Result<(), StoreError> {
-    let StepKey { account, run, resource } = step;
-    sqlx::query!(
-        "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids)
-         select $1, $2, $3, $4, coalesce(max(page) + 1, 0), $5 from teamleader2db.sync_page
-         where account = $1 and run_id = $2 and resource = $3 and pass = $4",
-        account.as_str(),
-        run.0,
-        resource.name,
-        DIFFERING,
-        ids,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// Makes rows be written anew by whatever is merged next, and their details asked for.

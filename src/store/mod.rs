@@ -7,6 +7,7 @@ pub mod logins;
 pub mod outbox;
 pub mod parents;
 pub mod pool;
+pub mod progress;
 pub mod records;
 pub mod rejected;
 pub mod report;

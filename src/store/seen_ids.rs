@@ -1,4 +1,5 @@
-//! What the passes over a list gave: the ids in `teamleader2db.sync_page`, and what follows from them.
+//! The ids that a run has seen, in `teamleader2db.sync_page`: column `pass` is the pass over the list that gave them, 0 for
+//! ids that were asked for and are deleted, or [`DIFFERING`] for rows of which an audit found that they differ.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
@@ -7,7 +8,10 @@ use uuid::Uuid;
 use super::pool::StoreError;
 use super::runs::StepKey;
 use crate::api_client::answer;
-use crate::catalog::{self};
+use crate::catalog;
+
+/// The pass under which `sync_page` keeps the ids that were found to differ: each is counted once.
+const DIFFERING: i32 = -1;
 
 /// An id that only one of two passes gave, and when its record was last changed, as far as its row says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -285,4 +289,43 @@ pub async fn mark_deleted(tx: &mut PgConnection, step: StepKey<'_>) -> Result<i6
         .await?;
     }
     Ok(i64::try_from(marked).unwrap_or(i64::MAX))
+}
+
+/// Which of these ids were found to differ earlier in the run.
+pub async fn found_earlier(
+    connection: &mut PgConnection,
+    step: StepKey<'_>,
+    ids: &[Uuid],
+) -> Result<Vec<Uuid>, StoreError> {
+    let StepKey { account, run, resource } = step;
+    let found = sqlx::query_scalar!(
+        r#"select distinct id as "id!" from teamleader2db.sync_page, unnest(ids) as id
+         where account = $1 and run_id = $2 and resource = $3 and pass = $4 and id = any($5)"#,
+        account.as_str(),
+        run.0,
+        resource.name,
+        DIFFERING,
+        ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(found)
+}
+
+/// Keeps ids that were found to differ.
+pub async fn keep_found(connection: &mut PgConnection, step: StepKey<'_>, ids: &[Uuid]) -> Result<(), StoreError> {
+    let StepKey { account, run, resource } = step;
+    sqlx::query!(
+        "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids)
+         select $1, $2, $3, $4, coalesce(max(page) + 1, 0), $5 from teamleader2db.sync_page
+         where account = $1 and run_id = $2 and resource = $3 and pass = $4",
+        account.as_str(),
+        run.0,
+        resource.name,
+        DIFFERING,
+        ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }

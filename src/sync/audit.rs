@@ -20,6 +20,7 @@ use crate::store::records::newest::{self};
 use crate::store::records::{self, Merged, Source};
 use crate::store::rejected as refused;
 use crate::store::rejected::As;
+use crate::store::seen_ids;
 
 /// Compares list items with their rows, and corrects the rows if that was asked for.
 pub async fn compare_items(
@@ -155,7 +156,7 @@ async fn count(slice: &Slice<'_>, tx: &mut PgConnection, step: &mut Step, found:
     if ids.is_empty() {
         return Ok(());
     }
-    let earlier = comparison::found_earlier(tx, slice.key(resource), &ids).await?;
+    let earlier = seen_ids::found_earlier(tx, slice.key(resource), &ids).await?;
     let found = found.without(&earlier);
     let audited = &mut step.counts.audited;
     for (count, ids) in
@@ -163,5 +164,5 @@ async fn count(slice: &Slice<'_>, tx: &mut PgConnection, step: &mut Step, found:
     {
         *count += i64::try_from(ids.len()).unwrap_or(i64::MAX);
     }
-    Ok(comparison::keep_found(tx, slice.key(resource), &found.differing()).await?)
+    Ok(seen_ids::keep_found(tx, slice.key(resource), &found.differing()).await?)
 }

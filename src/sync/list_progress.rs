@@ -16,7 +16,7 @@ use crate::catalog::{AskAgain, Resource, Shapes};
 use crate::messages::ResourceStatus;
 use crate::process::telemetry;
 use crate::retry::Failure;
-use crate::store::records::{self, Pass};
+use crate::store::progress::{self, Pass};
 use crate::store::runs::Phase;
 
 /// Parts in a row that cannot be read, after which the rest is given up: it is not the parts then.
@@ -186,7 +186,7 @@ impl ListProgress {
         if let (true, true, Some(clock)) = (complete && step.error.is_none(), has_watermark, step.clock) {
             let end = slice.client.clock().api_now();
             let pass = if step.since.is_none() { Pass::Complete(end) } else { Pass::Incremental };
-            records::move_watermark(tx, account, resource, slice.watermark(clock), pass).await?;
+            progress::move_watermark(tx, account, resource, slice.watermark(clock), pass).await?;
         }
         if self.unproven && step.error.is_none() {
             warn!(run = %run, resource = resource.name, "{} changed too fast to be sure that all was seen", resource.name);

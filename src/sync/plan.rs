@@ -6,8 +6,8 @@ use super::cursor::Step;
 use super::slice::Settings;
 use crate::catalog::{AskAgain, RESOURCES, Resource};
 use crate::messages::{Mode, Parameters};
+use crate::store::progress::Progress;
 use crate::store::runs::Usual;
-use crate::store::runs::claim::Progress;
 
 /// The steps of a run that begins at `now` (the database's clock), in the catalog's order.
 pub fn plan(parameters: &Parameters, settings: &Settings, progress: &[Progress], now: DateTime<Utc>) -> Vec<Step> {

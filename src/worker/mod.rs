@@ -389,7 +389,7 @@ impl Worker {
         let (parameters, Engine { settings, client, .. }) = (&request.parameters, &self.engine);
         let steps = plan::plan(parameters, settings, &beginning.progress, beginning.started_at);
         let forecast = forecast::of_requests(0, forecast::requests_to_come(&steps, parameters), client);
-        let Forecast { api_requests, done_at } = forecast.clone();
+        let Forecast { api_requests, done_at } = forecast;
         let run = beginning.begin(steps, forecast).await?;
         let (mode, resources) = (parameters.mode.as_str(), run.steps.len());
         info!(run = %run.id, mode, resources, expected_requests = api_requests, %done_at, "Began a run");

@@ -7,9 +7,10 @@ use sqlx::PgPool;
 
 use super::*;
 use crate::api_client::asked::{Answers, Asked};
+use crate::store::progress::{self, Pass};
 use crate::store::records::details;
 use crate::store::records::load::Loader;
-use crate::store::records::{self, Merged, Pass, Source};
+use crate::store::records::{self, Merged, Source};
 use crate::store::runs::StepKey;
 use crate::store::scratch::{Scratch, account, contact, contacts};
 use crate::store::{comparison, pool, seen_ids};
@@ -327,7 +328,7 @@ async fn a_watermark_that_cannot_be_is_set_back_by_a_complete_pass_alone() {
         let store = "insert into teamleader2db.cursor (account, resource, watermark) values ('acme', 'contacts', $1)
             on conflict (account, resource) do update set watermark = excluded.watermark";
         sqlx::query(store).bind(stored).execute(&mut *connection).await.expect("stored");
-        records::move_watermark(&mut connection, &account(), contacts(), ago(30), pass).await.expect("moved");
+        progress::move_watermark(&mut connection, &account(), contacts(), ago(30), pass).await.expect("moved");
         let sql = "select watermark from teamleader2db.cursor";
         sqlx::query_scalar::<_, DateTime<Utc>>(sql).fetch_one(&mut *connection).await.expect("a watermark")
     };

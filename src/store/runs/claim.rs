@@ -11,6 +11,7 @@ use crate::messages::{Event, Forecast, Parameters, RunStatus};
 use crate::process::failpoints::{self, Point};
 use crate::store::outbox::{self, Reply};
 use crate::store::pool::StoreError;
+use crate::store::progress::{self, Progress};
 use crate::store::{lease, report, runs};
 
 /// Claims without progress after which a run is given up: it crashes whoever works on it.
@@ -34,23 +35,6 @@ pub enum Claim<C> {
     /// The run was claimed too often without progress, or bugs ended the work on it too often. It is now finished as
     /// failed, for this reason; its event is in the outbox.
     GivenUp(String),
-}
-
-/// How far a resource is known to be complete.
-#[derive(Clone, Debug)]
-pub struct Progress {
-    /// The resource.
-    pub resource: String,
-    /// Since when to ask for changes.
-    pub watermark: Option<DateTime<Utc>>,
-    /// When a pass over all of it last succeeded.
-    pub last_full_at: Option<DateTime<Utc>>,
-    /// List requests of the last complete pass.
-    pub complete_pages: Option<i64>,
-    /// The same of the last incremental pass.
-    pub incremental_pages: Option<i64>,
-    /// Details that the run of the last incremental pass fetched.
-    pub incremental_details: Option<i64>,
 }
 
 /// A run that begins: its transaction, and what it is planned from.
@@ -164,14 +148,7 @@ impl Beginning {
         )
         .fetch_one(&mut *tx)
         .await?;
-        let progress = sqlx::query_as!(
-            Progress,
-            "select resource, watermark, last_full_at, complete_pages, incremental_pages, incremental_details
-         from teamleader2db.cursor where account = $1",
-            account.as_str()
-        )
-        .fetch_all(&mut *tx)
-        .await?;
+        let progress = progress::of_account(&mut tx, account).await?;
         let (account, reply) = (account.clone(), delivered.reply.clone());
         let (id, parameters) = (delivered.id, delivered.parameters.clone());
         Ok(Self { tx, account, id, parameters, reply, started_at, progress })

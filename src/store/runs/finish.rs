@@ -10,7 +10,7 @@ use crate::messages::{Event, Mode, Parameters, ResourceStatus, RunReport, RunSta
 use crate::process::failpoints::{self, Point};
 use crate::store::outbox::{self, Reply};
 use crate::store::pool::{self, StoreError};
-use crate::store::{lease, rejected, report, runs};
+use crate::store::{lease, progress, rejected, report, runs};
 
 /// Why a resource is failed that was not worked on to its end.
 const UNFINISHED: &str = "the run ended before it was done";
@@ -50,7 +50,8 @@ pub(super) async fn finish_in<C: Default>(
 ) -> Result<RunReport, StoreError> {
     fail_unfinished(tx, account, run, error.as_deref().unwrap_or(UNFINISHED)).await?;
     // What was read is read completely, also where records were rejected: these are asked for again.
-    let read_completely: Vec<String> = run.steps.iter().filter(is_read_completely).map(|step| resource(step)).collect();
+    let read_completely: Vec<String> =
+        run.steps.iter().filter(is_read_completely).map(|step| step.resource.name.to_owned()).collect();
     let rejected = rejected::count_in_steps(tx, account, run.id.0).await?;
     for step in &mut run.steps {
         let counted = rejected.iter().find(|(resource, _)| resource == step.resource.name);
@@ -79,7 +80,7 @@ pub(super) async fn finish_in<C: Default>(
     report.finished_at = row.finished_at;
     // An audit says nothing of how fresh the copy is.
     if run.parameters.mode != Mode::Audit {
-        note_success(tx, account, &run.steps, &read_completely).await?;
+        progress::note_success(tx, account, &run.steps, &read_completely).await?;
     }
     sqlx::query!("delete from teamleader2db.sync_page where account = $1 and run_id = $2", account.as_str(), run.id.0)
         .execute(&mut *tx)
@@ -122,41 +123,6 @@ async fn fail_unfinished<C: Default>(
     if ended.rows_affected() == unfinished { Ok(()) } else { Err(StoreError::Lost) }
 }
 
-/// Notes when each resource was last synced with success, and what that took.
-async fn note_success<C>(
-    tx: &mut PgConnection,
-    account: &Account,
-    steps: &[Step<C>],
-    read_completely: &[String],
-) -> Result<(), StoreError> {
-    // What it took, for the forecasts of those to come.
-    let done: Vec<&Step<C>> = steps.iter().filter(|step| step.status == Some(ResourceStatus::Completed)).collect();
-    let names: Vec<String> = done.iter().map(|step| resource(step)).collect();
-    let pages: Vec<i64> = done.iter().map(|step| step.counts.pages).collect();
-    let details: Vec<i64> = done.iter().map(|step| step.counts.detailed).collect();
-    let incremental: Vec<bool> = done.iter().map(|step| step.since.is_some()).collect();
-    sqlx::query!(
-        "insert into teamleader2db.cursor as c (account, resource, last_success_at, last_full_at, complete_pages, incremental_pages, incremental_details)
-         select $1, resource, now(), case when resource = any($3) then now() end,
-             case when not incremental then pages end, case when incremental then pages end, case when incremental then details end
-         from unnest($2::text[], $4::bigint[], $5::bigint[], $6::boolean[]) as done (resource, pages, details, incremental)
-         on conflict (account, resource) do update set
-             last_success_at = excluded.last_success_at, last_full_at = coalesce(excluded.last_full_at, c.last_full_at),
-             complete_pages = coalesce(excluded.complete_pages, c.complete_pages),
-             incremental_pages = coalesce(excluded.incremental_pages, c.incremental_pages),
-             incremental_details = coalesce(excluded.incremental_details, c.incremental_details)",
-        account.as_str(),
-        &names,
-        read_completely,
-        &pages,
-        &details,
-        &incremental,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
 /// Puts the final event of a run that has ended into the outbox once more. Returns its report.
 pub(super) async fn put_event_again(
     tx: &mut PgConnection,
@@ -171,10 +137,6 @@ pub(super) async fn put_event_again(
 
 fn is_read_completely<C>(step: &&Step<C>) -> bool {
     step.status == Some(ResourceStatus::Completed) && step.since.is_none() && step.verified
-}
-
-fn resource<C>(step: &Step<C>) -> String {
-    step.resource.name.to_owned()
 }
 
 /// What became of a request that the broker gave up.

@@ -1,0 +1,113 @@
+//! How far each resource is complete, in `teamleader2db.cursor`: its watermark, and what its last passes took.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::pool::StoreError;
+use super::runs::Step;
+use crate::catalog::Resource;
+use crate::ids::Account;
+use crate::messages::ResourceStatus;
+
+/// How far a resource is known to be complete.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// The resource.
+    pub resource: String,
+    /// Since when to ask for changes.
+    pub watermark: Option<DateTime<Utc>>,
+    /// When a pass over all of it last succeeded.
+    pub last_full_at: Option<DateTime<Utc>>,
+    /// List requests of the last complete pass.
+    pub complete_pages: Option<i64>,
+    /// The same of the last incremental pass.
+    pub incremental_pages: Option<i64>,
+    /// Details that the run of the last incremental pass fetched.
+    pub incremental_details: Option<i64>,
+}
+
+/// The progress of all resources of an account.
+pub(super) async fn of_account(connection: &mut PgConnection, account: &Account) -> Result<Vec<Progress>, StoreError> {
+    let progress = sqlx::query_as!(
+        Progress,
+        "select resource, watermark, last_full_at, complete_pages, incremental_pages, incremental_details
+         from teamleader2db.cursor where account = $1",
+        account.as_str()
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(progress)
+}
+
+/// What a pass over a list has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// All records, to an end at this time by the API's clock, where that is believed.
+    Complete(Option<DateTime<Utc>>),
+    /// What changed since the watermark.
+    Incremental,
+}
+
+/// Moves the watermark of a resource, in the transaction that ends its pass. Back only after a complete pass, from one that cannot be: no
+/// list can have been read in the future, nor after this pass that ends now.
+pub async fn move_watermark(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    watermark: DateTime<Utc>,
+    pass: Pass,
+) -> Result<(), StoreError> {
+    let (complete, end) = match pass {
+        Pass::Complete(end) => (true, end),
+        Pass::Incremental => (false, None),
+    };
+    sqlx::query!(
+        "insert into teamleader2db.cursor as c (account, resource, watermark) values ($1, $2, $3)
+         on conflict (account, resource) do update set watermark = case
+             when $4 and c.watermark > least($5::timestamptz, clock_timestamp()) then excluded.watermark
+             else greatest(c.watermark, excluded.watermark) end",
+        account.as_str(),
+        resource.name,
+        watermark,
+        complete,
+        end,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Notes when each resource was last synced with success, and what that took.
+pub(super) async fn note_success<C>(
+    tx: &mut PgConnection,
+    account: &Account,
+    steps: &[Step<C>],
+    read_completely: &[String],
+) -> Result<(), StoreError> {
+    // What it took, for the forecasts of those to come.
+    let done: Vec<&Step<C>> = steps.iter().filter(|step| step.status == Some(ResourceStatus::Completed)).collect();
+    let names: Vec<String> = done.iter().map(|step| step.resource.name.to_owned()).collect();
+    let pages: Vec<i64> = done.iter().map(|step| step.counts.pages).collect();
+    let details: Vec<i64> = done.iter().map(|step| step.counts.detailed).collect();
+    let incremental: Vec<bool> = done.iter().map(|step| step.since.is_some()).collect();
+    sqlx::query!(
+        "insert into teamleader2db.cursor as c (account, resource, last_success_at, last_full_at, complete_pages, incremental_pages, incremental_details)
+         select $1, resource, now(), case when resource = any($3) then now() end,
+             case when not incremental then pages end, case when incremental then pages end, case when incremental then details end
+         from unnest($2::text[], $4::bigint[], $5::bigint[], $6::boolean[]) as done (resource, pages, details, incremental)
+         on conflict (account, resource) do update set
+             last_success_at = excluded.last_success_at, last_full_at = coalesce(excluded.last_full_at, c.last_full_at),
+             complete_pages = coalesce(excluded.complete_pages, c.complete_pages),
+             incremental_pages = coalesce(excluded.incremental_pages, c.incremental_pages),
+             incremental_details = coalesce(excluded.incremental_details, c.incremental_details)",
+        account.as_str(),
+        &names,
+        read_completely,
+        &pages,
+        &details,
+        &incremental,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
