@@ -87,13 +87,13 @@ impl Shape {
         on_top.chain(self.deeper.iter().map(|(_, include)| include.as_str())).collect()
     }
 
-    /// Whether any of these records has a field of this include. `lacking`: the fields that they all lack.
-    pub fn has_come(&self, include: &str, lacking: &[&Field], records: &[&str]) -> bool {
+    /// Whether any of these records has a field of this include. `missing`: the fields that are in none of them.
+    pub fn has_come(&self, include: &str, missing: &[&Field], records: &[&str]) -> bool {
         let has = |path: &str, json: &&str| {
             serde_json::from_str::<Value>(json).is_ok_and(|record| record.pointer(path).is_some())
         };
         let of_include = |field: &&Field| field.include.as_deref() == Some(include);
-        let on_top = self.fields.iter().filter(of_include).any(|field| !lacking.contains(&field));
+        let on_top = self.fields.iter().filter(of_include).any(|field| !missing.contains(&field));
         // Parsed only where the blueprint documents such fields, and only up to the first record that has one.
         let mut paths = self.deeper.iter().filter(|(_, known)| known == include);
         !records.is_empty() && (on_top || paths.any(|(path, _)| records.iter().any(|json| has(path, json))))

@@ -63,7 +63,7 @@ pub async fn send_and_wait(
     let mut delays = retry::RECONNECT.begin();
     let mut first = true;
     loop {
-        match follow(url, names, declare, database, order, &progress).await {
+        match wait_for_run(url, names, declare, database, order, &progress).await {
             Ok(ended) => return Ok(ended),
             Err(error @ (AmqpError::Url | AmqpError::Topology { .. })) => return Err(error),
             Err(error) if first => return Err(error),
@@ -77,7 +77,7 @@ pub async fn send_and_wait(
     }
 }
 
-async fn follow(
+async fn wait_for_run(
     url: &SecretString,
     names: &Names,
     declare: Declare,

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{MAX_ERROR, Mode, NAMESPACE, shortened};
+use super::id::{NAMESPACE, id_of_message};
+use super::request::Mode;
+use super::text::{MAX_ERROR, shortened};
 use crate::ids::Account;
 
 /// The content type of events (CloudEvents 1.0, JSON format).
@@ -287,7 +289,7 @@ impl Event {
     /// the request's id or, where a run has that id, one made from the message. An event of another id with the same
     /// subject says that somebody else's request with the same id was refused.
     pub fn final_ids(account: &Account, request_id: Uuid, body: &[u8]) -> [Uuid; 3] {
-        let seed = super::id_of_message(account, body);
+        let seed = id_of_message(account, body);
         let refused = format!("refused/{seed}");
         [(request_id, "final"), (request_id, &refused), (seed, &refused)]
             .map(|(subject, seed)| Self::id_from(account, &subject.to_string(), seed))

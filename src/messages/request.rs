@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{NAMESPACE, shortened};
+use super::id::NAMESPACE;
+use super::text::shortened;
 use crate::catalog;
 use crate::ids::RunId;
 

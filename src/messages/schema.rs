@@ -17,7 +17,7 @@ fn schema_of<T: JsonSchema>() -> Value {
     json!(settings.into_generator().into_root_schema_for::<T>())
 }
 
-/// Where the rules of [`super::Request::parse`] are more than types.
+/// Where the rules of [`super::request::Request::parse`] are more than types.
 fn request() -> Value {
     let mut schema = json!(SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<SyncRequest>());
     schema["$id"] = json!(format!("{ADDRESS}/request.json"));
@@ -139,7 +139,7 @@ fn the_schema_of_requests_says_what_the_parser_says() {
     }
     let mut taken = 0;
     for request in &requests {
-        let parsed = super::Request::parse(request.to_string().as_bytes(), None);
+        let parsed = super::request::Request::parse(request.to_string().as_bytes(), None);
         assert_eq!(schema.is_valid(request), parsed.is_ok(), "{request}: {parsed:?}");
         taken += usize::from(parsed.is_ok());
     }

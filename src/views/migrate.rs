@@ -15,7 +15,7 @@ use crate::store::requirements;
 pub async fn migrate(pool: &PgPool) -> Result<Vec<ViewProblem>, StoreError> {
     requirements::check(pool).await?;
     pool::migrate(pool).await?;
-    make(pool).await?;
+    apply(pool).await?;
     unmade(pool).await
 }
 
@@ -27,7 +27,7 @@ pub async fn are_current(pool: &PgPool) -> Result<bool, StoreError> {
 
 /// Makes the views that are not as the catalog has them. Each in a transaction of its own, so that nobody waits for
 /// more than one; one that cannot be changed is reported in `teamleader2db.view_problem`, and holds nothing else up.
-async fn make(pool: &PgPool) -> Result<(), StoreError> {
+async fn apply(pool: &PgPool) -> Result<(), StoreError> {
     let definitions = definitions();
     let mut schema = Schema::of(pool).await?;
     if schema.is_none() {

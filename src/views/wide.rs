@@ -29,7 +29,7 @@ pub async fn keep(pool: &PgPool) -> Result<Vec<String>, StoreError> {
     let mut patience = PATIENCE;
     for resource in RESOURCES.iter().filter(|resource| model::has_custom_fields(resource)) {
         let wide = Wide::of(resource);
-        let problem = match wide.keep(pool, patience).await? {
+        let problem = match wide.refresh(pool, patience).await? {
             Ok(problem) => problem,
             Err(error) => {
                 patience = if is_locked(&error) { NO_PATIENCE } else { patience };
@@ -70,7 +70,7 @@ impl Wide {
     }
 
     /// The inner error is the server's refusal; the problem is of a view that is as good as it can be.
-    async fn keep(&self, pool: &PgPool, patience: &str) -> Result<Result<Option<String>, sqlx::Error>, StoreError> {
+    async fn refresh(&self, pool: &PgPool, patience: &str) -> Result<Result<Option<String>, sqlx::Error>, StoreError> {
         let mut tx = match begin(pool, patience).await? {
             Ok(tx) => tx,
             Err(error) => return Ok(Err(error)),

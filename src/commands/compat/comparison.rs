@@ -8,8 +8,9 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::error::CompatError;
 use super::judgement::{OldRow, Row, Verdict, judge};
-use super::{CompatError, OLD_TABLES, OldTable, resolved};
+use super::old::{OLD_TABLES, OldTable, resolved};
 use crate::catalog::{self, Resource};
 use crate::ids::Account;
 use crate::store::pool::{self, StoreError};

@@ -7,12 +7,12 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tokio::time::Instant;
 
-use super::{CompatError, resolved};
+use super::error::{CompatError, TokenError};
+use super::old::resolved;
 use crate::api_client::auth::{AccessToken, Auth, AuthError, TokenStoreError};
 use crate::api_client::oauth::{Integration, OAuth};
 use crate::broker::consumer::Consumer;
 use crate::broker::escrow::TokenQueue;
-use crate::broker::link::AmqpError;
 use crate::broker::publisher::Publisher;
 use crate::broker::topology::{Declare, Names};
 use crate::ids::Account;
@@ -27,66 +27,6 @@ const WAITS_FOR_WORKER: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// Why the token was not taken over, and where it is now.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenError {
-    /// There is no such table.
-    #[error(
-        "there is no table {0}: name the Python service's `oauth_table` with --table, and its database with \
-         COMPAT_DATABASE_URL"
-    )]
-    NoTable(String),
-    /// There is no token to take over.
-    #[error("{0} holds no refresh token: open the worker's /sync/authorize in a browser instead")]
-    Empty(String),
-    /// Nobody knows which of several tokens works.
-    #[error("{0} holds {1} different refresh tokens: leave only the row that the Python service used last")]
-    Several(String, usize),
-    /// A token is there already, and may be newer.
-    #[error(
-        "the account {0} is authorized already, so nothing was taken over. Does {1} still hold a token? If it is that \
-         of this account: {2}"
-    )]
-    Authorized(Account, String, String),
-    /// It does not work.
-    #[error(
-        "Teamleader refused the token, so nothing was cleared in {0}. It works for the integration alone that it was \
-         made for: are TEAMLEADER_CLIENT_ID and _SECRET those of the Python service? Else open the worker's \
-         /sync/authorize in a browser"
-    )]
-    Refused(String),
-    /// It belongs to somebody else, and was left alone.
-    #[error(
-        "the token of {0} belongs to another Teamleader account than the rows here: nothing was done. Is DATABASE_URL \
-         right, and TEAMLEADER_ACCOUNT?"
-    )]
-    OtherAccount(String),
-    /// It belongs to somebody else, which was not to be known before.
-    #[error(
-        "the token belonged to another Teamleader account than the rows here, and is used up: its user has to log in \
-         there again. Open the worker's /sync/authorize as a user of the account whose rows are here"
-    )]
-    Spent,
-    /// Nobody knows yet.
-    #[error(
-        "the token is stored here, and may have been traded already ({0}). The worker goes on with it. Once a sync \
-         has run: {1}"
-    )]
-    Untried(String, String),
-    /// It works, and is still there as well.
-    #[error(
-        "the token is taken over and works, but could not be cleared there ({0}). Before the Python service can start \
-         again: {1}"
-    )]
-    NotCleared(String, String),
-    /// The broker, which keeps a fresh pair if the database cannot.
-    #[error(transparent)]
-    Broker(#[from] AmqpError),
-    /// The HTTP client.
-    #[error("the HTTP client: {0}")]
-    Http(#[from] reqwest::Error),
-}
 
 /// What it takes to take a token over.
 pub(super) struct Taking {

@@ -2,7 +2,8 @@
 
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
-use super::{CompatError, MADE, OLD_TABLES, OldTable};
+use super::error::CompatError;
+use super::old::{MADE, OLD_TABLES, OldTable};
 use crate::ids::Account;
 use crate::store::pool::{self, StoreError};
 

@@ -4,7 +4,8 @@
 use chrono::{DateTime, Utc};
 use sqlx::{ConnectOptions, PgPool};
 
-use super::{DoctorArgs, Finding, PATIENCE, clock, is_untrusted, wrong};
+use super::args::DoctorArgs;
+use super::finding::{Finding, PATIENCE, clock, is_untrusted, wrong};
 use crate::api_client::clock::DatabaseClock;
 use crate::store::pool::{self, StoreError};
 use crate::store::tokens::Tokens;

@@ -2,7 +2,8 @@
 
 use lapin::ErrorKind;
 
-use super::{DoctorArgs, Finding, is_untrusted, wrong};
+use super::args::DoctorArgs;
+use super::finding::{Finding, is_untrusted, wrong};
 use crate::broker::link::{self, AmqpError, Refusal};
 use crate::broker::topology::{Declare, Differing, Names};
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use reqwest::header::DATE;
 
-use super::{DoctorArgs, Finding, PATIENCE, clock as machine_clock, wrong};
+use super::args::DoctorArgs;
+use super::finding::{Finding, PATIENCE, clock as machine_clock, wrong};
 use crate::api_client::auth::TokenStore;
 use crate::api_client::clock::{self, DatabaseClock, Dated};
 use crate::api_client::oauth::{Integration, OAuth};

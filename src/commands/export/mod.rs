@@ -4,6 +4,7 @@
 //! All of it is of one moment, and in a transaction that can only read.
 
 mod destination;
+mod error;
 mod formulas;
 mod selection;
 
@@ -20,6 +21,7 @@ use crate::config::{ConfigError, CopyArgs};
 use crate::store::pool::{self, StoreError};
 use crate::store::sqlstate;
 use destination::Destination;
+pub use error::ExportError;
 use selection::{Form, Selection};
 
 /// For a long export and a slow reader: only they end it. A reader may take longer for what is on its way than a
@@ -71,49 +73,6 @@ enum Preset {
     /// The contacts, separated by semicolons; or_id, cp_name_catpro and accountmanager are empty, as Teamleader's API
     /// does not have them
     Contacts,
-}
-
-/// Why it was not done, and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum ExportError {
-    /// The settings.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// It is another database, or an old copy.
-    #[error(
-        "this database has no copy that this version knows: is DATABASE_URL right? If it is, `teamleader2db migrate` \
-         brings it up to date"
-    )]
-    NoCopy,
-    /// There is no such account.
-    #[error("there is no account {0:?} in this copy, which has {1}: set TEAMLEADER_ACCOUNT, or --account")]
-    Account(String, String),
-    /// There is no such view.
-    #[error("there is no view {0:?} in schema teamleader_views: {1}")]
-    Unknown(String, String),
-    /// The condition is not one, or cannot be decided for a row.
-    #[error("--where: {}", pool::in_words(.0))]
-    Condition(sqlx::Error),
-    /// The file, or the disk.
-    #[error("{file} cannot be written: {1}. Fix that, or name another file with -o", file = .0.display())]
-    Output(PathBuf, std::io::Error),
-}
-
-impl ExportError {
-    /// Whether what was asked for is at fault.
-    pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Config(_)
-                | Self::Store(StoreError::Url(_))
-                | Self::Account(..)
-                | Self::Unknown(..)
-                | Self::Condition(_)
-        )
-    }
 }
 
 impl ExportArgs {

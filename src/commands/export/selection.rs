@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection, SqlSafeStr as _};
 use strsim::jaro_winkler;
 
-use super::{ExportError, formulas};
+use super::error::ExportError;
+use super::formulas;
 use crate::ids::Account;
 use crate::store::pool::{self, StoreError};
 use crate::store::sqlstate;
