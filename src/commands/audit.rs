@@ -9,7 +9,7 @@ use super::{audit_report, terminal};
 use crate::broker::request_publisher::Order;
 use crate::messages::{Mode, RunStatus, SyncRequest};
 
-/// Of `audit`.
+/// The arguments of `audit`.
 #[derive(Args, Debug)]
 pub struct AuditArgs {
     /// What to compare; everything unless named
@@ -32,7 +32,7 @@ pub struct AuditArgs {
 }
 
 impl AuditArgs {
-    /// Does it.
+    /// Runs the command.
     pub async fn run(self) -> anyhow::Result<Outcome> {
         let request = SyncRequest {
             resources: (!self.resources.is_empty()).then_some(self.resources),

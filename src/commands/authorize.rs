@@ -12,7 +12,7 @@ use crate::store::pool;
 use crate::store::tokens::Tokens;
 use crate::store::tokens::authorization::StartedBy;
 
-/// Of `authorize`.
+/// The arguments of `authorize`.
 #[derive(Args, Debug)]
 pub struct AuthorizeArgs {
     /// The code of the address that Teamleader sent the browser to
@@ -38,7 +38,7 @@ impl AuthorizeArgs {
         self.code.is_some()
     }
 
-    /// Does it.
+    /// Runs the command.
     pub async fn run(self) -> anyhow::Result<Outcome> {
         let pool = pool::connect(&self.copy.database_url()?)?;
         pool::check_schema(&pool).await?;

@@ -17,7 +17,7 @@ use crate::config::{AccountArgs, AmqpArgs};
 use crate::process::lifecycle::Signals;
 use crate::retry;
 
-/// Of `events`.
+/// The arguments of `events`.
 #[derive(Args, Debug)]
 pub struct EventsArgs {
     /// Each event as it came, a line of JSON

@@ -10,7 +10,7 @@ use super::wait::Ended;
 use crate::broker::request_publisher::Order;
 use crate::messages::{Mode, SyncRequest};
 
-/// Of `request`.
+/// The arguments of `request`.
 #[derive(Args, Debug)]
 pub struct RequestArgs {
     /// What to sync; everything unless named
@@ -37,7 +37,7 @@ pub struct RequestArgs {
 }
 
 impl RequestArgs {
-    /// Does it.
+    /// Runs the command.
     pub async fn run(self) -> anyhow::Result<Outcome> {
         let request = SyncRequest {
             request_id: self.request_id,

@@ -21,7 +21,7 @@ use crate::views::{self, ViewProblem};
 /// How many rejected records of a resource are named.
 const REJECTED_TOLD: i64 = 5;
 
-/// Of `status`.
+/// The arguments of `status`.
 #[derive(Args, Debug)]
 pub struct StatusArgs {
     /// JSON instead of a table

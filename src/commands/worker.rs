@@ -9,7 +9,7 @@ use crate::process::lifecycle::Signals;
 use crate::store::retention::Retention;
 use crate::sync::slice::Settings;
 
-/// Of `worker`.
+/// The arguments of `worker`.
 #[derive(Args, Debug)]
 pub struct WorkerArgs {
     #[command(flatten)]

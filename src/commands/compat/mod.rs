@@ -31,7 +31,7 @@ pub enum Compat {
     Tokens(Box<TokensArgs>),
 }
 
-/// Of `compat views`.
+/// The arguments of `compat views`.
 #[derive(Args, Debug)]
 pub struct ViewsArgs {
     /// The schema to make them in; made if it is not there
@@ -41,7 +41,7 @@ pub struct ViewsArgs {
     copy: CopyArgs,
 }
 
-/// Of `compat compare`.
+/// The arguments of `compat compare`.
 #[derive(Args, Debug)]
 pub struct CompareArgs {
     /// What to compare, such as tl_contacts, or tl_contacts=schema.people where it has another name; all eight unless
@@ -60,7 +60,7 @@ pub struct CompareArgs {
     copy: CopyArgs,
 }
 
-/// Of `compat tokens`.
+/// The arguments of `compat tokens`.
 #[derive(Args, Debug)]
 pub struct TokensArgs {
     /// The table of the Python service's tokens, with its schema unless that is on the search path
@@ -87,7 +87,7 @@ fn schema_name(name: &str) -> Result<String, String> {
 }
 
 impl Compat {
-    /// Does it, and prints what came of it.
+    /// Runs the command and prints its result.
     pub async fn run(self) -> Result<Outcome, CompatError> {
         match self {
             Self::Views(args) => {

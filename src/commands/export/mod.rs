@@ -31,7 +31,7 @@ const TRANSACTION: &str = "set transaction isolation level repeatable read, read
     set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0;
     select set_config('client_connection_check_interval', '2s', true) where version() like '%linux%';";
 
-/// Of `export`.
+/// The arguments of `export`.
 #[derive(Args, Debug)]
 pub struct ExportArgs {
     /// A view of schema teamleader_views, such as contact_emails or contacts_wide, or a resource, such as
@@ -76,8 +76,8 @@ enum Preset {
 }
 
 impl ExportArgs {
-    /// Does it, and says what was written to which file. On standard error: the rows may be on standard output, by
-    /// whatever name.
+    /// Runs the command, and says what was written to which file. On standard error: the rows may be on standard
+    /// output, by whatever name.
     ///
     /// Dropped before its end, it removes what it has half done, as after an error.
     pub async fn run(self) -> Result<Outcome, ExportError> {
