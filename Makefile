@@ -97,8 +97,8 @@ resources: install ## write the table of resources in docs/resources.md anew, af
 views: ## write the diagrams and tables in docs/views.md anew, after the catalog or src/views has changed
 	WRITE_VIEWS=1 cargo test --quiet --locked --lib -- views::document views::kept
 
-schemas: ## write docs/schemas anew, after a type of src/message has changed
-	WRITE_SCHEMAS=1 cargo test --quiet --locked --lib message::schema
+schemas: ## write docs/schemas anew, after a type of src/messages has changed
+	WRITE_SCHEMAS=1 cargo test --quiet --locked --lib messages::schema
 
 api-diff: ## compare the OpenAPI file SPEC with the catalog; JSON=1 as JSON; WRITE=1 or UPDATE=file takes it over; see docs/new-specification.md
 	$(if $(SPEC),,$(error name the OpenAPI file: make api-diff SPEC=file; docs/new-specification.md says where to get it))

@@ -38,7 +38,7 @@ fn functions(criterion: &mut Criterion) {
     let text = std::str::from_utf8(&page).unwrap();
     let mut group = criterion.benchmark_group("its text");
     group.throughput(Throughput::Bytes(page.len() as u64));
-    group.bench_function("hash", |bench| bench.iter(|| hot::hash(black_box(text))));
+    group.bench_function("hash", |bench| bench.iter(|| bench_api::hash(black_box(text))));
     group.bench_function("read and thrown away, as a tree", |bench| {
         bench.iter(|| serde_json::from_str::<serde_json::Value>(black_box(text)))
     });
