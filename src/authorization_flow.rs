@@ -100,7 +100,7 @@ pub struct Callback {
 /// used up would be left without its tokens.
 pub async fn accept(tokens: &Tokens, oauth: &OAuth, callback: Callback) -> Result<(), Rejected> {
     let used = tokens.use_state(&callback.state, callback.has_cookie);
-    match pool::answered_within(STATE_TIMEOUT, used).await? {
+    match pool::with_deadline_of(STATE_TIMEOUT, used).await? {
         StateUse::Accepted => {}
         StateUse::OtherBrowser => return Err(Rejected::OtherBrowser),
         StateUse::Unknown => return Err(Rejected::State),
@@ -115,7 +115,7 @@ pub async fn accept(tokens: &Tokens, oauth: &OAuth, callback: Callback) -> Resul
     };
     // Before the pair is stored, since one of another account must not replace the stored one.
     let by = who_authorized(oauth, &pair).await;
-    pool::answered_within(STORE_TIMEOUT, keep(tokens, &pair, by.as_ref())).await
+    pool::with_deadline_of(STORE_TIMEOUT, keep(tokens, &pair, by.as_ref())).await
 }
 
 /// Whose pair it is; `None`: it is not known in time.

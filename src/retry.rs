@@ -95,7 +95,7 @@ pub const API: Policy = Policy {
 pub const RECONNECT: Policy =
     Policy { initial: Duration::from_millis(250), longest: Duration::from_secs(5), budget: None };
 
-/// Storing or parking a fresh token pair: 0.1, 0.2, 0.4 … 2 s, each ± 50 %, for ever.
+/// Storing or escrow a fresh token pair: 0.1, 0.2, 0.4 … 2 s, each ± 50 %, for ever.
 pub const STORE_TOKEN: Policy =
     Policy { initial: Duration::from_millis(100), longest: Duration::from_secs(2), budget: None };
 

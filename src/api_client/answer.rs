@@ -32,9 +32,9 @@ pub struct Record {
     /// XXH3 of the text.
     pub hash: [u8; 16],
     /// Documented fields that it does not have.
-    pub lacking: Vec<&'static Field>,
+    pub missing_fields: Vec<&'static Field>,
     /// How its fields differ in type from what is documented, in words.
-    pub odd: Vec<String>,
+    pub type_mismatches: Vec<String>,
     /// The record whose list told it, where a list gives the children of one record.
     pub parent: Option<Uuid>,
     /// When the answer was asked for that gave it.
@@ -87,7 +87,7 @@ pub struct Page {
     /// How many characters were replaced.
     pub replaced: i64,
     /// What is not plausible about the answer besides its records.
-    pub odd: BTreeSet<String>,
+    pub type_mismatches: BTreeSet<String>,
 }
 
 impl Page {
@@ -163,7 +163,7 @@ pub fn parse_list(resource: &Resource, body: &[u8]) -> Result<Page, String> {
     let mut page = sorting.page;
     match meta.map_or(Ok(None), matches) {
         Ok(matches) => page.matches = matches,
-        Err(odd) => _ = page.odd.insert(odd.to_owned()),
+        Err(type_mismatches) => _ = page.type_mismatches.insert(type_mismatches.to_owned()),
     }
     Ok(page)
 }
@@ -265,17 +265,18 @@ pub fn hash(text: &str) -> [u8; 16] {
 /// How records differ from what is documented: fields that none of them has, and fields of another type. Fields of an include may be left
 /// out where they do not apply.
 pub fn drift(records: &[Record]) -> BTreeSet<String> {
-    let mut drift: BTreeSet<String> = records.iter().flat_map(|record| record.odd.iter().cloned()).collect();
-    let missing = lacking(records).into_iter().filter(|field| field.include.is_none());
+    let mut drift: BTreeSet<String> =
+        records.iter().flat_map(|record| record.type_mismatches.iter().cloned()).collect();
+    let missing = missing_fields(records).into_iter().filter(|field| field.include.is_none());
     drift.extend(missing.map(|field| format!("{} is missing", field.name)));
     drift
 }
 
 /// Documented fields that none of these records has. A field that some of them have is an optional one.
-pub fn lacking(records: &[Record]) -> Vec<&'static Field> {
+pub fn missing_fields(records: &[Record]) -> Vec<&'static Field> {
     let Some((first, others)) = records.split_first() else { return Vec::new() };
-    let by_all = |field: &&&'static Field| others.iter().all(|record| record.lacking.contains(*field));
-    first.lacking.iter().filter(by_all).copied().collect()
+    let by_all = |field: &&&'static Field| others.iter().all(|record| record.missing_fields.contains(*field));
+    first.missing_fields.iter().filter(by_all).copied().collect()
 }
 
 /// The id of the record's row.
@@ -300,27 +301,28 @@ fn record(resource: &Resource, shape: &'static Shape, json: &str, members: &Memb
         None => None,
         Some(text) => Some(parse_time(text).ok_or("its updated_at is not a time")?),
     };
-    let (mut lacking, mut odd, mut at) = (Vec::new(), Vec::new(), 0);
+    let (mut missing_fields, mut type_mismatches, mut at) = (Vec::new(), Vec::new(), 0);
     for field in &shape.fields {
         let Some(raw) = members.get(&field.name, &mut at) else {
-            lacking.push(field);
+            missing_fields.push(field);
             continue;
         };
         if let (Some(documented), Some(found)) = (field.kind, Kind::of(raw))
             && documented != found
         {
-            odd.push(format!("{} is {}, not {}", field.name, found.as_str(), documented.as_str()));
+            type_mismatches.push(format!("{} is {}, not {}", field.name, found.as_str(), documented.as_str()));
         }
     }
     let id = resource.row_id(json, members.get("id", &mut 0))?;
     let (json, long) = storable::numbers(json);
     let json = json.into_owned();
     if long > 0 {
-        odd.push(format!("{id} holds a number that is too large to be stored as one, and is stored as a text"));
+        type_mismatches
+            .push(format!("{id} holds a number that is too large to be stored as one, and is stored as a text"));
     }
     let hash = hash(&json);
     let asked = Asked::default();
-    Ok(Record { id, updated_at, updated_at_text, json, hash, lacking, odd, parent: None, asked })
+    Ok(Record { id, updated_at, updated_at_text, json, hash, missing_fields, type_mismatches, parent: None, asked })
 }
 
 /// Whether objects and arrays nest deeper than [`MAX_NESTING`]. Means nothing where the text is no JSON.

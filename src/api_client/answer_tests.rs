@@ -28,15 +28,15 @@ fn what_no_list_can_hold_counts_as_if_nothing_was_said_and_is_reported() {
         |meta: &str| parse_list(contacts(), format!(r#"{{"data":[],"meta":{meta}}}"#).as_bytes()).expect("a page");
     for plausible in [0, 7, MAX_MATCHES] {
         let page = page(&format!(r#"{{"matches":{plausible}}}"#));
-        assert_eq!((page.matches, page.odd.len()), (Some(plausible), 0));
+        assert_eq!((page.matches, page.type_mismatches.len()), (Some(plausible), 0));
     }
     for silent in ["{}", "null", r#"{"matches":null}"#, r#"{"page":7}"#] {
         let page = page(silent);
-        assert_eq!((page.matches, page.odd.len()), (None, 0), "{silent}");
+        assert_eq!((page.matches, page.type_mismatches.len()), (None, 0), "{silent}");
     }
     for odd in ["-1", "1000000001", "9223372036854775807", "1e400", "1.5", "\"7\"", "[]", "{}"] {
         let page = page(&format!(r#"{{"matches":{odd}}}"#));
-        assert_eq!((page.matches, page.odd.len()), (None, 1), "{odd}");
+        assert_eq!((page.matches, page.type_mismatches.len()), (None, 1), "{odd}");
     }
     assert_eq!(page("[]").matches, None);
 }
@@ -205,7 +205,7 @@ fn what_differs_from_the_blueprint_is_noticed() {
     assert!(!drift.iter().any(|what| what.starts_with("last_name") || what.starts_with("tags")), "{drift:?}");
     let has_come = |records: &[Record]| {
         let texts: Vec<&str> = records.iter().map(|record| record.json.as_str()).collect();
-        Shapes::of(contacts()).list.has_come("custom_fields", &lacking(records), &texts)
+        Shapes::of(contacts()).list.has_come("custom_fields", &missing_fields(records), &texts)
     };
     assert!(!has_come(&records) && !has_come(&[]));
     assert!(has_come(&page(&[record(r#","custom_fields":[]"#), record("")])));

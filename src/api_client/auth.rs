@@ -5,10 +5,10 @@
 //! 1. a short transaction writes the intent (`refreshing`, with a deadline): it proves that the database can be written before
 //!    the old token is burnt;
 //! 2. ONE request, in a task that no cancellation drops, the deadline checked just before;
-//! 3. the pair is stored, or parked on the broker where the database is gone by then.
+//! 3. the pair is stored, or escrowed on the broker where the database is gone by then.
 //!
 //! An unknown outcome is no failure: whoever finds `refreshing` uses the access token while it lives, waits for the deadline,
-//! looks at the parked pair and takes the intent over.
+//! looks at the escrowed pair and takes the intent over.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -32,15 +32,15 @@ use crate::retry;
 /// How long an intent holds: longer than the HTTP timeout, so that after it no request of the attempt can be under way.
 pub const ATTEMPT_LASTS: Duration = Duration::from_secs(24);
 
-/// Storing a pair takes at most this long at a time; then it is parked.
+/// Storing a pair takes at most this long at a time; then it is escrowed.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is left for parking. A request is sent only where the longest answer, the store and this are within the intent, so that
+/// What is left for escrow. A request is sent only where the longest answer, the store and this are within the intent, so that
 /// whoever takes it over finds the pair.
-const PARK_TIME: Duration = Duration::from_secs(1);
+const ESCROW_TIME: Duration = Duration::from_secs(1);
 
-/// A pair that is parked is tried to be stored for so much longer.
-const STORE_PARKED_TIME: Duration = Duration::from_secs(3);
+/// A pair that is escrowed is tried to be stored for so much longer.
+const STORE_ESCROWED_TIME: Duration = Duration::from_secs(3);
 
 /// Any other answer of the store is waited for at most this long.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -146,10 +146,10 @@ pub trait TokenStore: Send + Sync + std::fmt::Debug {
     async fn store(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError>;
 
     /// Puts the pair where it survives this process although the database cannot be written.
-    async fn park(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError>;
+    async fn escrow_pair(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError>;
 
-    /// Stores what is parked, unless the stored generation is as high.
-    async fn unpark(&self) -> Result<(), TokenStoreError>;
+    /// Stores what is escrowed, unless the stored generation is as high.
+    async fn recover_escrowed(&self) -> Result<(), TokenStoreError>;
 
     /// The refresh token of `generation` was refused: a person has to authorize, unless the generation has moved. True when
     /// this call set it.
@@ -196,7 +196,7 @@ pub struct Auth {
     oauth: OAuth,
     /// The lock is held for the whole of a refresh: others wait, and then find the new token.
     current: Arc<Mutex<Option<Current>>>,
-    /// Held from before the request until the pair is stored or parked.
+    /// Held from before the request until the pair is stored or escrowed.
     sending: Arc<Mutex<()>>,
     /// Set when the process ends: no request is begun any more.
     closing: Arc<AtomicBool>,
@@ -228,7 +228,7 @@ impl Auth {
                 return Ok(usable.access.clone());
             }
             *current = None;
-            let Some(stored) = answered(self.store.load()).await? else {
+            let Some(stored) = with_deadline(self.store.load()).await? else {
                 return Err(AuthError::NotAuthorized);
             };
             let living = stored.living_token(rejected);
@@ -272,7 +272,7 @@ impl Auth {
         self.closing.store(true, Ordering::SeqCst);
     }
 
-    /// Waits for a request that was sent: its pair is stored or parked when this returns.
+    /// Waits for a request that was sent: its pair is stored or escrowed when this returns.
     pub async fn settled(&self) {
         drop(self.sending.lock().await);
     }
@@ -320,11 +320,11 @@ fn refresh_at(remaining: Duration, lifetime: Duration) -> Instant {
 }
 
 /// Bounds the wait for an answer of the store: a refresh that hung would keep everybody else from a token.
-async fn answered<T>(answer: impl Future<Output = Result<T, TokenStoreError>>) -> Result<T, TokenStoreError> {
-    within(ANSWER_TIMEOUT, answer).await
+async fn with_deadline<T>(answer: impl Future<Output = Result<T, TokenStoreError>>) -> Result<T, TokenStoreError> {
+    with_deadline_of(ANSWER_TIMEOUT, answer).await
 }
 
-async fn within<T>(
+async fn with_deadline_of<T>(
     limit: Duration,
     answer: impl Future<Output = Result<T, TokenStoreError>>,
 ) -> Result<T, TokenStoreError> {
@@ -356,10 +356,10 @@ impl Attempt {
 
     async fn run(self) -> Result<Option<Current>, AuthError> {
         let store = &self.auth.store;
-        store.unpark().await?;
+        store.recover_escrowed().await?;
         let id = Uuid::new_v4();
         let started = Instant::now();
-        let intent = answered(store.intend(self.epoch, self.generation, id, ATTEMPT_LASTS)).await?;
+        let intent = with_deadline(store.intend(self.epoch, self.generation, id, ATTEMPT_LASTS)).await?;
         let Intent::Written(refresh_token) = intent else {
             return Ok(None);
         };
@@ -367,11 +367,11 @@ impl Attempt {
         // A process that was paused may be too late: after the deadline another one may send the same token. The
         // database's clock went on even where this machine's was paused, too; this machine's has how long the database
         // took to answer.
-        let needs = TOKEN_TIMEOUT + STORE_TIMEOUT + PARK_TIME;
-        let in_time = answered(store.may_send(id, needs)).await? && started.elapsed() + needs < ATTEMPT_LASTS;
+        let needs = TOKEN_TIMEOUT + STORE_TIMEOUT + ESCROW_TIME;
+        let in_time = with_deadline(store.may_send(id, needs)).await? && started.elapsed() + needs < ATTEMPT_LASTS;
         let _sending = self.auth.sending.lock().await;
         if !in_time || self.auth.closing.load(Ordering::SeqCst) {
-            answered(store.withdraw(id)).await?;
+            with_deadline(store.withdraw(id)).await?;
             return if in_time { Err(AuthError::Unavailable("the process ends".to_owned())) } else { Ok(None) };
         }
         let answer = self.auth.oauth.refresh(&refresh_token).await;
@@ -406,29 +406,29 @@ impl Attempt {
                      marketplace, or another program or copy used the token",
                     reason.trim_end_matches('.')
                 );
-                // A pair that was parked meanwhile may explain the refusal.
-                store.unpark().await?;
-                if answered(store.refused(self.generation, &reason)).await? {
+                // A pair that was escrowed meanwhile may explain the refusal.
+                store.recover_escrowed().await?;
+                if with_deadline(store.refused(self.generation, &reason)).await? {
                     error!(reason, "The refresh token was refused: an operator has to authorize the account again");
                     return Err(AuthError::NotAuthorized);
                 }
                 Ok(None)
             }
             TokenAnswer::ClientRejected(reason) => {
-                answered(store.withdraw(id)).await?;
+                with_deadline(store.withdraw(id)).await?;
                 Err(AuthError::Unavailable(format!(
                     "Teamleader rejected the integration itself ({reason}): check TEAMLEADER_CLIENT_ID and \
                      TEAMLEADER_CLIENT_SECRET"
                 )))
             }
             TokenAnswer::NotSent(reason) => {
-                answered(store.withdraw(id)).await?;
+                with_deadline(store.withdraw(id)).await?;
                 Err(AuthError::Unavailable(format!("the token endpoint cannot be reached: {reason}")))
             }
             TokenAnswer::Unknown(reason) => {
                 // Waiting for the deadline would show nothing more. The pause keeps a server that fails from getting the
                 // same token again and again at once, and lets it end what it may still be doing.
-                if let Err(error) = answered(store.end(id, UNKNOWN_PAUSE)).await {
+                if let Err(error) = with_deadline(store.end(id, UNKNOWN_PAUSE)).await {
                     warn!(%error, "An attempt to refresh the token lasts until its deadline");
                 }
                 Err(AuthError::Unavailable(format!("the outcome of the refresh is unknown: {reason}")))
@@ -436,25 +436,25 @@ impl Attempt {
         }
     }
 
-    /// Stores the pair, or parks it; a live pair is never thrown away while this process lives.
+    /// Stores the pair, or escrows it; a live pair is never thrown away while this process lives.
     async fn keep(&self, pair: &TokenPair) {
         failpoints::reached(Point::PairReceived);
         let Err(reason) = self.store(pair).await else { return };
         warn!(%reason, "The new token pair could not be stored yet");
         let mut storing = pin!(self.store_at_last(pair));
         // Beside it, since this process may not live to see the database again; the higher generation wins.
-        let parked = tokio::select! {
+        let escrowed = tokio::select! {
             () = &mut storing => false,
-            () = self.park_at_last(pair) => true,
+            () = self.escrow_at_last(pair) => true,
         };
-        if parked {
+        if escrowed {
             // Whoever looks for it will store it.
-            let _ = tokio::time::timeout(STORE_PARKED_TIME, storing).await;
+            let _ = tokio::time::timeout(STORE_ESCROWED_TIME, storing).await;
         }
     }
 
     async fn store(&self, pair: &TokenPair) -> Result<(), TokenStoreError> {
-        within(STORE_TIMEOUT, self.auth.store.store(self.generation, pair)).await?;
+        with_deadline_of(STORE_TIMEOUT, self.auth.store.store(self.generation, pair)).await?;
         failpoints::reached(Point::PairStored);
         info!(generation = self.generation.0 + 1, "Refreshed the access token");
         Ok(())
@@ -470,19 +470,19 @@ impl Attempt {
         }
     }
 
-    async fn park_at_last(&self, pair: &TokenPair) {
+    async fn escrow_at_last(&self, pair: &TokenPair) {
         let mut delays = retry::STORE_TOKEN.begin();
         loop {
             failpoints::reached(Point::ParkingWanted);
-            match self.auth.store.park(self.generation, pair).await {
+            match self.auth.store.escrow_pair(self.generation, pair).await {
                 Ok(()) => break,
                 Err(reason) => {
-                    error!(%reason, "The new token pair can be neither stored nor parked; trying on, do not stop this process");
+                    error!(%reason, "The new token pair can be neither stored nor escrowed; trying on, do not stop this process");
                 }
             }
             tokio::time::sleep(delays.next_delay().unwrap_or(retry::STORE_TOKEN.longest)).await;
         }
         failpoints::reached(Point::PairParked);
-        warn!("The new token pair is parked on the broker until the database can be written");
+        warn!("The new token pair is escrowed on the broker until the database can be written");
     }
 }

@@ -16,7 +16,7 @@ use super::answer::{self, Page, Record};
 use super::asked::{Answers, Asked, Ticket};
 use super::auth::{Auth, AuthError, TokenStoreError};
 use super::clock::{DatabaseClock, Dated};
-use super::heard::{Heard, Miss};
+use super::heard::{FailedAttempt, Heard};
 use super::in_flight::InFlight;
 use super::oauth::{self, Authorizer, Integration};
 use super::rate_limit::Limiter;
@@ -162,10 +162,10 @@ impl Client {
         let read = |answer: &Answer| {
             let mut page = answer::parse_list(resource, &answer.body)?;
             page.dated = answer.dated;
-            page.odd.extend(
+            page.type_mismatches.extend(
                 answer.odd_limit.then(|| "the rate limit headers are not plausible, and are not used".to_owned()),
             );
-            page.odd.extend(answer.odd_version.clone());
+            page.type_mismatches.extend(answer.odd_version.clone());
             Ok((page, answer.between))
         };
         let (mut page, between) = self.call(&resource.list_endpoint(), body, read).await?;
@@ -180,7 +180,7 @@ impl Client {
         let ticket = self.answers.ask(resource.name, self.clock.now());
         let read = |answer: &Answer| {
             let (mut record, replaced) = answer::parse_info(resource, &answer.body)?;
-            record.odd.extend(answer.odd_version.clone());
+            record.type_mismatches.extend(answer.odd_version.clone());
             Ok(((record, replaced), answer.between))
         };
         let ((mut record, replaced), between) = self.call(&resource.info_endpoint(), &body, read).await?;
@@ -221,7 +221,7 @@ impl Client {
         let other = if endpoint == first { second } else { first };
         let body = serde_json::json!({ "page": { "size": 1, "number": 1 } });
         let tried = self.try_once(other, &body, &mut None).await;
-        matches!(tried, Err(TryError::Missed(Miss { failure: Failure::Page, .. })))
+        matches!(tried, Err(TryError::Missed(FailedAttempt { failure: Failure::Page, .. })))
     }
 
     /// From now on no refresh of the token is begun.
@@ -238,7 +238,7 @@ impl Client {
         &self,
         endpoint: &str,
         body: &Value,
-        read: impl Fn(&Answer) -> Result<T, Miss>,
+        read: impl Fn(&Answer) -> Result<T, FailedAttempt>,
     ) -> Result<T, ApiError> {
         // They begin with the first failure: what was waited before, for the budget, is no reason to give up.
         let mut delays: Option<retry::Delays> = None;
@@ -255,7 +255,9 @@ impl Client {
                     return Err(ApiError::NotAuthorized);
                 }
                 Err(TryError::Auth(AuthError::Store(error))) => return Err(error.into()),
-                Err(TryError::Auth(AuthError::Unavailable(reason))) => Miss { failure: Failure::Network, reason },
+                Err(TryError::Auth(AuthError::Unavailable(reason))) => {
+                    FailedAttempt { failure: Failure::Network, reason }
+                }
             };
             let delay = match miss.failure.verdict() {
                 Verdict::Backoff => delays.get_or_insert_with(|| retry::API.begin()).next_delay(),
@@ -271,7 +273,7 @@ impl Client {
                 Verdict::Never => None,
             };
             let Some(delay) = delay else {
-                let Miss { failure, reason } = miss;
+                let FailedAttempt { failure, reason } = miss;
                 return Err(ApiError::Failed { endpoint: endpoint.to_owned(), failure, reason });
             };
             debug!(endpoint, reason = miss.reason, ?delay, "A request failed and is tried again");
@@ -325,7 +327,7 @@ impl Client {
             Ok(Some(body)) => body,
             Ok(None) => {
                 let reason = format!("the answer is longer than {MAX_BODY} bytes");
-                return Err(TryError::Missed(Miss { failure: Failure::TooLong, reason }));
+                return Err(TryError::Missed(FailedAttempt { failure: Failure::TooLong, reason }));
             }
             Err(error) => return Err(missed(&error)),
         };
@@ -351,13 +353,13 @@ fn asked(ticket: Option<Ticket>, between: Option<(DateTime<Utc>, DateTime<Utc>)>
 
 /// What went wrong in one try.
 enum TryError {
-    Missed(Miss),
+    Missed(FailedAttempt),
     Auth(AuthError),
 }
 
 fn missed(error: &reqwest::Error) -> TryError {
     let failure = if error.is_timeout() { Failure::Timeout } else { Failure::Network };
-    TryError::Missed(Miss { failure, reason: oauth::describe(error) })
+    TryError::Missed(FailedAttempt { failure, reason: oauth::describe(error) })
 }
 
 fn failure_of(status: StatusCode, retry_in: Duration) -> Option<Failure> {

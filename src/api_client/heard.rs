@@ -51,20 +51,20 @@ pub struct Heard {
 
 /// A try that failed.
 #[derive(Debug)]
-pub struct Miss {
+pub struct FailedAttempt {
     /// The kind of failure.
     pub failure: Failure,
     /// In words; holds no body, token or query.
     pub reason: String,
 }
 
-impl From<String> for Miss {
+impl From<String> for FailedAttempt {
     fn from(reason: String) -> Self {
         Self { failure: Failure::Malformed, reason }
     }
 }
 
-impl From<Unreadable> for Miss {
+impl From<Unreadable> for FailedAttempt {
     fn from(unreadable: Unreadable) -> Self {
         match unreadable {
             Unreadable::Answer(reason) => reason.into(),
@@ -94,16 +94,16 @@ impl Heard {
     }
 
     /// Checks an answer with status 200: an error where it is not one that can be read.
-    pub fn check(&self, body: &[u8]) -> Result<(), Miss> {
+    pub fn check(&self, body: &[u8]) -> Result<(), FailedAttempt> {
         if let Some(coding) = &self.coding {
             let reason = format!("the answer has the content encoding {coding}, which was not asked for");
-            return Err(Miss { failure: Failure::Malformed, reason });
+            return Err(FailedAttempt { failure: Failure::Malformed, reason });
         }
         if is_page(self.content_type.as_deref(), body) {
             let kind = self.content_type.as_deref().unwrap_or("no content type");
             let reason =
                 format!("answered 200 OK with {kind} and no JSON: a page of a proxy, in the place of an answer");
-            return Err(Miss { failure: Failure::Page, reason });
+            return Err(FailedAttempt { failure: Failure::Page, reason });
         }
         Ok(())
     }
@@ -112,16 +112,16 @@ impl Heard {
     ///
     /// A 404 means that a record is deleted only where the API itself says so: without `X-Api-Version` it comes from what stands before
     /// it, for a path that is unknown there (seen live, 2026), whatever its body looks like.
-    pub fn refusal(&self, status: StatusCode, failure: Failure, body: &[u8]) -> Miss {
+    pub fn refusal(&self, status: StatusCode, failure: Failure, body: &[u8]) -> FailedAttempt {
         let said = ErrorBody::parse(body).map(|error| format!(": {}", error.words())).unwrap_or_default();
         if failure == Failure::NotFound && !self.is_of_the_api {
             let reason = format!(
                 "answered {status} without X-Api-Version{said}: that is not the API, but what stands before it, for a path that it \
                  does not know. It says of no record that it is deleted"
             );
-            return Miss { failure: Failure::Server, reason };
+            return FailedAttempt { failure: Failure::Server, reason };
         }
-        Miss { failure, reason: format!("answered {status}{said}") }
+        FailedAttempt { failure, reason: format!("answered {status}{said}") }
     }
 }
 

@@ -38,7 +38,7 @@ const LATE: Duration = Duration::from_millis(500);
 /// After such a wait, how long the answer to the browser and the last events may still take.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
-/// The end of all patience after a signal. An authorization takes longest; a refresh is stored or parked within 28 s.
+/// The end of all patience after a signal. An authorization takes longest; a refresh is stored or escrowed within 28 s.
 const LONGEST_DRAIN: Duration = Duration::from_secs(38);
 
 const _: () = assert!(authorization_flow::LONGEST.as_secs() + 2 < LONGEST_DRAIN.as_secs());

@@ -34,7 +34,7 @@ impl Start {
         let successes = loop {
             let error = match self.try_to_prepare().await {
                 Ok(successes) => break successes,
-                Err(error) if error.may_pass() => error,
+                Err(error) if error.is_transient() => error,
                 Err(error) => return Err(error.into()),
             };
             let delay = delays.next_delay().unwrap_or(retry::RECONNECT.longest);
@@ -55,7 +55,7 @@ impl Start {
             requirements::check(&self.pool).await?;
             pool::check_schema(&self.pool).await?;
         }
-        self.tokens.introduce(self.first_refresh_token.as_ref()).await?;
+        self.tokens.ensure_account_row(self.first_refresh_token.as_ref()).await?;
         // A key that does not open what is stored is found now, not by the first request.
         self.tokens.check_key().await?;
         report::last_successes(&self.pool, &self.account, &self.resources).await

@@ -56,17 +56,17 @@ impl Upkeep {
 
     /// A database that is away is reported by the parts that need it.
     async fn count(&self) {
-        let stale = pool::answered(report::stale_details(&self.pool, &self.account));
+        let stale = pool::with_deadline(report::stale_details(&self.pool, &self.account));
         for (resource, rows) in stale.await.unwrap_or_default() {
             telemetry::stale_details(&resource, rows);
         }
         let names: Vec<String> = RESOURCES.iter().map(|resource| resource.name.to_owned()).collect();
-        let rejected = pool::answered(rejected::counts(&self.pool, &self.account, &names));
+        let rejected = pool::with_deadline(rejected::counts(&self.pool, &self.account, &names));
         for (resource, records) in rejected.await.unwrap_or_default() {
             telemetry::rejected_records(&resource, records);
         }
         // Those of another worker of the account, too.
-        let successes = pool::answered(report::last_successes(&self.pool, &self.account, &self.served));
+        let successes = pool::with_deadline(report::last_successes(&self.pool, &self.account, &self.served));
         for (resource, at) in successes.await.unwrap_or_default() {
             telemetry::last_success(&resource, at);
         }

@@ -54,7 +54,7 @@ impl Consumer {
     pub async fn prepare(url: &SecretString, names: &Names, declare: Declare) -> Result<(), AmqpError> {
         let connection = link::connect(url, &format!("teamleader2db {} start", names.account())).await?;
         names.declare(&connection, declare).await?;
-        link::within(REPLY_TIMEOUT, connection.close(200, "done".into())).await
+        link::with_deadline(REPLY_TIMEOUT, connection.close(200, "done".into())).await
     }
 
     /// Connects, makes sure that all queues are there, and consumes. The connection ends with the value.
@@ -66,8 +66,8 @@ impl Consumer {
                 argument, "A queue has another setting than it is declared with, and is used as it is: see `doctor`"
             );
         }
-        let channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
-        link::within(REPLY_TIMEOUT, channel.basic_qos(1, BasicQosOptions::default())).await?;
+        let channel = link::with_deadline(REPLY_TIMEOUT, connection.create_channel()).await?;
+        link::with_deadline(REPLY_TIMEOUT, channel.basic_qos(1, BasicQosOptions::default())).await?;
         let queue = names.requests_queue();
         let consumed = channel.basic_consume(
             queue.as_str().into(),
@@ -75,7 +75,7 @@ impl Consumer {
             BasicConsumeOptions::default(),
             FieldTable::default(),
         );
-        let stream = link::within(REPLY_TIMEOUT, consumed).await?;
+        let stream = link::with_deadline(REPLY_TIMEOUT, consumed).await?;
         Ok(Self { connection, channel, stream })
     }
 
@@ -90,14 +90,14 @@ impl Consumer {
 
     /// Asks for no more messages; the one in hand stays in hand. Another consumer becomes active.
     pub async fn cancel(&mut self) -> Result<(), AmqpError> {
-        link::within(REPLY_TIMEOUT, self.channel.basic_cancel(TAG.into(), BasicCancelOptions::default())).await
+        link::with_deadline(REPLY_TIMEOUT, self.channel.basic_cancel(TAG.into(), BasicCancelOptions::default())).await
     }
 
     /// How many messages wait in a queue.
     pub async fn waiting_in(&self, queue: &str) -> Result<u32, AmqpError> {
         let options = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
         let declared = self.channel.queue_declare(queue.into(), options, FieldTable::default());
-        Ok(link::within(REPLY_TIMEOUT, declared).await?.message_count())
+        Ok(link::with_deadline(REPLY_TIMEOUT, declared).await?.message_count())
     }
 
     /// Closes the connection; a message in hand goes back to the queue.
@@ -108,7 +108,7 @@ impl Consumer {
 
 /// Takes single messages, on a connection of its own.
 #[derive(Debug)]
-pub struct Mailbox {
+pub struct PullConsumer {
     connection: Connection,
     channel: Channel,
     /// Open for as long as the lock is held.
@@ -126,21 +126,21 @@ pub enum Lock {
     Forbidden,
 }
 
-impl Mailbox {
+impl PullConsumer {
     /// Connects. The connection ends with the value.
     pub async fn open(url: &SecretString) -> Result<Self, AmqpError> {
-        let connection = link::connect(url, "teamleader2db mailbox").await?;
-        let channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
+        let connection = link::connect(url, "teamleader2db consumer").await?;
+        let channel = link::with_deadline(REPLY_TIMEOUT, connection.create_channel()).await?;
         Ok(Self { connection, channel, lock: None })
     }
 
     /// Declares a queue that no other connection may use: a lock that goes with this one, however it ends.
     pub async fn lock(&mut self, queue: &str) -> Result<Lock, AmqpError> {
         // The broker closes a channel that it refuses something on.
-        let channel = link::within(REPLY_TIMEOUT, self.connection.create_channel()).await?;
+        let channel = link::with_deadline(REPLY_TIMEOUT, self.connection.create_channel()).await?;
         let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
         let declared = channel.queue_declare(queue.into(), options, FieldTable::default());
-        match link::within(REPLY_TIMEOUT, declared).await {
+        match link::with_deadline(REPLY_TIMEOUT, declared).await {
             Ok(_) => {
                 self.lock = Some(channel);
                 Ok(Lock::Taken)
@@ -153,7 +153,8 @@ impl Mailbox {
 
     /// Takes a message from a queue, if there is one.
     pub async fn take(&self, queue: &str) -> Result<Option<Message>, AmqpError> {
-        let got = link::within(REPLY_TIMEOUT, self.channel.basic_get(queue.into(), BasicGetOptions::default())).await?;
+        let got = link::with_deadline(REPLY_TIMEOUT, self.channel.basic_get(queue.into(), BasicGetOptions::default()))
+            .await?;
         Ok(got.map(|got| Message { delivery: got.delivery }))
     }
 
@@ -249,7 +250,7 @@ impl Message {
     }
 
     /// The properties of a copy with this message id.
-    pub fn stamped_properties(&self, message_id: &str) -> BasicProperties {
+    pub fn properties_with_id(&self, message_id: &str) -> BasicProperties {
         self.copy(Vec::new()).with_message_id(message_id.into())
     }
 
@@ -288,7 +289,7 @@ impl Message {
 
     /// Acknowledges. Anything but success means that the message is, or will be, delivered again.
     pub async fn ack(&self) -> Result<(), AmqpError> {
-        match link::within(REPLY_TIMEOUT, self.delivery.acker.ack(BasicAckOptions::default())).await? {
+        match link::with_deadline(REPLY_TIMEOUT, self.delivery.acker.ack(BasicAckOptions::default())).await? {
             true => Ok(()),
             false => Err(AmqpError::Ended),
         }

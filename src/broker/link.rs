@@ -41,11 +41,11 @@ pub enum AmqpError {
     /// The broker refused a message.
     #[error("RabbitMQ refused a message for {0}: the queue may be full")]
     Refused(String),
-    /// A parked token pair is still needed and cannot be read.
-    #[error("a parked token pair cannot be stored: {0}")]
-    Parked(String),
-    /// Another process is at the parked token pairs, or died at it a moment ago.
-    #[error("another process is taking the parked token pairs")]
+    /// A escrowed token pair is still needed and cannot be read.
+    #[error("a escrowed token pair cannot be stored: {0}")]
+    Escrowed(String),
+    /// Another process is at the escrowed token pairs, or died at it a moment ago.
+    #[error("another process is taking the escrowed token pairs")]
     ParkedElsewhere,
     /// A queue or exchange is not as it has to be.
     #[error("{what} cannot be used as it stands: {why}. {mend}")]
@@ -97,16 +97,19 @@ pub async fn connect_for_bodies_of(bytes: u64, url: &SecretString, name: &str) -
     let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_: String| AmqpError::Url)?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    within(CONNECT_TIMEOUT, screen::connect(uri, properties, bytes)).await
+    with_deadline(CONNECT_TIMEOUT, screen::connect(uri, properties, bytes)).await
 }
 
 /// Closes a connection; what is in hand on it goes back to its queue, with or without the broker's goodbye.
 pub async fn close(connection: &Connection) {
-    let _ = within(GOODBYE_TIMEOUT, connection.close(200, "done".into())).await;
+    let _ = with_deadline(GOODBYE_TIMEOUT, connection.close(200, "done".into())).await;
 }
 
 /// Bounds the wait for an answer of the broker.
-pub async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T, lapin::Error>>) -> Result<T, AmqpError> {
+pub async fn with_deadline<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, lapin::Error>>,
+) -> Result<T, AmqpError> {
     match tokio::time::timeout(limit, answer).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(AmqpError::NoAnswer(limit)),

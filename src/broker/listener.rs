@@ -26,10 +26,10 @@ impl Listener {
     pub async fn open(url: &SecretString, names: &Names, declare: Declare, name: &str) -> Result<Self, AmqpError> {
         let connection = link::connect_for_bodies_of(EVENT_BOUND, url, name).await?;
         names.declare(&connection, declare).await?;
-        let channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
+        let channel = link::with_deadline(REPLY_TIMEOUT, connection.create_channel()).await?;
         let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
         let declared = channel.queue_declare("".into(), options, FieldTable::default());
-        let queue = link::within(REPLY_TIMEOUT, declared).await?.name().clone();
+        let queue = link::with_deadline(REPLY_TIMEOUT, declared).await?.name().clone();
         let bound = channel.queue_bind(
             queue.clone(),
             names.events_exchange().as_str().into(),
@@ -37,10 +37,10 @@ impl Listener {
             QueueBindOptions::default(),
             FieldTable::default(),
         );
-        link::within(REPLY_TIMEOUT, bound).await?;
+        link::with_deadline(REPLY_TIMEOUT, bound).await?;
         let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
         let consumed = channel.basic_consume(queue, "".into(), options, FieldTable::default());
-        let stream = link::within(REPLY_TIMEOUT, consumed).await?;
+        let stream = link::with_deadline(REPLY_TIMEOUT, consumed).await?;
         Ok(Self { connection, stream })
     }
 

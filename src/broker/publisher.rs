@@ -109,7 +109,7 @@ impl Publisher {
         };
         // Without an answer the connection stays for the time being: one that is blocked cannot even be closed, and lapin's thread,
         // its socket and buffers would stay for as long as the alarm lasts, one more with each try.
-        let confirmation = link::within(REPLY_TIMEOUT, published).await?;
+        let confirmation = link::with_deadline(REPLY_TIMEOUT, published).await?;
         current.settled = true;
         match confirmation {
             Confirmation::Ack(None) => Ok(Fate::Taken),
@@ -145,8 +145,8 @@ impl Publisher {
 
     async fn connect(&self) -> Result<Open, AmqpError> {
         let connection = link::connect(&self.url, &self.name).await?;
-        let channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
-        link::within(REPLY_TIMEOUT, channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let channel = link::with_deadline(REPLY_TIMEOUT, connection.create_channel()).await?;
+        link::with_deadline(REPLY_TIMEOUT, channel.confirm_select(ConfirmSelectOptions::default())).await?;
         Ok(Open { connection, channel, settled: true })
     }
 }

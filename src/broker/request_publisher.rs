@@ -53,6 +53,6 @@ pub async fn send(url: &SecretString, names: &Names, declare: Declare, order: &O
     let published = publish(&publisher, names, order).await;
     publisher.close().await;
     // Everything is confirmed; the goodbye does not matter.
-    let _ = link::within(REPLY_TIMEOUT, connection.close(200, "done".into())).await;
+    let _ = link::with_deadline(REPLY_TIMEOUT, connection.close(200, "done".into())).await;
     published
 }

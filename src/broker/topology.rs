@@ -79,7 +79,7 @@ impl Names {
         format!("{}.tokens.{}", self.prefix, self.account)
     }
 
-    /// The queue that exists while a process takes parked pairs.
+    /// The queue that exists while a process takes escrowed pairs.
     pub fn tokens_lock(&self) -> String {
         format!("{}.lock", self.tokens_queue())
     }
@@ -155,11 +155,13 @@ impl Names {
             (self.events_exchange(), ExchangeKind::Topic),
             (self.dead(), ExchangeKind::Fanout),
         ];
-        let mut channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
+        let mut channel = link::with_deadline(REPLY_TIMEOUT, connection.create_channel()).await?;
         for (exchange, kind) in exchanges {
             let options = ExchangeDeclareOptions { passive, durable: true, ..Default::default() };
             let declared = channel.exchange_declare(exchange.as_str().into(), kind, options, FieldTable::default());
-            link::within(REPLY_TIMEOUT, declared).await.map_err(|error| explain(error, "exchange", &exchange, how))?;
+            link::with_deadline(REPLY_TIMEOUT, declared)
+                .await
+                .map_err(|error| explain(error, "exchange", &exchange, how))?;
         }
         let mut differing = Vec::new();
         for (queue, arguments) in self.queues() {
@@ -175,7 +177,7 @@ impl Names {
                     return Err(explain(error, "queue", &queue, how));
                 };
                 // The broker has closed the channel. That the queue is there is certain: its settings were compared.
-                channel = link::within(REPLY_TIMEOUT, connection.create_channel()).await?;
+                channel = link::with_deadline(REPLY_TIMEOUT, connection.create_channel()).await?;
                 match value {
                     Some(value) => arguments.insert(argument.as_str().into(), value),
                     None => arguments.remove(argument.as_str()),
@@ -195,10 +197,12 @@ impl Names {
                     QueueBindOptions::default(),
                     FieldTable::default(),
                 );
-                link::within(REPLY_TIMEOUT, bound).await.map_err(|error| explain(error, "queue", &queue, how))?;
+                link::with_deadline(REPLY_TIMEOUT, bound)
+                    .await
+                    .map_err(|error| explain(error, "queue", &queue, how))?;
             }
         }
-        link::within(REPLY_TIMEOUT, channel.close(200, "done".into())).await?;
+        link::with_deadline(REPLY_TIMEOUT, channel.close(200, "done".into())).await?;
         Ok(differing)
     }
 
@@ -223,7 +227,7 @@ impl Names {
 
 async fn declare_queue(channel: &Channel, queue: &str, arguments: Arguments, passive: bool) -> Result<(), AmqpError> {
     let options = QueueDeclareOptions { passive, durable: true, ..Default::default() };
-    link::within(REPLY_TIMEOUT, channel.queue_declare(queue.into(), options, arguments.into())).await.map(drop)
+    link::with_deadline(REPLY_TIMEOUT, channel.queue_declare(queue.into(), options, arguments.into())).await.map(drop)
 }
 
 /// A queue that stands with another setting than the worker declares, and is used as it is. Settings of a queue never

@@ -66,6 +66,6 @@ async fn caller(state: &HttpState, headers: &HeaderMap) -> Result<Option<Caller>
         return Ok(Some(caller));
     }
     let Some(login) = state.guard.cookies.login(headers) else { return Ok(None) };
-    let holds = pool::answered_within(PATIENCE, logins::holds(&state.pool, state.names.account(), login)).await?;
+    let holds = pool::with_deadline_of(PATIENCE, logins::holds(&state.pool, state.names.account(), login)).await?;
     Ok(holds.then_some(Caller::Browser))
 }

@@ -80,11 +80,11 @@ pub enum Point {
     PairReceived,
     /// The new pair is stored.
     PairStored,
-    /// The database did not take the pair; it is about to be parked.
+    /// The database did not take the pair; it is about to be escrowed.
     ParkingWanted,
-    /// The new pair is parked on the broker.
+    /// The new pair is escrowed on the broker.
     PairParked,
-    /// A parked pair is stored, and still parked.
+    /// A escrowed pair is stored, and still escrowed.
     ParkedPairStored,
     /// That the refresh token was refused is written, not committed.
     TokenRefusedWritten,

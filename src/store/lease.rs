@@ -18,7 +18,7 @@ const WAITS_FOR_OLDER: Duration = Duration::from_secs(12);
 /// Waits for transactions of the older one that are under way, but not for ever: a process that is paused while it sends rows by `COPY`
 /// keeps the lease's row locked, and no timeout of PostgreSQL ends that. What is still under way after [`WAITS_FOR_OLDER`] is ended, which
 /// PostgreSQL allows to the same role, and rolled back.
-pub async fn take(pool: &PgPool, account: &Account, holder: &str) -> Result<Epoch, StoreError> {
+pub async fn acquire(pool: &PgPool, account: &Account, holder: &str) -> Result<Epoch, StoreError> {
     let mut tx = pool::begin(pool).await?;
     let session = sqlx::query_scalar!(r#"select pg_backend_pid() as "pid!""#).fetch_one(&mut *tx).await?;
     let epoch = tokio::select! {
@@ -72,7 +72,7 @@ async fn end_those_before(pool: &PgPool, session: i32) -> sqlx::Result<()> {
 }
 
 /// Fences whoever works for the account, without taking the lease.
-pub async fn raise(tx: &mut Transaction<'_, Postgres>, account: &Account) -> Result<(), StoreError> {
+pub async fn bump_epoch(tx: &mut Transaction<'_, Postgres>, account: &Account) -> Result<(), StoreError> {
     sqlx::query!("update teamleader2db.lease set epoch = epoch + 1 where account = $1", account.as_str())
         .execute(&mut **tx)
         .await?;

@@ -169,12 +169,12 @@ pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Stor
 }
 
 /// Bounds the wait for an answer of the database.
-pub async fn answered<T, E: From<StoreError>>(answer: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    answered_within(ANSWER_TIMEOUT, answer).await
+pub async fn with_deadline<T, E: From<StoreError>>(answer: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    with_deadline_of(ANSWER_TIMEOUT, answer).await
 }
 
 /// The same for what should take less.
-pub async fn answered_within<T, E: From<StoreError>>(
+pub async fn with_deadline_of<T, E: From<StoreError>>(
     limit: Duration,
     answer: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
@@ -236,7 +236,7 @@ impl StoreError {
                 "the stored tokens cannot be used: add the key that sealed them to TOKEN_ENCRYPTION_KEY, or authorize again",
             ),
             Self::OldSchema => Some("the database's schema is too old: run `teamleader2db migrate`"),
-            Self::Migration(_) if !self.may_pass() => Some(
+            Self::Migration(_) if !self.is_transient() => Some(
                 "the database's schema does not fit this program: run one at least as new as the one that migrated it",
             ),
             Self::NewerRun(_) => Some(
@@ -250,7 +250,7 @@ impl StoreError {
 
     /// Whether it says nothing against what was asked for: the server is away, busy, full or not to be written to, or another worker
     /// has taken over. Waiting may help.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Fenced | Self::Lost | Self::NoAnswer(_) | Self::Tokens(_) => true,
             Self::Database(error)

@@ -32,7 +32,7 @@ struct Batch {
     rejected: Vec<Rejected>,
     bytes: usize,
     replaced: i64,
-    odd: BTreeSet<String>,
+    type_mismatches: BTreeSet<String>,
     /// What each list that this settled said to hold.
     matches: Vec<Option<i64>>,
     last: Option<Partition>,
@@ -61,7 +61,7 @@ pub async fn read_batch(
         return Err(error);
     }
     step.note_drift(answer::drift(&batch.records));
-    step.note_drift(batch.odd);
+    step.note_drift(batch.type_mismatches);
     let first_page = progress.at.pages_read;
     let mut pages_read = first_page;
     for matches in &batch.matches {
@@ -105,7 +105,7 @@ async fn read(slice: &Slice<'_>, step: &mut Step, progress: &mut ListProgress) -
     let page = (number, start.size());
     let enough = CancellationToken::new();
     let wanted = stream::iter(parents.into_iter().take_while(|_| !enough.is_cancelled()));
-    let mut answers = pin!(slice.ahead(wanted, slice.client.most_in_flight(), |part: Partition| {
+    let mut answers = pin!(slice.prefetch(wanted, slice.client.most_in_flight(), |part: Partition| {
         let (client, body) = (slice.client.clone(), resource.list_body(page, since.as_deref(), &part.body));
         async move { (part, client.list(resource, &body).await) }
     }));
@@ -222,7 +222,7 @@ impl Batch {
         part.adopt(resource, &mut page);
         self.bytes += page.records.iter().map(|record| record.json.len()).sum::<usize>();
         self.replaced += page.replaced;
-        self.odd.append(&mut page.odd);
+        self.type_mismatches.append(&mut page.type_mismatches);
         self.ids.extend(page.ids());
         self.rejected.append(&mut page.rejected);
         self.matches.push(page.matches);

@@ -41,7 +41,7 @@ const MAX_AGED: i64 = 2_000;
 const MAX_FAILURES_IN_A_ROW: u32 = 20;
 
 /// What came of asking for one row.
-struct Told {
+struct DetailResponse {
     /// The database's clock when it was to be asked for.
     wanted_at: Option<DateTime<Utc>>,
     place: Place,
@@ -50,7 +50,7 @@ struct Told {
 
 /// What a batch brought.
 #[derive(Default)]
-struct Fetched {
+struct DetailBatch {
     batch: Details,
     bytes: usize,
     replaced: i64,
@@ -82,8 +82,10 @@ pub async fn fetch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     }
     let (wants, wanted) = mpsc::channel(CHOSEN as usize);
     let (tells, told) = mpsc::channel(ANSWERS_AHEAD);
-    let mut ahead =
-        pin!(join(choose_ahead(slice, &step, cursor.clone(), wants), ask_ahead(slice, step.resource, wanted, tells)));
+    let mut ahead = pin!(join(
+        prefetch_choice(slice, &step, cursor.clone(), wants),
+        prefetch_answers(slice, step.resource, wanted, tells)
+    ));
     let mut stored = pin!(store(slice, index, step.clone(), cursor, told));
     tokio::select! {
         stored = &mut stored => stored,
@@ -92,7 +94,7 @@ pub async fn fetch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
 }
 
 /// Chooses rows, the next ones when there is room. Ends at the first error, which it sends as well.
-async fn choose_ahead(
+async fn prefetch_choice(
     slice: &Slice<'_>,
     step: &Step,
     mut cursor: DetailCursor,
@@ -121,21 +123,21 @@ async fn choose_ahead(
 }
 
 /// Asks for the details, several at a time, until the slice is over.
-async fn ask_ahead(
+async fn prefetch_answers(
     slice: &Slice<'_>,
     resource: &'static Resource,
     wanted: mpsc::Receiver<Result<Place, WorkError>>,
-    tells: mpsc::Sender<Result<Told, WorkError>>,
+    tells: mpsc::Sender<Result<DetailResponse, WorkError>>,
 ) {
     let wanted = stream::unfold(wanted, async |mut wanted| wanted.recv().await.map(|wish| (wish, wanted)));
     let ask = |wish: Result<Place, WorkError>| {
         let client = slice.client.clone();
         async move {
             let (place, wanted_at) = (wish?, client.clock().now());
-            Ok(Told { wanted_at, place, answer: client.info(resource, place.id).await })
+            Ok(DetailResponse { wanted_at, place, answer: client.info(resource, place.id).await })
         }
     };
-    let mut answers = pin!(slice.ahead(wanted, slice.client.most_in_flight(), ask));
+    let mut answers = pin!(slice.prefetch(wanted, slice.client.most_in_flight(), ask));
     while let Some(told) = answers.next().await {
         // Nobody takes it: storing has failed, and says so.
         if tells.send(told).await.is_err() {
@@ -150,12 +152,12 @@ async fn store(
     index: usize,
     mut step: Step,
     mut cursor: DetailCursor,
-    mut receiver: mpsc::Receiver<Result<Told, WorkError>>,
+    mut receiver: mpsc::Receiver<Result<DetailResponse, WorkError>>,
 ) -> Result<(), WorkError> {
     let mut none_came = true;
     while let Some(first) = receiver.recv().await {
         none_came = false;
-        let mut fetched = Fetched { failures_in_a_row: cursor.failures_in_a_row, ..Fetched::default() };
+        let mut fetched = DetailBatch { failures_in_a_row: cursor.failures_in_a_row, ..DetailBatch::default() };
         let ends_at = Instant::now() + BATCH_LASTS;
         let mut next = Some(first);
         while let Some(told) = next {
@@ -193,7 +195,7 @@ async fn merge(
     index: usize,
     mut step: Step,
     mut cursor: DetailCursor,
-    fetched: Fetched,
+    fetched: DetailBatch,
 ) -> Result<(Step, DetailCursor), WorkError> {
     let (resource, account) = (step.resource, &slice.settings.account);
     let replaced = fetched.replaced;
@@ -262,10 +264,10 @@ async fn choose(slice: &Slice<'_>, step: &Step, cursor: &DetailCursor) -> Result
     Ok(details::wanting_detail(slice.pool, account, resource, wanted, cursor.after, CHOSEN).await?)
 }
 
-impl Fetched {
+impl DetailBatch {
     /// Takes in what came of asking for one row.
-    async fn take(&mut self, slice: &Slice<'_>, resource: &Resource, told: Result<Told, WorkError>) {
-        let Told { wanted_at, place, answer } = match told {
+    async fn take(&mut self, slice: &Slice<'_>, resource: &Resource, told: Result<DetailResponse, WorkError>) {
+        let DetailResponse { wanted_at, place, answer } = match told {
             Ok(told) => told,
             Err(error) => {
                 self.broken_off = Some(error);

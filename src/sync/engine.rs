@@ -44,7 +44,7 @@ pub enum Outcome {
     /// The run is finished, its event in the outbox.
     Finished,
     /// The slice is over, the process stops, or the account is not authorized: the request goes back to the queue.
-    HandBack {
+    Requeue {
         /// Requests made to the API since the last checkpoint.
         requests: i64,
     },
@@ -105,9 +105,9 @@ impl Engine {
         if let Err(error) = self.read_clock().await {
             return Some(End::Stops(error));
         }
-        match self.know_whose_token(slice).await {
+        match self.verify_token_owner(slice).await {
             Ok(Accepted::Stored) => None,
-            Ok(Accepted::OtherAccount) | Err(WorkError::Api(ApiError::NotAuthorized)) => Some(End::HandsBack),
+            Ok(Accepted::OtherAccount) | Err(WorkError::Api(ApiError::NotAuthorized)) => Some(End::Requeues),
             Err(error) if slice.is_down(&error).await => Some(wait(slice, &error)),
             Err(error) => Some(refuse(error)),
         }
@@ -132,8 +132,8 @@ impl Engine {
             }
             tokio::select! {
                 worked = working.next() => match worked {
-                    Some((index, Going::On)) => _ = busy.remove(&index),
-                    Some((_, Going::Ends(end))) => {
+                    Some((index, StepOutcome::On)) => _ = busy.remove(&index),
+                    Some((_, StepOutcome::Ends(end))) => {
                         // What the others are in the midst of is rolled back, and their requests are counted.
                         drop(working);
                         return end.outcome(slice).await;
@@ -141,7 +141,7 @@ impl Engine {
                     None if slice.run().steps.iter().all(|step| step.phase == Phase::Done) => {
                         return finish(slice, None).await;
                     }
-                    None => return hand_back(slice),
+                    None => return requeue(slice),
                 },
                 never = &mut keeping_time => match never {},
                 // Lost when the publisher is behind: the next one tells more.
@@ -154,7 +154,7 @@ impl Engine {
 
     /// Reads the database's clock, which the client continues.
     async fn read_clock(&self) -> Result<(), StoreError> {
-        self.client.clock().set(pool::answered(records::clock(&self.pool)).await?);
+        self.client.clock().set(pool::with_deadline(records::clock(&self.pool)).await?);
         Ok(())
     }
 
@@ -167,8 +167,8 @@ impl Engine {
     }
 
     /// A token that was given by hand may be of another Teamleader account, whose records must not be mixed with these.
-    async fn know_whose_token(&self, slice: &Slice<'_>) -> Result<Accepted, WorkError> {
-        if !self.tokens.identity_is_open().await? {
+    async fn verify_token_owner(&self, slice: &Slice<'_>) -> Result<Accepted, WorkError> {
+        if !self.tokens.owner_is_unknown().await? {
             return Ok(Accepted::Stored);
         }
         let by = slice.client.who_authorized().await?;
@@ -176,8 +176,8 @@ impl Engine {
     }
 }
 
-fn hand_back(slice: &Slice<'_>) -> Outcome {
-    Outcome::HandBack { requests: slice.client.take_request_count() }
+fn requeue(slice: &Slice<'_>) -> Outcome {
+    Outcome::Requeue { requests: slice.client.take_request_count() }
 }
 
 /// Nothing could be asked at all.
@@ -191,7 +191,7 @@ fn refuse(error: WorkError) -> End {
 }
 
 /// What the work on a step means for the slice.
-enum Going {
+enum StepOutcome {
     /// It goes on with another step.
     On,
     /// It ends, once nobody works on the run.
@@ -201,7 +201,7 @@ enum Going {
 /// How a slice ends.
 enum End {
     /// The request goes back to the queue.
-    HandsBack,
+    Requeues,
     /// The request waits for the API, for so many seconds.
     Waits(u32),
     /// Nothing more may or can be written.
@@ -214,7 +214,7 @@ impl End {
     /// Nobody works on the run any more: all requests that were made are counted.
     async fn outcome(self, slice: &Slice<'_>) -> Outcome {
         match self {
-            Self::HandsBack => hand_back(slice),
+            Self::Requeues => requeue(slice),
             Self::Waits(seconds) => Outcome::Wait { seconds, requests: slice.client.take_request_count() },
             Self::Stops(error) => Outcome::Stopped(error),
             Self::GivesUp(why) => finish(slice, Some(why)).await,
@@ -223,9 +223,9 @@ impl End {
 }
 
 /// Works on a step until its phase or the slice is over, or for a batch.
-async fn work_on(slice: &Slice<'_>, index: usize) -> (usize, Going) {
+async fn work_on(slice: &Slice<'_>, index: usize) -> (usize, StepOutcome) {
     match work_on_phase(slice, index).await {
-        Ok(()) => (index, Going::On),
+        Ok(()) => (index, StepOutcome::On),
         Err(error) => (index, handle(slice, index, error).await),
     }
 }
@@ -269,7 +269,7 @@ fn next_step(steps: &[Step], busy: &HashSet<usize>) -> Option<usize> {
 }
 
 /// Decides what an error means for the step and the run.
-async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> Going {
+async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> StepOutcome {
     let mut step = slice.step(index);
     let resource = step.resource.name;
     // Part of a list is no reason to skip the rest of it.
@@ -277,15 +277,15 @@ async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> Going {
     let status = match &error {
         WorkError::Store(refused) if refused.is_refused() => ResourceStatus::Failed,
         WorkError::Store(_) | WorkError::Api(ApiError::Store(_)) => {
-            return Going::Ends(End::Stops(into_store_error(error)));
+            return StepOutcome::Ends(End::Stops(into_store_error(error)));
         }
-        WorkError::Api(ApiError::NotAuthorized) => return Going::Ends(End::HandsBack),
+        WorkError::Api(ApiError::NotAuthorized) => return StepOutcome::Ends(End::Requeues),
         WorkError::Api(ApiError::Failed { failure: Failure::Forbidden, .. }) if untouched => ResourceStatus::Skipped,
         WorkError::Inapplicable(_) => ResourceStatus::Skipped,
         WorkError::Api(ApiError::Failed { .. }) | WorkError::Down(_) | WorkError::Unusable(_) => ResourceStatus::Failed,
     };
     if slice.is_down(&error).await {
-        return Going::Ends(wait(slice, &error));
+        return StepOutcome::Ends(wait(slice, &error));
     }
     let why = match &error {
         WorkError::Store(refused) => format!("the table teamleader.{}: {refused}", names::table(resource)),
@@ -297,7 +297,7 @@ async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> Going {
         Ok(tx) => slice.commit(tx, index, step).await,
         Err(error) => Err(error),
     };
-    written.err().map_or(Going::On, |error| Going::Ends(End::Stops(error)))
+    written.err().map_or(StepOutcome::On, |error| StepOutcome::Ends(End::Stops(error)))
 }
 
 /// The API is down: waits in a delay queue, or gives up after many waits in a row.
@@ -348,7 +348,7 @@ async fn finish(slice: &Slice<'_>, error: Option<String>) -> Outcome {
 
 /// Brings the views of custom fields in line with what the run has read. They say nothing of the records: the run ends as it would without.
 async fn keep_views(slice: &Slice<'_>) -> Vec<String> {
-    match pool::answered(wide::keep(slice.pool)).await {
+    match pool::with_deadline(wide::keep(slice.pool)).await {
         Ok(problems) => problems,
         Err(error) => {
             warn!(run = %slice.id, %error, "The views of custom fields could not be looked at");

@@ -37,7 +37,7 @@ pub fn requests_to_come(steps: &[Step], asked: &Parameters) -> i64 {
     steps.iter().filter(|step| step.phase != Phase::Done).map(to_come).fold(0, i64::saturating_add)
 }
 
-/// List requests. A list says with its first page how much it holds; before that, and where it is read in parts, it will be as usual.
+/// List requests. A list says with its first page how much it holds; before that, and where it is read in parts, it will be as baseline.
 fn pages_to_come(step: &Step, asked: &Parameters, read: Option<&ListProgress>) -> i64 {
     if step.phase != Phase::List {
         return 0;
@@ -49,7 +49,7 @@ fn pages_to_come(step: &Step, asked: &Parameters, read: Option<&ListProgress>) -
     let one_list = read.filter(|_| is_one_list);
     let told = one_list.and_then(|reading| reading.at.matches()).map(|matches| pages(matches, PAGE_SIZE));
     let first_pass = one_list.filter(|reading| reading.at.pass > 1).map(|_| step.counts.pages);
-    let of_a_pass = told.or(first_pass).or(step.usual.pages).unwrap_or(1).max(1);
+    let of_a_pass = told.or(first_pass).or(step.baseline.pages).unwrap_or(1).max(1);
     // Deletions need a second pass, and so does any proof of a list that does not say how much it holds.
     let takes_two = asked.marks_deletions() || told.is_none() && !step.resource.tells_matches;
     let twice = takes_two && step.resource.paging != Paging::Seek && is_one_list && of_a_pass > 1;
@@ -70,7 +70,7 @@ fn details_to_come(step: &Step, asked: &Parameters, read: Option<&ListProgress>)
         Phase::List if !is_sampled => {
             let holds = read.and_then(|reading| reading.at.matches()).unwrap_or(0);
             match counts.listed {
-                ..=0 => step.usual.details.unwrap_or(0),
+                ..=0 => step.baseline.details.unwrap_or(0),
                 listed => {
                     let of_others =
                         i128::from(wanted) * i128::from(holds.saturating_sub(listed).max(0)) / i128::from(listed);
@@ -92,7 +92,7 @@ mod tests {
     use crate::catalog;
     use crate::messages::Mode;
     use crate::messages::ResourceStatus;
-    use crate::store::runs::{Counts, Usual};
+    use crate::store::runs::{Baseline, Counts};
     use crate::sync::pager::{ListCursor, Next};
     use uuid::Uuid;
 
@@ -111,8 +111,8 @@ mod tests {
             updated_at_text: Some("2026-01-01T00:00:00+00:00".to_owned()),
             json: String::new(),
             hash: [0; 16],
-            lacking: Vec::new(),
-            odd: Vec::new(),
+            missing_fields: Vec::new(),
+            type_mismatches: Vec::new(),
             parent: None,
             asked: Default::default(),
         }
@@ -136,7 +136,7 @@ mod tests {
     fn before_anything_is_known_a_list_is_a_page_and_later_what_it_usually_is() {
         let mut unknown = step("contacts");
         assert_eq!(requests_to_come(&[unknown.clone()], &asked(Mode::Full)), 1);
-        unknown.usual = Usual { pages: Some(70), details: Some(12) };
+        unknown.baseline = Baseline { pages: Some(70), details: Some(12) };
         assert_eq!(requests_to_come(&[unknown], &asked(Mode::Full)), 82);
     }
 
@@ -152,8 +152,8 @@ mod tests {
     #[test]
     fn a_list_that_does_not_say_how_much_it_holds_is_read_twice() {
         let usually = |resource: &str, mode: Mode| {
-            let usual = Usual { pages: Some(26), details: None };
-            requests_to_come(&[Step { usual, ..step(resource) }], &asked(mode))
+            let baseline = Baseline { pages: Some(26), details: None };
+            requests_to_come(&[Step { baseline, ..step(resource) }], &asked(mode))
         };
         assert_eq!((usually("events", Mode::Incremental), usually("events", Mode::Full)), (52, 52));
         assert_eq!((usually("expenses", Mode::Incremental), usually("expenses", Mode::Full)), (26, 52));
@@ -177,7 +177,7 @@ mod tests {
                 let mut step = if *resource == "notes" { step(resource) } else { begun(resource, holds) };
                 step.phase = phase;
                 step.counts = Counts { listed, created, updated, detailed, pages, ..step.counts };
-                step.usual = Usual { pages: Some(usual_pages), details: Some(usual_details) };
+                step.baseline = Baseline { pages: Some(usual_pages), details: Some(usual_details) };
                 step
             }).collect();
             let asked = Parameters { refetch, sample: u32::try_from(sample).ok(), ..asked(mode) };

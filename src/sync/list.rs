@@ -46,15 +46,15 @@ const STORED_BY_ITSELF: usize = 1024 * 1024;
 const STORED_WITHIN: Duration = Duration::from_millis(100);
 
 /// A page, and what to do after it.
-struct Read {
+struct FetchedPage {
     page: Page,
     next: Next,
 }
 
 /// Pages to be stored together, and the error that ended the reading after them.
 #[derive(Default)]
-struct Gathered {
-    pages: Vec<Read>,
+struct PageBatch {
+    pages: Vec<FetchedPage>,
     failed: Option<WorkError>,
 }
 
@@ -84,7 +84,7 @@ pub async fn read(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
             continue;
         }
         let (sender, receiver) = mpsc::channel(PAGES_AHEAD);
-        let mut ahead = pin!(read_ahead(slice, step.resource, step.since, &part.body, reading.at.clone(), sender));
+        let mut ahead = pin!(prefetch(slice, step.resource, step.since, &part.body, reading.at.clone(), sender));
         let mut stored = pin!(store(slice, index, step, reading.clone(), receiver));
         tokio::select! {
             stored = &mut stored => stored?,
@@ -94,13 +94,13 @@ pub async fn read(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
 }
 
 /// Reads one pass over the list of a part, until the slice is over. Ends at the first error, which it sends as well.
-async fn read_ahead(
+async fn prefetch(
     slice: &Slice<'_>,
     resource: &'static Resource,
     since: Option<DateTime<Utc>>,
     part: &Value,
     mut at: ListCursor,
-    sender: mpsc::Sender<Result<Read, WorkError>>,
+    sender: mpsc::Sender<Result<FetchedPage, WorkError>>,
 ) {
     loop {
         let size = at.size();
@@ -109,15 +109,15 @@ async fn read_ahead(
         };
         // Its share: the other lists have theirs.
         let at_once = slice.client.most_in_flight().div_ceil(LISTS_AT_ONCE);
-        let mut answers = pin!(slice.ahead(stream::iter(at.requests(since)), at_once, ask));
+        let mut answers = pin!(slice.prefetch(stream::iter(at.requests(since)), at_once, ask));
         while let Some(answer) = answers.next().await {
             let read = answer.and_then(|page| {
                 let next = at.clone().after(&page);
                 let broken = |error| WorkError::Unusable(format!("{}: {error}", resource.list_endpoint()));
-                Ok(Read { next: next.map_err(broken)?, page })
+                Ok(FetchedPage { next: next.map_err(broken)?, page })
             });
             let going_on = match &read {
-                Ok(Read { next: Next::Page(next), .. }) => Some(next.clone()),
+                Ok(FetchedPage { next: Next::Page(next), .. }) => Some(next.clone()),
                 _ => None,
             };
             // Nobody takes it: storing has failed, and says so.
@@ -142,11 +142,11 @@ async fn store(
     index: usize,
     mut step: Step,
     mut reading: ListProgress,
-    mut receiver: mpsc::Receiver<Result<Read, WorkError>>,
+    mut receiver: mpsc::Receiver<Result<FetchedPage, WorkError>>,
 ) -> Result<(), WorkError> {
     let mut loader = loader(slice, &step).await?;
     let mut next = gather(&mut receiver, None).await;
-    while let Some(Gathered { pages, failed }) = next {
+    while let Some(PageBatch { pages, failed }) = next {
         next = None;
         if !pages.is_empty() {
             let stored = CancellationToken::new();
@@ -172,10 +172,10 @@ async fn store(
 
 /// Waits for a page, and takes those that come while what was before them is being `stored`, or with it. `None` at the end.
 async fn gather(
-    receiver: &mut mpsc::Receiver<Result<Read, WorkError>>,
+    receiver: &mut mpsc::Receiver<Result<FetchedPage, WorkError>>,
     stored: Option<&CancellationToken>,
-) -> Option<Gathered> {
-    let (mut gathered, mut bytes, mut next) = (Gathered::default(), 0, Some(receiver.recv().await?));
+) -> Option<PageBatch> {
+    let (mut gathered, mut bytes, mut next) = (PageBatch::default(), 0, Some(receiver.recv().await?));
     let ends_at = Instant::now() + STORED_WITHIN;
     while let Some(read) = next {
         match read {
@@ -306,7 +306,7 @@ async fn merge(
     index: usize,
     mut step: Step,
     mut reading: ListProgress,
-    pages: Vec<Read>,
+    pages: Vec<FetchedPage>,
     loader: &mut Loader,
 ) -> Result<Option<(Step, ListProgress)>, WorkError> {
     let (resource, _account) = (step.resource, slice.settings.account.clone());
@@ -317,11 +317,11 @@ async fn merge(
     if pass == 1 && resource.stored_in().is_none() {
         step.counts.pages += i64::try_from(pages.len()).unwrap_or(i64::MAX);
     }
-    for Read { mut page, next } in pages {
+    for FetchedPage { mut page, next } in pages {
         date(&mut step, &mut reading, &page);
         step.note_drift(answer::drift(&page.records));
         step.note_drift(views::contexts_of_no_resource(resource, &page.records));
-        step.note_drift(std::mem::take(&mut page.odd));
+        step.note_drift(std::mem::take(&mut page.type_mismatches));
         step.note_replaced(page.replaced);
         part.adopt(resource, &mut page);
         ids.extend(page.ids());

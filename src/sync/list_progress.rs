@@ -105,7 +105,7 @@ impl ListProgress {
         if open.is_empty() {
             return;
         }
-        let missing = answer::lacking(records);
+        let missing = answer::missing_fields(records);
         let texts: Vec<&str> = records.iter().map(|record| record.json.as_str()).collect();
         let came = open.into_iter().filter(|include| shape.has_come(include, &missing, &texts));
         self.includes_came.extend(came.map(str::to_owned));

@@ -90,15 +90,15 @@ impl List {
 
 fn record(id: Uuid, at: i64) -> answer::Record {
     let (updated_at, updated_at_text) = (Some(time(at)), Some(time(at).to_rfc3339()));
-    let (lacking, odd) = (vec![], vec![]);
+    let (missing_fields, type_mismatches) = (vec![], vec![]);
     answer::Record {
         id,
         updated_at,
         updated_at_text,
         json: String::new(),
         hash: [0; 16],
-        lacking,
-        odd,
+        missing_fields,
+        type_mismatches,
         parent: None,
         asked: Default::default(),
     }
@@ -135,11 +135,11 @@ const VERIFIED: Verdict = Verdict::Read { complete: true, verified: true };
 /// Reads a list as the engine does, its position stored and loaded between all requests. `asked` is the resource, `since`,
 /// and whether it is a full sync. `change` happens after each request, and is told its number, from 1.
 fn read(list: &mut List, asked: (&str, Option<i64>, bool), change: impl FnMut(&mut List, usize)) -> ListProgress {
-    read_ahead(list, asked, 1, change)
+    prefetch(list, asked, 1, change)
 }
 
 /// The same, with up to so many pages asked for at once. The API makes them in the opposite order.
-fn read_ahead(
+fn prefetch(
     list: &mut List,
     asked: (&str, Option<i64>, bool),
     ahead: usize,
@@ -390,7 +390,7 @@ fn whatever_changes_a_complete_reading_has_seen_all_that_stayed() {
         let mut proven = 0;
         for seed in 1..=300_u64 {
             let (mut list, change) = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)).list_and_changes();
-            let reading = read_ahead(&mut list, (resource, since, true), ahead, change);
+            let reading = prefetch(&mut list, (resource, since, true), ahead, change);
             // By offset, only two passes that agree prove anything.
             let Verdict::Read { complete, verified } = reading.verdict else { continue };
             if verified || complete && resource == "contacts" {

@@ -7,7 +7,7 @@ use super::slice::Settings;
 use crate::catalog::{AskAgain, RESOURCES, Resource};
 use crate::messages::{Mode, Parameters};
 use crate::store::progress::Progress;
-use crate::store::runs::Usual;
+use crate::store::runs::Baseline;
 
 /// The steps of a run that begins at `now` (the database's clock), in the catalog's order.
 pub fn plan(parameters: &Parameters, settings: &Settings, progress: &[Progress], now: DateTime<Utc>) -> Vec<Step> {
@@ -20,9 +20,9 @@ pub fn plan(parameters: &Parameters, settings: &Settings, progress: &[Progress],
         let since = cursor.filter(|_| parameters.mode == Mode::Incremental);
         let mut step = Step::new(resource, since.and_then(|cursor| since_when(resource, cursor, settings, now)));
         if let Some(cursor) = cursor {
-            step.usual = match step.since {
-                None => Usual { pages: cursor.complete_pages, details: None },
-                Some(_) => Usual { pages: cursor.incremental_pages, details: cursor.incremental_details },
+            step.baseline = match step.since {
+                None => Baseline { pages: cursor.complete_pages, details: None },
+                Some(_) => Baseline { pages: cursor.incremental_pages, details: cursor.incremental_details },
             };
         }
         step

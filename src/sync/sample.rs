@@ -76,7 +76,7 @@ pub async fn read_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(
         None => Page::default(),
     };
     cursor.part.adopt(resource, &mut page);
-    step.note_drift(std::mem::take(&mut page.odd));
+    step.note_drift(std::mem::take(&mut page.type_mismatches));
     let compared = i64::try_from(page.records.len()).unwrap_or(0);
     let parent_resource = cursor.part.parent_resource(resource).map(str::to_owned);
     let items = Items {

@@ -133,7 +133,7 @@ impl Slice<'_> {
     /// is over; those begun go on, and end with the stream.
     ///
     /// Each is a task of its own, which goes on while nobody waits for it: in a token's lock it would hold up all others.
-    pub fn ahead<'s, I, A>(
+    pub fn prefetch<'s, I, A>(
         &'s self,
         items: impl Stream<Item = I> + 's,
         at_once: usize,

@@ -78,7 +78,7 @@ pub(super) fn advice(view: &str, error: sqlx::Error, again: &str) -> String {
         // The columns that are there cannot become these.
         "42P16" => format!("drop view {view}, and what stands on it: {again} makes it again"),
         "54011" => "it would have more columns than PostgreSQL can show".to_owned(),
-        _ if StoreError::from(error).may_pass() => format!("{again} tries again"),
+        _ if StoreError::from(error).is_transient() => format!("{again} tries again"),
         _ => format!("{again} tries again; if that does not help, report it"),
     };
     format!("{what}; {fix}")

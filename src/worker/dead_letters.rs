@@ -8,7 +8,7 @@ use tracing::{error, warn};
 
 use super::delivery::{Received, request_of};
 use super::relay::{Relay, RelayError};
-use crate::broker::consumer::{Consumer, Mailbox, Message};
+use crate::broker::consumer::{Consumer, Message, PullConsumer};
 use crate::broker::link::AmqpError;
 use crate::broker::publisher::Publisher;
 use crate::broker::reply_address::ReplyAddresses;
@@ -54,7 +54,7 @@ impl DeadLetters {
     }
 
     /// The same for one who wants to join a run that goes on: nobody else hears of it, since it is not the run's end.
-    pub async fn turn_away(&self, received: &Received<'_>, id: RunId, reason: &str) -> Result<(), RelayError> {
+    pub async fn reject_joiner(&self, received: &Received<'_>, id: RunId, reason: &str) -> Result<(), RelayError> {
         self.refuse_and_bury(received, (Some(id), Audience::Sender), reason, "crowded").await
     }
 
@@ -70,14 +70,14 @@ impl DeadLetters {
         let refusal = Refusal { id, seed, reason, reply: received.reply.clone(), audience };
         finish::refuse(&self.pool, self.names.account(), refusal).await?;
         self.relay.flush().await?;
-        self.bury(received.message, reason, label).await
+        self.dead_letter(received.message, reason, label).await
     }
 
     /// A run was finished as failed, since each try to work on it fails: its message is kept, too.
-    pub async fn bury_given_up(&self, message: &Message, id: RunId, reason: &str) -> Result<(), RelayError> {
+    pub async fn dead_letter_given_up(&self, message: &Message, id: RunId, reason: &str) -> Result<(), RelayError> {
         error!(run = %id, reason, "A run is given up");
         self.relay.flush().await?;
-        self.bury(message, reason, "given_up").await
+        self.dead_letter(message, reason, "given_up").await
     }
 
     /// What stands in the database of this run cannot be read: it ends as failed, so that the next request gets its
@@ -92,14 +92,18 @@ impl DeadLetters {
         let why = messages::shortened(why.to_owned(), messages::MAX_ERROR);
         let reason = format!("the run cannot be read: {why}. Send it again with a new request_id");
         finish::fail_unreadable(&self.pool, self.names.account(), epoch, id, &reason, &received.reply).await?;
-        self.bury_given_up(received.message, id, &reason).await
+        self.dead_letter_given_up(received.message, id, &reason).await
     }
 
     /// Requests that the broker itself gave up get their event too. A message that cannot even be read stays where it is: it must
     /// not keep the others waiting, so this has a connection of its own, and its failure ends nothing. While another worker is at a
     /// slice, it is left to that one: to take the lease would end the slice. `anothers` is how long such a slice may last; `None`: this
     /// worker is the active one.
-    pub async fn bury_undelivered(&self, consumer: &Consumer, anothers: Option<Duration>) -> Result<(), RelayError> {
+    pub async fn dead_letter_undelivered(
+        &self,
+        consumer: &Consumer,
+        anothers: Option<Duration>,
+    ) -> Result<(), RelayError> {
         let queue = self.names.undelivered_queue();
         if consumer.waiting_in(&queue).await? == 0 {
             return Ok(());
@@ -116,7 +120,7 @@ impl DeadLetters {
     }
 
     async fn bury_all_of(&self, queue: &str) -> Result<(), RelayError> {
-        let letters = Mailbox::open(&self.amqp_url).await?;
+        let letters = PullConsumer::open(&self.amqp_url).await?;
         while let Some(message) = letters.take(queue).await? {
             match panics::caught(self.bury_undelivered_message(&message)).await {
                 Ok(buried) => buried?,
@@ -153,7 +157,7 @@ impl DeadLetters {
         );
         match request_of(message) {
             Ok(Request { id: Some(id), parameters }) => {
-                let epoch = lease::take(&self.pool, self.names.account(), &self.holder).await?;
+                let epoch = lease::acquire(&self.pool, self.names.account(), &self.holder).await?;
                 let delivered = received.delivered(id, &parameters);
                 let poisonous = why != Some("expired");
                 let account = self.names.account();
@@ -164,7 +168,7 @@ impl DeadLetters {
                 match abandoned? {
                     Abandoned::Ended | Abandoned::GoesOn => {
                         self.relay.flush().await?;
-                        self.bury(message, &reason, "undelivered").await?;
+                        self.dead_letter(message, &reason, "undelivered").await?;
                     }
                     Abandoned::HasBegun => self.deliver_again(message).await?,
                     Abandoned::Conflict => self.refuse(&received, Some(id), &reason, "undelivered").await?,
@@ -184,7 +188,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    async fn bury(&self, message: &Message, reason: &str, label: &'static str) -> Result<(), RelayError> {
+    async fn dead_letter(&self, message: &Message, reason: &str, label: &'static str) -> Result<(), RelayError> {
         let properties = message.dead_properties(reason);
         failpoints::reached(Point::DeadLetterWanted);
         self.publisher.publish(&self.names.dead(), self.names.account().as_str(), message.body(), properties).await?;

@@ -38,7 +38,7 @@ use crate::retry;
 use crate::store::lease;
 use crate::store::pool::{self, StoreError};
 use crate::store::runs;
-use crate::store::runs::checkpoint::{self, HandBack};
+use crate::store::runs::checkpoint::{self, Requeue};
 use crate::store::runs::claim::{self, Beginning, Claim};
 use crate::store::tokens::Tokens;
 use crate::sync::cursor::{Run, StepCursor};
@@ -52,14 +52,14 @@ use settlement::{SessionError, Settlement};
 /// How often the row of the account's tokens is looked at.
 const LOOK_AT_AUTHORIZATION: Duration = Duration::from_secs(5);
 
-/// In every so many looks at that row parked token pairs are looked for as well, which takes a connection to the broker.
-const LOOKS_AT_PARKED: u32 = 12;
+/// In every so many looks at that row escrowed token pairs are looked for as well, which takes a connection to the broker.
+const LOOKS_AT_ESCROW: u32 = 12;
 
 /// How long a slice may finish the page in hand after the process was told to stop.
 const GRACE: Duration = Duration::from_secs(4);
 
 /// How long the worker may be at what the broker gave up before it connects anew, and goes on with it.
-const BURIAL_TIMEOUT: Duration = Duration::from_secs(60);
+const DEAD_LETTER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long after the length of a slice another worker's is over, if the API answers.
 const ANOTHERS_SLICE_ENDS: Duration = Duration::from_secs(15);
@@ -72,7 +72,7 @@ const MANY_LEFT: u32 = 60;
 const LONG_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long to try to take a claim back that came to nothing. Not vital: the database may be what is gone.
-const FORGIVE_TIMEOUT: Duration = Duration::from_secs(5);
+const UNCOUNT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long after the end of its slice a delivery is settled at the latest. Waiting for the API's budget takes longest, of what ends by
 /// itself: 8 resets, of a minute each as the API documents them.
@@ -152,11 +152,11 @@ impl Worker {
         let mut consumer = Consumer::open(&self.amqp_url, &self.names, self.declare).await?;
         // A pair that could not be stored once is stored before anything needs a token.
         // It is tried again before each refresh, which does not go on without it.
-        if let Err(error) = self.tokens.unpark().await {
-            error!(%error, "A parked token pair cannot be stored");
+        if let Err(error) = self.tokens.recover_escrowed().await {
+            error!(%error, "A escrowed token pair cannot be stored");
         }
         let mut active = false;
-        self.bury_undelivered(&consumer, active).await?;
+        self.dead_letter_undelivered(&consumer, active).await?;
         self.consuming.set_active(true);
         info!(queue = self.names.requests_queue(), "Waiting for requests");
         let mut looked_at = Instant::now();
@@ -164,7 +164,7 @@ impl Worker {
             // Also while one message follows the other.
             if looked_at.elapsed() >= LOOK_AT_AUTHORIZATION {
                 looked_at = Instant::now();
-                self.bury_undelivered(&consumer, active).await?;
+                self.dead_letter_undelivered(&consumer, active).await?;
             }
             let message = tokio::select! {
                 message = consumer.next() => message?,
@@ -223,9 +223,10 @@ impl Worker {
     }
 
     /// `active`: whether the broker has given this consumer a message. It gives them to one as long as that one is there.
-    async fn bury_undelivered(&self, consumer: &Consumer, active: bool) -> Result<(), SessionError> {
+    async fn dead_letter_undelivered(&self, consumer: &Consumer, active: bool) -> Result<(), SessionError> {
         let anothers = (!active).then(|| self.engine.settings.slice + ANOTHERS_SLICE_ENDS);
-        let buried = tokio::time::timeout(BURIAL_TIMEOUT, self.dead_letters.bury_undelivered(consumer, anothers));
+        let buried =
+            tokio::time::timeout(DEAD_LETTER_TIMEOUT, self.dead_letters.dead_letter_undelivered(consumer, anothers));
         Ok(buried.await.map_err(|_| SessionError::Overdue)??)
     }
 
@@ -238,7 +239,7 @@ impl Worker {
                 pool::check_schema(&self.pool).await?;
                 self.tokens.check_key().await
             };
-            if pool::answered(fits).await.is_ok() {
+            if pool::with_deadline(fits).await.is_ok() {
                 break;
             }
         }
@@ -246,7 +247,7 @@ impl Worker {
     }
 
     async fn is_authorized(&self) -> Result<bool, StoreError> {
-        let authorized = pool::answered(self.tokens.authorization()).await?.authorized;
+        let authorized = pool::with_deadline(self.tokens.authorization()).await?.authorized;
         telemetry::authorized(authorized);
         Ok(authorized)
     }
@@ -259,11 +260,11 @@ impl Worker {
                 break;
             }
             // A pair that came too late for its refresh makes a person needless.
-            if look.is_multiple_of(LOOKS_AT_PARKED) {
-                match stop.run_until_cancelled(self.tokens.unpark()).await {
+            if look.is_multiple_of(LOOKS_AT_ESCROW) {
+                match stop.run_until_cancelled(self.tokens.recover_escrowed()).await {
                     Some(Ok(())) if self.is_authorized().await? => break,
                     Some(Ok(())) => {}
-                    Some(Err(error)) => debug!(%error, "Parked token pairs cannot be looked for"),
+                    Some(Err(error)) => debug!(%error, "Escrowed token pairs cannot be looked for"),
                     None => return Ok(false),
                 }
             }
@@ -289,11 +290,11 @@ impl Worker {
             }
         };
         let Some(id) = request.id else {
-            return self.stamp(message).await.into();
+            return self.assign_id(message).await.into();
         };
         received.note_refused_reply();
         Span::current().record("run", display(id));
-        let epoch = match lease::take(&self.pool, self.names.account(), &self.holder).await {
+        let epoch = match lease::acquire(&self.pool, self.names.account(), &self.holder).await {
             Ok(epoch) => epoch,
             Err(error) => return Settlement::Leave(error.into()),
         };
@@ -301,12 +302,12 @@ impl Worker {
         failpoints::reached(Point::LeaseTaken);
         let settlement = match self.claim(&received, id, &request, epoch).await {
             Ok(Claim::Fresh(beginning)) => match self.begin(beginning, &request).await {
-                Ok(run) => self.forgive(id, self.work(consumer, message, run, epoch, stop).await).await,
+                Ok(run) => self.uncount_attempt(id, self.work(consumer, message, run, epoch, stop).await).await,
                 Err(error) => Settlement::Leave(error.into()),
             },
             Ok(Claim::Resumed(run)) => {
                 info!(run = %id, slice = run.slice, "Resumed a run");
-                self.forgive(id, self.work(consumer, message, run, epoch, stop).await).await
+                self.uncount_attempt(id, self.work(consumer, message, run, epoch, stop).await).await
             }
             Ok(Claim::AlreadyDone) => {
                 info!(run = %id, "The run is finished already; its event is sent again");
@@ -327,9 +328,9 @@ impl Worker {
                     "{} others wait for the request {id} already: use a new id, or listen to the events exchange",
                     runs::MAX_REPLIES
                 );
-                self.dead_letters.turn_away(&received, id, &reason).await.into()
+                self.dead_letters.reject_joiner(&received, id, &reason).await.into()
             }
-            Ok(Claim::GivenUp(why)) => self.dead_letters.bury_given_up(message, id, &why).await.into(),
+            Ok(Claim::GivenUp(why)) => self.dead_letters.dead_letter_given_up(message, id, &why).await.into(),
             Err(error) => Settlement::Leave(error.into()),
         };
         match settlement {
@@ -349,7 +350,7 @@ impl Worker {
             let account = self.names.account();
             let id = request_of(message).ok().and_then(|request| request.id);
             if let Some(id) = id
-                && pool::answered(checkpoint::panicked(&self.pool, account, id, &panicked.at)).await?
+                && pool::with_deadline(checkpoint::panicked(&self.pool, account, id, &panicked.at)).await?
             {
                 return Err(SessionError::Panicked(panicked));
             }
@@ -398,10 +399,10 @@ impl Worker {
 
     /// Takes the claim back where the slice ended for nothing that the request is to blame for: were a lost connection or a full disk
     /// counted as a crash, they would fail a run within seconds.
-    async fn forgive(&self, id: RunId, settlement: Settlement) -> Settlement {
-        if matches!(&settlement, Settlement::Leave(error) if error.may_pass()) {
-            let forgiven = checkpoint::not_crashed(&self.pool, self.names.account(), id);
-            if !matches!(tokio::time::timeout(FORGIVE_TIMEOUT, forgiven).await, Ok(Ok(()))) {
+    async fn uncount_attempt(&self, id: RunId, settlement: Settlement) -> Settlement {
+        if matches!(&settlement, Settlement::Leave(error) if error.is_transient()) {
+            let forgiven = checkpoint::uncount_attempt(&self.pool, self.names.account(), id);
+            if !matches!(tokio::time::timeout(UNCOUNT_TIMEOUT, forgiven).await, Ok(Ok(()))) {
                 debug!(run = %id, "The claim stays counted");
             }
         }
@@ -441,7 +442,7 @@ impl Worker {
                 // With one message in hand no other comes: this is the end of the connection.
                 return Settlement::Leave(next.err().unwrap_or(AmqpError::Ended).into());
             }
-            () = out_of_time => Outcome::HandBack { requests: 0 },
+            () = out_of_time => Outcome::Requeue { requests: 0 },
         };
         // What it was in the midst of is rolled back, before the run is written again below.
         drop(working);
@@ -450,17 +451,17 @@ impl Worker {
             Outcome::Stopped(error) => Settlement::Leave(error.into()),
             Outcome::Wait { seconds, requests } => {
                 let queue = self.names.delay_queue(seconds);
-                let next = HandBack { run: id, slice: slice.saturating_add(1), waited: true, requests };
-                self.hand_back(message, ("", &queue), epoch, &next).await.into()
+                let next = Requeue { run: id, slice: slice.saturating_add(1), waited: true, requests };
+                self.requeue(message, ("", &queue), epoch, &next).await.into()
             }
-            Outcome::HandBack { requests } => {
+            Outcome::Requeue { requests } => {
                 let (exchange, key) = (self.names.requests_exchange(), self.names.account().as_str());
                 let rest = match self.is_authorized().await {
                     Ok(authorized) => !authorized || stop.is_cancelled(),
                     Err(error) => return Settlement::Leave(error.into()),
                 };
-                let next = HandBack { run: id, slice: slice.saturating_add(1), waited: false, requests };
-                match self.hand_back(message, (&exchange, key), epoch, &next).await {
+                let next = Requeue { run: id, slice: slice.saturating_add(1), waited: false, requests };
+                match self.requeue(message, (&exchange, key), epoch, &next).await {
                     Ok(()) if rest => Settlement::AckAndRest,
                     done => done.into(),
                 }
@@ -469,18 +470,18 @@ impl Worker {
     }
 
     /// A copy of the request goes out, confirmed; then only it may work on the run; then this one is acknowledged.
-    async fn hand_back(
+    async fn requeue(
         &self,
         message: &Message,
         (exchange, key): (&str, &str),
         epoch: Epoch,
-        next: &HandBack,
+        next: &Requeue,
     ) -> Result<(), SessionError> {
         let properties = message.copy_properties(next.slice);
         failpoints::reached(Point::CopyWanted);
         self.publisher.publish(exchange, key, message.body(), properties).await?;
         failpoints::reached(Point::CopyConfirmed);
-        checkpoint::hand_back(&self.pool, self.names.account(), epoch, next).await?;
+        checkpoint::requeue(&self.pool, self.names.account(), epoch, next).await?;
         failpoints::reached(Point::HandBackCommitted);
         info!(run = %next.run, slice = next.slice, "Handed the request back to the queue");
         Ok(())
@@ -499,8 +500,8 @@ impl Worker {
     }
 
     /// A request without any id gets one, so that a redelivery is known as the same request.
-    async fn stamp(&self, message: &Message) -> Result<(), SessionError> {
-        let properties = message.stamped_properties(&Uuid::new_v4().to_string());
+    async fn assign_id(&self, message: &Message) -> Result<(), SessionError> {
+        let properties = message.properties_with_id(&Uuid::new_v4().to_string());
         let (exchange, key) = (self.names.requests_exchange(), self.names.account().as_str());
         failpoints::reached(Point::StampWanted);
         self.publisher.publish(&exchange, key, message.body(), properties).await?;

@@ -73,9 +73,9 @@ impl Relay {
         self.replies.notify_one();
         let _one_at_a_time = self.sending.lock().await;
         loop {
-            let pending = pool::answered(outbox::pending(&self.pool, self.names.account(), BATCH)).await?;
+            let pending = pool::with_deadline(outbox::pending(&self.pool, self.names.account(), BATCH)).await?;
             if pending.is_empty() {
-                let left = pool::answered(outbox::count_pending(&self.pool, self.names.account())).await?;
+                let left = pool::with_deadline(outbox::count_pending(&self.pool, self.names.account())).await?;
                 telemetry::outbox_pending(left);
                 return Ok(());
             }
@@ -91,7 +91,7 @@ impl Relay {
         // No final event goes out meanwhile.
         let _one_at_a_time = self.sending.lock().await;
         let running = runs::is_running(&self.pool, self.names.account(), RunId(report.request_id));
-        if !pool::answered(running).await.unwrap_or(false) {
+        if !pool::with_deadline(running).await.unwrap_or(false) {
             return;
         }
         // What is written to a connection that the broker has blocked would go out at any later time.
@@ -125,7 +125,7 @@ impl Relay {
                         warn!(%error, "Events cannot be sent; they stay in the outbox");
                     }
                     failing = true;
-                    let count = pool::answered(outbox::count_pending(&self.pool, self.names.account())).await;
+                    let count = pool::with_deadline(outbox::count_pending(&self.pool, self.names.account())).await;
                     if let Ok(count) = count {
                         telemetry::outbox_pending(count);
                     }
@@ -137,7 +137,7 @@ impl Relay {
     async fn send(&self, event: &Pending) -> Result<(), RelayError> {
         if event.superseded {
             let why = "a queue did not take it, and a later event of its subject was sent";
-            return Ok(pool::answered(outbox::give_up(&self.pool, event.id, why)).await?);
+            return Ok(pool::with_deadline(outbox::give_up(&self.pool, event.id, why)).await?);
         }
         failpoints::reached(Point::EventWanted);
         let correlation = event.correlation_id.as_deref().unwrap_or_default();
@@ -155,19 +155,19 @@ impl Relay {
             }
             Ok(Fate::Nacked) => {
                 telemetry::event_nacked();
-                return Ok(pool::answered(self.try_later(event, "a queue that is bound for it is full")).await?);
+                return Ok(pool::with_deadline(self.try_later(event, "a queue that is bound for it is full")).await?);
             }
             Err(error) => {
                 let tries = event.tries.saturating_add(1);
                 if tries < UNANSWERED_TRIES {
-                    pool::answered(outbox::defer(&self.pool, event.id, tries, Duration::ZERO)).await?;
+                    pool::with_deadline(outbox::defer(&self.pool, event.id, tries, Duration::ZERO)).await?;
                     return Err(error.into());
                 }
-                return Ok(pool::answered(self.try_later(event, &error.to_string())).await?);
+                return Ok(pool::with_deadline(self.try_later(event, &error.to_string())).await?);
             }
         }
         failpoints::reached(Point::EventConfirmed);
-        pool::answered(outbox::sent(&self.pool, event.id)).await?;
+        pool::with_deadline(outbox::sent(&self.pool, event.id)).await?;
         failpoints::reached(Point::EventMarked);
         Ok(())
     }

@@ -86,14 +86,14 @@ impl Replies {
     /// Sends each reply that is due, once. An error says that the broker or the database is away, and nothing against a
     /// reply.
     async fn send_due(&self) -> Result<(), RelayError> {
-        while let Some(reply) = pool::answered(outbox::take_reply(&self.pool, &self.account, TRY_LASTS)).await? {
+        while let Some(reply) = pool::with_deadline(outbox::take_reply(&self.pool, &self.account, TRY_LASTS)).await? {
             if let Some(why) = self.obstacle(&reply) {
                 self.give_up(&reply, why).await?;
                 continue;
             }
             if let Err(error) = self.publisher.ready().await {
                 let before = reply.tries.saturating_sub(1);
-                pool::answered(outbox::defer(&self.pool, reply.id, before, LOOK_EVERY)).await?;
+                pool::with_deadline(outbox::defer(&self.pool, reply.id, before, LOOK_EVERY)).await?;
                 return Err(error.into());
             }
             self.send(&reply).await?;
@@ -114,7 +114,7 @@ impl Replies {
         let (queue, id) = (&reply.routing_key, reply.event_id);
         warn!(queue, event = %id, why, "A reply is given up; the event on the exchange holds the same");
         telemetry::reply("given_up");
-        pool::answered(outbox::give_up(&self.pool, reply.id, why)).await
+        pool::with_deadline(outbox::give_up(&self.pool, reply.id, why)).await
     }
 
     async fn send(&self, reply: &Pending) -> Result<(), RelayError> {
@@ -124,14 +124,14 @@ impl Replies {
             Ok(fate @ (Fate::Taken | Fate::Unrouted)) => {
                 failpoints::reached(Point::ReplyConfirmed);
                 telemetry::reply(if fate == Fate::Taken { "sent" } else { "unrouted" });
-                return Ok(pool::answered(outbox::sent(&self.pool, reply.id)).await?);
+                return Ok(pool::with_deadline(outbox::sent(&self.pool, reply.id)).await?);
             }
             Ok(Fate::Nacked) => "the queue is full".to_owned(),
             // The broker answered to nothing else on this connection.
             Err(error) => error.to_string(),
         };
         match retry::reply_delay(reply.tries) {
-            Some(delay) => pool::answered(outbox::defer(&self.pool, reply.id, reply.tries, delay)).await?,
+            Some(delay) => pool::with_deadline(outbox::defer(&self.pool, reply.id, reply.tries, delay)).await?,
             None => self.give_up(reply, &why).await?,
         }
         Ok(())

@@ -28,10 +28,10 @@ pub enum SessionError {
 impl SessionError {
     /// Whether it says nothing against the request: the broker or the database is away, or another worker has taken
     /// over.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Amqp(_) | Self::Relay(RelayError::Amqp(_)) => true,
-            Self::Store(error) | Self::Relay(RelayError::Store(error)) => error.may_pass(),
+            Self::Store(error) | Self::Relay(RelayError::Store(error)) => error.is_transient(),
             Self::Overdue | Self::Panicked(_) => false,
         }
     }

@@ -21,7 +21,7 @@ const ANSWER_TAKES_MS: u64 = 600;
 /// How long a refresh is waited for. Nobody refreshes where nobody works.
 const REFRESHES_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long it is waited for that a pair is parked: the worker tries the database first.
+/// How long it is waited for that a pair is escrowed: the worker tries the database first.
 const PARKS_WITHIN: Duration = Duration::from_secs(5);
 
 /// The lists that change while they are read: one that is read by seeking, and two by page number.
@@ -209,9 +209,9 @@ impl Play {
             Blow::CutDatabase => drop(self.slots[worker].cut(Link::Database)),
             Blow::DatabaseAway => {
                 self.slots[worker].set_database_away(true);
-                let parked = async || self.watch.parked_pairs().await.filter(|pairs| *pairs > 0);
-                let parked = found_within(PARKS_WITHIN, TICK, parked).await.is_some();
-                self.note(format!("the pair is parked: {parked}"));
+                let escrowed = async || self.watch.escrowed_pairs().await.filter(|pairs| *pairs > 0);
+                let escrowed = found_within(PARKS_WITHIN, TICK, escrowed).await.is_some();
+                self.note(format!("the pair is escrowed: {escrowed}"));
                 self.slots[worker].kill();
                 self.slots[worker].set_database_away(false);
                 self.start(worker);

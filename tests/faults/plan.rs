@@ -81,7 +81,7 @@ pub enum Blow {
     CutBroker,
     /// Its connections to the database end.
     CutDatabase,
-    /// It cannot reach the database until the pair is parked; then kill -9.
+    /// It cannot reach the database until the pair is escrowed; then kill -9.
     DatabaseAway,
 }
 

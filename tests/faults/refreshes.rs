@@ -3,7 +3,7 @@
 //! There are three reasons that no client can do anything about: the answer of the first use was lost; the process was ended between
 //! its request and the store; or it was paused just before sending. The simulator's log tells which token came when, and on which
 //! connection, hence from which worker; the suite knows what it has done to that worker; and the worker's log tells when a pair was
-//! stored or parked, after which none of these is an excuse.
+//! stored or escrowed, after which none of these is an excuse.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use teamleader_simulator::{Refresh, RefreshOutcome};
@@ -23,7 +23,7 @@ const SENT_BEFORE: TimeDelta = TimeDelta::milliseconds(500);
 const LATE_AFTER_PAUSE: TimeDelta = TimeDelta::seconds(4);
 
 /// What a worker logs when a pair is safe.
-const SAFE: [&str; 2] = ["Refreshed the access token", "The new token pair is parked"];
+const SAFE: [&str; 2] = ["Refreshed the access token", "The new token pair is escrowed"];
 
 /// Judges every refresh token that came.
 pub async fn judge(play: &Play, verdict: &mut Verdict) {
@@ -98,7 +98,7 @@ async fn stored_after(play: &Play, first: &Refresh, before: DateTime<Utc>) -> bo
     column::<i64>(&play.database, &sql).await[0] > 0
 }
 
-/// Whether a worker has logged, in this time, that a pair was stored or parked.
+/// Whether a worker has logged, in this time, that a pair was stored or escrowed.
 fn was_safe(slot: &Slot, from: DateTime<Utc>, to: DateTime<Utc>) -> bool {
     slot.logs.iter().any(|log| {
         let text = std::fs::read(log).unwrap_or_default();

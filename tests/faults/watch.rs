@@ -141,7 +141,7 @@ impl Watch {
     }
 
     /// How many token pairs wait for the database.
-    pub async fn parked_pairs(&self) -> Option<u32> {
+    pub async fn escrowed_pairs(&self) -> Option<u32> {
         self.ready(&format!("{}.tokens.{ACCOUNT}", self.prefix)).await
     }
 

@@ -66,19 +66,19 @@ async fn a_refresh_under_way_is_stored_before_the_end() {
 }
 
 #[tokio::test]
-async fn a_refresh_under_way_is_parked_where_the_database_takes_nothing() {
+async fn a_refresh_under_way_is_escrowed_where_the_database_takes_nothing() {
     let stage = Stage::small().await;
     let worker = stage.worker().await;
     let id = in_the_midst_of_a_refresh(&stage).await;
     stage.database.fail_before("update on teamleader2db.oauth_token", "new.generation > old.generation").await;
     assert_ends_in_order(worker).await;
-    let parked = format!("{}.tokens.acme", stage.broker.prefix);
-    stage.broker.await_ready(&parked, 1).await;
+    let escrowed = format!("{}.tokens.acme", stage.broker.prefix);
+    stage.broker.await_ready(&escrowed, 1).await;
     stage.database.interfere_no_more().await;
 
     let _next = stage.worker().await;
     assert_no_token_is_lost(&stage, id).await;
-    stage.broker.await_ready(&parked, 0).await;
+    stage.broker.await_ready(&escrowed, 0).await;
 }
 
 #[tokio::test]

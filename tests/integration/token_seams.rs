@@ -86,7 +86,7 @@ async fn crash_in_parking(stage: &mut Stage, point: Point) -> (Worker, Uuid) {
 }
 
 #[tokio::test]
-async fn a_crash_before_a_pair_is_parked_costs_one_refusal_and_a_person() {
+async fn a_crash_before_a_pair_is_escrowed_costs_one_refusal_and_a_person() {
     let mut stage = Stage::small().await;
     let (next, id) = crash_in_parking(&mut stage, Point::ParkingWanted).await;
     authorize_when_asked(&stage, &next).await;
@@ -94,7 +94,7 @@ async fn a_crash_before_a_pair_is_parked_costs_one_refusal_and_a_person() {
 }
 
 #[tokio::test]
-async fn a_crash_after_a_pair_was_parked_loses_no_token() {
+async fn a_crash_after_a_pair_was_escrowed_loses_no_token() {
     let mut stage = Stage::small().await;
     let (_next, id) = crash_in_parking(&mut stage, Point::PairParked).await;
     assert_ended_well(&stage, id, 0, 0).await;
@@ -102,7 +102,7 @@ async fn a_crash_after_a_pair_was_parked_loses_no_token() {
 }
 
 #[tokio::test]
-async fn a_crash_after_a_parked_pair_was_stored_stores_it_once() {
+async fn a_crash_after_a_escrowed_pair_was_stored_stores_it_once() {
     let mut stage = Stage::small().await;
     let id = die_in_parking(&mut stage, Point::PairParked).await;
     let _third = crash(&mut stage, Point::ParkedPairStored, 1, async |_, _| {}).await;
@@ -112,10 +112,10 @@ async fn a_crash_after_a_parked_pair_was_stored_stores_it_once() {
 }
 
 #[tokio::test]
-async fn a_pair_that_was_parked_when_a_person_was_asked_already_makes_the_person_needless() {
+async fn a_pair_that_was_escrowed_when_a_person_was_asked_already_makes_the_person_needless() {
     let mut stage = Stage::small().await;
     let id = die_in_parking(&mut stage, Point::PairParked).await;
-    // As another process leaves it that was refused before the pair was parked.
+    // As another process leaves it that was refused before the pair was escrowed.
     let refused = "update teamleader2db.oauth_token set state = 'reauthorization_required', attempt_id = null,
                    attempt_deadline = null, reason = 'refused'";
     assert_eq!(stage.database.execute(refused).await, 1);
@@ -125,7 +125,7 @@ async fn a_pair_that_was_parked_when_a_person_was_asked_already_makes_the_person
 }
 
 #[tokio::test]
-async fn a_process_that_finds_another_at_the_parked_pairs_sends_nothing() {
+async fn a_process_that_finds_another_at_the_escrowed_pairs_sends_nothing() {
     let stage = Stage::small().await;
     // It makes the queues.
     stage.worker().await.terminate().await;
@@ -134,7 +134,7 @@ async fn a_process_that_finds_another_at_the_parked_pairs_sends_nothing() {
     let id = Uuid::new_v4();
     request(&stage, id).await;
     until("it waits for the other one", async || {
-        worker.log().contains("another process is taking the parked token pairs").then_some(())
+        worker.log().contains("another process is taking the escrowed token pairs").then_some(())
     })
     .await;
     assert_eq!(stage.asked("oauth2/access_token"), 0);

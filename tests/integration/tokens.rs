@@ -114,22 +114,22 @@ async fn a_token_answer_that_is_lost_costs_one_try_and_then_a_person_is_asked() 
 }
 
 #[tokio::test]
-async fn a_token_pair_that_cannot_be_stored_is_parked_and_not_lost() {
+async fn a_token_pair_that_cannot_be_stored_is_escrowed_and_not_lost() {
     let stage = Stage::of(60).await;
     let mut worker = stage.worker().await;
     stage.complete(json!({ "mode": "full" })).await;
     stage.database.fail_before("update on teamleader2db.oauth_token", "new.generation > old.generation").await;
     stage.simulator.expire_access_tokens();
     let id = stage.request(json!({ "mode": "full", "refetch": true })).await;
-    let parked = format!("{}.tokens.acme", stage.broker.prefix);
-    stage.broker.await_ready(&parked, 1).await;
+    let escrowed = format!("{}.tokens.acme", stage.broker.prefix);
+    stage.broker.await_ready(&escrowed, 1).await;
     stage.completed(id).await;
     worker.kill();
     stage.database.interfere_no_more().await;
 
     let _next = stage.worker().await;
     stage.complete(json!({})).await;
-    stage.broker.await_ready(&parked, 0).await;
+    stage.broker.await_ready(&escrowed, 0).await;
     let state: String = stage.database.value("select state || ' ' || generation from teamleader2db.oauth_token").await;
     assert!(state.starts_with("authorized "), "{state}");
     assert_eq!(stage.simulator.counters().refused_refresh_reuse, 0);
@@ -157,7 +157,7 @@ async fn a_token_endpoint_that_fails_is_not_given_the_same_token_in_a_burst() {
 }
 
 #[tokio::test]
-async fn a_foreign_message_among_the_parked_pairs_is_moved_away_and_stops_no_refresh() {
+async fn a_foreign_message_among_the_escrowed_pairs_is_moved_away_and_stops_no_refresh() {
     let stage = Stage::small().await;
     let worker = stage.worker().await;
     stage.complete(json!({ "resources": ["users"] })).await;
@@ -179,7 +179,7 @@ async fn a_foreign_message_among_the_parked_pairs_is_moved_away_and_stops_no_ref
 }
 
 #[tokio::test]
-async fn a_parked_pair_whose_predecessor_the_database_lost_is_stored() {
+async fn a_escrowed_pair_whose_predecessor_the_database_lost_is_stored() {
     let stage = Stage::of(60).await;
     let mut worker = stage.worker().await;
     stage.complete(json!({ "resources": ["users"] })).await;
@@ -190,17 +190,17 @@ async fn a_parked_pair_whose_predecessor_the_database_lost_is_stored() {
     stage.database.fail_before("update on teamleader2db.oauth_token", "new.generation > old.generation").await;
     stage.simulator.expire_access_tokens();
     stage.request(json!({ "mode": "full", "refetch": true })).await;
-    let parked = format!("{}.tokens.acme", stage.broker.prefix);
-    stage.broker.await_ready(&parked, 1).await;
+    let escrowed = format!("{}.tokens.acme", stage.broker.prefix);
+    stage.broker.await_ready(&escrowed, 1).await;
     worker.kill();
     stage.database.interfere_no_more().await;
-    // A dump of an hour ago comes back: two generations behind what the parked pair makes.
+    // A dump of an hour ago comes back: two generations behind what the escrowed pair makes.
     stage.database.execute("delete from teamleader2db.oauth_token").await;
     stage.database.execute("insert into teamleader2db.oauth_token select * from restored").await;
 
     let _next = stage.worker().await;
     stage.complete(json!({})).await;
-    stage.broker.await_ready(&parked, 0).await;
+    stage.broker.await_ready(&escrowed, 0).await;
     assert_eq!(stage.simulator.counters().refused_refresh_reuse, 0);
     assert!(stage.events_of_kind("authorization.required").is_empty());
     stage.broker.await_ready(&stage.broker.dead_queue(), 0).await;

@@ -51,8 +51,8 @@ impl Taking {
         // Where a pair goes that the database cannot take.
         Consumer::prepare(&self.amqp_url, &self.names, self.declare).await.map_err(TokenError::Broker)?;
         let publisher = Publisher::new(self.amqp_url.clone(), "teamleader2db compat tokens");
-        let parking = Arc::new(TokenQueue::new(self.amqp_url.clone(), publisher, &self.names));
-        let tokens = Tokens::new(self.pool.clone(), self.account.clone(), self.cipher.clone(), Some(parking));
+        let escrow = Arc::new(TokenQueue::new(self.amqp_url.clone(), publisher, &self.names));
+        let tokens = Tokens::new(self.pool.clone(), self.account.clone(), self.cipher.clone(), Some(escrow));
         // While its access token lives it can be known whose it is, before anything is used up.
         let ours = tokens.authorization().await?.teamleader_account;
         if let (Some(ours), Ok(by)) = (ours, oauth.who_authorized(&held.access).await)
@@ -94,7 +94,7 @@ impl Taking {
 
     /// An access token made of the refresh token, by this process or by a worker that was quicker.
     async fn traded(&self, auth: &Auth) -> Result<Result<AccessToken, AuthError>, StoreError> {
-        let epoch = lease::take(&self.pool, &self.account, "teamleader2db compat tokens").await?;
+        let epoch = lease::acquire(&self.pool, &self.account, "teamleader2db compat tokens").await?;
         let started = Instant::now();
         loop {
             match auth.access_token(epoch, None).await {

@@ -103,7 +103,7 @@ pub(super) async fn log_in(
     }
     let id = Uuid::new_v4();
     let stored = logins::begin(&state.pool, state.names.account(), id, LOGIN_LASTS);
-    if let Err(error) = pool::answered_within(PATIENCE, stored).await {
+    if let Err(error) = pool::with_deadline_of(PATIENCE, stored).await {
         return page::no_database(&state, &error);
     }
     let cookie = [(header::SET_COOKIE, state.guard.cookies.of_login(id, &headers))];
@@ -127,7 +127,7 @@ pub(super) async fn log_out(
     }
     // The cookie stays but is no login any more: it shows that this browser need not wait for strangers to try again.
     if let Some(id) = state.guard.cookies.login(&headers) {
-        pool::answered_within(PATIENCE, logins::end(&state.pool, state.names.account(), id)).await?;
+        pool::with_deadline_of(PATIENCE, logins::end(&state.pool, state.names.account(), id)).await?;
     }
     Ok(Redirect::to(LOGIN))
 }

@@ -72,7 +72,7 @@ pub async fn checkpoint<C: Cursor>(
 
 /// A request that goes back to a queue.
 #[derive(Debug)]
-pub struct HandBack {
+pub struct Requeue {
     /// The run.
     pub run: RunId,
     /// The number of the delivery that goes on with it.
@@ -84,7 +84,7 @@ pub struct HandBack {
 }
 
 /// The copy of the request is confirmed by the broker: only it may work on the run from now on.
-pub async fn hand_back(pool: &PgPool, account: &Account, epoch: Epoch, next: &HandBack) -> Result<(), StoreError> {
+pub async fn requeue(pool: &PgPool, account: &Account, epoch: Epoch, next: &Requeue) -> Result<(), StoreError> {
     let mut tx = lease::begin(pool, account, epoch).await?;
     sqlx::query!(
         "update teamleader2db.sync_run
@@ -120,7 +120,7 @@ pub async fn panicked(pool: &PgPool, account: &Account, run: RunId, at: &str) ->
 
 /// A claim ended in order, although without progress: it does not count towards [`MAX_ATTEMPTS`]. Not fenced, since whoever was
 /// overtaken takes back its own claim alone.
-pub async fn not_crashed(pool: &PgPool, account: &Account, run: RunId) -> Result<(), StoreError> {
+pub async fn uncount_attempt(pool: &PgPool, account: &Account, run: RunId) -> Result<(), StoreError> {
     sqlx::query!(
         "update teamleader2db.sync_run set attempts = greatest(attempts - 1, 0)
          where account = $1 and id = $2 and status = 'running'",

@@ -161,7 +161,7 @@ impl Beginning {
         let resources: Vec<String> = steps.iter().map(|step| step.resource.name.to_owned()).collect();
         let since: Vec<Option<DateTime<Utc>>> = steps.iter().map(|step| step.since).collect();
         let (pages, details): (Vec<_>, Vec<_>) =
-            steps.iter().map(|step| (step.usual.pages, step.usual.details)).unzip();
+            steps.iter().map(|step| (step.baseline.pages, step.baseline.details)).unzip();
         sqlx::query!(
             "insert into teamleader2db.sync_step (account, run_id, resource, ordinal, phase, since, usual_pages, usual_details)
          select $1, $2, resource, ordinal, 'list', since, pages, details

@@ -182,12 +182,12 @@ pub struct Step<C> {
     /// How the API's answers differed from what is documented, in words.
     pub drift: BTreeSet<String>,
     /// What such steps usually take.
-    pub usual: Usual,
+    pub baseline: Baseline,
 }
 
 /// What the last step of the same resource and kind (complete or incremental) took, for forecasts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usual {
+pub struct Baseline {
     /// List requests of a pass.
     pub pages: Option<i64>,
     /// Details, of an incremental step.
@@ -250,7 +250,7 @@ impl<C: Default> Step<C> {
             clock: None,
             error: None,
             drift: BTreeSet::new(),
-            usual: Usual::default(),
+            baseline: Baseline::default(),
         }
     }
 
@@ -332,7 +332,7 @@ pub async fn load_steps<C: Cursor>(
                 clock: row.clock,
                 error: row.error,
                 drift: from_json(row.drift)?,
-                usual: Usual { pages: row.usual_pages, details: row.usual_details },
+                baseline: Baseline { pages: row.usual_pages, details: row.usual_details },
             })
         })
         .collect()

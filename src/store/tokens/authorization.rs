@@ -91,7 +91,7 @@ const STATE_SECONDS: f64 = 3600.0;
 impl Tokens {
     /// Makes sure that the account has a row, and takes `first` as its first refresh token where it has none. Where it still has
     /// none, a person has to authorize, which an event tells, once.
-    pub async fn introduce(&self, first: Option<&SecretString>) -> Result<(), StoreError> {
+    pub async fn ensure_account_row(&self, first: Option<&SecretString>) -> Result<(), StoreError> {
         let mut tx = pool::begin(&self.pool).await?;
         let row = self.lock_row(&mut tx).await?;
         match first {
@@ -186,7 +186,7 @@ impl Tokens {
         if by.is_none() {
             // A slice that is under way would use it before it is known whose it is. The lease first, as everybody
             // locks.
-            lease::raise(&mut tx, &self.account).await?;
+            lease::bump_epoch(&mut tx, &self.account).await?;
         }
         let row = self.lock_row(&mut tx).await?;
         if let (Some(known), Some(by)) = (row.teamleader_account, by)
@@ -250,7 +250,7 @@ impl Tokens {
     async fn give(&self, refresh: &SecretString, may: impl Fn(&TokenRow) -> bool) -> Result<bool, StoreError> {
         let mut tx = pool::begin(&self.pool).await?;
         // A slice that is under way would use it before it is known whose it is. The lease first, as everybody locks.
-        lease::raise(&mut tx, &self.account).await?;
+        lease::bump_epoch(&mut tx, &self.account).await?;
         let row = self.lock_row(&mut tx).await?;
         if !may(&row) {
             return Ok(false);
@@ -262,7 +262,7 @@ impl Tokens {
 
     /// Whether it still has to be found out whose token this is: one that was given by hand, or whose `users.me`
     /// failed.
-    pub async fn identity_is_open(&self) -> Result<bool, StoreError> {
+    pub async fn owner_is_unknown(&self) -> Result<bool, StoreError> {
         let open = sqlx::query_scalar!(
             r#"select authorized_by is null as "open!" from teamleader2db.oauth_token where account = $1"#,
             self.account.as_str()

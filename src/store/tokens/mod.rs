@@ -23,25 +23,25 @@ use cipher::{Cipher, CipherError};
 
 /// A place outside the database that keeps sealed pairs.
 #[async_trait]
-pub trait Parking: Send + Sync + std::fmt::Debug {
+pub trait Escrow: Send + Sync + std::fmt::Debug {
     /// Keeps it, durably, before it returns.
     async fn put(&self, sealed: Vec<u8>) -> Result<(), String>;
     /// Hands over each kept pair in turn; it is forgotten when `store` says that it is stored, and set aside where it
     /// is foreign.
-    async fn drain(&self, store: &(dyn Fn(Vec<u8>) -> StoringParked + Sync)) -> Result<(), String>;
+    async fn drain(&self, store: &(dyn Fn(Vec<u8>) -> StoringEscrowed + Sync)) -> Result<(), String>;
 }
 
-/// What became of something that was parked.
+/// What became of something that was escrowed.
 #[derive(Debug)]
-pub enum ParkedOutcome {
+pub enum EscrowOutcome {
     /// The database holds this pair, or a newer one.
     Stored,
     /// It cannot be used, for this reason.
     Foreign(String),
 }
 
-/// Storing a parked pair.
-pub type StoringParked = futures_util::future::BoxFuture<'static, Result<ParkedOutcome, TokenStoreError>>;
+/// Storing a escrowed pair.
+pub type StoringEscrowed = futures_util::future::BoxFuture<'static, Result<EscrowOutcome, TokenStoreError>>;
 
 /// The tokens of one account.
 #[derive(Clone, Debug)]
@@ -49,17 +49,17 @@ pub struct Tokens {
     pub(super) pool: PgPool,
     pub(super) account: Account,
     cipher: Cipher,
-    parking: Option<Arc<dyn Parking>>,
+    escrow: Option<Arc<dyn Escrow>>,
 }
 
-/// Storing a parked pair takes at most this long: others wait for whoever has them.
+/// Storing a escrowed pair takes at most this long: others wait for whoever has them.
 const STORE_PARKED_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Why a message among the parked pairs is set aside.
+/// Why a message among the escrowed pairs is set aside.
 const NOT_OPENED: &str = "no key of TOKEN_ENCRYPTION_KEY opens it. If it is a token pair that was sealed with a key which is not in the list, add \
                           that key and move the message back to the token queue; else it is somebody else's message";
 
-/// A pair as it is parked.
+/// A pair as it is escrowed.
 #[derive(Serialize, Deserialize)]
 struct ParkedPair {
     access: String,
@@ -68,9 +68,9 @@ struct ParkedPair {
 }
 
 impl Tokens {
-    /// Tokens of `account`. Without `parking` a pair that cannot be stored is tried for as long as the process lives.
-    pub fn new(pool: PgPool, account: Account, cipher: Cipher, parking: Option<Arc<dyn Parking>>) -> Self {
-        Self { pool, account, cipher, parking }
+    /// Tokens of `account`. Without `escrow` a pair that cannot be stored is tried for as long as the process lives.
+    pub fn new(pool: PgPool, account: Account, cipher: Cipher, escrow: Option<Arc<dyn Escrow>>) -> Self {
+        Self { pool, account, cipher, escrow }
     }
 
     /// Seals a token of this generation.
@@ -102,12 +102,12 @@ impl Tokens {
         Ok(Generation(stored.unwrap_or(0)))
     }
 
-    /// Opens a parked pair and stores it, unless a newer one is stored. Stored means that the row was read back.
+    /// Opens a escrowed pair and stores it, unless a newer one is stored. Stored means that the row was read back.
     ///
     /// Anybody who can write to the queue can put something else there: only what a key opens is believed.
-    async fn store_parked(self, parked: Vec<u8>) -> Result<ParkedOutcome, TokenStoreError> {
-        let Some((made_from, pair)) = self.open_parked(&parked) else {
-            return Ok(ParkedOutcome::Foreign(NOT_OPENED.to_owned()));
+    async fn store_escrowed(self, escrowed: Vec<u8>) -> Result<EscrowOutcome, TokenStoreError> {
+        let Some((made_from, pair)) = self.open_escrowed(&escrowed) else {
+            return Ok(EscrowOutcome::Foreign(NOT_OPENED.to_owned()));
         };
         if self.generation().await? <= made_from {
             self.store(made_from, &pair).await?;
@@ -116,13 +116,13 @@ impl Tokens {
             let why = "the token pair was written, and is not there when it is read back";
             return Err(TokenStoreError::Unavailable(why.to_owned()));
         }
-        Ok(ParkedOutcome::Stored)
+        Ok(EscrowOutcome::Stored)
     }
 
-    fn open_parked(&self, parked: &[u8]) -> Option<(Generation, TokenPair)> {
-        let (generation, sealed) = parked.split_at_checked(8)?;
+    fn open_escrowed(&self, escrowed: &[u8]) -> Option<(Generation, TokenPair)> {
+        let (generation, sealed) = escrowed.split_at_checked(8)?;
         let made_from = Generation(i64::from_be_bytes(generation.try_into().ok()?));
-        let opened = self.open(sealed, "parked", made_from).ok()?;
+        let opened = self.open(sealed, "escrowed", made_from).ok()?;
         let pair: ParkedPair = serde_json::from_str(opened.expose_secret()).ok()?;
         let pair = TokenPair {
             access: pair.access.into(),
@@ -138,7 +138,7 @@ impl From<StoreError> for TokenStoreError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Fenced => Self::Fenced,
-            other if other.may_pass() => Self::Unavailable(other.to_string()),
+            other if other.is_transient() => Self::Unavailable(other.to_string()),
             lasting => Self::Unusable(lasting.to_string()),
         }
     }
@@ -285,9 +285,9 @@ impl TokenStore for Tokens {
         Ok(())
     }
 
-    async fn park(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError> {
-        let Some(parking) = &self.parking else {
-            return Err(TokenStoreError::Unavailable("there is no broker to park it on".to_owned()));
+    async fn escrow_pair(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError> {
+        let Some(escrow) = &self.escrow else {
+            return Err(TokenStoreError::Unavailable("there is no broker to escrow it on".to_owned()));
         };
         let plain = ParkedPair {
             access: pair.access.expose_secret().to_owned(),
@@ -297,20 +297,20 @@ impl TokenStore for Tokens {
         let plain: SecretString = serde_json::to_string(&plain)
             .map_err(|_| TokenStoreError::Unavailable(CipherError::Seal.to_string()))?
             .into();
-        let sealed = self.seal(&plain, "parked", made_from).map_err(StoreError::from)?;
+        let sealed = self.seal(&plain, "escrowed", made_from).map_err(StoreError::from)?;
         let message = [&made_from.0.to_be_bytes()[..], &sealed].concat();
-        parking.put(message).await.map_err(TokenStoreError::Unavailable)
+        escrow.put(message).await.map_err(TokenStoreError::Unavailable)
     }
 
-    async fn unpark(&self) -> Result<(), TokenStoreError> {
-        let Some(parking) = &self.parking else {
+    async fn recover_escrowed(&self) -> Result<(), TokenStoreError> {
+        let Some(escrow) = &self.escrow else {
             return Ok(());
         };
         let tokens = self.clone();
-        let store = move |parked| -> StoringParked {
-            Box::pin(pool::answered_within(STORE_PARKED_TIMEOUT, tokens.clone().store_parked(parked)))
+        let store = move |escrowed| -> StoringEscrowed {
+            Box::pin(pool::with_deadline_of(STORE_PARKED_TIMEOUT, tokens.clone().store_escrowed(escrowed)))
         };
-        parking.drain(&store).await.map_err(TokenStoreError::Unavailable)
+        escrow.drain(&store).await.map_err(TokenStoreError::Unavailable)
     }
 
     async fn refused(&self, generation: Generation, reason: &str) -> Result<bool, TokenStoreError> {
