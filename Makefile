@@ -39,7 +39,7 @@ PYTHON = $(shell python3 -c 'import yaml' 2>/dev/null && echo python3 || echo /u
 
 # SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000;
 # CASES and SEED of the hostile one: make hostile CASES=10000, make hostile SEED=17.
-.PHONY: help install demo test test-integrations faults soak hostile drift economy check format format-check lint prepare prepare-check resources views schemas api-diff api-diff-check docs coverage bench bench-functions server sync deploy-check dockertest clean
+.PHONY: help install demo test test-integrations faults soak hostile drift economy check format format-check lint limits prepare prepare-check resources views schemas api-diff api-diff-check docs coverage bench bench-functions server sync deploy-check dockertest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,7 +73,7 @@ faults: install binaries ## play the seeds 1 to SEEDS of the fault suite, or SEE
 soak: install binaries ## refresh tokens REFRESHES times, with kills in between
 	FAULT_SOAK=$(REFRESHES) cargo test --locked --features fault-points --test faults
 
-check: install format-check lint prepare-check docs api-diff-check ## formatting, clippy, .sqlx, the documentation and dev/api-diff, as the CI does
+check: install format-check lint limits prepare-check docs api-diff-check ## formatting, clippy, dev/limits, .sqlx, the documentation and dev/api-diff, as the CI does
 
 format: ## format the code
 	cargo fmt --all
@@ -84,6 +84,9 @@ format-check:
 lint: ## clippy, warnings being errors; shellcheck, if it is there
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck $$(grep --files-with-matches --directories=skip "^#!.*bash" dev/*) .ci/run deploy/compose/setup deploy/compose/database.sh tests/deploy/check tests/deploy/database tests/integrations/run tests/docker/stand-ins tests/docker/try tests/docker/*/entrypoint; fi
+
+limits: ## import circles, imports that run up, lengths of files and lines
+	dev/limits
 
 prepare: install ## write .sqlx anew, after a query or a migration has changed
 	@dev/prepare

@@ -292,6 +292,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of answers")]
     fn a_dead_token_is_known_in_every_form_and_the_token_is_kept_where_the_client_or_a_proxy_is_at_fault() {
         let title = "The refresh token is invalid.";
         let in_envelope = |status: u16, code: u16, kind: &str| {

@@ -4,6 +4,7 @@
 //! tokens, and what was asked of the API. `make test` starts the servers and sets `DATABASE_URL` and `AMQP_URL`; it also switches
 //! the feature `fault-points` on, without which there are no tests of the seams.
 
+#![expect(clippy::too_many_lines, reason = "a test says in one piece what happens")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout, missing_docs)]
 
 mod alerts;

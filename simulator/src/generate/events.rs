@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::dice::fingerprint;
 use super::draft::{Draft, SortKey, id_facet};
 use super::facts::{Facts, foreign_id};
 use super::json::Json;
@@ -86,7 +87,7 @@ pub(super) fn list(world: &World, facts: &Facts) -> Draft {
         id_facet("task_id", event.task),
     ];
     for (filter, records) in [("attendee", &event.attendees), ("link", &event.links)] {
-        facets.extend(records.iter().map(|(kind, id)| super::fingerprint(&[filter, kind, &id.to_string()])));
+        facets.extend(records.iter().map(|(kind, id)| fingerprint(&[filter, kind, &id.to_string()])));
     }
     Draft {
         list: event.write(facts),
