@@ -104,6 +104,7 @@ impl AccountServices {
             pool: pool.clone(),
             client: client.clone(),
             tokens: tokens.clone(),
+            run_finished: process.run_finished.clone(),
         };
         let worker = Worker {
             dead_letters,

@@ -4,6 +4,7 @@ mod account;
 mod process;
 mod start;
 mod upkeep;
+mod wide_views;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use account::AccountServices;
 use process::ProcessServices;
 use start::Start;
 use upkeep::Upkeep;
+use wide_views::WideViews;
 
 /// How long the parts may take to end in order after a signal. Only a refresh of the token or an authorization under
 /// way is waited for longer.
@@ -62,6 +64,7 @@ pub struct Application {
     http: HttpState,
     listener: tokio::net::TcpListener,
     upkeep: Upkeep,
+    wide_views: WideViews,
 }
 
 impl Application {
@@ -88,6 +91,7 @@ impl Application {
             served: of_account.settings.resources,
             memory: memory.clone(),
         };
+        let wide_views = WideViews { pool: process.pool.clone(), run_finished: process.run_finished };
         let redirect_uri = &of_account.integration.redirect_uri;
         let guard = Guard::new(of_process.api_token, &of_account.cipher, &account.name, redirect_uri)?;
         let http = HttpState {
@@ -105,7 +109,7 @@ impl Application {
             authorizing: TaskTracker::new(),
         };
         let AccountServices { worker, relay, replies, .. } = account;
-        Ok(Self { start, worker, relay, replies, http, listener: process.listener, upkeep })
+        Ok(Self { start, worker, relay, replies, http, listener: process.listener, upkeep, wide_views })
     }
 
     /// Runs until a signal, or until a part ends by itself, which is an error. Then it hands back what is in hand and
@@ -113,7 +117,7 @@ impl Application {
     /// aborts.
     pub async fn run_until_stopped(self, signals: &mut Signals) -> anyhow::Result<()> {
         info!(address = %self.listener.local_addr()?, "Listening for HTTP");
-        let Self { start, worker, relay, replies, http, listener, upkeep } = self;
+        let Self { start, worker, relay, replies, http, listener, upkeep, wide_views } = self;
         let (client, publisher, pool) = (worker.engine.client.clone(), worker.publisher.clone(), worker.pool.clone());
         let (stop, late) = (CancellationToken::new(), CancellationToken::new());
         let (prepared, authorizing) = (http.prepared.clone(), http.authorizing.clone());
@@ -131,6 +135,7 @@ impl Application {
             parts.spawn("the relay of events", endless(relay.run(late.child_token())));
             parts.spawn("the relay of replies", endless(replies.run(late.child_token())));
             parts.spawn("the upkeep of metrics", endless(upkeep.clone().keep_metrics(late.child_token())));
+            parts.spawn("the views of custom fields", endless(wide_views.follow_runs(late.child_token())));
             parts.spawn("retention", endless(upkeep.delete_what_is_old(late.child_token())));
             failure = Some(first_end(&mut parts, signals).await);
         }

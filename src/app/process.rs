@@ -1,10 +1,13 @@
 //! What belongs to the process, whatever accounts it serves: database pool, connections to the broker, metrics and the
 //! address of HTTP.
 
+use std::sync::Arc;
+
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use crate::broker::publisher::Publisher;
 use crate::catalog::RESOURCES;
@@ -40,6 +43,8 @@ pub(super) struct ProcessServices {
     pub(super) publisher: Publisher,
     /// The connection of replies, which a sender's address may cost.
     pub(super) replier: Publisher,
+    /// Notified when a run is finished, of whatever account.
+    pub(super) run_finished: Arc<Notify>,
     /// Renders metrics.
     pub(super) metrics: Option<PrometheusHandle>,
     /// Where HTTP listens.
@@ -57,6 +62,7 @@ impl ProcessServices {
             amqp_url: config.amqp_url.clone(),
             publisher: publisher("publisher"),
             replier: publisher("replies"),
+            run_finished: Arc::default(),
             listener: TcpListener::bind(config.listen)
                 .await
                 .map_err(|error| anyhow::anyhow!("HTTP_LISTEN: {} cannot be listened on: {error}", config.listen))?,

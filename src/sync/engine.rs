@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{Notify, OnceCell, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -29,7 +29,7 @@ use crate::store::records;
 use crate::store::runs::{Phase, finish};
 use crate::store::tokens::Tokens;
 use crate::store::tokens::authorization::Accepted;
-use crate::views::{names, wide};
+use crate::views::{self, names};
 
 /// Progress is told at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
@@ -70,6 +70,8 @@ pub struct Engine {
     pub client: Client,
     /// Whose account it is.
     pub tokens: Tokens,
+    /// Notified when a run is finished: views of custom fields follow what it has read.
+    pub run_finished: Arc<Notify>,
 }
 
 impl Engine {
@@ -94,10 +96,14 @@ impl Engine {
             project_api: OnceCell::new(),
         };
         failpoints::reached(Point::SliceBegun);
-        match self.prepare(&slice).await {
+        let outcome = match self.prepare(&slice).await {
             None => self.work_on_steps(&slice, progress).await,
             Some(end) => end.outcome(&slice).await,
+        };
+        if matches!(outcome, Outcome::Finished) {
+            self.run_finished.notify_one();
         }
+        outcome
     }
 
     /// What has to be known before anything is asked for; how the slice ends where it cannot be.
@@ -312,7 +318,7 @@ fn wait(slice: &Slice<'_>, error: &WorkError) -> End {
 }
 
 async fn finish(slice: &Slice<'_>, error: Option<String>) -> Outcome {
-    let view_problems = keep_views(slice).await;
+    let view_problems = view_problems(slice).await;
     // What is taken here is written below, or lost: nothing that can take long lies between.
     let requests = slice.client.take_request_count();
     // It is the only one that works on the run now; the lock is not for awaiting in.
@@ -346,12 +352,12 @@ async fn finish(slice: &Slice<'_>, error: Option<String>) -> Outcome {
     Outcome::Finished
 }
 
-/// Brings the views of custom fields in line with what the run has read. They say nothing of the records: the run ends as it would without.
-async fn keep_views(slice: &Slice<'_>) -> Vec<String> {
-    match pool::with_deadline(wide::keep(slice.pool)).await {
-        Ok(problems) => problems,
+/// The views that are not as they should be, as far as is known: those of custom fields follow after the run.
+async fn view_problems(slice: &Slice<'_>) -> Vec<String> {
+    match pool::with_deadline(views::problems(slice.pool)).await {
+        Ok(problems) => problems.into_iter().map(|found| format!("{}: {}", found.view, found.problem)).collect(),
         Err(error) => {
-            warn!(run = %slice.id, %error, "The views of custom fields could not be looked at");
+            warn!(run = %slice.id, %error, "The problems of views could not be read");
             vec![error.to_string()]
         }
     }

@@ -1,6 +1,6 @@
 //! The views `…_wide`: a column a custom field.
 //!
-//! They are made by the worker, after each sync, as the definitions are Teamleader's. A column is bound to its
+//! They are made by the worker, after a sync that has changed a definition: the definitions are Teamleader's. A column is bound to its
 //! definition's id, not to its label: with a new label it has a new name, and what others have built on the view goes
 //! on. None is ever dropped.
 
@@ -13,7 +13,7 @@ use super::custom_field::{CustomField, Part, custom_fields};
 use super::ddl::{self, KnownView};
 use super::model::{self, CUSTOM_FIELDS, DELETED_AT};
 use super::names::{self, quoted};
-use super::problems::{problems, record_problem};
+use super::problems::record_problem;
 use super::schema::existing;
 use super::wide_columns::{Columns, StoredColumn, columns, erased, named};
 use crate::catalog::{RESOURCES, Resource};
@@ -23,9 +23,56 @@ use crate::store::pool::StoreError;
 /// What tries again, as text.
 const AGAIN: &str = "the next sync";
 
-/// Brings the views in line with the definitions, each in a transaction of its own. A change that fails is stored in
-/// `teamleader2db.view_problem` and holds nothing else up. Returns all problems that are stored there, as text.
-pub async fn keep(pool: &PgPool) -> Result<Vec<String>, StoreError> {
+/// How often the views are looked through at most, until nothing changes meanwhile: made views are a change, too.
+const MAX_ROUNDS: usize = 3;
+
+/// Brings the views in line with the definitions, unless nothing has changed since that was last done and no view has a
+/// problem.
+pub async fn refresh(pool: &PgPool) -> Result<(), StoreError> {
+    let state = sqlx::query!(
+        r#"select (select definitions from teamleader2db.view_refresh) as refreshed,
+             exists (select from teamleader2db.view_problem where view like '%\_wide') as "has_problem!""#
+    )
+    .fetch_one(pool)
+    .await?;
+    let mut now = definitions(pool).await?;
+    if state.refreshed.as_ref() == Some(&now) && !state.has_problem {
+        return Ok(());
+    }
+    for _ in 0..MAX_ROUNDS {
+        refresh_all(pool).await?;
+        let then = std::mem::replace(&mut now, definitions(pool).await?);
+        if then == now {
+            break;
+        }
+    }
+    sqlx::query!(
+        "insert into teamleader2db.view_refresh as v (definitions) values ($1)
+         on conflict (is_only) do update set definitions = excluded.definitions, refreshed_at = excluded.refreshed_at",
+        now
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Whether there are definitions of custom fields.
+pub async fn has_definitions(pool: &PgPool) -> Result<bool, StoreError> {
+    let there = sqlx::query_scalar!(
+        r#"select exists (select from teamleader.record where resource = 'customFieldDefinitions') as "there!""#
+    );
+    Ok(there.fetch_one(pool).await?)
+}
+
+/// What the views are made from, and by which version of this program.
+async fn definitions(pool: &PgPool) -> Result<String, StoreError> {
+    let digest = sqlx::query_scalar!(r#"select teamleader2db.view_definitions() as "digest!""#).fetch_one(pool).await?;
+    Ok(format!("{} {digest}", env!("CARGO_PKG_VERSION")))
+}
+
+/// Brings each view in line with the definitions, in a transaction of its own. A change that fails is stored in
+/// `teamleader2db.view_problem` and holds nothing else up.
+async fn refresh_all(pool: &PgPool) -> Result<(), StoreError> {
     let mut patience = PATIENCE;
     for resource in RESOURCES.iter().filter(|resource| model::has_custom_fields(resource)) {
         let wide = Wide::of(resource);
@@ -39,8 +86,7 @@ pub async fn keep(pool: &PgPool) -> Result<Vec<String>, StoreError> {
         record_problem(pool, &wide.name, problem).await?;
     }
     failpoints::reached(Point::ViewsKept);
-    let problems = problems(pool).await?;
-    Ok(problems.into_iter().map(|found| format!("{}: {}", found.view, found.problem)).collect())
+    Ok(())
 }
 
 /// What brings a view in line with the definitions.

@@ -157,6 +157,7 @@ async fn a_worker_needs_no_more_than_the_rights_of_its_role() {
     assert_eq!(seen, stage.database.rows("contacts").await);
     run(&as_reader, "select count(*) from teamleader.record_history").await.unwrap();
     // The last of them is the worker's own.
+    assert_eq!(stage.database.views_with_problems().await, "");
     for view in ["contacts", "contact_emails", "account", "freshness", "problems", "contacts_wide"] {
         run(&as_reader, &format!("select count(*) from teamleader_views.{view}")).await.unwrap();
     }

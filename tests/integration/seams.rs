@@ -64,6 +64,7 @@ async fn crash_in_a_run(stage: &mut Stage, point: Point, time: u32) -> Event {
     assert!((least..=least + BATCH).contains(&details), "{details} details were fetched, {least} without a crash");
     let left: i64 = stage.database.value("select count(*) from teamleader2db.sync_page").await;
     assert_eq!(left, 0, "the ids go with the run");
+    assert_eq!(stage.database.views_with_problems().await, "");
     let shown: i64 = stage.database.value("select count(*) from teamleader_views.contacts_wide").await;
     assert_eq!(shown, contacts, "the views are there");
     let unsent = "select count(*) from teamleader2db.event_outbox where sent_at is null";

@@ -108,6 +108,7 @@ async fn custom_fields_have_columns_whatever_their_context_is_called() {
     let stage = Stage::small().await;
     let _worker = stage.worker().await;
     let event = stage.complete(json!({ "mode": "full" })).await;
+    assert_eq!(stage.database.views_with_problems().await, "");
     for (context, view) in [
         ("sale", "deals_wide"),
         ("todo", "tasks_wide"),

@@ -92,6 +92,15 @@ impl Database {
         sqlx::query(sql).execute(&self.pool).await.unwrap_or_else(|error| panic!("{sql}: {error}")).rows_affected()
     }
 
+    /// Waits until the views of custom fields have followed their definitions. Returns the views with a problem, as text.
+    pub async fn views_with_problems(&self) -> String {
+        let follow = "select coalesce((select definitions like '% ' || teamleader2db.view_definitions()
+            from teamleader2db.view_refresh), false)";
+        until("the views of custom fields follow", async || self.value::<bool>(follow).await.then_some(())).await;
+        self.value("select coalesce(string_agg(view || ': ' || problem, '; '), '') from teamleader2db.view_problem")
+            .await
+    }
+
     /// The status of a run; `None` before its first claim.
     pub async fn run_status(&self, id: Uuid) -> Option<String> {
         let status = sqlx::query_scalar("select status from teamleader2db.sync_run where id = $1").bind(id);

@@ -14,7 +14,7 @@ use crate::store::{report, requirements};
 use crate::views;
 
 /// What the worker does with its tables; docs/operations.md has the same as grants.
-const RIGHTS: [(&str, &[&str]); 17] = [
+const RIGHTS: [(&str, &[&str]); 18] = [
     ("teamleader.record", &["select", "insert", "update"]),
     ("teamleader.record_history", &["select", "insert", "delete"]),
     ("teamleader_views.contacts", &["select"]),
@@ -32,6 +32,7 @@ const RIGHTS: [(&str, &[&str]); 17] = [
     ("teamleader2db.sync_run", &["select", "insert", "update", "delete"]),
     ("teamleader2db.sync_step", &["select", "insert", "update"]),
     ("teamleader2db.view_problem", &["select", "insert", "update", "delete"]),
+    ("teamleader2db.view_refresh", &["select", "insert", "update"]),
 ];
 
 /// What was found; the tokens, if the account is authorized and they can be read; and the database's clock, if it

@@ -1,0 +1,27 @@
+-- When the views of custom fields were last brought up to date, and with which definitions.
+
+create table teamleader2db.view_refresh (
+    -- One row.
+    is_only boolean primary key default true check (is_only),
+    definitions text not null,
+    refreshed_at timestamptz not null default now()
+);
+comment on table teamleader2db.view_refresh is 'The last time the views with a column a custom field were brought up to date.';
+comment on column teamleader2db.view_refresh.is_only is 'There is one row.';
+comment on column teamleader2db.view_refresh.definitions is 'Which version of the program did it, and view_definitions() as it was then.';
+comment on column teamleader2db.view_refresh.refreshed_at is 'When.';
+
+create function teamleader2db.view_definitions() returns text
+    language sql stable parallel safe
+    as $$
+        select md5(concat(
+            (select string_agg(concat_ws(' ', account, id, md5(content::text), deleted_at is null), ',' order by account, id)
+             from teamleader.record where resource = 'customFieldDefinitions'),
+            ';',
+            (select string_agg(concat_ws(' ', pg_class.oid, relname), ',' order by pg_class.oid)
+             from pg_class
+             where relnamespace = (select oid from pg_namespace where nspname = 'teamleader_views')
+               and (relname like '%\_wide' or relname like '%\_with\_deleted'))))
+    $$;
+comment on function teamleader2db.view_definitions is
+    'A digest of what the views with a column a custom field are made from: the definitions of custom fields, and the views that are there.';
