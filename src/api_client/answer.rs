@@ -14,11 +14,11 @@ use super::members::{MAX_FIELDS, MAX_RECORDS, Members, Records};
 use super::storable;
 use crate::catalog::{Field, Kind, Paging, ProjectApi, Resource, Shape, Shapes};
 
-/// Records nested deeper than this are refused: the documented ones have six levels, and PostgreSQL has a limit of its own, which
-/// would end the transaction.
+/// Records nested deeper than this are refused: the documented ones have six levels, and PostgreSQL has a limit of its
+/// own, which would end the transaction.
 const MAX_NESTING: usize = 128;
 
-/// One record as the API told it.
+/// One record as the API returned it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// Its id.
@@ -33,16 +33,16 @@ pub struct Record {
     pub hash: [u8; 16],
     /// Documented fields that it does not have.
     pub missing_fields: Vec<&'static Field>,
-    /// How its fields differ in type from what is documented, in words.
+    /// How its fields differ in type from the documented ones, as text.
     pub type_mismatches: Vec<String>,
-    /// The record whose list told it, where a list gives the children of one record.
+    /// The record whose list holds it, where a list gives the children of one record.
     pub parent: Option<Uuid>,
     /// When the answer was asked for that gave it.
     pub asked: Asked,
 }
 
 impl Record {
-    /// Lays the fields of an object over it; what tells it from others may be among them.
+    /// Lays the fields of an object over it; those that identify it may be among them.
     pub fn add(&mut self, resource: &Resource, fields: &serde_json::Value) {
         let Ok(mut record) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&self.json) else {
             return;
@@ -86,7 +86,7 @@ pub struct Page {
     pub dated: Option<Dated>,
     /// How many characters were replaced.
     pub replaced: i64,
-    /// What is not plausible about the answer besides its records.
+    /// The implausible values of the answer besides its records.
     pub type_mismatches: BTreeSet<String>,
 }
 
@@ -114,8 +114,8 @@ pub enum Unreadable {
 /// Namespace of the ids of records that have none that can be read.
 const UNREADABLE: Uuid = Uuid::from_u128(0x7e1f_02b6_5d3c_5c39_9a44_3f0d_86c1_b2e5);
 
-/// A record is no longer, in bytes: the documented ones have some thousand. What is read of it as a tree takes many times
-/// as much memory.
+/// A record is no longer, in bytes: the documented ones have some thousand. The parts that are read as a tree take many
+/// times as much memory.
 const MAX_RECORD: usize = 4 * 1024 * 1024;
 
 /// More records of one answer without an id that can be read are no records, and the answer is none.
@@ -144,7 +144,7 @@ struct InfoEnvelope<'a> {
     data: &'a RawValue,
 }
 
-/// Reads the body of a list of `resource`. The error says what is wrong with it, and shows nothing of it.
+/// Reads the body of a list of `resource`. The error names the fault, and shows nothing of the body.
 pub fn parse_list(resource: &Resource, body: &[u8]) -> Result<Page, String> {
     let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
     let (text, replaced) = storable::text(text);
@@ -216,16 +216,17 @@ impl Sorting<'_> {
 
 /// How many records the list says to hold. The error is for what no list can say, which counts as if it said nothing.
 fn matches(meta: &RawValue) -> Result<Option<i64>, &'static str> {
-    const ODD: &str = "meta.matches is no plausible number of records, and is not used";
-    let Meta { matches } = serde_json::from_str(meta.get()).map_err(|_| ODD)?;
+    const IMPLAUSIBLE: &str = "meta.matches is no plausible number of records, and is not used";
+    let Meta { matches } = serde_json::from_str(meta.get()).map_err(|_| IMPLAUSIBLE)?;
     let Some(matches) = matches else { return Ok(None) };
     match serde_json::from_str(matches.get()) {
         Ok(matches @ 0..=MAX_MATCHES) => Ok(Some(matches)),
-        _ => Err(ODD),
+        _ => Err(IMPLAUSIBLE),
     }
 }
 
-/// Reads the body of an info answer of `resource`. One endpoint is documented without the `data` envelope: both are taken.
+/// Reads the body of an info answer of `resource`. One endpoint is documented without the `data` envelope: both are
+/// taken.
 pub fn parse_info(resource: &Resource, body: &[u8]) -> Result<(Record, i64), Unreadable> {
     let text = std::str::from_utf8(body).map_err(|_| Unreadable::Answer("the body is not UTF-8".to_owned()))?;
     let (text, replaced) = storable::text(text);
@@ -262,8 +263,8 @@ pub fn hash(text: &str) -> [u8; 16] {
     xxh3_128(text.as_bytes()).to_be_bytes()
 }
 
-/// How records differ from what is documented: fields that none of them has, and fields of another type. Fields of an include may be left
-/// out where they do not apply.
+/// How records differ from the documented ones: fields that none of them has, and fields of another type. Fields of an
+/// include may be left out where they do not apply.
 pub fn drift(records: &[Record]) -> BTreeSet<String> {
     let mut drift: BTreeSet<String> =
         records.iter().flat_map(|record| record.type_mismatches.iter().cloned()).collect();
@@ -327,8 +328,8 @@ fn record(resource: &Resource, shape: &'static Shape, json: &str, members: &Memb
 
 /// Whether objects and arrays nest deeper than [`MAX_NESTING`]. Means nothing where the text is no JSON.
 fn is_too_deep(json: &str) -> bool {
-    // Of most so quickly told: what does not open so many cannot nest so deep. In chunks whose counts fit in a byte, for the compiler to
-    // make vectors of.
+    // Enough for most, and fast: a text with no more opening brackets than that cannot nest deeper. In chunks whose
+    // counts fit in a byte, for the compiler to vectorize.
     let opens = |chunk: &[u8]| chunk.iter().map(|byte| u8::from(matches!(byte, b'{' | b'['))).sum::<u8>();
     if json.as_bytes().chunks(255).map(|chunk| usize::from(opens(chunk))).sum::<usize>() <= MAX_NESTING {
         return false;

@@ -12,9 +12,9 @@ fn departments() -> &'static Resource {
 #[test]
 fn a_page_is_split_into_records() {
     let id = Uuid::new_v4();
-    let body = format!(
-        r#"{{"data":[{{"id":"{id}","updated_at":"2016-02-05T16:44:33+00:00","n":1.50}}],"meta":{{"page":{{"size":1,"number":1}},"matches":7}}}}"#
-    );
+    let record = format!(r#"{{"id":"{id}","updated_at":"2016-02-05T16:44:33+00:00","n":1.50}}"#);
+    let meta = r#"{"page":{"size":1,"number":1},"matches":7}"#;
+    let body = format!(r#"{{"data":[{record}],"meta":{meta}}}"#);
     let page = parse_list(contacts(), body.as_bytes()).expect("valid");
     assert_eq!(page.matches, Some(7));
     assert_eq!(page.records[0].id, id);
@@ -42,7 +42,7 @@ fn what_no_list_can_hold_counts_as_if_nothing_was_said_and_is_reported() {
 }
 
 #[test]
-fn a_record_with_a_number_beyond_all_is_kept_and_named() {
+fn a_record_with_a_number_beyond_all_is_stored_and_named() {
     let id = Uuid::new_v4();
     let body = format!(r#"{{"data":[{{"id":"{id}","x":1e200000,"digits":{}}}]}}"#, "1".repeat(40));
     let page = parse_list(departments(), body.as_bytes()).expect("valid");
@@ -59,18 +59,18 @@ fn a_time_has_four_digits_of_a_year() {
 }
 
 #[test]
-fn records_are_told_apart_however_the_page_is_written() {
+fn records_are_split_however_the_page_is_written() {
     let id = Uuid::new_v4();
-    let told = [
+    let written = [
         format!(r#"{{"id":"{id}"}}"#),
         format!("{{ \t\"id\"\n: \"{id}\" , \"a{{\":\"}}]\\\"\"\r\n}}"),
         format!(r#"{{"{{":{{"}}":[{{}}]}},"id":"{id}","last":{{}}}}"#),
         format!(r#"{{"\u007b":1,"b\"":"}}","id":"{id}"}}"#),
     ];
-    let page = format!("{{\n\"meta\": {{\"matches\": 4}}, \"data\" : [\n{}\n] }}", told.join(" ,\n "));
+    let page = format!("{{\n\"meta\": {{\"matches\": 4}}, \"data\" : [\n{}\n] }}", written.join(" ,\n "));
     let page = parse_list(departments(), page.as_bytes()).expect("valid");
     let texts: Vec<&str> = page.records.iter().map(|record| &*record.json).collect();
-    assert_eq!(texts, told, "as they are written");
+    assert_eq!(texts, written, "as they are written");
     assert_eq!(page.matches, Some(4));
 }
 

@@ -2,13 +2,13 @@
 //!
 //! The states and transitions live in the store; this is the protocol around them:
 //!
-//! 1. a short transaction writes the intent (`refreshing`, with a deadline): it proves that the database can be written before
-//!    the old token is burnt;
+//! 1. a short transaction writes the intent (`refreshing`, with a deadline): it proves that the database can be written
+//!    before the old token is burnt;
 //! 2. ONE request, in a task that no cancellation drops, the deadline checked just before;
-//! 3. the pair is stored, or escrowed on the broker where the database is gone by then.
+//! 3. the pair is stored, or escrowed on the broker where the database cannot be written by then.
 //!
-//! An unknown outcome is no failure: whoever finds `refreshing` uses the access token while it lives, waits for the deadline,
-//! looks at the escrowed pair and takes the intent over.
+//! An unknown outcome is no failure: a caller that finds `refreshing` uses the access token while it lives, waits for
+//! the deadline, looks at the escrowed pair and takes the intent over.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -35,11 +35,11 @@ pub const ATTEMPT_LASTS: Duration = Duration::from_secs(24);
 /// Storing a pair takes at most this long at a time; then it is escrowed.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is left for escrow. A request is sent only where the longest answer, the store and this are within the intent, so that
-/// whoever takes it over finds the pair.
+/// The time that is left for escrow. A request is sent only where the longest answer, the store and this are within the
+/// intent, so that the attempt that takes the intent over finds the pair.
 const ESCROW_TIME: Duration = Duration::from_secs(1);
 
-/// A pair that is escrowed is tried to be stored for so much longer.
+/// Once a pair is escrowed, storing it is tried for this much longer.
 const STORE_ESCROWED_TIME: Duration = Duration::from_secs(3);
 
 /// Any other answer of the store is waited for at most this long.
@@ -54,8 +54,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long nobody sends the token of an attempt whose outcome is unknown.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(5);
 
-/// How often a pair is tried to be kept that a bug keeps from it: others wait meanwhile.
-const TRIES_TO_KEEP: u32 = 10;
+/// How often storing a pair is tried where a bug ends it: others wait meanwhile.
+const TRIES_TO_STORE: u32 = 10;
 
 /// Before looking again after somebody else was first.
 const OVERTAKEN_PAUSE: Duration = Duration::from_millis(100);
@@ -90,7 +90,7 @@ pub enum TokenState {
     Authorized,
     /// An attempt is under way, or its process died; it is over after this time.
     Refreshing(Duration),
-    /// A person has to authorize.
+    /// An operator has to authorize the account.
     ReauthorizationRequired,
 }
 
@@ -109,7 +109,7 @@ pub enum TokenStoreError {
     /// A newer slice holds the lease.
     #[error("another worker has taken over")]
     Fenced,
-    /// The database, or what stands in it, cannot be used; the text says how to mend it.
+    /// The database, or what stands in it, cannot be used; the text says how to fix it.
     #[error("{0}")]
     Unavailable(String),
     /// The same, and waiting does not help: an operator has to do what the text says.
@@ -117,14 +117,14 @@ pub enum TokenStoreError {
     Unusable(String),
 }
 
-/// Where the tokens of one account are kept.
+/// Where the tokens of one account are stored.
 #[async_trait]
 pub trait TokenStore: Send + Sync + std::fmt::Debug {
-    /// Reads what is known; `None` when the account was never authorized.
+    /// Reads the stored state; `None` when the account was never authorized.
     async fn load(&self) -> Result<Option<StoredToken>, TokenStoreError>;
 
-    /// Writes the intent to use the refresh token of `generation`, in a transaction of its own that checks the epoch. An
-    /// intent whose deadline has passed is taken over.
+    /// Writes the intent to use the refresh token of `generation`, in a transaction of its own that checks the epoch.
+    /// An intent whose deadline has passed is taken over.
     async fn intend(
         &self,
         epoch: Epoch,
@@ -139,7 +139,8 @@ pub trait TokenStore: Send + Sync + std::fmt::Debug {
     /// Withdraws the intent of an attempt whose request was certainly not sent.
     async fn withdraw(&self, attempt: Uuid) -> Result<(), TokenStoreError>;
 
-    /// Shortens an attempt whose outcome nobody will know: it may be taken over after `pause`, if its deadline is not sooner.
+    /// Shortens an attempt whose outcome nobody will know: it may be taken over after `pause`, if its deadline is not
+    /// sooner.
     async fn end(&self, attempt: Uuid, pause: Duration) -> Result<(), TokenStoreError>;
 
     /// Stores the pair made from `generation`, whatever the state or the epoch, unless another one is stored already.
@@ -148,18 +149,18 @@ pub trait TokenStore: Send + Sync + std::fmt::Debug {
     /// Puts the pair where it survives this process although the database cannot be written.
     async fn escrow_pair(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError>;
 
-    /// Stores what is escrowed, unless the stored generation is as high.
+    /// Stores the escrowed pairs, unless the stored generation is as high.
     async fn recover_escrowed(&self) -> Result<(), TokenStoreError>;
 
-    /// The refresh token of `generation` was refused: a person has to authorize, unless the generation has moved. True when
-    /// this call set it.
+    /// The refresh token of `generation` was refused: an operator has to authorize, unless the generation has moved.
+    /// True when this call set it.
     async fn refused(&self, generation: Generation, reason: &str) -> Result<bool, TokenStoreError>;
 }
 
 /// Why there is no access token.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AuthError {
-    /// A person has to authorize.
+    /// An operator has to authorize the account.
     #[error("the account is not authorized")]
     NotAuthorized,
     /// Not now: their side, the network, or the client's secret.
@@ -198,7 +199,7 @@ pub struct Auth {
     current: Arc<Mutex<Option<Current>>>,
     /// Held from before the request until the pair is stored or escrowed.
     sending: Arc<Mutex<()>>,
-    /// Set when the process ends: no request is begun any more.
+    /// Set when the process ends: no request is started any more.
     closing: Arc<AtomicBool>,
 }
 
@@ -340,8 +341,8 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// Runs in a task, with the lock on the current token: no cancellation may drop a request that uses the refresh token
-    /// up. `None`: another process was first; look again.
+    /// Runs in a task, with the lock on the current token: no cancellation may drop a request that uses the refresh
+    /// token up. `None`: another process was first; look again.
     async fn spawn(self, mut current: OwnedMutexGuard<Option<Current>>) -> Result<Option<Current>, AuthError> {
         let refreshing = async move {
             let outcome = self.run().await;
@@ -391,8 +392,8 @@ impl Attempt {
         match answer {
             TokenAnswer::Pair(pair) => {
                 // A bug on the way must not cost the pair: it is nowhere else.
-                for _ in 0..TRIES_TO_KEEP {
-                    if panics::caught(self.keep(&pair)).await.is_ok() {
+                for _ in 0..TRIES_TO_STORE {
+                    if panics::caught(self.store_or_escrow(&pair)).await.is_ok() {
                         break;
                     }
                     tokio::time::sleep(LOOK_AGAIN).await;
@@ -426,8 +427,8 @@ impl Attempt {
                 Err(AuthError::Unavailable(format!("the token endpoint cannot be reached: {reason}")))
             }
             TokenAnswer::Unknown(reason) => {
-                // Waiting for the deadline would show nothing more. The pause keeps a server that fails from getting the
-                // same token again and again at once, and lets it end what it may still be doing.
+                // Waiting for the deadline would show nothing more. The pause keeps a server that fails from getting
+                // the same token again and again at once, and lets it end what it may still be doing.
                 if let Err(error) = with_deadline(store.end(id, UNKNOWN_PAUSE)).await {
                     warn!(%error, "An attempt to refresh the token lasts until its deadline");
                 }
@@ -437,7 +438,7 @@ impl Attempt {
     }
 
     /// Stores the pair, or escrows it; a live pair is never thrown away while this process lives.
-    async fn keep(&self, pair: &TokenPair) {
+    async fn store_or_escrow(&self, pair: &TokenPair) {
         failpoints::reached(Point::PairReceived);
         let Err(reason) = self.store(pair).await else { return };
         warn!(%reason, "The new token pair could not be stored yet");
@@ -448,7 +449,7 @@ impl Attempt {
             () = self.escrow_at_last(pair) => true,
         };
         if escrowed {
-            // Whoever looks for it will store it.
+            // The next process that looks at the escrow stores it.
             let _ = tokio::time::timeout(STORE_ESCROWED_TIME, storing).await;
         }
     }
@@ -477,7 +478,10 @@ impl Attempt {
             match self.auth.store.escrow_pair(self.generation, pair).await {
                 Ok(()) => break,
                 Err(reason) => {
-                    error!(%reason, "The new token pair can be neither stored nor escrowed; trying on, do not stop this process");
+                    error!(
+                        %reason,
+                        "The new token pair can be neither stored nor escrowed; trying on, do not stop this process"
+                    );
                 }
             }
             tokio::time::sleep(delays.next_delay().unwrap_or(retry::STORE_TOKEN.longest)).await;

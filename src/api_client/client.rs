@@ -54,13 +54,13 @@ pub enum ApiError {
         endpoint: String,
         /// The kind of the last failure.
         failure: Failure,
-        /// In words; holds no body, token or query.
+        /// As text; holds no body, token or query.
         reason: String,
     },
-    /// A person has to authorize the account.
+    /// An operator has to authorize the account.
     #[error("the account is not authorized")]
     NotAuthorized,
-    /// The token store: the database is gone, or another worker has taken over.
+    /// The token store: the database is away, or another worker has taken over.
     #[error(transparent)]
     Store(#[from] TokenStoreError),
 }
@@ -87,9 +87,9 @@ struct Answer {
     /// When the request was sent, and when all of the answer was there, by the database's clock.
     between: Option<(DateTime<Utc>, DateTime<Utc>)>,
     /// Whether its rate limit headers are not plausible.
-    odd_limit: bool,
-    /// How its version differs from the one asked for, in words.
-    odd_version: Option<String>,
+    implausible_limit: bool,
+    /// How its version differs from the one asked for, as text.
+    version_mismatch: Option<String>,
 }
 
 impl Client {
@@ -121,7 +121,7 @@ impl Client {
         })
     }
 
-    /// The same client for a slice: refreshes of the token are fenced by its epoch, and its requests are counted anew.
+    /// The same client for a slice: refreshes of the token are fenced by its epoch, and it counts requests from 0.
     pub fn for_slice(&self, epoch: Epoch) -> Self {
         Self { epoch, requests: Arc::default(), ..self.clone() }
     }
@@ -146,7 +146,7 @@ impl Client {
         self.in_flight.most()
     }
 
-    /// How long it will take to send so many requests, if nobody else sends any.
+    /// How long it takes to send this number of requests, if nobody else sends any.
     pub fn time_for(&self, requests: i64) -> Duration {
         self.limiter.time_for(requests)
     }
@@ -163,9 +163,11 @@ impl Client {
             let mut page = answer::parse_list(resource, &answer.body)?;
             page.dated = answer.dated;
             page.type_mismatches.extend(
-                answer.odd_limit.then(|| "the rate limit headers are not plausible, and are not used".to_owned()),
+                answer
+                    .implausible_limit
+                    .then(|| "the rate limit headers are not plausible, and are not used".to_owned()),
             );
-            page.type_mismatches.extend(answer.odd_version.clone());
+            page.type_mismatches.extend(answer.version_mismatch.clone());
             Ok((page, answer.between))
         };
         let (mut page, between) = self.call(&resource.list_endpoint(), body, read).await?;
@@ -180,7 +182,7 @@ impl Client {
         let ticket = self.answers.ask(resource.name, self.clock.now());
         let read = |answer: &Answer| {
             let (mut record, replaced) = answer::parse_info(resource, &answer.body)?;
-            record.type_mismatches.extend(answer.odd_version.clone());
+            record.type_mismatches.extend(answer.version_mismatch.clone());
             Ok(((record, replaced), answer.between))
         };
         let ((mut record, replaced), between) = self.call(&resource.info_endpoint(), &body, read).await?;
@@ -210,21 +212,22 @@ impl Client {
     pub async fn is_up(&self) -> bool {
         match self.try_once("users.me", &serde_json::json!({}), &mut None).await {
             Ok(_) => true,
-            Err(TryError::Missed(miss)) => miss.failure.verdict() != Verdict::Backoff,
+            Err(TryError::Failed(failed)) => failed.failure.verdict() != Verdict::Backoff,
             Err(TryError::Auth(error)) => !matches!(error, AuthError::Unavailable(_)),
         }
     }
 
-    /// Whether a proxy answers with a page of its own at lists at all, and not only at `endpoint`: one request, tried once.
+    /// Whether a proxy answers with a page of its own at lists at all, and not only at `endpoint`: one request, tried
+    /// once.
     pub async fn lists_are_pages(&self, endpoint: &str) -> bool {
         let [first, second] = ["users.list", "departments.list"];
         let other = if endpoint == first { second } else { first };
         let body = serde_json::json!({ "page": { "size": 1, "number": 1 } });
         let tried = self.try_once(other, &body, &mut None).await;
-        matches!(tried, Err(TryError::Missed(FailedAttempt { failure: Failure::Page, .. })))
+        matches!(tried, Err(TryError::Failed(FailedAttempt { failure: Failure::Page, .. })))
     }
 
-    /// From now on no refresh of the token is begun.
+    /// From now on no refresh of the token is started.
     pub fn close(&self) {
         self.auth.close();
     }
@@ -245,12 +248,12 @@ impl Client {
         let mut rejected: Option<Generation> = None;
         let (mut limited, mut unauthorized) = (0, 0);
         loop {
-            let miss = match self.try_once(endpoint, body, &mut rejected).await {
+            let failed = match self.try_once(endpoint, body, &mut rejected).await {
                 Ok(answer) => match read(&answer) {
                     Ok(value) => return Ok(value),
-                    Err(miss) => miss,
+                    Err(failed) => failed,
                 },
-                Err(TryError::Missed(miss)) => miss,
+                Err(TryError::Failed(failed)) => failed,
                 Err(TryError::Auth(AuthError::NotAuthorized)) => {
                     return Err(ApiError::NotAuthorized);
                 }
@@ -259,7 +262,7 @@ impl Client {
                     FailedAttempt { failure: Failure::Network, reason }
                 }
             };
-            let delay = match miss.failure.verdict() {
+            let delay = match failed.failure.verdict() {
                 Verdict::Backoff => delays.get_or_insert_with(|| retry::API.begin()).next_delay(),
                 Verdict::After(_) => {
                     limited += 1;
@@ -273,10 +276,10 @@ impl Client {
                 Verdict::Never => None,
             };
             let Some(delay) = delay else {
-                let FailedAttempt { failure, reason } = miss;
+                let FailedAttempt { failure, reason } = failed;
                 return Err(ApiError::Failed { endpoint: endpoint.to_owned(), failure, reason });
             };
-            debug!(endpoint, reason = miss.reason, ?delay, "A request failed and is tried again");
+            debug!(endpoint, reason = failed.reason, ?delay, "A request failed and is tried again");
             tokio::time::sleep(delay).await;
         }
     }
@@ -299,7 +302,7 @@ impl Client {
             }
         };
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let (begun, sent_at) = (Instant::now(), self.clock.now());
+        let (started, sent_at) = (Instant::now(), self.clock.now());
         let sent = self
             .http
             .post(format!("{}/{endpoint}", self.base))
@@ -309,8 +312,8 @@ impl Client {
             .send()
             .await;
         let mut response = sent.map_err(|error| {
-            telemetry::api_answered(endpoint, "none", begun.elapsed());
-            missed(&error)
+            telemetry::api_answered(endpoint, "none", started.elapsed());
+            failed_attempt(&error)
         })?;
         let status = response.status();
         let heard = Heard::of(response.headers(), &self.clock, &self.version);
@@ -322,26 +325,26 @@ impl Client {
         }
         telemetry::rate_limit_remaining(self.limiter.remaining());
         let read = read_body(&mut response).await;
-        telemetry::api_answered(endpoint, status.as_str(), begun.elapsed());
+        telemetry::api_answered(endpoint, status.as_str(), started.elapsed());
         let body = match read {
             Ok(Some(body)) => body,
             Ok(None) => {
                 let reason = format!("the answer is longer than {MAX_BODY} bytes");
-                return Err(TryError::Missed(FailedAttempt { failure: Failure::TooLong, reason }));
+                return Err(TryError::Failed(FailedAttempt { failure: Failure::TooLong, reason }));
             }
-            Err(error) => return Err(missed(&error)),
+            Err(error) => return Err(failed_attempt(&error)),
         };
         let Some(failure) = failure_of(status, heard.retry_in) else {
-            self.in_flight.answered_in(begun.elapsed(), self.limiter.allowed());
-            heard.check(&body).map_err(TryError::Missed)?;
-            let (odd_limit, odd_version) = (heard.limit.is_err(), heard.odd_version);
+            self.in_flight.answered_in(started.elapsed(), self.limiter.allowed());
+            heard.check(&body).map_err(TryError::Failed)?;
+            let (implausible_limit, version_mismatch) = (heard.limit.is_err(), heard.version_mismatch);
             let between = sent_at.zip(self.clock.now());
-            return Ok(Answer { body, dated: heard.dated, between, odd_limit, odd_version });
+            return Ok(Answer { body, dated: heard.dated, between, implausible_limit, version_mismatch });
         };
         if failure == Failure::Unauthorized {
             *rejected = Some(access.generation);
         }
-        Err(TryError::Missed(heard.refusal(status, failure, &body)))
+        Err(TryError::Failed(heard.refusal(status, failure, &body)))
     }
 }
 
@@ -353,13 +356,13 @@ fn asked(ticket: Option<Ticket>, between: Option<(DateTime<Utc>, DateTime<Utc>)>
 
 /// What went wrong in one try.
 enum TryError {
-    Missed(FailedAttempt),
+    Failed(FailedAttempt),
     Auth(AuthError),
 }
 
-fn missed(error: &reqwest::Error) -> TryError {
+fn failed_attempt(error: &reqwest::Error) -> TryError {
     let failure = if error.is_timeout() { Failure::Timeout } else { Failure::Network };
-    TryError::Missed(FailedAttempt { failure, reason: oauth::describe(error) })
+    TryError::Failed(FailedAttempt { failure, reason: oauth::describe(error) })
 }
 
 fn failure_of(status: StatusCode, retry_in: Duration) -> Option<Failure> {

@@ -1,9 +1,11 @@
-//! What an answer says besides its body: how it is to be read, what it means that it refuses, and what is left of the budget.
+//! What an answer says besides its body: how it is to be read, what it means that it refuses, and the rest of the
+//! budget.
 //!
-//! An answer with status 200 is not the API's for that alone. A proxy may put a page of its own in its place, for maintenance or a
-//! login: that is an outage, like a 503. An answer of the API that was cut on the way is [`Failure::Malformed`], and no outage. The two are
-//! told apart by the first byte and the content type: what begins with `{` or `[` is JSON, whole or cut, whatever type it has; anything
-//! else is a page, unless it is announced as JSON and does not begin with `<`.
+//! An answer with status 200 is not the API's for that alone. A proxy may put a page of its own in its place, for
+//! maintenance or a login: that is an outage, like a 503. An answer of the API that was cut on the way is
+//! [`Failure::Malformed`], and no outage. The two are distinguished by the first byte and the content type: what begins
+//! with `{` or `[` is JSON, whole or cut, whatever type it has; anything else is a page, unless it is announced as JSON
+//! and does not begin with `<`.
 
 use std::time::Duration;
 
@@ -24,10 +26,10 @@ const MAX_LIMIT: u32 = 1_000_000;
 /// A reset that is later than this is not believed: all requests have left the window by then.
 const LONGEST_RESET: Duration = Duration::from_secs(2 * rate_limit::WINDOW.as_secs());
 
-/// The reset has whole seconds, cut off: so much later, at the latest, it really is.
+/// The reset has whole seconds, cut off: the real one is up to this much later.
 const RESET_CUT_OFF: Duration = Duration::from_secs(1);
 
-/// The wait after a 429 that does not tell its reset.
+/// The wait after a 429 that names no reset.
 const RATE_LIMITED_WITHOUT_RESET: Duration = Duration::from_secs(10);
 
 /// What the headers of an answer say.
@@ -35,12 +37,12 @@ const RATE_LIMITED_WITHOUT_RESET: Duration = Duration::from_secs(10);
 pub struct Heard {
     /// When the API answered, held against the database's clock.
     pub dated: Option<Dated>,
-    /// What is left of the budget, where it is said and can be.
+    /// The rest of the budget, where the headers name it and it is plausible.
     pub limit: Result<Option<Observation>, Implausible>,
     /// How long nothing is to be sent, if the answer is a 429.
     pub retry_in: Duration,
-    /// How the answer's version differs from the one asked for, in words.
-    pub odd_version: Option<String>,
+    /// How the answer's version differs from the one asked for, as text.
+    pub version_mismatch: Option<String>,
     /// How the body is encoded, if it cannot be read.
     coding: Option<String>,
     /// What the body is said to be; safe to show.
@@ -54,7 +56,7 @@ pub struct Heard {
 pub struct FailedAttempt {
     /// The kind of failure.
     pub failure: Failure,
-    /// In words; holds no body, token or query.
+    /// As text; holds no body, token or query.
     pub reason: String,
 }
 
@@ -89,7 +91,7 @@ impl Heard {
             coding: unknown_coding(headers),
             content_type: header_text(headers, CONTENT_TYPE),
             is_of_the_api: version::is_of_the_api(headers),
-            odd_version: version.difference(headers),
+            version_mismatch: version.difference(headers),
         }
     }
 
@@ -110,14 +112,14 @@ impl Heard {
 
     /// What the answer says that refuses, of this kind by its status.
     ///
-    /// A 404 means that a record is deleted only where the API itself says so: without `X-Api-Version` it comes from what stands before
-    /// it, for a path that is unknown there (seen live, 2026), whatever its body looks like.
+    /// A 404 means that a record is deleted only where the API itself says so: without `X-Api-Version` it comes from
+    /// what stands before it, for a path that is unknown there (seen live, 2026), whatever its body looks like.
     pub fn refusal(&self, status: StatusCode, failure: Failure, body: &[u8]) -> FailedAttempt {
         let said = ErrorBody::parse(body).map(|error| format!(": {}", error.words())).unwrap_or_default();
         if failure == Failure::NotFound && !self.is_of_the_api {
             let reason = format!(
-                "answered {status} without X-Api-Version{said}: that is not the API, but what stands before it, for a path that it \
-                 does not know. It says of no record that it is deleted"
+                "answered {status} without X-Api-Version{said}: that is not the API, but what stands before it, for a \
+                 path that it does not know. It says of no record that it is deleted"
             );
             return FailedAttempt { failure: Failure::Server, reason };
         }
@@ -125,7 +127,7 @@ impl Heard {
     }
 }
 
-/// Whether an answer with status 200 is a page that a proxy has put in its place; the module says how that is told.
+/// Whether an answer with status 200 is a page that a proxy has put in its place; the module says how it is recognized.
 fn is_page(content_type: Option<&str>, body: &[u8]) -> bool {
     let is_json = content_type.is_some_and(|kind| {
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -138,7 +140,8 @@ fn is_page(content_type: Option<&str>, body: &[u8]) -> bool {
     }
 }
 
-/// How the body is still encoded: gzip is what is asked for, and no header of it is left once it is being decompressed.
+/// How the body is still encoded: only gzip is asked for, and its header is removed once the body is being
+/// decompressed.
 fn unknown_coding(headers: &HeaderMap) -> Option<String> {
     header_text(headers, CONTENT_ENCODING).filter(|coding| !coding.eq_ignore_ascii_case("identity"))
 }
@@ -169,9 +172,9 @@ fn observation(headers: &HeaderMap, now: DateTime<Utc>) -> Result<Option<Observa
         return Err(Implausible);
     }
     // Both times are the API's, so that this machine's clock does not matter. Both have whole seconds, cut off (seen
-    // live, 2026): their difference is up to a second too long or too short. Too long costs a second where the budget is
-    // used up; too short, a request that is refused: one that goes out while those that fill the window are in flight.
-    // A reset in the past is now.
+    // live, 2026): their difference is up to a second too long or too short. Too long costs a second where the budget
+    // is used up; too short, a request that is refused: one that goes out while those that fill the window are in
+    // flight. A reset in the past is now.
     let reset_in = (answer::parse_time(reset).ok_or(Implausible)? - now).to_std().unwrap_or_default();
     let reset_in = reset_in.saturating_add(RESET_CUT_OFF).min(LONGEST_RESET);
     Ok(Some(Observation { limit, remaining, reset_in }))
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_a_proxy_is_told_from_an_answer_that_was_cut() {
+    fn a_page_of_a_proxy_is_distinguished_from_an_answer_that_was_cut() {
         for (kind, body) in [
             (Some("text/html"), "<!doctype html><title>We'll be right back</title>"),
             (Some("application/json"), " \n<html>"),
@@ -306,8 +309,8 @@ mod tests {
                 headers.insert(version::HEADER, "2021-09-01".parse().expect("valid"));
             }
             let heard = Heard::of(&headers, &DatabaseClock::default(), &asked);
-            let miss = heard.refusal(StatusCode::NOT_FOUND, Failure::NotFound, body.as_bytes());
-            (miss.failure, miss.reason)
+            let failed = heard.refusal(StatusCode::NOT_FOUND, Failure::NotFound, body.as_bytes());
+            (failed.failure, failed.reason)
         };
         let titled = r#"{"errors":[{"title":"The requested resource could not be found."},{"key":"x"}]}"#;
         for body in [titled, r#"{"errors":[{"key":"not_found","status":404}]}"#, "<html>", ""] {

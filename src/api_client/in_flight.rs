@@ -43,8 +43,8 @@ impl InFlight {
 
     /// Learns how long an answer took, where `allowed` requests may be sent in a window.
     ///
-    /// By Little's law the budget is used when allowed / window × latency requests are in flight; answers that take longer than the
-    /// average want more, so there are twice as many.
+    /// By Little's law the budget is used when allowed / window × latency requests are in flight; answers that take
+    /// longer than the average want more, so there are twice as many.
     pub fn answered_in(&self, taken: Duration, allowed: u32) {
         let mut state = self.lock();
         let taken = taken.as_secs_f64();

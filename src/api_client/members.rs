@@ -1,5 +1,5 @@
-//! JSON that is read without building a tree: the records of an answer, and the fields of a record, as they stand in the
-//! text. Both are bounded, whatever an answer holds.
+//! JSON that is read without building a tree: the records of an answer, and the fields of a record, as they stand in
+//! the text. Both are bounded, whatever an answer holds.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde::de::{Error as _, IgnoredAny};
 use serde_json::value::RawValue;
 
-/// No answer holds more records, which would be kept in memory: pages are asked to have 100, and lists that have no pages
-/// are short.
+/// No answer holds more records, all of which would be in memory: pages are asked to have 100, and lists that have no
+/// pages are short.
 pub const MAX_RECORDS: usize = 50_000;
 
 /// A record has no more fields: the documented ones have fewer than a hundred.
@@ -86,7 +86,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Records<'a> {
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl Members<'_> {
-    /// The value of a field, looked for from `at` on, which then is the place after it: fields mostly come in the documented order.
+    /// The value of a field, looked for from `at` on, which then is the place after it: fields mostly come in the
+    /// documented order.
     pub fn get(&self, name: &str, at: &mut usize) -> Option<&str> {
         let (before, after) = self.0.split_at(*at);
         let is_it = |(known, _): &(Cow<'_, str>, &RawValue)| known == name;

@@ -17,7 +17,7 @@ pub const TOKEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bodies of the OAuth endpoints are a few hundred bytes; more than this is not read.
 const MAX_BODY: usize = 256 * 1024;
 
-/// The life of an access token, in seconds, where the API does not tell it.
+/// The life of an access token, in seconds, where the API does not name it.
 const DEFAULT_LIFETIME: f64 = 3600.0;
 
 /// A shorter life is not believed: each request would use up a refresh token. In seconds.
@@ -54,7 +54,7 @@ pub struct TokenPair {
     pub expires_in: Duration,
 }
 
-/// Who authorized, as `users.me` tells.
+/// The user who authorized, as `users.me` names them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Authorizer {
     /// Teamleader's id of the account.
@@ -104,9 +104,9 @@ struct PairBody {
 
 impl PairBody {
     fn lives(&self) -> Duration {
-        let told = self.expires_in.as_f64().or_else(|| self.expires_in.as_str()?.parse().ok());
+        let lifetime = self.expires_in.as_f64().or_else(|| self.expires_in.as_str()?.parse().ok());
         let seconds =
-            told.filter(|seconds| (MIN_LIFETIME..=MAX_LIFETIME).contains(seconds)).unwrap_or(DEFAULT_LIFETIME);
+            lifetime.filter(|seconds| (MIN_LIFETIME..=MAX_LIFETIME).contains(seconds)).unwrap_or(DEFAULT_LIFETIME);
         Duration::from_secs_f64(seconds)
     }
 }
@@ -143,7 +143,7 @@ impl OAuth {
         Ok(Self { http, integration })
     }
 
-    /// The link that a person follows to authorize.
+    /// The link that an operator opens to authorize the account.
     pub fn authorize_url(&self, state: &str) -> String {
         let base = format!("{}/oauth2/authorize", self.integration.auth_uri.trim_end_matches('/'));
         let query = [
@@ -177,7 +177,7 @@ impl OAuth {
         Ok(self.ask_who(access).await?.0)
     }
 
-    /// The same, and in words how the answer's version differs from the one asked for.
+    /// The same, and how the answer's version differs from the one asked for, as text.
     pub async fn ask_who(&self, access: &SecretString) -> Result<(Authorizer, Option<String>), String> {
         let Integration { api_uri, api_version, .. } = &self.integration;
         let request = self.http.post(format!("{}/users.me", api_uri.trim_end_matches('/')));
@@ -207,9 +207,10 @@ impl OAuth {
 
 /// What the token endpoint's answer means.
 ///
-/// A dead refresh token was seen as 400 with code 8 (2021) and as 400 with `invalid_grant` (2026, form unknown); one client takes a 401
-/// for revoked as well. So code and name decide, in whatever envelope and with either status. Without them a 400 counts as refused only in
-/// the API's own error form, and a 401 leaves the token as it is: a proxy's page asks nobody to authorize.
+/// A dead refresh token was seen as 400 with code 8 (2021) and as 400 with `invalid_grant` (2026, form unknown); one
+/// client takes a 401 for revoked as well. So code and name decide, in whatever envelope and with either status.
+/// Without them a 400 counts as refused only in the API's own error form, and a 401 leaves the token as it is: a
+/// proxy's page asks nobody to authorize.
 fn judge(status: StatusCode, body: &[u8]) -> TokenAnswer {
     let said = match status {
         status if status.is_success() => return pair_in(body),
@@ -239,7 +240,7 @@ fn pair_in(body: &[u8]) -> TokenAnswer {
 
 /// Reads the body of `users.me`.
 pub(super) fn parse_authorizer(body: &[u8]) -> Result<Authorizer, String> {
-    let me: MeBody = serde_json::from_slice(body).map_err(|_| "users.me did not tell the account".to_owned())?;
+    let me: MeBody = serde_json::from_slice(body).map_err(|_| "users.me did not name the account".to_owned())?;
     let name = [me.data.first_name, me.data.last_name].into_iter().flatten().collect::<Vec<_>>().join(" ");
     Ok(Authorizer { account: me.data.account.id, name })
 }
@@ -293,7 +294,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table of answers")]
-    fn a_dead_token_is_known_in_every_form_and_the_token_is_kept_where_the_client_or_a_proxy_is_at_fault() {
+    fn a_dead_token_is_known_in_every_form_and_the_token_stays_where_the_client_or_a_proxy_is_at_fault() {
         let title = "The refresh token is invalid.";
         let in_envelope = |status: u16, code: u16, kind: &str| {
             let meta = serde_json::json!({ "type": kind, "hint": "Token has been revoked" });

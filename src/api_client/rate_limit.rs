@@ -1,12 +1,12 @@
-//! The budget: the API's own sliding window, kept here from its headers, so that it is used fully and never overrun.
+//! The budget: the API's own sliding window, tracked here from its headers, so that it is used fully and never overrun.
 //!
-//! The API allows 200 requests in any 60 s for each pair of integration and account, and tells in every answer how many
-//! remain and when the oldest one leaves the window. Three kinds of requests fill the window:
-//! those in flight, those answered (each counted until 60 s after its *answer*, which is never too early), and those of
-//! others: programs of the same integration, or this worker before a restart.
+//! The API allows 200 requests in any 60 s for each pair of integration and account, and reports in every answer how
+//! many remain and when the oldest one leaves the window. Three kinds of requests fill the window: those in flight,
+//! those answered (each counted until 60 s after its *answer*, which is never too early), and those of others: programs
+//! of the same integration, or this worker before a restart.
 //!
-//! How many others there are, no answer tells exactly while requests are in flight: the API may or may not have counted those.
-//! Each answer gives a lower and an upper bound, and the estimate moves only as far as they force it.
+//! No answer says exactly how many others there are while requests are in flight: the API may or may not have counted
+//! those. Each answer gives a lower and an upper bound, and the estimate moves only as far as they force it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,19 +18,19 @@ use tokio::time::Instant;
 /// The length of the API's window.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
-/// The API's limit until its first answer tells another.
+/// The API's limit until its first answer names another.
 const FIRST_LIMIT: u32 = 200;
 
 /// The clocks are compared by the `Date` header, which has whole seconds; this covers its rounding.
 const CLOCK_SLACK: Duration = Duration::from_secs(2);
 
-/// No longer time is foretold: more requests than those of ten years are a number that somebody made up.
+/// No longer time is forecast: more requests than those of ten years are a number that somebody made up.
 const LONGEST_FORECAST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// After a 429 nothing is sent for at least this long, whatever the reset says.
 const SHORTEST_BLOCK: Duration = Duration::from_secs(1);
 
-/// What an answer told about the window.
+/// What an answer reports about the window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Observation {
     /// `X-RateLimit-Limit`.
@@ -55,8 +55,8 @@ struct Inner {
 #[derive(Debug)]
 struct State {
     limit: u32,
-    /// False until an answer has told the window: until then one request at a time is sent, since a
-    /// worker that was just restarted does not know what the window holds.
+    /// False until an answer has reported the window: until then one request at a time is sent, since a worker
+    /// that was just restarted does not know what the window holds.
     observed: bool,
     in_flight: u32,
     /// In the order of the answers.
@@ -65,7 +65,7 @@ struct State {
     /// When the oldest of `others` leaves, where known.
     others_leave_at: Option<Instant>,
     /// When all of them have left: a window's length after an answer last proved them.
-    others_gone_at: Option<Instant>,
+    all_others_left_at: Option<Instant>,
     /// After a 429 nothing is sent before this.
     blocked_until: Option<Instant>,
     remaining: u32,
@@ -96,7 +96,7 @@ impl Limiter {
             answered: VecDeque::new(),
             others: 0,
             others_leave_at: None,
-            others_gone_at: None,
+            all_others_left_at: None,
             blocked_until: None,
             remaining: FIRST_LIMIT,
         };
@@ -123,7 +123,7 @@ impl Limiter {
         }
     }
 
-    /// How long it will take to send so many requests, if nobody else sends any.
+    /// How long it takes to send this number of requests, if nobody else sends any.
     pub fn time_for(&self, requests: i64) -> Duration {
         let mut state = self.lock();
         state.forget_the_old(Instant::now());
@@ -145,7 +145,7 @@ impl Limiter {
         state.used()
     }
 
-    /// Requests that may still be sent now, as the API last told.
+    /// Requests that may still be sent now, as the API last reported.
     pub fn remaining(&self) -> u32 {
         self.lock().remaining
     }
@@ -178,7 +178,7 @@ impl Permit {
         self.settled = true;
     }
 
-    /// The request was refused with 429, which does not fill the window; nothing is sent for so long. Without headers
+    /// The request was refused with 429, which does not fill the window; nothing is sent for this long. Without headers
     /// the limit stays as it was last learned.
     pub fn refused(mut self, seen: Option<Observation>, retry_in: Duration) {
         self.limiter.block(Instant::now() + retry_in.max(SHORTEST_BLOCK));
@@ -196,7 +196,7 @@ impl Drop for Permit {
 }
 
 impl State {
-    /// Takes one place in the window, or tells until when none can be free (`None`: until an answer comes).
+    /// Takes one place in the window, or returns until when none can be free (`None`: until an answer comes).
     fn try_take(&mut self, now: Instant, reserve: u32) -> Result<(), Option<Instant>> {
         self.forget_the_old(now);
         if let Some(until) = self.blocked_until.filter(|until| *until > now) {
@@ -227,15 +227,15 @@ impl State {
         while self.answered.front().is_some_and(|request| request.at + WINDOW <= now) {
             self.answered.pop_front();
         }
-        if self.others_gone_at.is_some_and(|at| at <= now) {
+        if self.all_others_left_at.is_some_and(|at| at <= now) {
             self.others = 0;
         } else if self.others_leave_at.is_some_and(|at| at <= now) {
-            // One of them has left for certain; how many more, the answer to the request it lets through tells.
+            // One of them has left for certain; how many more, the answer to the request it lets through shows.
             self.others = self.others.saturating_sub(1);
-            self.others_leave_at = self.others_gone_at;
+            self.others_leave_at = self.all_others_left_at;
         }
         if self.others == 0 {
-            (self.others_leave_at, self.others_gone_at) = (None, None);
+            (self.others_leave_at, self.all_others_left_at) = (None, None);
         }
     }
 
@@ -250,14 +250,15 @@ impl State {
             self.bound_others(request, self.limit.saturating_sub(seen.remaining), u32::from(counted));
             let reset = now + seen.reset_in;
             let ours_is_oldest = self.answered.front().is_some_and(|first| first.at + WINDOW <= reset + CLOCK_SLACK);
-            self.others_leave_at = if ours_is_oldest { self.others_gone_at } else { Some(reset) };
+            self.others_leave_at = if ours_is_oldest { self.all_others_left_at } else { Some(reset) };
         }
         if counted {
             self.answered.push_back(request);
         }
     }
 
-    /// Corrects the estimate of others by an answer that counts `used` requests in the window, `itself` among them or not.
+    /// Corrects the estimate of others by an answer that counts `used` requests in the window, `itself` among them or
+    /// not.
     fn bound_others(&mut self, request: Answered, used: u32, itself: u32) {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         // Surely counted: what was answered before this was sent, and was sent within the window.
@@ -268,7 +269,7 @@ impl State {
         let (least, most) = (used.saturating_sub(possibly), used.saturating_sub(surely));
         self.others = self.others.clamp(least, most);
         if least >= self.others {
-            self.others_gone_at = Some(request.at + WINDOW);
+            self.all_others_left_at = Some(request.at + WINDOW);
         }
     }
 }
@@ -284,14 +285,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_whole_window_is_used_and_then_waited_for() {
         let limiter = Limiter::new(0);
-        let begun = Instant::now();
+        let started = Instant::now();
         for sent in 0..400u32 {
             let permit = limiter.acquire().await;
-            let waited = begun.elapsed();
+            let waited = started.elapsed();
             assert_eq!(waited >= WINDOW, sent >= 200, "request {sent} went out after {waited:?}");
             permit.answered(seen(199 - sent % 200, 60));
         }
-        assert!(begun.elapsed() < WINDOW + Duration::from_secs(1));
+        assert!(started.elapsed() < WINDOW + Duration::from_secs(1));
     }
 
     #[tokio::test(start_paused = true)]
@@ -308,11 +309,11 @@ mod tests {
         let limiter = Limiter::new(0);
         // After a restart: 198 requests of ours from before fill the window.
         limiter.acquire().await.answered(seen(1, 40));
-        let begun = Instant::now();
+        let started = Instant::now();
         limiter.acquire().await.answered(seen(0, 40));
-        assert!(begun.elapsed() < Duration::from_secs(1));
+        assert!(started.elapsed() < Duration::from_secs(1));
         let _third = limiter.acquire().await;
-        assert_eq!(begun.elapsed().as_secs(), 40);
+        assert_eq!(started.elapsed().as_secs(), 40);
     }
 
     #[tokio::test(start_paused = true)]
@@ -341,7 +342,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_time_for_requests_is_told_from_the_window() {
+    async fn the_time_for_requests_is_computed_from_the_window() {
         let limiter = Limiter::new(50);
         assert_eq!(limiter.time_for(150), Duration::ZERO);
         assert_eq!(limiter.time_for(150 + 300), 2 * WINDOW);
@@ -354,21 +355,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_a_429_nothing_is_sent_before_the_reset() {
         let limiter = Limiter::new(0);
-        let begun = Instant::now();
+        let started = Instant::now();
         limiter.acquire().await.refused(seen(0, 13), Duration::from_secs(13));
         let _next = limiter.acquire().await;
-        assert_eq!(begun.elapsed().as_secs(), 13);
+        assert_eq!(started.elapsed().as_secs(), 13);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_429_without_headers_leaves_the_limit_that_was_learned() {
         let limiter = Limiter::new(0);
         limiter.acquire().await.answered(Some(Observation { limit: 1_000, remaining: 999, reset_in: WINDOW }));
-        let begun = Instant::now();
+        let started = Instant::now();
         limiter.acquire().await.refused(None, Duration::from_secs(7));
         assert_eq!(limiter.allowed(), 1_000);
         let _next = limiter.acquire().await;
-        assert_eq!(begun.elapsed().as_secs(), 7);
+        assert_eq!(started.elapsed().as_secs(), 7);
     }
 
     #[tokio::test(start_paused = true)]
@@ -398,14 +399,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_reserve_is_kept_free() {
+    async fn the_reserve_stays_free() {
         let limiter = Limiter::new(50);
-        let begun = Instant::now();
+        let started = Instant::now();
         for sent in 0..150u32 {
             limiter.acquire().await.answered(seen(199 - sent, 60));
         }
-        assert!(begun.elapsed() < Duration::from_secs(1));
+        assert!(started.elapsed() < Duration::from_secs(1));
         let _next = limiter.acquire().await;
-        assert_eq!(begun.elapsed().as_secs(), 60);
+        assert_eq!(started.elapsed().as_secs(), 60);
     }
 }

@@ -1,8 +1,8 @@
 //! What an answer says that refuses: the API's error body, in whatever form, and what it means for a token.
 //!
-//! The API documents `{"errors": [{"title", "status", "code", "meta"}]}`, and that the form may change without notice. Items without
-//! `status` were seen live (2023), and items with `key` in place of `title`. So no member of an item is counted on: an `errors` that is
-//! a list of objects is an error body.
+//! The API documents `{"errors": [{"title", "status", "code", "meta"}]}`, and that the form may change without notice.
+//! Items without `status` were seen live (2023), and items with `key` in place of `title`. So no member of an item is
+//! counted on: an `errors` that is a list of objects is an error body.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -100,14 +100,15 @@ impl Item {
     }
 }
 
-/// What a 400 or 401 of the token endpoint says of what was given: by its codes and names, in the API's envelope or bare, as OAuth 2
-/// has it (`{"error": "invalid_grant"}`). `None` where none of them is known. Where it contradicts itself the token is kept.
+/// What a 400 or 401 of the token endpoint says of what was given: by its codes and names, in the API's envelope or
+/// bare, as OAuth 2 has it (`{"error": "invalid_grant"}`). `None` where none of them is known. Where it contradicts
+/// itself, the client counts as refused, so that the token stays.
 pub fn verdict(body: &[u8]) -> Option<Verdict> {
     let items = ErrorBody::parse(body).map(|body| body.0).unwrap_or_default();
     let bare: Option<Item> = from_json(body);
     let verdicts: Vec<Verdict> = items.iter().chain(&bare).filter_map(Item::verdict).collect();
-    let kept = verdicts.contains(&Verdict::Client).then_some(Verdict::Client);
-    kept.or_else(|| verdicts.first().copied())
+    let of_client = verdicts.contains(&Verdict::Client).then_some(Verdict::Client);
+    of_client.or_else(|| verdicts.first().copied())
 }
 
 fn from_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Option<T> {

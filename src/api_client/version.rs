@@ -1,7 +1,8 @@
 //! The dated version of the API: what requests ask for, and what answers say they were made by.
 //!
-//! Each integration is pinned to the version that was the newest when it was created, and gets answers of that shape. The header
-//! `X-Api-Version` on a request raises it, and each answer of the API carries the version used (the API's documentation).
+//! Each integration is pinned to the version that was the newest when it was created, and gets answers of that shape.
+//! The header `X-Api-Version` on a request raises it, and each answer of the API carries the version used (the API's
+//! documentation).
 
 use std::str::FromStr;
 
@@ -35,7 +36,8 @@ impl std::fmt::Display for ApiVersion {
 }
 
 impl ApiVersion {
-    /// How an answer with these headers differs from what was asked for, in words. One without the header says nothing of it.
+    /// How an answer with these headers differs from the version that was asked for, as text. `None` where it does not,
+    /// or where the header is missing.
     pub fn difference(&self, headers: &HeaderMap) -> Option<String> {
         let answered = String::from_utf8_lossy(headers.get(HEADER)?.as_bytes());
         // It comes from outside, and goes into a report.
@@ -44,8 +46,8 @@ impl ApiVersion {
     }
 }
 
-/// Whether an answer was made by the API itself, and not by what stands before it: a 404 without the header means that the
-/// path is unknown there (seen live, 2026).
+/// Whether an answer was made by the API itself, and not by what stands before it: a 404 without the header means that
+/// the path is unknown there (seen live, 2026).
 pub fn is_of_the_api(headers: &HeaderMap) -> bool {
     headers.contains_key(HEADER)
 }

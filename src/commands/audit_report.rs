@@ -65,7 +65,7 @@ mod tests {
         let resources = BTreeMap::from([("contacts".to_owned(), repaired)]);
         let report = RunReport { resources, ..RunReport::refused(&account, Uuid::nil(), "") };
         let shown = show(&report);
-        let numbers: Vec<&str> = shown.lines().nth(1).expect("a row").split_whitespace().skip(1).collect();
+        let numbers: Vec<&str> = shown.lines().nth(1).expect("a row").split_whitespace().skip(2).collect();
         assert_eq!(numbers, ["0", "3", "0", "2", "3", "2", "0"]);
         assert!(needs_repair(&report));
     }
