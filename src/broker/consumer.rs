@@ -26,11 +26,11 @@ const BROKER_HEADERS: [&str; 5] = ["x-delivery-count", "x-acquired-count", "x-de
 /// The beginnings of more of them.
 const BROKER_HEADER_PREFIXES: [&str; 2] = ["x-first-death-", "x-last-death-"];
 
-/// Headers over this many bytes are not copied: all properties of a message have to fit a frame, of 128 KiB by RabbitMQ's default, and
-/// a copy has more of them.
+/// Headers over this many bytes are not copied: all properties of a message have to fit a frame, of 128 KiB by
+/// RabbitMQ's default, and a copy has more of them.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 
-/// So much of a mark is repeated: whatever stands there was a header of the sender's if it is not the screen's.
+/// At most this much of a mark is repeated: it may be a header of the sender's and not the screen's.
 const MAX_MARK_BYTES: usize = 200;
 
 const TAG: &str = "teamleader2db";
@@ -79,7 +79,8 @@ impl Consumer {
         Ok(Self { connection, channel, stream })
     }
 
-    /// The next message. An error means that nothing more comes, and that a message in hand will be delivered again. Cancel-safe.
+    /// The next message. An error means that nothing more comes, and that a message in hand will be delivered again.
+    /// Cancel-safe.
     pub async fn next(&mut self) -> Result<Message, AmqpError> {
         match self.stream.next().await {
             Some(Ok(delivery)) => Ok(Message { delivery }),
@@ -191,7 +192,8 @@ impl Message {
         let bytes = self.header_bytes();
         if bytes > MAX_HEADER_BYTES {
             reasons.push(format!(
-                "the message's headers have {bytes} bytes; at most {MAX_HEADER_BYTES} are taken, and these are left out of this copy"
+                "the message's headers have {bytes} bytes; at most {MAX_HEADER_BYTES} are taken, and these are left \
+                 out of this copy"
             ));
         }
         (!reasons.is_empty()).then(|| reasons.join(". "))
@@ -226,7 +228,7 @@ impl Message {
         text_of(self.header(TRACEPARENT)?)?.parse().ok()
     }
 
-    /// The number of this delivery of the request; 0 unless the worker handed it back.
+    /// The number of this delivery of the request; 0 unless the worker requeued it.
     pub fn slice(&self) -> i32 {
         let number = self.header(SLICE).and_then(number_of).unwrap_or(0);
         i32::try_from(number).unwrap_or(0).max(0)
@@ -259,8 +261,9 @@ impl Message {
         self.copy(vec![("x-reason", AMQPValue::LongString(reason.into()))])
     }
 
-    /// All properties that the sender set, but headers beyond [`MAX_HEADER_BYTES`], and those that would change what the broker does
-    /// with the copy: `user_id` (it must be the publisher's), `expiration`, and the headers that the broker counts in.
+    /// All properties that the sender set, but headers beyond [`MAX_HEADER_BYTES`], and those that would change what
+    /// the broker does with the copy: `user_id` (it must be the publisher's), `expiration`, and the headers that the
+    /// broker counts in.
     fn copy(&self, more: Vec<(&str, AMQPValue)>) -> BasicProperties {
         let from = &self.delivery.properties;
         let mut headers = FieldTable::default();

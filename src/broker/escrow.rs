@@ -19,17 +19,18 @@ use crate::process::failpoints::{self, Point};
 use crate::process::telemetry;
 use crate::store::tokens::{Escrow, EscrowOutcome, StoringEscrowed};
 
-/// How long to wait for another process to be done, which takes as long as storing a pair. One that froze at it has the lock until
-/// the broker notices.
+/// How long to wait for another process to be done, which takes as long as storing a pair. One that froze at it has the
+/// lock until the broker notices.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between two tries to get the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(250);
 
-/// The queue of one account's escrowed pairs. What is in it is sealed: the broker sees no token.
+/// The queue of one account's escrowed pairs. Its messages are sealed: the broker sees no token.
 ///
-/// A pair in one process's hand is in nobody's queue: another one that looked meanwhile would find none, and send the old token.
-/// So whoever takes pairs holds a lock: a queue that only its connection may use, and that goes with the connection.
+/// A pair in one process's hand is in nobody's queue: another one that looked meanwhile would find none, and send the
+/// old token. So a process that takes pairs holds a lock: a queue that only its connection may use, and that goes with
+/// the connection.
 #[derive(Clone, Debug)]
 pub struct TokenQueue {
     amqp_url: SecretString,
@@ -37,18 +38,18 @@ pub struct TokenQueue {
     names: Names,
     /// The parts of a process wait for each other without asking the broker.
     taking: Arc<Mutex<()>>,
-    told_without_lock: Arc<AtomicBool>,
+    warned_without_lock: Arc<AtomicBool>,
 }
 
 impl TokenQueue {
     /// The queue must have been declared.
     pub fn new(amqp_url: SecretString, publisher: Publisher, names: &Names) -> Self {
-        Self { amqp_url, publisher, names: names.clone(), taking: Arc::default(), told_without_lock: Arc::default() }
+        Self { amqp_url, publisher, names: names.clone(), taking: Arc::default(), warned_without_lock: Arc::default() }
     }
 
     async fn take_all(&self, store: &(dyn Fn(Vec<u8>) -> StoringEscrowed + Sync)) -> Result<(), AmqpError> {
         let _one_at_a_time = self.taking.lock().await;
-        // Whatever happens, the lock and what is in hand go with its connection.
+        // Whatever happens, the lock and the pair in hand go with its connection.
         let mut consumer = PullConsumer::open(&self.amqp_url).await?;
         self.lock(&mut consumer).await?;
         let taken = self.take_each(&consumer, store).await;
@@ -58,19 +59,19 @@ impl TokenQueue {
 
     /// Takes the broker's lock, for which it waits a moment. A user that may not declare it goes without.
     async fn lock(&self, consumer: &mut PullConsumer) -> Result<(), AmqpError> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let lock = self.names.tokens_lock();
         loop {
             match consumer.lock(&lock).await? {
                 Lock::Taken => return Ok(()),
                 Lock::Forbidden => {
-                    if !self.told_without_lock.swap(true, Ordering::Relaxed) {
+                    if !self.warned_without_lock.swap(true, Ordering::Relaxed) {
                         let fix = "grant the broker's user configure on this name";
                         warn!(queue = lock, fix, "Escrowed token pairs are read without a lock");
                     }
                     return Ok(());
                 }
-                Lock::Elsewhere if begun.elapsed() >= LOCK_TIMEOUT => return Err(AmqpError::ParkedElsewhere),
+                Lock::Elsewhere if started.elapsed() >= LOCK_TIMEOUT => return Err(AmqpError::EscrowedElsewhere),
                 Lock::Elsewhere => tokio::time::sleep(LOCK_PAUSE).await,
             }
         }
@@ -93,7 +94,7 @@ impl TokenQueue {
                     }
                 }
                 Err(error) => {
-                    warn!(%error, "A escrowed token pair could not be stored and stays escrowed");
+                    warn!(%error, "An escrowed token pair could not be stored and stays escrowed");
                     // As a new message: RabbitMQ 4 drops one that was put back 20 times.
                     self.publish(message.body()).await?;
                 }

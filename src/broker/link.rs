@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::screen;
 
-/// Heartbeats, unless the URL says otherwise: a peer that is gone is noticed after about two of them.
+/// Heartbeats, unless the URL says otherwise: a dead peer is noticed after about two of them.
 const HEARTBEAT_SECONDS: u16 = 10;
 
 /// Connecting, with login, takes at most this long.
@@ -20,7 +20,8 @@ pub const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Closing a connection waits for the broker's goodbye at most this long, since it does not matter.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Of a message's body so many bytes are taken. A request may have no more, and a token pair has some hundreds.
+/// At most this many bytes of a message's body are taken. A request may have no more, and a token pair has some
+/// hundreds.
 pub const BODY_BOUND: u64 = 64 * 1024;
 
 /// What can go wrong with the broker.
@@ -32,7 +33,7 @@ pub enum AmqpError {
     /// The broker, or the way to it.
     #[error("RabbitMQ: {0}")]
     Broker(#[from] lapin::Error),
-    /// No answer in time; the broker may be blocked (memory or disk alarm) or gone.
+    /// No answer in time; the broker may be blocked (memory or disk alarm) or away.
     #[error("RabbitMQ did not answer within {} s: is it blocked by a memory or disk alarm?", .0.as_secs())]
     NoAnswer(Duration),
     /// A message that must not be lost found no queue.
@@ -41,21 +42,21 @@ pub enum AmqpError {
     /// The broker refused a message.
     #[error("RabbitMQ refused a message for {0}: the queue may be full")]
     Refused(String),
-    /// A escrowed token pair is still needed and cannot be read.
-    #[error("a escrowed token pair cannot be stored: {0}")]
+    /// An escrowed token pair is still needed and cannot be read.
+    #[error("an escrowed token pair cannot be stored: {0}")]
     Escrowed(String),
     /// Another process is at the escrowed token pairs, or died at it a moment ago.
     #[error("another process is taking the escrowed token pairs")]
-    ParkedElsewhere,
+    EscrowedElsewhere,
     /// A queue or exchange is not as it has to be.
-    #[error("{what} cannot be used as it stands: {why}. {mend}")]
+    #[error("{what} cannot be used as it stands: {why}. {fix}")]
     Topology {
         /// The queue or exchange.
         what: String,
         /// The broker's words.
         why: String,
         /// The way out.
-        mend: String,
+        fix: String,
     },
     /// The connection or the consumer ended.
     #[error("RabbitMQ ended the delivery of messages")]
@@ -100,7 +101,7 @@ pub async fn connect_for_bodies_of(bytes: u64, url: &SecretString, name: &str) -
     with_deadline(CONNECT_TIMEOUT, screen::connect(uri, properties, bytes)).await
 }
 
-/// Closes a connection; what is in hand on it goes back to its queue, with or without the broker's goodbye.
+/// Closes a connection; messages in hand on it go back to their queue, with or without the broker's goodbye.
 pub async fn close(connection: &Connection) {
     let _ = with_deadline(GOODBYE_TIMEOUT, connection.close(200, "done".into())).await;
 }

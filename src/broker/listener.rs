@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::link::{self, AmqpError, REPLY_TIMEOUT};
 use super::topology::{Declare, Names};
 
-/// An event takes some kilobytes, more where many resources failed with long errors. So much is a message's maximum on
+/// An event takes some kilobytes, more where many resources failed with long errors. This is the largest message on
 /// RabbitMQ 4.
 const EVENT_BOUND: u64 = 16 * 1024 * 1024;
 
@@ -21,8 +21,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Connects, makes sure that the exchanges and queues are there, and binds a queue of its own to the account's events. `name` is
-    /// shown in the broker's list of connections. The connection ends with the value.
+    /// Connects, makes sure that the exchanges and queues are there, and binds a queue of its own to the account's
+    /// events. `name` is shown in the broker's list of connections. The connection ends with the value.
     pub async fn open(url: &SecretString, names: &Names, declare: Declare, name: &str) -> Result<Self, AmqpError> {
         let connection = link::connect_for_bodies_of(EVENT_BOUND, url, name).await?;
         names.declare(&connection, declare).await?;

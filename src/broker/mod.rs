@@ -1,4 +1,4 @@
-//! The broker: names, connections, publishing and consuming. Knows nothing of what a sync is.
+//! The broker: names, connections, publishing and consuming. Knows nothing of syncs.
 
 pub mod consumer;
 pub mod escrow;

@@ -26,7 +26,8 @@ pub enum Fate {
     Nacked,
 }
 
-/// Publishes, one message after the other, each confirmed by the broker. Connects when needed, and again after an error.
+/// Publishes, one message after the other, each confirmed by the broker. Connects when needed, and again after an
+/// error.
 #[derive(Clone, Debug)]
 pub struct Publisher {
     url: SecretString,
@@ -107,8 +108,8 @@ impl Publisher {
             failpoints::reached(Point::MessagePublished);
             confirm.await
         };
-        // Without an answer the connection stays for the time being: one that is blocked cannot even be closed, and lapin's thread,
-        // its socket and buffers would stay for as long as the alarm lasts, one more with each try.
+        // Without an answer the connection stays for the time being: one that is blocked cannot even be closed, and
+        // lapin's thread, its socket and buffers would stay for as long as the alarm lasts, one more with each try.
         let confirmation = link::with_deadline(REPLY_TIMEOUT, published).await?;
         current.settled = true;
         match confirmation {

@@ -41,7 +41,7 @@ impl ReplyAddresses {
 
     /// Whether a reply may go to this queue.
     ///
-    /// Direct replies have to be well-formed: RabbitMQ 3 closes the connection of whoever publishes to another one.
+    /// Direct replies have to be well-formed: RabbitMQ 3 closes a connection that publishes to any other one.
     pub fn takes(&self, queue: &str) -> bool {
         if let Some(internal) = queue.strip_prefix(INTERNAL) {
             return internal.strip_prefix(DIRECT).is_some_and(is_direct_address);

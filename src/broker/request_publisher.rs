@@ -11,16 +11,16 @@ use crate::messages::SyncRequest;
 
 /// A request to be published.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub struct OutgoingRequest {
     /// Its id, which stands in `request` as well.
     pub id: Uuid,
-    /// What is asked for.
+    /// The sync that is asked for.
     pub request: SyncRequest,
-    /// Whoever asks is at this place of a trace.
+    /// The caller's place in a trace.
     pub traceparent: Option<TraceParent>,
 }
 
-impl Order {
+impl OutgoingRequest {
     /// With the request's id, or a new one.
     pub fn new(request: SyncRequest, traceparent: Option<TraceParent>) -> Self {
         let id = request.request_id.unwrap_or_else(Uuid::new_v4);
@@ -35,22 +35,27 @@ impl Order {
 }
 
 /// Publishes a request to the account's queue; it is there when this returns.
-pub async fn publish(publisher: &Publisher, names: &Names, order: &Order) -> Result<(), AmqpError> {
-    let properties = publisher::traced(order.traceparent.as_ref().map(TraceParent::as_str))
-        .with_message_id(order.id.to_string().into())
-        .with_correlation_id(order.id.to_string().into())
+pub async fn publish(publisher: &Publisher, names: &Names, outgoing: &OutgoingRequest) -> Result<(), AmqpError> {
+    let properties = publisher::traced(outgoing.traceparent.as_ref().map(TraceParent::as_str))
+        .with_message_id(outgoing.id.to_string().into())
+        .with_correlation_id(outgoing.id.to_string().into())
         .with_content_type("application/json".into())
         .with_app_id("teamleader2db".into());
     let (exchange, key) = (names.requests_exchange(), names.account().as_str());
-    publisher.publish(&exchange, key, &order.body(), properties).await
+    publisher.publish(&exchange, key, &outgoing.body(), properties).await
 }
 
 /// Publishes a request without waiting for its end. Declares the queues, so that it works before the first worker runs.
-pub async fn send(url: &SecretString, names: &Names, declare: Declare, order: &Order) -> Result<(), AmqpError> {
+pub async fn send(
+    url: &SecretString,
+    names: &Names,
+    declare: Declare,
+    outgoing: &OutgoingRequest,
+) -> Result<(), AmqpError> {
     let publisher = Publisher::new(url.clone(), "teamleader2db request");
     let connection = link::connect(url, "teamleader2db request").await?;
     names.declare(&connection, declare).await?;
-    let published = publish(&publisher, names, order).await;
+    let published = publish(&publisher, names, outgoing).await;
     publisher.close().await;
     // Everything is confirmed; the goodbye does not matter.
     let _ = link::with_deadline(REPLY_TIMEOUT, connection.close(200, "done".into())).await;

@@ -17,10 +17,10 @@ const DELIVERY_LIMIT: i64 = 1000;
 /// The highest that every version takes.
 const NO_LIMIT: i64 = i32::MAX as i64;
 
-/// Whether the worker makes what is missing.
+/// Whether the worker makes missing exchanges and queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Declare {
-    /// Declare everything; what is there must have the same settings.
+    /// Declare everything; those that exist must have the same settings.
     Create,
     /// Never declare, only check that everything is there.
     Check,
@@ -54,7 +54,7 @@ impl Names {
         format!("{}.requests.{}.delay.{seconds}s", self.prefix, self.account)
     }
 
-    /// Where the broker puts requests that it gives up, until the worker has told whoever waits for them.
+    /// Where the broker puts requests that it gives up, until the worker has reported their end.
     pub fn undelivered_queue(&self) -> String {
         format!("{}.requests.{}.undelivered", self.prefix, self.account)
     }
@@ -135,11 +135,12 @@ impl Names {
         };
         // What these hold is looked at and put back again and again; without a limit of its own RabbitMQ 4 drops it
         // after 20 times.
-        let kept = || table([("x-queue-type", text("quorum")), ("x-delivery-limit", AMQPValue::LongLongInt(NO_LIMIT))]);
+        let unlimited =
+            || table([("x-queue-type", text("quorum")), ("x-delivery-limit", AMQPValue::LongLongInt(NO_LIMIT))]);
         let mut queues = vec![
-            (self.dead(), kept()),
-            (self.undelivered_queue(), kept()),
-            (self.tokens_queue(), kept()),
+            (self.dead(), unlimited()),
+            (self.undelivered_queue(), unlimited()),
+            (self.tokens_queue(), unlimited()),
             (self.requests_queue(), requests),
         ];
         queues.extend(DELAY_STEPS.iter().map(delay));
@@ -218,8 +219,8 @@ impl Names {
     pub fn policy_without_limit(&self) -> String {
         let prefix = self.prefix.replace('.', "\\.");
         format!(
-            "rabbitmqctl set_policy --apply-to queues {}-no-delivery-limit '^{prefix}\\.(dead$|tokens\\.|requests\\..*\\.undelivered$)' \
-             '{{\"delivery-limit\": {NO_LIMIT}}}'",
+            "rabbitmqctl set_policy --apply-to queues {}-no-delivery-limit \
+             '^{prefix}\\.(dead$|tokens\\.|requests\\..*\\.undelivered$)' '{{\"delivery-limit\": {NO_LIMIT}}}'",
             self.prefix
         )
     }
@@ -307,20 +308,21 @@ fn explain(error: AmqpError, kind: &str, name: &str, how: Declare) -> AmqpError 
     let Some(refusal) = link::refusal(&error).filter(|_| error.is_amqp_soft_error()) else {
         return AmqpError::Broker(error);
     };
-    let mend = match (refusal, how) {
+    let fix = match (refusal, how) {
         (Refusal::Access, Declare::Create) => format!(
-            "The user may not declare it: grant configure on {name}, or let another user declare everything and set AMQP_DECLARE=check"
+            "The user may not declare it: grant configure on {name}, or let another user declare everything and set \
+             AMQP_DECLARE=check"
         ),
         (Refusal::Access, Declare::Check) => format!("The user may not use it: grant read and write on {name}"),
         (Refusal::Missing, _) => {
             format!("AMQP_DECLARE=check only checks: declare the {kind} first, or set AMQP_DECLARE=create once")
         }
         (Refusal::Vhost | Refusal::Other, _) => format!(
-            "It was declared with other settings: stop the workers, empty it (move its messages with a shovel), delete the {kind}, \
-             and start again"
+            "It was declared with other settings: stop the workers, empty it (move its messages with a shovel), delete \
+             the {kind}, and start again"
         ),
     };
-    AmqpError::Topology { what: format!("the {kind} {name}"), why: error.to_string(), mend }
+    AmqpError::Topology { what: format!("the {kind} {name}"), why: error.to_string(), fix }
 }
 
 fn text(value: &str) -> AMQPValue {

@@ -6,7 +6,7 @@ use super::outcome::Outcome;
 use super::sender::{self, SenderArgs};
 use super::wait::Ended;
 use super::{audit_report, terminal};
-use crate::broker::request_publisher::Order;
+use crate::broker::request_publisher::OutgoingRequest;
 use crate::messages::{Mode, RunStatus, SyncRequest};
 
 /// The arguments of `audit`.
@@ -42,11 +42,11 @@ impl AuditArgs {
             allow_deletions: self.allow_deletions,
             ..SyncRequest::default()
         };
-        let order = Order::new(request, self.sender.traceparent());
-        if let Some(rejected) = sender::rejected(&order) {
+        let outgoing = OutgoingRequest::new(request, self.sender.traceparent());
+        if let Some(rejected) = sender::rejected(&outgoing) {
             return Ok(rejected);
         }
-        match self.sender.send_and_wait(&order).await? {
+        match self.sender.send_and_wait(&outgoing).await? {
             Ended::Event { payload, status, report } => {
                 terminal::print(&if self.json { payload } else { audit_report::show(&report) });
                 let left = !self.repair && audit_report::needs_repair(&report);

@@ -7,7 +7,7 @@ use super::outcome::Outcome;
 use super::sender::{self, SenderArgs};
 use super::terminal;
 use super::wait::Ended;
-use crate::broker::request_publisher::Order;
+use crate::broker::request_publisher::OutgoingRequest;
 use crate::messages::{Mode, SyncRequest};
 
 /// The arguments of `request`.
@@ -47,16 +47,16 @@ impl RequestArgs {
             allow_deletions: self.allow_deletions,
             ..SyncRequest::default()
         };
-        let order = Order::new(request, self.sender.traceparent());
-        if let Some(rejected) = sender::rejected(&order) {
+        let outgoing = OutgoingRequest::new(request, self.sender.traceparent());
+        if let Some(rejected) = sender::rejected(&outgoing) {
             return Ok(rejected);
         }
         if !self.wait {
-            self.sender.send(&order).await?;
-            terminal::print(&order.id.to_string());
+            self.sender.send(&outgoing).await?;
+            terminal::print(&outgoing.id.to_string());
             return Ok(Outcome::Done);
         }
-        match self.sender.send_and_wait(&order).await? {
+        match self.sender.send_and_wait(&outgoing).await? {
             Ended::Event { payload, status, .. } => {
                 terminal::print(&payload);
                 Ok(status.into())

@@ -5,7 +5,7 @@ use clap::Args;
 use super::outcome::Outcome;
 use super::terminal;
 use super::wait::{self, Ended};
-use crate::broker::request_publisher::{self, Order};
+use crate::broker::request_publisher::{self, OutgoingRequest};
 use crate::config::{AmqpArgs, CopyArgs};
 use crate::ids::TraceParent;
 use crate::messages::Request;
@@ -33,22 +33,22 @@ impl SenderArgs {
     }
 
     /// Publishes a request and waits for its end.
-    pub async fn send_and_wait(&self, order: &Order) -> anyhow::Result<Ended> {
+    pub async fn send_and_wait(&self, outgoing: &OutgoingRequest) -> anyhow::Result<Ended> {
         let (url, names) = (self.amqp.url()?, self.amqp.names(self.copy.account())?);
         let pool = self.copy.database_url_if_set()?.map(|url| pool::connect(&url)).transpose()?;
-        Ok(wait::send_and_wait(&url, &names, self.amqp.amqp_declare, pool.as_ref(), order).await?)
+        Ok(wait::send_and_wait(&url, &names, self.amqp.amqp_declare, pool.as_ref(), outgoing).await?)
     }
 
     /// Publishes a request.
-    pub async fn send(&self, order: &Order) -> anyhow::Result<()> {
+    pub async fn send(&self, outgoing: &OutgoingRequest) -> anyhow::Result<()> {
         let (url, names) = (self.amqp.url()?, self.amqp.names(self.copy.account())?);
-        Ok(request_publisher::send(&url, &names, self.amqp.amqp_declare, order).await?)
+        Ok(request_publisher::send(&url, &names, self.amqp.amqp_declare, outgoing).await?)
     }
 }
 
 /// Reports a request that the worker would reject, before it is published.
-pub fn rejected(order: &Order) -> Option<Outcome> {
-    let bad = Request::parse(&order.body(), None).err()?;
+pub fn rejected(outgoing: &OutgoingRequest) -> Option<Outcome> {
+    let bad = Request::parse(&outgoing.body(), None).err()?;
     terminal::complain(&bad.to_string());
     Some(Outcome::Usage)
 }

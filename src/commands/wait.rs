@@ -15,7 +15,7 @@ use super::{event_text, terminal};
 use crate::broker::link::AmqpError;
 use crate::broker::listener::Listener;
 use crate::broker::publisher::Publisher;
-use crate::broker::request_publisher::{Order, publish};
+use crate::broker::request_publisher::{OutgoingRequest, publish};
 use crate::broker::topology::{Declare, Names};
 use crate::messages::{Event, RunReport, RunStatus};
 use crate::retry;
@@ -57,13 +57,13 @@ pub async fn send_and_wait(
     names: &Names,
     declare: Declare,
     database: Option<&PgPool>,
-    order: &Order,
+    outgoing: &OutgoingRequest,
 ) -> Result<Ended, AmqpError> {
     let progress = Progress::new();
     let mut delays = retry::RECONNECT.begin();
     let mut first = true;
     loop {
-        match wait_for_run(url, names, declare, database, order, &progress).await {
+        match wait_for_run(url, names, declare, database, outgoing, &progress).await {
             Ok(ended) => return Ok(ended),
             Err(error @ (AmqpError::Url | AmqpError::Topology { .. })) => return Err(error),
             Err(error) if first => return Err(error),
@@ -82,15 +82,15 @@ async fn wait_for_run(
     names: &Names,
     declare: Declare,
     database: Option<&PgPool>,
-    order: &Order,
+    outgoing: &OutgoingRequest,
     progress: &Progress,
 ) -> Result<Ended, AmqpError> {
     let mut events = Listener::open(url, names, declare, "teamleader2db request --wait").await?;
     let publisher = Publisher::new(url.clone(), "teamleader2db request");
-    publish(&publisher, names, order).await?;
+    publish(&publisher, names, outgoing).await?;
     publisher.close().await;
-    let id = order.id;
-    let final_ids = Event::final_ids(names.account(), id, &order.body());
+    let id = outgoing.id;
+    let final_ids = Event::final_ids(names.account(), id, &outgoing.body());
     progress.say(&format!("request {id} is in the queue {}", names.requests_queue()));
     loop {
         let payload = tokio::select! {

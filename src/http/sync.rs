@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::problem::{Guarded, Problem, ProblemDetails};
 use super::state::HttpState;
-use crate::broker::request_publisher::{self, Order};
+use crate::broker::request_publisher::{self, OutgoingRequest};
 use crate::catalog::RESOURCES;
 use crate::ids::{RunId, TraceParent};
 use crate::messages::{MAX_REQUEST_BYTES, Mode, Request, SyncRequest, from_object};
@@ -146,12 +146,12 @@ pub(super) async fn request_sync(
     resources: Option<Vec<String>>,
     traceparent: Option<TraceParent>,
 ) -> Result<Uuid, Rejected> {
-    let order = Order::new(SyncRequest { mode, resources, ..SyncRequest::default() }, traceparent);
+    let outgoing = OutgoingRequest::new(SyncRequest { mode, resources, ..SyncRequest::default() }, traceparent);
     // A request that the worker would reject is rejected here.
-    Request::parse(&order.body(), None).map_err(|bad| Rejected::Invalid(bad.reason))?;
-    let published = request_publisher::publish(&state.publisher, &state.names, &order).await;
+    Request::parse(&outgoing.body(), None).map_err(|bad| Rejected::Invalid(bad.reason))?;
+    let published = request_publisher::publish(&state.publisher, &state.names, &outgoing).await;
     published.map_err(|error| Rejected::Problem(error.into()))?;
-    Ok(order.id)
+    Ok(outgoing.id)
 }
 
 /// The tables and the newest runs.

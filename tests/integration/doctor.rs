@@ -163,7 +163,7 @@ async fn a_broker_that_cannot_be_used() {
     let channel = connection.create_channel().await.unwrap();
     let queue = stage.broker.delay_queue(60);
     channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
-    assert_complains(&stage, &queue, "`worker` declares what is missing").await;
+    assert_complains(&stage, &queue, "`worker` declares missing exchanges and queues").await;
     let options = QueueDeclareOptions { durable: true, ..Default::default() };
     channel.queue_declare(queue.as_str().into(), options, FieldTable::default()).await.unwrap();
     assert_complains(

@@ -53,16 +53,16 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes a short string as UTF-8: what is not becomes U+FFFD, and what is too long then is cut. False: it had to be
-/// changed.
+/// Writes a short string as UTF-8: other bytes become U+FFFD, and a text that is too long then is cut. False: it had to
+/// be changed.
 #[must_use]
 pub fn put_short(out: &mut Vec<u8>, text: &[u8]) -> bool {
     let valid = String::from_utf8_lossy(text);
-    let kept = &valid[..valid.floor_char_boundary(SHORT_STRING_MAX)];
+    let fitting = &valid[..valid.floor_char_boundary(SHORT_STRING_MAX)];
     // Not above 255.
-    out.push(u8::try_from(kept.len()).unwrap_or(u8::MAX));
-    out.extend_from_slice(kept.as_bytes());
-    kept.as_bytes() == text
+    out.push(u8::try_from(fitting.len()).unwrap_or(u8::MAX));
+    out.extend_from_slice(fitting.as_bytes());
+    fitting.as_bytes() == text
 }
 
 /// Writes a length of four bytes, and what it announces.

@@ -12,12 +12,12 @@ const HEAD: usize = 7;
 const END: u64 = 1;
 const FRAME_END: u8 = 0xCE;
 
-/// How much of a method or content header is kept; the rest is read past. RabbitMQ sends content headers that are
+/// How much of a method or content header is held; the rest is read past. RabbitMQ sends content headers that are
 /// larger than the frames which it has agreed to: those of a publisher who may send such frames, and what it has added
 /// to them itself.
 pub const HELD_MAX: usize = 2 * FRAME_MAX as usize;
 
-/// How many bytes in a row may be kept back. Then a heartbeat passes, so that lapin sees that the broker is there.
+/// How many bytes in a row may be held back. Then a heartbeat passes, so that lapin sees that the broker is there.
 const SILENCE_MAX: usize = 4096;
 
 const HEARTBEAT: [u8; 8] = [8, 0, 0, 0, 0, 0, 0, FRAME_END];
@@ -41,7 +41,7 @@ pub struct Screen {
     /// What passes before anything else, and how much of it has passed.
     ready: Vec<u8>,
     passed: usize,
-    /// How many bytes were kept back since something passed.
+    /// How many bytes were held back since something passed.
     silence: usize,
     /// Messages that are not as the broker sent them, by their channels.
     messages: HashMap<u16, Message>,
@@ -53,25 +53,25 @@ enum State {
     Head,
     /// A method or content header is being read, and `left` of it is to come.
     Held { left: u64 },
-    /// So much passes as it is. Then the frame is over, and what it had more is dropped.
+    /// `left` bytes pass as they are. Then the frame is over, and the rest that it had is dropped.
     Pass { left: u64, then_drop: u64 },
-    /// So much is dropped.
+    /// `left` bytes are dropped.
     Drop { left: u64 },
     /// This is no AMQP. lapin says so.
     Foreign,
 }
 
-/// What is known of a message that is to come, or whose body is.
+/// A message whose content header or body is to come.
 #[derive(Clone, Copy, Debug)]
 enum Message {
     /// Its method had to be rewritten.
     Unreadable,
-    /// So much of its body passes, and so much is dropped.
+    /// The bytes of its body that pass, and those that are dropped after them.
     Cut { pass: u64, drop: u64 },
 }
 
 impl Screen {
-    /// At the beginning of a connection, for which frames of so many bytes are asked.
+    /// At the beginning of a connection, for which frames of at most `frame_max` bytes are asked.
     pub fn new(body_bound: u64, frame_max: u32) -> Self {
         Self {
             body_bound,
@@ -129,7 +129,7 @@ impl Screen {
         count
     }
 
-    /// How many of so many bytes pass now.
+    /// How many of `count` bytes pass now.
     fn passing(&mut self, count: usize) -> usize {
         self.silence = 0;
         let State::Pass { left, then_drop } = self.state else { return count };
@@ -150,12 +150,12 @@ impl Screen {
         let count = up_to(left, from.len());
         let left = left - count as u64;
         self.state = if left > 0 { State::Drop { left } } else { State::Head };
-        self.kept_back(count);
+        self.count_silence(count);
         count
     }
 
     /// Only between two frames that pass, so that a heartbeat fits in.
-    fn kept_back(&mut self, count: usize) {
+    fn count_silence(&mut self, count: usize) {
         self.silence += count;
         if self.silence >= SILENCE_MAX {
             self.silence = 0;
@@ -214,7 +214,7 @@ impl Screen {
         }
     }
 
-    /// What is held passes, then `left` bytes more; then so much is dropped.
+    /// The held bytes pass, then `left` bytes more; then `then_drop` bytes are dropped.
     fn release(&mut self, left: u64, then_drop: u64) {
         self.ready.append(&mut self.held);
         self.state = State::Pass { left, then_drop };
@@ -234,15 +234,14 @@ impl Screen {
         let left = left - count as u64;
         self.state = State::Held { left };
         if left > 0 {
-            self.kept_back(count);
+            self.count_silence(count);
         } else if let Some((kind, channel, _)) = head_of(&self.held) {
             self.end_held(kind, channel);
         }
         count
     }
 
-    /// The payload of a method or content header is complete; what is still to come is the byte after it, which passes
-    /// as it is.
+    /// The payload of a method or content header is complete; only the byte after it is to come, which passes as it is.
     fn end_held(&mut self, kind: u8, channel: u16) {
         let before = self.messages.remove(&channel);
         let payload = &self.held[HEAD..];

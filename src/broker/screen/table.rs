@@ -4,7 +4,7 @@
 use super::reader::{Reader, put_length, put_long, put_short};
 use super::{Fault, MAX_DEPTH};
 
-/// A table or array that is open, and where its length stands in what is written.
+/// A table or array that is open, and where its length stands in the output.
 struct Level<'a> {
     rest: Reader<'a>,
     is_table: bool,
@@ -37,7 +37,7 @@ impl Content {
 }
 
 /// Copies the entries of a table so that lapin can read them, and says what had to be changed. An error means that they
-/// cannot be read; what is written by then is of no use.
+/// cannot be read; the output is of no use then.
 pub fn copy(entries: &[u8], out: &mut Vec<u8>) -> Result<Option<Fault>, Fault> {
     let mut changed = None;
     let mut levels = vec![Level { rest: Reader(entries), is_table: true, length_at: None }];

@@ -49,7 +49,7 @@ fn long(content: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The headers of a table, with their length, of which one holds so many arrays in each other.
+/// The headers of a table, with their length, of which one holds this number of arrays in each other.
 fn nested(arrays: usize) -> Vec<u8> {
     let mut value = Vec::new();
     for _ in 0..arrays {
@@ -187,7 +187,7 @@ fn names_of_headers_that_are_not_utf8_are_replaced_in_nested_tables_too() {
 }
 
 #[test]
-fn what_can_be_read_of_broken_properties_is_kept() {
+fn what_can_be_read_of_broken_properties_passes() {
     let id = short(b"id");
     for (flags, properties, why, has_id) in [
         // A value of an unknown type; a table that ends within a value; one that is longer than the frame.

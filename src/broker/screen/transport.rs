@@ -25,8 +25,8 @@ const READ_BYTES: usize = 32 * 1024;
 /// TCP, with TLS where the URL says so: what lapin connects with by itself.
 type Plain = AsyncTcpStream<<TokioRuntime as Reactor>::TcpStream>;
 
-/// Connects as `Connection::connect_uri` does, TLS included. Of a body that is larger than `body_bound` only so much
-/// passes.
+/// Connects as `Connection::connect_uri` does, TLS included. Of a body that is larger than `body_bound` only this many
+/// bytes pass.
 pub async fn connect(
     mut uri: AMQPUri,
     properties: ConnectionProperties,
@@ -92,7 +92,7 @@ impl Reactor for ScreenedTcp {
     }
 }
 
-/// A stream to the broker. What is read passes the screen; what is written is lapin's own.
+/// A stream to the broker. Its input passes the screen; its output is lapin's own.
 struct Screened {
     stream: Plain,
     screen: Screen,
@@ -110,8 +110,8 @@ impl AsyncRead for Screened {
             if passed > 0 || out.is_empty() {
                 return Poll::Ready(Ok(passed));
             }
-            // All input was taken, and nothing of it passes: a part of a frame, or of what is dropped. After a bounded
-            // number of such bytes something passes, so this ends.
+            // All input was taken, and nothing of it passes: a part of a frame, or bytes that are dropped. After a
+            // bounded number of such bytes something passes, so this ends.
             let read = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut this.input))?;
             if read == 0 {
                 return Poll::Ready(Ok(0));

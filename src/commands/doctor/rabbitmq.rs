@@ -29,9 +29,9 @@ pub(super) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
     findings.extend(differing.iter().map(|queue| differs(queue, &names)));
     findings.push(match declared {
         Ok(_) => Finding::Well(format!("all queues are there, {} among them", names.requests_queue())),
-        Err(AmqpError::Topology { what, why, mend: fix }) => {
+        Err(AmqpError::Topology { what, why, fix }) => {
             let fix = if would_declare && !is_there {
-                "`worker` declares what is missing when it starts".to_owned()
+                "`worker` declares missing exchanges and queues when it starts".to_owned()
             } else {
                 fix
             };
