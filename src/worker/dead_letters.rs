@@ -1,4 +1,5 @@
-//! Requests that cannot be processed: whoever waits is told, and the message is kept where a person can look at it.
+//! Requests that cannot be processed: the sender gets an event with the reason, and the message is dead-lettered, where
+//! an operator can look at it.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::store::lease;
 use crate::store::pool::StoreError;
 use crate::store::runs::finish::{self, Abandoned, Audience, Refusal};
 
-/// Tells of and keeps what cannot be processed. The caller acknowledges, once this has succeeded.
+/// Reports and dead-letters messages that cannot be processed. The caller acknowledges, once this has succeeded.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
     /// The broker, for what it gave up itself.
@@ -42,30 +43,30 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Tells the sender why, then keeps the message where a person can look at it.
-    pub async fn refuse(
+    /// Reports the reason to the sender, then dead-letters the message.
+    pub async fn reject(
         &self,
         received: &Received<'_>,
         id: Option<RunId>,
         reason: &str,
         label: &'static str,
     ) -> Result<(), RelayError> {
-        self.refuse_and_bury(received, (id, Audience::Everyone), reason, label).await
+        self.reject_and_dead_letter(received, (id, Audience::Everyone), reason, label).await
     }
 
     /// The same for one who wants to join a run that goes on: nobody else hears of it, since it is not the run's end.
     pub async fn reject_joiner(&self, received: &Received<'_>, id: RunId, reason: &str) -> Result<(), RelayError> {
-        self.refuse_and_bury(received, (Some(id), Audience::Sender), reason, "crowded").await
+        self.reject_and_dead_letter(received, (Some(id), Audience::Sender), reason, "crowded").await
     }
 
-    async fn refuse_and_bury(
+    async fn reject_and_dead_letter(
         &self,
         received: &Received<'_>,
         (id, audience): (Option<RunId>, Audience),
         reason: &str,
         label: &'static str,
     ) -> Result<(), RelayError> {
-        warn!(reason, "A request is refused");
+        warn!(reason, "A request is rejected");
         let seed = messages::id_of_message(self.names.account(), received.message.body());
         let refusal = Refusal { id, seed, reason, reply: received.reply.clone(), audience };
         finish::refuse(&self.pool, self.names.account(), refusal).await?;
@@ -73,7 +74,7 @@ impl DeadLetters {
         self.dead_letter(received.message, reason, label).await
     }
 
-    /// A run was finished as failed, since each try to work on it fails: its message is kept, too.
+    /// A run was finished as failed, since each try to work on it fails: its message is dead-lettered, too.
     pub async fn dead_letter_given_up(&self, message: &Message, id: RunId, reason: &str) -> Result<(), RelayError> {
         error!(run = %id, reason, "A run is given up");
         self.relay.flush().await?;
@@ -95,10 +96,10 @@ impl DeadLetters {
         self.dead_letter_given_up(received.message, id, &reason).await
     }
 
-    /// Requests that the broker itself gave up get their event too. A message that cannot even be read stays where it is: it must
-    /// not keep the others waiting, so this has a connection of its own, and its failure ends nothing. While another worker is at a
-    /// slice, it is left to that one: to take the lease would end the slice. `anothers` is how long such a slice may last; `None`: this
-    /// worker is the active one.
+    /// Requests that the broker itself gave up get their event too. A message that cannot even be read stays where it
+    /// is: it must not keep the others waiting, so this has a connection of its own, and its failure ends nothing.
+    /// While another worker is at a slice, it is left to that one: to take the lease would end the slice. `anothers` is
+    /// how long such a slice may last; `None`: this worker is the active one.
     pub async fn dead_letter_undelivered(
         &self,
         consumer: &Consumer,
@@ -113,23 +114,23 @@ impl DeadLetters {
         {
             return Ok(());
         }
-        if let Err(error) = self.bury_all_of(&queue).await {
-            error!(%error, queue, "Requests that the broker gave up cannot be told of: look into the queue");
+        if let Err(error) = self.dead_letter_all_of(&queue).await {
+            error!(%error, queue, "Requests that the broker gave up cannot be reported: look into the queue");
         }
         Ok(())
     }
 
-    async fn bury_all_of(&self, queue: &str) -> Result<(), RelayError> {
+    async fn dead_letter_all_of(&self, queue: &str) -> Result<(), RelayError> {
         let letters = PullConsumer::open(&self.amqp_url).await?;
         while let Some(message) = letters.take(queue).await? {
-            match panics::caught(self.bury_undelivered_message(&message)).await {
-                Ok(buried) => buried?,
+            match panics::caught(self.dead_letter_undelivered_message(&message)).await {
+                Ok(dead_lettered) => dead_lettered?,
                 Err(panicked) => {
                     let received = Received::new(&message, &self.addresses);
                     let reason = panicked.to_string();
-                    let refused = panics::caught(self.refuse(&received, None, &reason, "panicked"));
-                    match refused.await {
-                        Ok(refused) => refused?,
+                    let rejected = panics::caught(self.reject(&received, None, &reason, "panicked"));
+                    match rejected.await {
+                        Ok(rejected) => rejected?,
                         // It stays in hand until the connection ends. The next one must not wait for it.
                         Err(panicked) => {
                             error!(%panicked, queue, "A message that the broker gave up stays where it is");
@@ -144,7 +145,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    async fn bury_undelivered_message(&self, message: &Message) -> Result<(), RelayError> {
+    async fn dead_letter_undelivered_message(&self, message: &Message) -> Result<(), RelayError> {
         let received = Received::new(message, &self.addresses);
         let why = message.why_given_up();
         let reason = format!(
@@ -171,16 +172,16 @@ impl DeadLetters {
                         self.dead_letter(message, &reason, "undelivered").await?;
                     }
                     Abandoned::HasBegun => self.deliver_again(message).await?,
-                    Abandoned::Conflict => self.refuse(&received, Some(id), &reason, "undelivered").await?,
+                    Abandoned::Conflict => self.reject(&received, Some(id), &reason, "undelivered").await?,
                 }
             }
-            Ok(Request { id: None, .. }) => self.refuse(&received, None, &reason, "undelivered").await?,
-            Err(bad) => self.refuse(&received, bad.id, &format!("{reason}. {}", bad.reason), "undelivered").await?,
+            Ok(Request { id: None, .. }) => self.reject(&received, None, &reason, "undelivered").await?,
+            Err(bad) => self.reject(&received, bad.id, &format!("{reason}. {}", bad.reason), "undelivered").await?,
         }
         Ok(())
     }
 
-    /// A run that has begun does not expire: its request goes back to the queue, as it was but for the expiration.
+    /// A run that has started does not expire: its request goes back to the queue, as it was but for the expiration.
     async fn deliver_again(&self, message: &Message) -> Result<(), AmqpError> {
         let properties = message.copy_properties(message.slice());
         let (exchange, key) = (self.names.requests_exchange(), self.names.account().as_str());

@@ -10,7 +10,8 @@ use crate::process::telemetry;
 use crate::store::outbox::Reply;
 use crate::store::runs::{Delivered, NO_SLICE};
 
-/// The request that a message is. What is not as its sender sent it, or could not be handed back as it is, is none.
+/// The request in a message. An error where the message is not as its sender sent it, or could not be requeued as it
+/// is.
 pub fn request_of(message: &Message) -> Result<Request, BadRequest> {
     let request = Request::parse(message.body(), message.message_id());
     let Some(reason) = message.out_of_bounds() else { return request };

@@ -5,6 +5,7 @@
 
 pub mod dead_letters;
 mod delivery;
+mod obstacle;
 pub mod relay;
 pub mod replies;
 mod settlement;
@@ -33,7 +34,6 @@ use crate::messages::{self, Forecast, Request};
 use crate::process::consumer_state::ConsumerState;
 use crate::process::failpoints::{self, Point};
 use crate::process::panics::{self, Panicked};
-use crate::process::telemetry;
 use crate::retry;
 use crate::store::lease;
 use crate::store::pool::{self, StoreError};
@@ -46,36 +46,32 @@ use crate::sync::engine::{Engine, Outcome};
 use crate::sync::{forecast, plan};
 use dead_letters::DeadLetters;
 use delivery::{Received, request_of};
+use obstacle::{LOOK_AT_AUTHORIZATION, is_authorized};
 use relay::Relay;
 use settlement::{SessionError, Settlement};
 
-/// How often the row of the account's tokens is looked at.
-const LOOK_AT_AUTHORIZATION: Duration = Duration::from_secs(5);
-
-/// In every so many looks at that row escrowed token pairs are looked for as well, which takes a connection to the broker.
-const LOOKS_AT_ESCROW: u32 = 12;
-
-/// How long a slice may finish the page in hand after the process was told to stop.
+/// How long a slice may finish the page in hand after the process was asked to stop.
 const GRACE: Duration = Duration::from_secs(4);
 
-/// How long the worker may be at what the broker gave up before it connects anew, and goes on with it.
+/// How long the worker may be at what the broker gave up before it reconnects, and goes on with it.
 const DEAD_LETTER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long after the length of a slice another worker's is over, if the API answers.
 const ANOTHERS_SLICE_ENDS: Duration = Duration::from_secs(15);
 
-/// After so many messages in a row that had to be left as they were, about 5 minutes of a database that can be read and not
-/// written, the pause before the next is [`LONG_PAUSE`]: each counts as a delivery, of which the broker allows 1000.
+/// After this many messages in a row that had to be left as they were, about 5 minutes of a database that can be read
+/// and not written, the pause before the next is [`LONG_PAUSE`]: each counts as a delivery, of which the broker allows
+/// 1000.
 const MANY_LEFT: u32 = 60;
 
 /// With it 1000 deliveries take 16 hours.
 const LONG_PAUSE: Duration = Duration::from_secs(60);
 
-/// How long to try to take a claim back that came to nothing. Not vital: the database may be what is gone.
+/// How long to try to take a claim back that came to nothing. Not vital: the database may be away.
 const UNCOUNT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long after the end of its slice a delivery is settled at the latest. Waiting for the API's budget takes longest, of what ends by
-/// itself: 8 resets, of a minute each as the API documents them.
+/// How long after the end of its slice a delivery is settled at the latest. Waiting for the API's budget takes longest,
+/// of what ends by itself: 8 resets, of a minute each as the API documents them.
 const OVERDUE: Duration = Duration::from_secs(12 * 60);
 
 /// What the worker is made of.
@@ -97,7 +93,7 @@ pub struct Worker {
     pub relay: Relay,
     /// Where replies may go.
     pub addresses: ReplyAddresses,
-    /// Tells of what cannot be processed.
+    /// Reports and dead-letters messages that cannot be processed.
     pub dead_letters: DeadLetters,
     /// Works on runs.
     pub engine: Engine,
@@ -120,7 +116,7 @@ impl Worker {
             let Err(error) = ended else { continue };
             if let Some(obstacle) = error.obstacle() {
                 error!(%error, "No request can be worked on: {obstacle}");
-                self.wait_for_an_operator(obstacle, &stop).await;
+                obstacle::wait_for_an_operator(&self.pool, &self.tokens, &self.consuming, obstacle, &stop).await;
             }
             let delay = delays.next_delay().unwrap_or(retry::RECONNECT.longest);
             let delay = if left < MANY_LEFT { delay } else { delay.max(LONG_PAUSE) };
@@ -128,24 +124,24 @@ impl Worker {
                 SessionError::Amqp(AmqpError::Topology { .. }) => {
                     error!(%error, "The queues cannot be used")
                 }
-                error => warn!(%error, ?delay, "Consuming was interrupted and begins anew"),
+                error => warn!(%error, ?delay, "Consuming was interrupted and begins again"),
             }
             stop.run_until_cancelled(tokio::time::sleep(delay)).await;
         }
     }
 
-    /// One connection's life. `Ok`: it ended in order, because of `stop` or for want of authorization. `left` counts the messages in a
-    /// row that were left as they were.
+    /// One connection's life. `Ok`: it ended in order, because of `stop` or for want of authorization. `left` counts
+    /// the messages in a row that were left as they were.
     async fn session(
         &self,
         stop: &CancellationToken,
         delays: &mut retry::Delays,
         left: &mut u32,
     ) -> Result<(), SessionError> {
-        if !self.is_authorized().await? {
-            // Requests can wait in the queue, and whoever listens hears why.
+        if !is_authorized(&self.tokens).await? {
+            // Requests can wait in the queue, and listeners are informed of the reason.
             Consumer::prepare(&self.amqp_url, &self.names, self.declare).await?;
-            if !self.wait_for_authorization(stop).await? {
+            if !obstacle::wait_for_authorization(&self.tokens, self.names.account(), stop).await? {
                 return Ok(());
             }
         }
@@ -153,7 +149,7 @@ impl Worker {
         // A pair that could not be stored once is stored before anything needs a token.
         // It is tried again before each refresh, which does not go on without it.
         if let Err(error) = self.tokens.recover_escrowed().await {
-            error!(%error, "A escrowed token pair cannot be stored");
+            error!(%error, "An escrowed token pair cannot be stored");
         }
         let mut active = false;
         self.dead_letter_undelivered(&consumer, active).await?;
@@ -170,7 +166,7 @@ impl Worker {
                 message = consumer.next() => message?,
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep(LOOK_AT_AUTHORIZATION) => {
-                    if !self.is_authorized().await? {
+                    if !is_authorized(&self.tokens).await? {
                         break;
                     }
                     delays.reset();
@@ -222,71 +218,23 @@ impl Worker {
         }
     }
 
-    /// `active`: whether the broker has given this consumer a message. It gives them to one as long as that one is there.
+    /// `active`: whether the broker has given this consumer a message. It gives them to one as long as that one is
+    /// there.
     async fn dead_letter_undelivered(&self, consumer: &Consumer, active: bool) -> Result<(), SessionError> {
         let anothers = (!active).then(|| self.engine.settings.slice + ANOTHERS_SLICE_ENDS);
-        let buried =
+        let dead_lettered =
             tokio::time::timeout(DEAD_LETTER_TIMEOUT, self.dead_letters.dead_letter_undelivered(consumer, anothers));
-        Ok(buried.await.map_err(|_| SessionError::Overdue)??)
+        Ok(dead_lettered.await.map_err(|_| SessionError::Overdue)??)
     }
 
-    /// Waits until the schema and the keys fit, or until stopped. Requests wait in the queue, and another worker may be
-    /// better off.
-    async fn wait_for_an_operator(&self, obstacle: &'static str, stop: &CancellationToken) {
-        self.consuming.set_obstacle(Some(obstacle));
-        while stop.run_until_cancelled(tokio::time::sleep(LOOK_AT_AUTHORIZATION)).await.is_some() {
-            let fits = async {
-                pool::check_schema(&self.pool).await?;
-                self.tokens.check_key().await
-            };
-            if pool::with_deadline(fits).await.is_ok() {
-                break;
-            }
-        }
-        self.consuming.set_obstacle(None);
-    }
-
-    async fn is_authorized(&self) -> Result<bool, StoreError> {
-        let authorized = pool::with_deadline(self.tokens.authorization()).await?.authorized;
-        telemetry::authorized(authorized);
-        Ok(authorized)
-    }
-
-    /// False when stopped meanwhile.
-    async fn wait_for_authorization(&self, stop: &CancellationToken) -> Result<bool, StoreError> {
-        let mut told = false;
-        for look in 0_u32.. {
-            if self.is_authorized().await? {
-                break;
-            }
-            // A pair that came too late for its refresh makes a person needless.
-            if look.is_multiple_of(LOOKS_AT_ESCROW) {
-                match stop.run_until_cancelled(self.tokens.recover_escrowed()).await {
-                    Some(Ok(())) if self.is_authorized().await? => break,
-                    Some(Ok(())) => {}
-                    Some(Err(error)) => debug!(%error, "Escrowed token pairs cannot be looked for"),
-                    None => return Ok(false),
-                }
-            }
-            if !told {
-                told = true;
-                warn!(account = %self.names.account(), "The account is not authorized: open /sync/authorize. Requests wait in the queue");
-            }
-            if stop.run_until_cancelled(tokio::time::sleep(LOOK_AT_AUTHORIZATION)).await.is_none() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// From a message to what is to be done with it.
+    /// From a message to its settlement.
     async fn handle(&self, consumer: &mut Consumer, message: &Message, stop: &CancellationToken) -> Settlement {
         let received = Received::new(message, &self.addresses);
         let request = match request_of(message) {
             Ok(request) => request,
             Err(bad) => {
                 received.note_refused_reply();
-                return self.dead_letters.refuse(&received, bad.id, &bad.reason, "bad_request").await.into();
+                return self.dead_letters.reject(&received, bad.id, &bad.reason, "bad_request").await.into();
             }
         };
         let Some(id) = request.id else {
@@ -321,7 +269,7 @@ impl Worker {
                 let reason = format!(
                     "the request id {id} was used before, with other parameters: use a new id for a new request"
                 );
-                self.dead_letters.refuse(&received, Some(id), &reason, "conflict").await.into()
+                self.dead_letters.reject(&received, Some(id), &reason, "conflict").await.into()
             }
             Ok(Claim::Crowded) => {
                 let reason = format!(
@@ -343,7 +291,7 @@ impl Worker {
     }
 
     /// A panic is one failed attempt of the request's run, which is given up after a few. A request that panics before
-    /// it has a run is refused after as many.
+    /// it has a run is rejected after as many.
     async fn count_panic(&self, message: &Message, panicked: Panicked) -> Settlement {
         let reason = panicked.to_string();
         let counted = panics::caught(async {
@@ -358,7 +306,7 @@ impl Worker {
                 return Err(SessionError::Panicked(panicked));
             }
             let received = Received::new(message, &self.addresses);
-            Ok(self.dead_letters.refuse(&received, id, &reason, "panicked").await?)
+            Ok(self.dead_letters.reject(&received, id, &reason, "panicked").await?)
         });
         match counted.await {
             Ok(Ok(())) => Settlement::Ack,
@@ -397,12 +345,12 @@ impl Worker {
         Ok(run)
     }
 
-    /// Takes the claim back where the slice ended for nothing that the request is to blame for: were a lost connection or a full disk
-    /// counted as a crash, they would fail a run within seconds.
+    /// Takes the claim back where the slice ended for nothing that the request is to blame for: were a lost connection
+    /// or a full disk counted as a crash, they would fail a run within seconds.
     async fn uncount_attempt(&self, id: RunId, settlement: Settlement) -> Settlement {
         if matches!(&settlement, Settlement::Leave(error) if error.is_transient()) {
-            let forgiven = checkpoint::uncount_attempt(&self.pool, self.names.account(), id);
-            if !matches!(tokio::time::timeout(UNCOUNT_TIMEOUT, forgiven).await, Ok(Ok(()))) {
+            let uncounted = checkpoint::uncount_attempt(&self.pool, self.names.account(), id);
+            if !matches!(tokio::time::timeout(UNCOUNT_TIMEOUT, uncounted).await, Ok(Ok(()))) {
                 debug!(run = %id, "The claim stays counted");
             }
         }
@@ -425,12 +373,12 @@ impl Worker {
         let relay = self.relay.clone();
         let traceparent = message.traceparent();
         // Apart from the slice: a broker that does not answer must not hold it up. Ends with the sender.
-        let telling = async move {
+        let reporting = async move {
             while let Some(report) = reports.recv().await {
                 relay.send_progress(&report, traceparent.as_ref()).await;
             }
         };
-        tokio::spawn(telling.in_current_span());
+        tokio::spawn(reporting.in_current_span());
         let mut working = Box::pin(self.engine.work(run, epoch, soft, progress));
         let out_of_time = async {
             stop.cancelled().await;
@@ -456,7 +404,7 @@ impl Worker {
             }
             Outcome::Requeue { requests } => {
                 let (exchange, key) = (self.names.requests_exchange(), self.names.account().as_str());
-                let rest = match self.is_authorized().await {
+                let rest = match is_authorized(&self.tokens).await {
                     Ok(authorized) => !authorized || stop.is_cancelled(),
                     Err(error) => return Settlement::Leave(error.into()),
                 };
@@ -483,7 +431,7 @@ impl Worker {
         failpoints::reached(Point::CopyConfirmed);
         checkpoint::requeue(&self.pool, self.names.account(), epoch, next).await?;
         failpoints::reached(Point::HandBackCommitted);
-        info!(run = %next.run, slice = next.slice, "Handed the request back to the queue");
+        info!(run = %next.run, slice = next.slice, "Requeued the request");
         Ok(())
     }
 

@@ -55,7 +55,7 @@ pub struct Relay {
     sending: Arc<Mutex<()>>,
     /// Whether it was said that nobody listens; the counter goes on.
     said_unrouted: Arc<AtomicBool>,
-    /// Wakes whoever sends the replies, which are written together with events.
+    /// Wakes the sender of replies, which are written together with events.
     replies: Arc<Notify>,
 }
 
@@ -94,7 +94,7 @@ impl Relay {
         if !pool::with_deadline(running).await.unwrap_or(false) {
             return;
         }
-        // What is written to a connection that the broker has blocked would go out at any later time.
+        // Bytes written to a connection that the broker has blocked would go out at any later time.
         if let Err(error) = self.publisher.ready().await {
             return warn!(%error, "A progress event could not be sent");
         }

@@ -28,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// No try takes longer than connecting and the broker's answer may: 15 and 20 s.
 const TRY_LASTS: Duration = Duration::from_secs(40);
 
-/// What is left to send when the process ends is tried for so long; the rest is sent by the next process.
+/// Replies that are left when the process ends are tried for this long; the next process sends the others.
 const LAST_TRIES: Duration = Duration::from_secs(3);
 
 /// Sends the replies of one account.
@@ -53,7 +53,7 @@ impl Replies {
         Self { pool, account, publisher, addresses, due }
     }
 
-    /// Sends replies until stopped, and then what is left.
+    /// Sends replies until stopped, and then those that are left.
     pub async fn run(self, stop: CancellationToken) {
         let mut failing = false;
         loop {

@@ -45,7 +45,7 @@ impl SessionError {
     }
 }
 
-/// What is to be done with the message in hand.
+/// How the message in hand is settled.
 #[derive(Debug)]
 pub enum Settlement {
     /// All is confirmed and committed: acknowledge it.

@@ -30,7 +30,7 @@ async fn a_sync_longer_than_the_brokers_ack_timeout_never_meets_it() {
     stage.completed(short).await;
     let log = worker.log();
     let before = log.split(&format!("Began a run run={short}")).next().unwrap();
-    let slices = before.matches(&format!("Handed the request back to the queue run={long}")).count();
+    let slices = before.matches(&format!("Requeued the request run={long}")).count();
     let slices = i32::try_from(slices).unwrap() - begun;
     assert!(slices <= 2, "the short request waited for {slices} slices");
     assert!(stage.final_events(long).is_empty(), "the long one was in its midst");

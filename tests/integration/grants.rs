@@ -253,7 +253,7 @@ async fn a_worker_an_orchestrator_and_an_observer_need_no_more_than_their_defini
     // Without an id it is published again with one.
     assert_eq!(publish(r#"{"mode":"full"}"#).await["type"], "teamleader2db.sync.completed");
     stage.assert_copy_is_equal().await;
-    assert!(worker.log().contains("Handed the request back to the queue"), "{}", worker.log());
+    assert!(worker.log().contains("Requeued the request"), "{}", worker.log());
     assert_eq!(publish(r#"{"mode":"all"}"#).await["type"], "teamleader2db.sync.failed");
     until("what cannot be understood is kept", async || {
         let counted = broker.control(&["-q", "list_queues", "name", "messages"]).await;
