@@ -47,7 +47,7 @@ pub struct AccountConfig {
     pub most_in_flight: usize,
     /// How runs are worked on.
     pub settings: Settings,
-    /// What is deleted when it is old.
+    /// How long rows are retained.
     pub retention: Retention,
 }
 

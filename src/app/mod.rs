@@ -112,7 +112,7 @@ impl Application {
         Ok(Self { start, worker, relay, replies, http, listener: process.listener, upkeep, wide_views })
     }
 
-    /// Runs until a signal, or until a part ends by itself, which is an error. Then it hands back what is in hand and
+    /// Runs until a signal, or until a part ends by itself, which is an error. Then it requeues the request in hand and
     /// ends within 10 s; a refresh of the token and an authorization under way are waited for longer. A second signal
     /// aborts.
     pub async fn run_until_stopped(self, signals: &mut Signals) -> anyhow::Result<()> {
@@ -136,12 +136,15 @@ impl Application {
             parts.spawn("the relay of replies", endless(replies.run(late.child_token())));
             parts.spawn("the upkeep of metrics", endless(upkeep.clone().keep_metrics(late.child_token())));
             parts.spawn("the views of custom fields", endless(wide_views.follow_runs(late.child_token())));
-            parts.spawn("retention", endless(upkeep.delete_what_is_old(late.child_token())));
+            parts.spawn("retention", endless(upkeep.delete_old_rows(late.child_token())));
             failure = Some(first_end(&mut parts, signals).await);
         }
         let failure = failure.and_then(|Failure(failure)| failure);
         if let Some(failure) = &failure {
-            error!(error = %failure, "A part of the process ended, so the process ends: handing back what is in hand");
+            error!(
+                error = %failure,
+                "A part of the process ended, so the process ends: requeueing the request in hand"
+            );
         }
         client.close();
         authorizing.close();
@@ -179,7 +182,7 @@ impl From<anyhow::Error> for Failure {
 async fn first_end(parts: &mut Parts, signals: &mut Signals) -> Failure {
     tokio::select! {
         signal = signals.next() => {
-            info!("{}: handing back what is in hand; a second signal aborts", signal.name());
+            info!("{}: requeueing the request in hand; a second signal aborts", signal.name());
             Failure(None)
         }
         ended = parts.next() => match ended {
@@ -196,7 +199,7 @@ async fn endless(part: impl Future<Output = ()>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets the worker hand back, then all end that trades tokens, which may not be cut short, then everything else.
+/// Lets the worker requeue, then all end that trades tokens, which may not be cut short, then everything else.
 async fn drain(
     parts: &mut Parts,
     late: CancellationToken,
@@ -211,8 +214,8 @@ async fn drain(
     late.cancel();
     traded().await;
     let in_order_by = in_order_by.max(tokio::time::Instant::now() + LAST_ANSWERS);
-    // Neither a broker that takes nothing nor a caller over HTTP that takes its time is waited for: what is not
-    // confirmed is in the outbox.
+    // Neither a broker that takes nothing nor a caller over HTTP that takes its time is waited for: events that are
+    // not confirmed are in the outbox.
     let _ = tokio::time::timeout_at(in_order_by, async {
         publisher.close().await;
         parts.wait().await;

@@ -56,7 +56,7 @@ impl Start {
             pool::check_schema(&self.pool).await?;
         }
         self.tokens.ensure_account_row(self.first_refresh_token.as_ref()).await?;
-        // A key that does not open what is stored is found now, not by the first request.
+        // A key that does not open the stored tokens is found now, not by the first request.
         self.tokens.check_key().await?;
         report::last_successes(&self.pool, &self.account, &self.resources).await
     }

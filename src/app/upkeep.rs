@@ -1,4 +1,4 @@
-//! What is looked after every few seconds: metrics, and rows that are old.
+//! The upkeep every few seconds: metrics, and rows that are old.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ const COUNT_STALE_EVERY: Duration = Duration::from_secs(60);
 /// How often old rows are deleted.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
-/// What is looked after every few seconds.
+/// The upkeep every few seconds.
 #[derive(Clone, Debug)]
 pub(super) struct Upkeep {
     pub(super) pool: PgPool,
@@ -72,12 +72,12 @@ impl Upkeep {
         }
     }
 
-    /// Deletes what is old now and then. What has been deleted by the time of a stop stays deleted.
-    pub(super) async fn delete_what_is_old(self, stop: CancellationToken) {
+    /// Deletes old rows now and then. Those that were deleted before a stop stay deleted.
+    pub(super) async fn delete_old_rows(self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
             let deleted = self.retention.apply(&self.pool, &self.account);
             if let Some(Err(error)) = stop.run_until_cancelled(deleted).await {
-                warn!(%error, "What is old could not be deleted");
+                warn!(%error, "Old rows could not be deleted");
             }
             stop.run_until_cancelled(tokio::time::sleep(RETENTION_EVERY)).await;
         }
