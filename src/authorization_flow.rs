@@ -1,4 +1,5 @@
-//! Authorizing an account: a link with a state that works once, and the code that comes back. For the browser and the shell.
+//! Authorizing an account: a link with a state that works once, and the code that comes back. For the browser and the
+//! shell.
 
 use std::time::Duration;
 
@@ -26,7 +27,8 @@ pub enum Rejected {
     State,
     /// The state is bound to another browser.
     #[error(
-        "another browser began this, or this one lost its cookie: open /sync/authorize again, at the address of TEAMLEADER_REDIRECT_URI"
+        "another browser began this, or this one lost its cookie: open /sync/authorize again, at the address of \
+         TEAMLEADER_REDIRECT_URI"
     )]
     OtherBrowser,
     /// The code does not work.
@@ -34,7 +36,8 @@ pub enum Rejected {
     Code(String),
     /// The integration's own id or secret are wrong.
     #[error(
-        "Teamleader rejected the integration ({0}): check TEAMLEADER_CLIENT_ID, TEAMLEADER_CLIENT_SECRET and TEAMLEADER_REDIRECT_URI"
+        "Teamleader rejected the integration ({0}): check TEAMLEADER_CLIENT_ID, TEAMLEADER_CLIENT_SECRET and \
+         TEAMLEADER_REDIRECT_URI"
     )]
     Client(String),
     /// The user belongs to another account than the one whose records are stored.
@@ -54,13 +57,13 @@ pub enum Rejected {
     Bug(#[from] Panicked),
 }
 
-/// How often a pair is tried to be stored that a bug keeps from it.
+/// How often storing a pair is tried where a bug ends it.
 const TRIES_TO_STORE: u32 = 3;
 
 /// The database says within this whether a state is good. Nothing is lost where it does not.
 const STATE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `users.me` is waited for so long. Meanwhile the pair is nowhere but in this process, and the check before the next
+/// `users.me` is waited for this long. Meanwhile the pair is nowhere but in this process, and the check before the next
 /// list asks again.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -72,7 +75,7 @@ pub const LONGEST: Duration = Duration::from_secs(
     STATE_TIMEOUT.as_secs() + TOKEN_TIMEOUT.as_secs() + IDENTITY_TIMEOUT.as_secs() + STORE_TIMEOUT.as_secs(),
 );
 
-/// A link that a person opens to authorize. Its state works once, for an hour.
+/// A link that an operator opens to authorize the account. Its state works once, for an hour.
 pub struct Link {
     /// Where it leads.
     pub url: String,
@@ -115,7 +118,7 @@ pub async fn accept(tokens: &Tokens, oauth: &OAuth, callback: Callback) -> Resul
     };
     // Before the pair is stored, since one of another account must not replace the stored one.
     let by = who_authorized(oauth, &pair).await;
-    pool::with_deadline_of(STORE_TIMEOUT, keep(tokens, &pair, by.as_ref())).await
+    pool::with_deadline_of(STORE_TIMEOUT, store_with_retries(tokens, &pair, by.as_ref())).await
 }
 
 /// Whose pair it is; `None`: it is not known in time.
@@ -132,7 +135,7 @@ async fn who_authorized(oauth: &OAuth, pair: &TokenPair) -> Option<Authorizer> {
 }
 
 /// A bug on the way must not cost the pair: it is nowhere else, and its code is used up.
-async fn keep(tokens: &Tokens, pair: &TokenPair, by: Option<&Authorizer>) -> Result<(), Rejected> {
+async fn store_with_retries(tokens: &Tokens, pair: &TokenPair, by: Option<&Authorizer>) -> Result<(), Rejected> {
     for _ in 1..TRIES_TO_STORE {
         if let Ok(stored) = panics::caught(store(tokens, pair, by)).await {
             return stored;

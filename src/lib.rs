@@ -1,7 +1,7 @@
 //! teamleader2db keeps a PostgreSQL copy of a Teamleader Focus account, driven by requests on RabbitMQ.
 //!
-//! ARCHITECTURE.md has the map. Imports run down: `cli → commands → app → {worker, http} → {broker, sync} → {views,
-//! store} → api_client → {messages, catalog, process} → {ids, retry}`.
+//! ARCHITECTURE.md has the map. Imports run down: `cli → commands → app → {worker, http} → {broker, sync} →
+//! {views, store} → api_client → {messages, catalog, process} → {ids, retry}`.
 
 mod api_client;
 mod app;

@@ -60,10 +60,10 @@ impl Failure {
         }
     }
 
-    /// What a person can do about it, where there is something: to be put after the reason.
+    /// What an operator can do about it, where there is something: to be put after the reason.
     pub fn advice(self) -> &'static str {
         match self {
-            Self::Forbidden => " (does the integration lack a scope, or whoever authorized it a right?)",
+            Self::Forbidden => " (does the integration lack a scope, or the user who authorized it a right?)",
             Self::Network | Self::Timeout | Self::Server | Self::Malformed | Self::Page => "",
             Self::RateLimited(_) | Self::Unauthorized | Self::NotFound => "",
             Self::Rejected | Self::TooLong | Self::Unreadable => "",
@@ -84,7 +84,8 @@ pub struct Policy {
 
 /// Requests to the API: 0.5, 1, 2, 4, 8, 8 s, each ± 50 %, for 25 s in all.
 ///
-/// Shorter than a slice, so that an API that is down is handed to a delay queue and not slept out with a message in hand.
+/// Shorter than a slice, so that an API that is down is handed to a delay queue and not slept out with a message in
+/// hand.
 pub const API: Policy = Policy {
     initial: Duration::from_millis(500),
     longest: Duration::from_secs(8),
@@ -95,7 +96,7 @@ pub const API: Policy = Policy {
 pub const RECONNECT: Policy =
     Policy { initial: Duration::from_millis(250), longest: Duration::from_secs(5), budget: None };
 
-/// Storing or escrow a fresh token pair: 0.1, 0.2, 0.4 … 2 s, each ± 50 %, for ever.
+/// Storing or escrowing a fresh token pair: 0.1, 0.2, 0.4 … 2 s, each ± 50 %, for ever.
 pub const STORE_TOKEN: Policy =
     Policy { initial: Duration::from_millis(100), longest: Duration::from_secs(2), budget: None };
 
@@ -159,7 +160,7 @@ impl Delays {
         self.0.next_backoff()
     }
 
-    /// Begins anew, after a success.
+    /// Begins again with the first delay, after a success.
     pub fn reset(&mut self) {
         self.0.reset();
     }

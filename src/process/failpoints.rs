@@ -84,7 +84,7 @@ pub enum Point {
     ParkingWanted,
     /// The new pair is escrowed on the broker.
     PairParked,
-    /// A escrowed pair is stored, and still escrowed.
+    /// An escrowed pair is stored, and still escrowed.
     ParkedPairStored,
     /// That the refresh token was refused is written, not committed.
     TokenRefusedWritten,

@@ -206,12 +206,12 @@ pub fn deletions_held(resource: &'static str) {
     counter!(DELETIONS_HELD, "resource" => resource).increment(1);
 }
 
-/// So many rows of a resource have no detail, or an old one.
+/// How many rows of a resource have no detail, or an old one.
 pub fn stale_details(resource: &str, rows: i64) {
     gauge!(STALE_DETAILS, "resource" => resource.to_owned()).set(f64::from(i32::try_from(rows).unwrap_or(i32::MAX)));
 }
 
-/// So many records of a resource could not be read or stored.
+/// How many records of a resource could not be read or stored.
 pub fn rejected_records(resource: &str, records: i64) {
     let records = f64::from(i32::try_from(records).unwrap_or(i32::MAX));
     gauge!(REJECTED_RECORDS, "resource" => resource.to_owned()).set(records);
