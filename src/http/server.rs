@@ -247,7 +247,7 @@ mod tests {
             stream
         }
 
-        /// What is answered to it until the server closes the connection.
+        /// The answer to it until the server closes the connection.
         async fn answer(&self, bytes: &str) -> String {
             rest(&mut self.send(bytes).await).await
         }
@@ -309,7 +309,7 @@ mod tests {
 
         let unread = served(Limits { unread: short, ..LIMITS }).await;
         let mut stream = unread.send(&closing_get("/large")).await;
-        within_deadline("closing what is not read", async {
+        within_deadline("closing the connection", async {
             // Writing fails once the server has closed it.
             while stream.write_all(b"x").await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(5)).await;

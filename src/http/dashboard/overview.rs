@@ -150,7 +150,7 @@ fn findings(shown: &Shown) -> Vec<Finding> {
             problem: "This process does not consume requests.".to_owned(),
             advice: html! {
                 "Is RabbitMQ up, and AMQP_URL right? The worker retries by itself; "
-                code { "teamleader2db doctor" } " reports what is wrong."
+                code { "teamleader2db doctor" } " reports the cause."
             },
         });
     }

@@ -69,7 +69,7 @@ pub(in crate::http) fn no_database(state: &HttpState, error: &StoreError) -> Res
     let content = html! {
         section .finding role="alert" {
             p { strong { "The database cannot be used." } }
-            p { "The worker retries by itself. Its log and " code { "teamleader2db doctor" } " report what is wrong." }
+            p { "The worker retries by itself. Its log and " code { "teamleader2db doctor" } " report the cause." }
         }
     };
     answer(StatusCode::SERVICE_UNAVAILABLE, frame(state, pill("failed", "no database"), html! {}, content))
