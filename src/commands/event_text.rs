@@ -9,7 +9,7 @@ use crate::messages::{Audited, Mode, ResourceReport, ResourceStatus, RunReport, 
 
 /// Up to this number of resources that are being worked on are shown with their numbers: a line of more would get
 /// too long.
-const RESOURCES_TOLD: usize = 3;
+const RESOURCES_SHOWN: usize = 3;
 
 /// The part of an event that is shown.
 #[derive(Deserialize)]
@@ -76,9 +76,9 @@ fn progress(report: &RunReport) -> String {
         .filter(|(_, resource)| is_worked_on(resource))
         .map(|(name, r)| at_work(name, r))
         .collect();
-    let mut now = working.iter().take(RESOURCES_TOLD).cloned().collect::<Vec<_>>().join(", ");
-    if working.len() > RESOURCES_TOLD {
-        now.push_str(&format!(" and {} more", working.len() - RESOURCES_TOLD));
+    let mut now = working.iter().take(RESOURCES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if working.len() > RESOURCES_SHOWN {
+        now.push_str(&format!(" and {} more", working.len() - RESOURCES_SHOWN));
     }
     let now = if now.is_empty() { now } else { format!("; now {now}") };
     format!("{done} of {} resources done, {requests}{now}", report.resources.len())
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_tells_the_resources_that_are_worked_on_and_when_all_is_done() {
+    fn progress_shows_the_resources_that_are_worked_on_and_when_all_is_done() {
         let contacts = ResourceReport { detailed: 30, ..resource(ResourceStatus::Running, 1200, Some(2000)) };
         let mut running = report(
             RunStatus::Running,
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_tells_counts_errors_and_what_to_do() {
+    fn the_end_shows_counts_errors_and_what_to_do() {
         let failed = ResourceReport {
             error: Some("the list\ncontradicts itself.".to_owned()),
             ..resource(ResourceStatus::Failed, 0, None)
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn an_audit_tells_what_it_found() {
+    fn an_audit_shows_what_it_found() {
         let audited = |missing, stale, wrong| ResourceReport {
             audited: Some(Audited { missing, stale, wrong }),
             ..resource(ResourceStatus::Completed, 0, None)
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_tells_nothing_but_the_reason() {
+    fn a_refusal_shows_nothing_but_the_reason() {
         let refused = RunReport::refused(&account(), Uuid::nil(), "unknown resource \"contact\"\u{1b}[31m");
         assert_eq!(refused.resources, BTreeMap::new());
         let line = event(&Event::of_refusal(&refused, Uuid::nil()).payload).expect("an event");
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_authorization_tells_the_way_back() {
+    fn a_lost_authorization_shows_the_way_back() {
         let lost = Event::authorization_required(&account(), 3, "The refresh token is invalid.");
         let line = event(&lost.payload).expect("an event");
         assert!(

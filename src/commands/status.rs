@@ -19,7 +19,7 @@ use crate::store::tokens::authorization::{self, Authorization};
 use crate::views::{self, ViewProblem};
 
 /// How many rejected records of a resource are named.
-const REJECTED_TOLD: i64 = 5;
+const REJECTED_SHOWN: i64 = 5;
 
 /// The arguments of `status`.
 #[derive(Args, Debug)]
@@ -46,7 +46,7 @@ async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<String,
     let tables = report::tables(pool, account).await?;
     let shortfalls = report::shortfalls(pool, account).await?;
     let known = authorization::authorization(pool, account).await?;
-    let rejected = rejected::first(pool, account, REJECTED_TOLD).await?;
+    let rejected = rejected::first(pool, account, REJECTED_SHOWN).await?;
     let views = views::problems(pool).await?;
     if as_json {
         let shown = json!({

@@ -22,7 +22,7 @@ const PAGE: i64 = 200;
 /// Ids that are named for each kind of finding.
 const EXAMPLES: usize = 5;
 
-/// So many records that were never here are looked at, whatever the table's size; and if more, up to a tenth of the
+/// This many records that were never here are looked at, whatever the table's size; and if more, up to a tenth of the
 /// table: as with the guard of deletions, more of them mean that something else is wrong.
 const FEW: u64 = 20;
 
@@ -225,7 +225,8 @@ async fn rows(
     let unshown = found.is_some_and(Resource::has_unshown_details);
     let rows = sqlx::query!(
         r#"select id, content::text as "content!", deleted_at is not null as "is_deleted!",
-             ($4 and (detail_at is null or detail_at < listed_at)) as "lacks_detail!", case when $5 then detail_at end as detail_at
+             ($4 and (detail_at is null or detail_at < listed_at)) as "lacks_detail!", "#
+            + r#"case when $5 then detail_at end as detail_at
          from teamleader.record where resource = $1 and account = $2 and id = any($3)"#,
         resource,
         account.as_str(),

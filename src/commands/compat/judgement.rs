@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_here_is_gone_only_if_all_was_read_here_later() {
+    fn a_row_that_is_not_here_is_newer_there_unless_all_was_read_here_later() {
         let there = json!({ "name": "a" });
         let deleted = Row { is_deleted: true, ..row(json!({ "name": "a" })) };
         assert_eq!(verdict(there.clone(), None, 13), Verdict::Unknown);

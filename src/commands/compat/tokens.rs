@@ -22,7 +22,7 @@ use crate::store::tokens::Tokens;
 use crate::store::tokens::authorization::Accepted;
 use crate::store::tokens::cipher::Cipher;
 
-/// A worker that runs may be quicker, and trade the token by itself: so long it is waited for.
+/// A worker that runs may be quicker, and trade the token by itself: it is waited for this long.
 const WAITS_FOR_WORKER: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether it has.

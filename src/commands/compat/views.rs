@@ -60,7 +60,8 @@ async fn make_one(
     let statements = sqlx::query_scalar!(
         r#"select format($sql$
 create or replace view %1$I.%2$I (id, tl_uuid, tl_content, tl_type, created_at, updated_at) as
-select ('x' || left(encode(sha256(uuid_send(id)), 'hex'), 15))::bit(60)::bigint, id, content, %3$L::varchar, first_seen_at, changed_at
+select ('x' || left(encode(sha256(uuid_send(id)), 'hex'), 15))::bit(60)::bigint, id, content, %3$L::varchar, "#
+            + r#"first_seen_at, changed_at
 from teamleader.record where resource = %4$L and account = %5$L and deleted_at is null;
 comment on view %1$I.%2$I is %6$L;
 comment on column %1$I.%2$I.id is 'A number made of tl_uuid.';

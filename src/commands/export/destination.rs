@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::commands::terminal;
 
-/// So many bytes are written at a time: each time costs a hop to another thread, which is the one that a slow disk or
+/// This many bytes are written at a time: each time costs a hop to another thread, which is the one that a slow disk or
 /// reader blocks.
 const BUFFER: usize = 256 * 1024;
 

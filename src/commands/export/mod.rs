@@ -24,7 +24,7 @@ use destination::Destination;
 pub use error::ExportError;
 use selection::{Form, Selection};
 
-/// For a long export and a slow reader: only they end it. A reader may take longer for what is on its way than a
+/// For a long export and a slow reader: only they end it. A reader may take longer for the rows on their way than a
 /// session may idle. So that the server does not go on for one that was stopped, it looks after its client, which
 /// PostgreSQL can do on Linux.
 const TRANSACTION: &str = "set transaction isolation level repeatable read, read only;

@@ -86,7 +86,8 @@ impl Selection {
     ) -> Result<Self, ExportError> {
         let views = sqlx::query!(
             r#"select relname::text as "name!",
-                 exists (select from pg_attribute where attrelid = c.oid and attname = 'account' and not attisdropped) as "has_account!"
+                 exists (select from pg_attribute where attrelid = c.oid and attname = 'account' "#
+                + r#"and not attisdropped) as "has_account!"
              from pg_class c where relnamespace = to_regnamespace('teamleader_views') and relkind = 'v' order by 1"#,
         )
         .fetch_all(connection)
@@ -223,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn views_with_such_a_name_are_told() {
+    fn views_with_such_a_name_are_suggested() {
         let views =
             ["account", "companies", "contact_emails", "contacts", "contacts_with_deleted", "tags", "time_tracking"];
         for (name, hint) in [
