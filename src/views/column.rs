@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_example_tells_a_local_date_from_an_instant() {
+    fn an_example_distinguishes_a_local_date_from_an_instant() {
         assert_eq!(of_text("2016-02-04T16:44:33+00:00"), Type::Instant);
         assert_eq!(of_text("2016-02-04T16:44:33Z"), Type::Instant);
         assert_eq!(of_text("2017-05-01 12:00:00"), Type::Time);

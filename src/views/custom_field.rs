@@ -32,7 +32,8 @@ pub(super) async fn custom_fields(connection: &mut PgConnection) -> Result<Vec<C
     // Two accounts here can be one at Teamleader: their definitions are the same.
     let fields = sqlx::query_as!(
         CustomField,
-        r#"select id as "id!", account as "account?", content ->> 'context' as "context!", coalesce(content ->> 'label', '') as "label!",
+        r#"select id as "id!", account as "account?", content ->> 'context' as "context!", "#
+            + r#"coalesce(content ->> 'label', '') as "label!",
              coalesce(content ->> 'type', '') as "kind!", deleted_at is not null as "is_deleted!"
          from (select distinct on (id) * from teamleader.record
                where resource = 'customFieldDefinitions' and content ->> 'context' is not null

@@ -10,7 +10,7 @@ use crate::catalog;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/views.md");
 const BEGIN: &str = "<!-- Made by `make views`. -->\n";
-const END: &str = "<!-- The end of what is made. -->\n";
+const END: &str = "<!-- The end of the generated part. -->\n";
 
 /// What a diagram is of: all resources in one could not be read.
 const DIAGRAMS: [(&str, &[&str]); 7] = [
@@ -121,8 +121,7 @@ fn table(views: &[View]) -> String {
     for view in views.iter().filter(|view| view.is_child) {
         of_resource.entry(view.resource.name).or_default().push(format!("`{}`", view.name));
     }
-    let mut out =
-        String::from("| view | of | what is within | instants | local dates |\n| --- | --- | --- | --- | --- |\n");
+    let mut out = String::from("| view | of | within | instants | local dates |\n| --- | --- | --- | --- | --- |\n");
     for view in views.iter().filter(|view| !view.is_child) {
         let mut within = of_resource.remove(view.resource.name).unwrap_or_default();
         if model::has_custom_fields(view.resource) {
@@ -165,8 +164,8 @@ fn made() -> String {
 #[test]
 fn the_document_is_that_of_the_catalog() {
     let document = std::fs::read_to_string(DOCUMENT).expect("docs/views.md");
-    let (head, rest) = document.split_once(BEGIN).expect("the beginning of what is made");
-    let (_, tail) = rest.split_once(END).expect("the end of what is made");
+    let (head, rest) = document.split_once(BEGIN).expect("the beginning of the generated part");
+    let (_, tail) = rest.split_once(END).expect("the end of the generated part");
     let made = format!("{head}{BEGIN}\n{}\n{END}{tail}", made());
     if std::env::var_os("WRITE_VIEWS").is_some() {
         std::fs::write(DOCUMENT, &made).expect("docs/views.md can be written");

@@ -12,13 +12,13 @@ mod definitions;
 #[cfg(test)]
 mod document;
 mod fixed;
-#[cfg(test)]
-mod kept;
 mod migrate;
 mod model;
 pub mod names;
 mod problems;
 mod schema;
+#[cfg(test)]
+mod stable_columns;
 pub mod wide;
 mod wide_columns;
 mod writer;

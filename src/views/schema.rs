@@ -21,7 +21,8 @@ impl Schema {
     pub(super) async fn of(pool: &PgPool) -> Result<Option<Self>, StoreError> {
         let schema = sqlx::query_as!(
             Self,
-            r#"select pg_has_role(nspowner, 'usage') as "is_ours!", coalesce(obj_description(oid, 'pg_namespace'), '') as "comment!",
+            r#"select pg_has_role(nspowner, 'usage') as "is_ours!", "#
+                + r#"coalesce(obj_description(oid, 'pg_namespace'), '') as "comment!",
                  array(select relname::text from pg_class where relnamespace = n.oid and relkind = 'v') as "views!"
              from pg_namespace n where nspname = 'teamleader_views'"#
         );
@@ -67,9 +68,11 @@ pub(super) fn foundation() -> &'static str {
 /// The views of the schema, or those of these that are there.
 pub(super) async fn existing(connection: &mut PgConnection, names: Option<&[String]>) -> Result<Existing, StoreError> {
     let rows = sqlx::query!(
-        r#"select c.relname::text as "view!", a.attname::text as "name!", format_type(a.atttypid, a.atttypmod) as "kind!",
+        r#"select c.relname::text as "view!", a.attname::text as "name!", "#
+            + r#"format_type(a.atttypid, a.atttypmod) as "kind!",
              coalesce(col_description(c.oid, a.attnum), '') as "comment!", coalesce(c.reloptions, '{}') as "options!"
-         from pg_namespace n join pg_class c on c.relnamespace = n.oid join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+         from pg_namespace n join pg_class c on c.relnamespace = n.oid "#
+            + r#"join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
          where n.nspname = 'teamleader_views' and c.relkind = 'v' and ($1::text[] is null or c.relname = any($1))
          order by c.oid, a.attnum"#,
         names

@@ -197,7 +197,8 @@ impl Wide {
     /// The columns as they are stored.
     async fn stored(&self, connection: &mut PgConnection) -> Result<Columns, StoreError> {
         let rows = sqlx::query!(
-            "select definition_id, part, name, label, type as kind, former_names from teamleader2db.custom_field_column where view = $1",
+            "select definition_id, part, name, label, type as kind, former_names \
+             from teamleader2db.custom_field_column where view = $1",
             self.name
         )
         .fetch_all(connection)
@@ -218,7 +219,8 @@ impl Wide {
             .await?;
         for ((id, part), column) in named {
             sqlx::query!(
-                "insert into teamleader2db.custom_field_column (view, definition_id, part, name, label, type, former_names)
+                "insert into teamleader2db.custom_field_column \
+                     (view, definition_id, part, name, label, type, former_names)
                  values ($1, $2, $3, $4, $5, $6, $7)",
                 self.name,
                 id,

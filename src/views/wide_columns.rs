@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_gone_keeps_its_column() {
+    fn a_deleted_one_keeps_its_column() {
         let (_, stored) = names(&[field(1, "Sector", "single_line")], &Columns::new());
         let (left, _) = names(&[field(2, "Sector", "single_line")], &stored);
         assert_eq!(left, ["cf_sector", "cf_sector_2"]);

@@ -9,7 +9,7 @@ use crate::catalog::{self, Detail, Kind, Member, RESOURCES, Resource};
 
 /// Lists that were columns of these types while the API's documents did not say what they hold: the resource and the
 /// field.
-const KEPT: [(&str, &str, Type); 3] = [
+const FORMERLY_COLUMNS: [(&str, &str, Type); 3] = [
     ("dealPhases", "actions", Type::Json),
     ("products", "price_list_prices", Type::Anything),
     ("subscriptions", "grouped_lines", Type::Json),
@@ -68,7 +68,7 @@ impl Writer {
             Some(Kind::Array) if !member.members.is_empty() || member.holds_values => {
                 self.lists.push(List { name: place.path.join("."), place: place.clone(), member: member.clone() });
                 if let Some((.., kind)) =
-                    KEPT.iter().find(|(of, name, _)| *of == self.resource.name && *name == member.name)
+                    FORMERLY_COLUMNS.iter().find(|(of, name, _)| *of == self.resource.name && *name == member.name)
                 {
                     let comment = self.comment(&place, member, *kind);
                     return self.push(Column::of_field(name, *kind, &place, comment));
