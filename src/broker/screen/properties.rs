@@ -1,7 +1,8 @@
 //! Content headers: the size of a body, and the properties of its message.
 
+use super::bounds::{BODY_BYTES, FRAME_OVERHEAD, Fault, UNREADABLE};
 use super::reader::{Reader, put_length, put_long, put_short};
-use super::{BODY_BYTES, FRAME_OVERHEAD, Fault, UNREADABLE, table};
+use super::table;
 
 enum Kind {
     Short,

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::bounds::{FRAME_MAX, FRAME_MIN, Fault};
 use super::reader::Reader;
-use super::{FRAME_MAX, FRAME_MIN, Fault, methods, properties};
+use super::{methods, properties};
 
 /// The type, the channel and the size of a frame come first.
 const HEAD: usize = 7;

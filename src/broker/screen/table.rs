@@ -1,8 +1,8 @@
 //! Field tables: what headers are. They hold arrays and tables as deep as a frame has room for, so they are read
 //! without recursion.
 
+use super::bounds::{Fault, MAX_DEPTH};
 use super::reader::{Reader, put_length, put_long, put_short};
-use super::{Fault, MAX_DEPTH};
 
 /// A table or array that is open, and where its length stands in the output.
 struct Level<'a> {

@@ -16,8 +16,8 @@ use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
+use super::bounds::{FRAME_MAX, FRAME_MIN};
 use super::stream::Screen;
-use super::{FRAME_MAX, FRAME_MIN};
 
 /// How much is read at once.
 const READ_BYTES: usize = 32 * 1024;
