@@ -86,7 +86,7 @@ lint: ## clippy, warnings being errors; shellcheck, if it is there
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck $$(grep --files-with-matches --directories=skip "^#!.*bash" dev/*) .ci/run deploy/compose/setup deploy/compose/database.sh tests/deploy/check tests/deploy/database tests/integrations/run tests/docker/stand-ins tests/docker/try tests/docker/*/entrypoint; fi
 
 limits: ## import circles, imports that run up, lengths of files and lines
-	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover --start-directory tests/limits
+	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest discover --start-directory tests/limits
 	dev/limits
 
 prepare: install ## write .sqlx anew, after a query or a migration has changed

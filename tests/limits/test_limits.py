@@ -18,6 +18,8 @@ def limits():
 
 
 class Limits(unittest.TestCase):
+    """Of files that are made for it."""
+
     def breaches(self, files):
         """What is wrong with these files of src/."""
         found = limits()
@@ -30,6 +32,7 @@ class Limits(unittest.TestCase):
             return list(found.breaches("src"))
 
     def test_what_runs_down_is_sound(self):
+        """Imports that run down are no breach, nor what stands in tests, comments and texts."""
         files = {
             "lib.rs": "mod sync;\nmod store;\n",
             "sync/mod.rs": "mod list;\n",
@@ -41,6 +44,7 @@ class Limits(unittest.TestCase):
         self.assertEqual(self.breaches(files), [])
 
     def test_a_circle_is_found_however_it_is_written(self):
+        """By `use`, by a path in the code, and in a tree of names."""
         for way in ("use super::runs;\n", "fn f() { super::runs::g() }\n", "use crate::store::{runs::g, other};\n"):
             files = {
                 "lib.rs": "mod store;\n",
@@ -52,6 +56,7 @@ class Limits(unittest.TestCase):
             self.assertIn("src/store/pool.rs -> src/store/runs.rs", self.breaches(files)[0])
 
     def test_an_import_that_runs_up_is_found(self):
+        """The store knows nothing of the sync."""
         files = {
             "lib.rs": "mod store;\nmod sync;\n",
             "store/mod.rs": "use crate::sync::Slice;\n",
@@ -60,10 +65,12 @@ class Limits(unittest.TestCase):
         self.assertEqual(self.breaches(files), ["src/store/mod.rs imports src/sync/mod.rs, which is not below it"])
 
     def test_a_room_has_to_have_its_place(self):
+        """A new folder has to be put into the order."""
         files = {"lib.rs": "mod helpers;\nmod store;\n", "helpers.rs": "use crate::store::Pool;\n", "store.rs": ""}
         self.assertEqual(self.breaches(files), ["helpers has no place in LAYERS of dev/limits"])
 
     def test_lengths(self):
+        """Of files and of lines."""
         long = {"lib.rs": "\n" * 501, "main.rs": "// " + "x" * 120 + "\n"}
         lengths = self.breaches(long)
         self.assertIn("501 lines", lengths[0])
