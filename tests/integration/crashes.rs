@@ -442,3 +442,24 @@ async fn a_run_of_a_newer_version_is_left_to_a_worker_that_can_read_it() {
     stage.assert_copy_is_equal().await;
     assert_eq!(stage.final_events(id).len(), 1);
 }
+
+#[tokio::test]
+async fn a_run_whose_cursor_cannot_be_read_fails_with_the_reason_and_the_next_one_is_served() {
+    let stage = slow_stage().await;
+    let mut first = stage.worker().await;
+    let id = stage.request(json!({ "mode": "full" })).await;
+    stage.await_asked("contacts.info", 20).await;
+    let cursors = "select count(*) from teamleader2db.sync_step where phase = 'detail' and position is not null";
+    until("a cursor is stored", async || (stage.database.value::<i64>(cursors).await > 0).then_some(())).await;
+    first.kill();
+    let spoiled = "update teamleader2db.sync_step set position = '{\"handled\": \"many\"}' where position is not null";
+    assert!(stage.database.execute(spoiled).await > 0);
+    let _second = stage.worker().await;
+    let event = stage.final_event(id).await;
+    assert_eq!(event.kind(), "sync.failed", "{}", event.body);
+    let why = event.body["data"]["error"].as_str().unwrap();
+    assert!(why.contains("has a cursor that cannot be read: "), "{why}");
+    stage.simulator.clear_faults();
+    stage.complete(json!({ "mode": "full" })).await;
+    stage.assert_copy_is_equal().await;
+}
