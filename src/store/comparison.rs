@@ -1,5 +1,5 @@
-//! Rows compared with what the API tells, for audits. Nothing is written but which ids were found to differ, and, to mend them, that
-//! rows are to be written anew.
+//! Rows compared with what the API gives, for audits. Nothing is written but which ids were found to differ, and, to
+//! repair them, that rows are to be written again.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -11,14 +11,14 @@ use crate::api_client::answer::Record;
 use crate::catalog::{Resource, Shapes};
 use crate::ids::Account;
 
-/// What became of a comparison: the ids, by what is the matter with them.
+/// The result of a comparison: the ids, by how their rows differ.
 #[derive(Debug, Default)]
 pub struct Compared {
     /// Records that have no row.
     pub missing: Vec<Uuid>,
     /// Rows that hold an older state of their record, or lack its detail.
     pub stale: Vec<Uuid>,
-    /// Rows that hold what the API did not tell, or that are marked deleted although the record lives.
+    /// Rows that hold what the API did not give, or that are marked deleted although the record lives.
     pub wrong: Vec<Uuid>,
 }
 
@@ -44,8 +44,8 @@ impl Compared {
     }
 }
 
-/// Compares list items with their rows, but for rows that were written from a later request. A row with details holds those fields of the item that `.info` tells as `.info` tells them:
-/// they are left to [`details`].
+/// Compares list items with their rows, but for rows that were written from a later request. A row with details holds
+/// those fields of the item that `.info` has, too, as `.info` gives them: they are left to [`details`].
 pub async fn items(
     connection: &mut PgConnection,
     account: &Account,
@@ -54,7 +54,7 @@ pub async fn items(
 ) -> Result<Compared, StoreError> {
     let columns = Columns::of(items.iter());
     let info = Shapes::of(resource).info.fields.iter().map(|field| field.name.clone());
-    let told_by_info: Vec<String> = info.filter(|_| resource.has_details()).collect();
+    let fields_of_info: Vec<String> = info.filter(|_| resource.has_details()).collect();
     let rows = sqlx::query!(
         r#"select p.id as "id!", r.id is not null as "known!",
              r.asked_at >= p.asked_at and r.asked_at <= clock_timestamp() as later,
@@ -70,7 +70,7 @@ pub async fn items(
         &columns.ids,
         &columns.contents as &[&str],
         &columns.hashes as &[&[u8]],
-        &told_by_info,
+        &fields_of_info,
         &columns.asked as &[Option<DateTime<Utc>>],
         resource.has_details(),
     )
@@ -115,8 +115,9 @@ pub async fn details(
     Ok(compared)
 }
 
-/// Of records that are gone, each asked for at its time or later, those whose row was not written from a later request.
-pub async fn gone(
+/// Of records that the API does not have, each asked for at its time or later, those whose row was not written from a
+/// later request.
+pub async fn missing(
     connection: &mut PgConnection,
     account: &Account,
     resource: &Resource,
@@ -138,7 +139,7 @@ pub async fn gone(
     Ok(Compared { wrong, ..Compared::default() })
 }
 
-/// Makes rows be written anew by whatever is merged next, and their details asked for.
+/// Marks rows to be written by the next merge, whatever it brings, and their details to be asked for.
 pub async fn distrust(
     connection: &mut PgConnection,
     account: &Account,

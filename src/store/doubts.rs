@@ -1,5 +1,5 @@
-//! Records that are to be asked for by id, since an answer could not say which state is the newest: kept with the page
-//! that gave them, until they were asked for.
+//! Records that are to be asked for by id, since an answer could not say which state is the newest: stored with the
+//! page that gave them, until they were asked for.
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -8,10 +8,10 @@ use super::pool::StoreError;
 use super::runs::StepKey;
 use crate::catalog::PAGE_SIZE;
 
-/// The pass under which `sync_page` keeps them.
+/// The pass under which `sync_page` stores them.
 const DOUBTED: i32 = -2;
 
-/// Some of them, which were kept together: as many as one request takes.
+/// Some of them, which were stored together: as many as one request takes.
 #[derive(Debug)]
 pub struct Batch {
     /// Its place among the run's.
@@ -20,8 +20,8 @@ pub struct Batch {
     pub ids: Vec<Uuid>,
 }
 
-/// Keeps records to be asked for, in the transaction of the page that gave them.
-pub async fn keep(tx: &mut PgConnection, step: StepKey<'_>, ids: &[Uuid]) -> Result<(), StoreError> {
+/// Stores records to be asked for, in the transaction of the page that gave them.
+pub async fn store(tx: &mut PgConnection, step: StepKey<'_>, ids: &[Uuid]) -> Result<(), StoreError> {
     let StepKey { account, run, resource } = step;
     for ids in ids.chunks(PAGE_SIZE) {
         sqlx::query!(

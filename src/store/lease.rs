@@ -1,4 +1,4 @@
-//! The lease: only the slice with the newest epoch writes.
+//! The lease: only the slice with the newest epoch, the fencing token, writes.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -10,14 +10,15 @@ use tracing::warn;
 use super::pool::{self, StoreError};
 use crate::ids::{Account, Epoch};
 
-/// Transactions of an older epoch that are under way are waited for so long. The server ends by itself those that idle for 10 s.
+/// Transactions of an older epoch that are under way are waited for this long. The server ends by itself those that
+/// idle for 10 s.
 const WAITS_FOR_OLDER: Duration = Duration::from_secs(12);
 
-/// Takes the next epoch of an account: whoever held an older one can write no more.
+/// Acquires the lease of an account with the next epoch: a holder of an older one can write no more.
 ///
-/// Waits for transactions of the older one that are under way, but not for ever: a process that is paused while it sends rows by `COPY`
-/// keeps the lease's row locked, and no timeout of PostgreSQL ends that. What is still under way after [`WAITS_FOR_OLDER`] is ended, which
-/// PostgreSQL allows to the same role, and rolled back.
+/// Waits for transactions of the older one that are under way, but not for ever: a process that is paused while it
+/// sends rows by `COPY` keeps the lease's row locked, and no timeout of PostgreSQL ends that. One that is still under
+/// way after [`WAITS_FOR_OLDER`] is ended, which PostgreSQL allows to the same role, and rolled back.
 pub async fn acquire(pool: &PgPool, account: &Account, holder: &str) -> Result<Epoch, StoreError> {
     let mut tx = pool::begin(pool).await?;
     let session = sqlx::query_scalar!(r#"select pg_backend_pid() as "pid!""#).fetch_one(&mut *tx).await?;
@@ -42,7 +43,7 @@ async fn next_epoch(tx: &mut PgConnection, account: &Account, holder: &str) -> s
     Ok(Epoch(epoch))
 }
 
-/// After a while ends the sessions of the same role for which `session` waits, and whichever it then waits for.
+/// After a while ends the sessions of the same role for which `session` waits, and those for which it waits then.
 async fn end_older(pool: &PgPool, session: i32) -> Infallible {
     sleep(WAITS_FOR_OLDER).await;
     loop {
@@ -63,7 +64,11 @@ async fn end_those_before(pool: &PgPool, session: i32) -> sqlx::Result<()> {
     .fetch_all(pool)
     .await?;
     if !older.is_empty() {
-        warn!(sessions = ?older, "Ending what an older worker left: it holds the account's lease, and does not end by itself");
+        warn!(
+            sessions = ?older,
+            "Ending what an older worker left: it holds the account's lease, \
+            and does not end by itself"
+        );
         sqlx::query!("select from unnest($1::integer[]) as pid where pg_terminate_backend(pid)", &older)
             .execute(pool)
             .await?;
@@ -71,7 +76,7 @@ async fn end_those_before(pool: &PgPool, session: i32) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Fences whoever works for the account, without taking the lease.
+/// Fences every worker of the account, without acquiring the lease.
 pub async fn bump_epoch(tx: &mut Transaction<'_, Postgres>, account: &Account) -> Result<(), StoreError> {
     sqlx::query!("update teamleader2db.lease set epoch = epoch + 1 where account = $1", account.as_str())
         .execute(&mut **tx)
@@ -79,7 +84,7 @@ pub async fn bump_epoch(tx: &mut Transaction<'_, Postgres>, account: &Account) -
     Ok(())
 }
 
-/// Whether another process took the lease in the last seconds: it may be in the midst of a slice.
+/// Whether another process acquired the lease within this time: it may be in the midst of a slice.
 pub async fn is_anothers(pool: &PgPool, account: &Account, holder: &str, within: Duration) -> Result<bool, StoreError> {
     let found = sqlx::query_scalar!(
         r#"select exists (
@@ -94,7 +99,8 @@ pub async fn is_anothers(pool: &PgPool, account: &Account, holder: &str, within:
     Ok(found)
 }
 
-/// Begins a transaction that writes: it goes on only while `epoch` is the newest, and no newer one begins before it ends.
+/// Begins a transaction that writes: it goes on only while `epoch` is the newest, and no newer one begins before it
+/// ends.
 pub async fn begin(
     pool: &PgPool,
     account: &Account,
@@ -105,9 +111,9 @@ pub async fn begin(
 
 /// Begins a transaction as [`begin`] does, whose commit does not wait for the disk.
 ///
-/// For what a crash of PostgreSQL may take back: rows that are merged, with their checkpoint. It is then done again, since each checkpoint
-/// is only written over the one before. Whoever commits later and waits for the disk, waits for this as well: the end of a run, a slice
-/// that is handed back.
+/// For what a crash of PostgreSQL may take back: rows that are merged, with their checkpoint. It is then done again,
+/// since each checkpoint is only written over the one before. A later commit that waits for the disk waits for this one
+/// as well: the end of a run, a slice that is requeued.
 pub async fn begin_batch(
     pool: &PgPool,
     account: &Account,
@@ -116,8 +122,8 @@ pub async fn begin_batch(
     begin_fenced(pool, account, epoch, false).await
 }
 
-/// Holds the lease's row against newer epochs until the transaction ends: a plain select would not fence. `durable`: the commit waits for the
-/// disk.
+/// Holds the lease's row against newer epochs until the transaction ends: a plain select would not fence. `durable`:
+/// the commit waits for the disk.
 async fn begin_fenced(
     pool: &PgPool,
     account: &Account,

@@ -11,7 +11,7 @@ use crate::ids::Account;
 /// The most logins of an account: of more the oldest ends.
 const MOST: i64 = 1_000;
 
-/// Keeps a new login for so long. Those that have ended are deleted.
+/// Stores a new login for this long. Those that have ended are deleted.
 pub async fn begin(pool: &PgPool, account: &Account, id: Uuid, lasts: Duration) -> Result<(), StoreError> {
     sqlx::query!(
         "with old as (

@@ -1,4 +1,12 @@
 //! The database: records, the journal of runs, tokens and the outbox. Knows nothing of the broker.
+//!
+//! The terms of the field, as they are used here:
+//!
+//! - The epoch of the [`lease`] is a *fencing token*: each transaction of a slice compares it with the stored one, so a
+//!   worker that lost the lease writes nothing more, however late it wakes up.
+//! - To merge list items into [`records`] is an *upsert*: an insert where there is no row, else an update.
+//! - `deleted_at` of a row is a *soft delete*: the row stays. [`retention`] may erase its content later.
+//! - The *idempotency key* of a run, and *at-least-once* delivery: see [`runs`].
 
 pub mod comparison;
 pub mod doubts;
@@ -21,7 +29,7 @@ pub mod sqlstate;
 pub mod tables;
 pub mod tokens;
 
-/// Lets a future go on until it was polled so often, and drops it. Whether it was ready by then.
+/// Polls a future this many times at most, and drops it. Returns whether it was ready by then.
 #[cfg(test)]
 async fn polled(times: u32, future: impl Future) -> bool {
     use std::task::Poll;

@@ -49,10 +49,11 @@ impl Reply {
     }
 }
 
-/// Puts an event into the outbox: once for the exchange, and once for each reply queue and correlation id. What is there unsent is
-/// not added again.
+/// Puts an event into the outbox: once for the exchange, and once for each reply queue and correlation id. An event
+/// that is there and unsent is not added again.
 ///
-/// The event on the exchange carries the first reply's correlation id, or the subject, and the first one's place in a trace.
+/// The event on the exchange carries the first reply's correlation id, or the subject, and the first one's place in a
+/// trace.
 pub async fn put(
     connection: &mut PgConnection,
     account: &Account,

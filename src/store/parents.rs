@@ -1,4 +1,4 @@
-//! What the parts of a resource are made of: stored records that others belong to, and which rows belong to a part.
+//! The records that the partitions of a resource are made from, and the rows that belong to a partition.
 
 use std::collections::HashMap;
 
@@ -13,9 +13,9 @@ use crate::api_client::answer::{self, Page};
 use crate::catalog::{self, Parent, Resource};
 use crate::ids::Account;
 
-/// Which rows of a resource one of its parts has: those of a parent, else those whose content has this in it.
+/// Which rows of a resource one of its partitions has: those of a parent, else those whose content has this in it.
 #[derive(Clone, Copy, Debug)]
-pub struct PartRows<'a> {
+pub struct PartitionRows<'a> {
     /// The parent.
     pub parent_id: Option<Uuid>,
     /// What the content has; null: anything.
@@ -41,7 +41,8 @@ pub async fn countries(pool: &PgPool, account: &Account) -> Result<Vec<String>, 
     Ok(countries)
 }
 
-/// Up to `limit` rows of a resource after `after`, in the order of their ids; with `since` of those whose list item differed since then.
+/// Up to `limit` rows of a resource after `after`, in the order of their ids; with `since` of those whose list item
+/// differed since then.
 pub async fn after(
     connection: &mut PgConnection,
     account: &Account,
@@ -67,8 +68,8 @@ pub async fn after(
     Ok(ids)
 }
 
-/// A page of what stands in the place of a list: the records that the rows of another resource name as their source, with the fields that
-/// both have, as an answer of the API would give them. `size` of them from 1 on.
+/// A page of what stands in the place of a list: the records that the rows of another resource name as their source,
+/// with the fields that both have, as an answer of the API would give them. `size` of them from 1 on.
 pub async fn stored_page(
     pool: &PgPool,
     account: &Account,
@@ -134,12 +135,12 @@ pub async fn children(
     Ok(children)
 }
 
-/// The rows of a part that no page of the run from `first_page` on gave, and that were first written before `started`, when the run
-/// started.
-pub async fn unseen_in_part(
+/// The rows of a partition that no page of the run from `first_page` on gave, and that were first written before
+/// `started`, when the run started.
+pub async fn unseen_in_partition(
     tx: &mut PgConnection,
     step: StepKey<'_>,
-    rows: PartRows<'_>,
+    rows: PartitionRows<'_>,
     (first_page, started): (i32, Option<DateTime<Utc>>),
 ) -> Result<Vec<Uuid>, StoreError> {
     let StepKey { account, run, resource } = step;

@@ -13,8 +13,8 @@ use tracing::Instrument as _;
 use super::sqlstate::{Cause, FORBIDDEN, Sent};
 use super::tables;
 
-/// Where sqlx keeps which migrations were applied. Qualified: by PostgreSQL's default the place of an unqualified name depends on
-/// the user's, and changes when a migration makes a schema of that name.
+/// Where sqlx stores which migrations were applied. Qualified: by PostgreSQL's default the place of an unqualified name
+/// depends on the user's, and changes when a migration makes a schema of that name.
 const MIGRATIONS_TABLE: &str = "teamleader2db.migration";
 
 /// The migrations, which the binary carries.
@@ -57,14 +57,15 @@ const SET_SESSION: &str = "select set_config('teamleader2db.history', $3, false)
 /// How long to wait for a free connection, or a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// No answer is waited for longer than this, which is longer than the server lets a statement run. Only a connection that died
-/// silently takes so long: a host that froze or a firewall that forgot it sends nothing more, and the kernel may wait for ever.
+/// No answer is waited for longer than this, which is longer than the server lets a statement run. Only a connection
+/// that died silently takes so long: a host that froze or a firewall that forgot it sends nothing more, and the kernel
+/// may wait for ever.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// What the worker needs and the database does not give.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unmet {
-    /// What is wrong.
+    /// The problem.
     pub what: String,
     /// What to do about it.
     pub remedy: String,
@@ -85,9 +86,10 @@ pub enum StoreError {
     /// A newer slice holds the lease: stop, and write nothing more.
     #[error("another worker has taken over (a newer epoch holds the lease)")]
     Fenced,
-    /// What was committed is not there any more: go on from what is.
+    /// A commit is lost: go on from the rows as they are.
     #[error(
-        "PostgreSQL lost what it had committed: it crashed, or a replica took its place. The run goes on from what is there"
+        "PostgreSQL lost what it had committed: it crashed, or a replica took its place. \
+         The run goes on from the rows as they are"
     )]
     Lost,
     /// The schema is older than this program.
@@ -127,9 +129,11 @@ pub fn connect(url: &SecretString) -> Result<PgPool, StoreError> {
     connect_keeping(url, false)
 }
 
-/// The same; with `history` the versions that are written over are kept, see `teamleader.keep_version` in the migrations.
+/// The same; with `history` the versions that are written over are stored, see `teamleader.keep_version` in the
+/// migrations.
 ///
-/// Each session ends a transaction that idles for 10 s, so that a frozen process cannot hold the lease's row against the next.
+/// Each session ends a transaction that idles for 10 s, so that a frozen process cannot hold the lease's row against
+/// the next.
 pub fn connect_keeping(url: &SecretString, history: bool) -> Result<PgPool, StoreError> {
     let text = url.expose_secret();
     // sqlx takes any.
@@ -154,18 +158,18 @@ async fn set_session(connection: &mut PgConnection, history: bool) -> sqlx::Resu
 
 /// Begins a transaction; the only way to begin one.
 ///
-/// In a task of its own, which no caller can cancel: sqlx 0.9.0 forgets a `begin` that is dropped while `BEGIN` is on its way, and
-/// the connection goes back to the pool inside a transaction that nobody ends (transact-rs/sqlx#4393). Whatever that connection is
-/// used for next is then neither committed nor rolled back, and keeps its locks: the row of the lease, for one, for as long as the
-/// process lives.
+/// In a task of its own, which no caller can cancel: sqlx 0.9.0 forgets a `begin` that is dropped while `BEGIN` is on
+/// its way, and the connection goes back to the pool inside a transaction that nobody ends (transact-rs/sqlx#4393).
+/// Whatever that connection is used for next is then neither committed nor rolled back, and keeps its locks: the row of
+/// the lease, for one, for as long as the process lives.
 #[allow(clippy::disallowed_methods)]
 pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
     let pool = pool.clone();
     // A pooler of transactions may have lost the session's default.
     const BEGIN: &str = "begin isolation level read committed";
-    let begun = tokio::spawn(async move { pool.begin_with(BEGIN).await }.in_current_span()).await;
+    let transaction = tokio::spawn(async move { pool.begin_with(BEGIN).await }.in_current_span()).await;
     // Only the end of the runtime ends the task early.
-    Ok(begun.unwrap_or(Err(sqlx::Error::WorkerCrashed))?)
+    Ok(transaction.unwrap_or(Err(sqlx::Error::WorkerCrashed))?)
 }
 
 /// Bounds the wait for an answer of the database.
@@ -233,7 +237,8 @@ impl StoreError {
     pub fn obstacle(&self) -> Option<&'static str> {
         match self {
             Self::Sealed(_) | Self::TokensUnusable(_) => Some(
-                "the stored tokens cannot be used: add the key that sealed them to TOKEN_ENCRYPTION_KEY, or authorize again",
+                "the stored tokens cannot be used: add the key that sealed them to TOKEN_ENCRYPTION_KEY, \
+                 or authorize again",
             ),
             Self::OldSchema => Some("the database's schema is too old: run `teamleader2db migrate`"),
             Self::Migration(_) if !self.is_transient() => Some(
@@ -248,8 +253,8 @@ impl StoreError {
         }
     }
 
-    /// Whether it says nothing against what was asked for: the server is away, busy, full or not to be written to, or another worker
-    /// has taken over. Waiting may help.
+    /// Whether it says nothing against what was asked for: the server is away, busy, full or not to be written to, or
+    /// another worker has taken over. Waiting may help.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Fenced | Self::Lost | Self::NoAnswer(_) | Self::Tokens(_) => true,
@@ -261,7 +266,7 @@ impl StoreError {
     }
 }
 
-/// The code of what the server tells, if it was the server.
+/// The SQLSTATE of the error, if the server reported it.
 pub fn sqlstate(error: &sqlx::Error) -> Option<Cow<'_, str>> {
     error.as_database_error()?.code()
 }
@@ -318,7 +323,7 @@ fn passes(error: &sqlx::Error) -> bool {
     use sqlx::Error;
     match error {
         Error::Database(_) => cause(error) == Some(Cause::Passing),
-        // What the server tells, or the URL asks for, is not what this program can use.
+        // What the server sends, or the URL asks for, this program cannot use.
         Error::ColumnDecode { .. } | Error::Decode(_) | Error::Tls(_) | Error::Configuration(_) => false,
         _ => true,
     }
@@ -329,7 +334,8 @@ mod tests {
     use super::*;
     use crate::store::polled;
 
-    /// The transaction in which the next statement runs: a new one each time, unless the connection is inside one already.
+    /// The transaction in which the next statement runs: a new one each time, unless the connection is inside one
+    /// already.
     async fn transaction(pool: &PgPool) -> String {
         let sql = "select pg_current_xact_id()::text";
         sqlx::query_scalar(sql).fetch_one(pool).await.expect("PostgreSQL answers")

@@ -48,8 +48,8 @@ pub enum Pass {
     Incremental,
 }
 
-/// Moves the watermark of a resource, in the transaction that ends its pass. Back only after a complete pass, from one that cannot be: no
-/// list can have been read in the future, nor after this pass that ends now.
+/// Moves the watermark of a resource, in the transaction that ends its pass. Back only after a complete pass, from one
+/// that cannot be: no list can have been read in the future, nor after this pass that ends now.
 pub async fn move_watermark(
     tx: &mut PgConnection,
     account: &Account,

@@ -1,4 +1,5 @@
-//! Records that could not be read or stored. Each costs only itself: it is named here, and asked for again by each later pass.
+//! Records that could not be read or stored. Each costs only itself: it is named here, and asked for again by each
+//! later pass.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -21,8 +22,9 @@ pub enum Of {
     Detail,
 }
 
-/// Keeps that these records were rejected. Where the item of one was, it is asked for by its id whatever becomes of its detail.
-pub async fn keep(
+/// Stores that these records were rejected. Where the item of one was, it is asked for by its id whatever becomes of
+/// its detail.
+pub async fn store(
     tx: &mut PgConnection,
     account: &Account,
     resource: &Resource,
@@ -84,7 +86,8 @@ fn again(record: &Rejected, of: Of) -> &'static str {
     }
 }
 
-/// Forgets records that were read and stored, or are deleted. Where only items were read, details that were rejected stay so.
+/// Forgets records that were read and stored, or are deleted. Where only items were read, details that were rejected
+/// stay so.
 pub async fn forget(
     tx: &mut PgConnection,
     account: &Account,
@@ -139,13 +142,13 @@ pub async fn note_asked(
     Ok(())
 }
 
-/// Forgets those that only their list can give again (with `all`, each that a list gave), and that were not rejected since `begun`: a
-/// complete pass has read the list since, and they are sound now, or gone.
+/// Forgets those that only their list can give again (with `all`, each that a list gave), and that were not rejected
+/// since `started`: a complete pass has read the list since, and they are sound now, or deleted.
 pub async fn forget_untold(
     tx: &mut PgConnection,
     account: &Account,
     resource: &Resource,
-    begun: DateTime<Utc>,
+    started: DateTime<Utc>,
     all: bool,
 ) -> Result<(), StoreError> {
     sqlx::query!(
@@ -153,7 +156,7 @@ pub async fn forget_untold(
          where account = $1 and resource = $2 and last_at < $3 and (again = 'list' or $4 and again = 'id')",
         account.as_str(),
         resource.name,
-        begun,
+        started,
         all,
     )
     .execute(tx)
@@ -161,12 +164,12 @@ pub async fn forget_untold(
     Ok(())
 }
 
-/// Up to `limit` ids to ask for again, in their order after `after`: those that were not rejected since `begun`.
+/// Up to `limit` ids to ask for again, in their order after `after`: those that were not rejected since `started`.
 pub async fn due(
     pool: &PgPool,
     account: &Account,
     resource: &Resource,
-    begun: DateTime<Utc>,
+    started: DateTime<Utc>,
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<Uuid>, StoreError> {
@@ -176,7 +179,7 @@ pub async fn due(
          order by id limit $5",
         account.as_str(),
         resource.name,
-        begun,
+        started,
         after,
         limit,
     );
@@ -247,8 +250,8 @@ pub struct Stored {
     pub rejected: Vec<Rejected>,
 }
 
-/// Merges a batch of which PostgreSQL refuses a value, all but the records that hold such: halves of halves, each behind a savepoint. Any
-/// other error is one of the batch.
+/// Merges a batch of which PostgreSQL refuses a value, all but the records that hold such: halves of halves, each
+/// behind a savepoint. Any other error is one of the batch.
 pub async fn merge_the_others(
     tx: &mut PgConnection,
     account: &Account,
@@ -257,18 +260,18 @@ pub async fn merge_the_others(
     merged_as: As<'_>,
 ) -> Result<Stored, StoreError> {
     let (mut stored, mut waiting) = (Stored::default(), vec![batch]);
-    while let Some(part) = waiting.pop() {
-        if part.is_empty() {
+    while let Some(half) = waiting.pop() {
+        if half.is_empty() {
             continue;
         }
         tx.execute("savepoint part").await?;
         let merged = match merged_as {
             As::Items(source) => {
-                let merged = records::merge_page(tx, account, resource, part, source).await;
+                let merged = records::merge_page(tx, account, resource, half, source).await;
                 merged.map(|merged| stored.merged += merged)
             }
             As::Details => {
-                let merged = details::merge_details(tx, account, resource, part).await;
+                let merged = details::merge_details(tx, account, resource, half).await;
                 merged.map(|merged| stored.detailed += merged)
             }
         };
@@ -278,10 +281,10 @@ pub async fn merge_the_others(
         };
         let Some(reason) = error.refused_value() else { return Err(error) };
         tx.execute("rollback to part; release part").await?;
-        match part {
+        match half {
             [record] => stored.rejected.push(Rejected { id: record.id, reason, has_id: true }),
             _ => {
-                let (first, second) = part.split_at(part.len() / 2);
+                let (first, second) = half.split_at(half.len() / 2);
                 waiting.extend([second, first]);
             }
         }
@@ -303,7 +306,8 @@ pub async fn by_postgres(
     Ok(stored.rejected)
 }
 
-/// Writes into the steps of a run that ends how many records are rejected; such a step is not verified. Returns them by resource.
+/// Writes into the steps of a run that ends how many records are rejected; such a step is not verified. Returns them by
+/// resource.
 pub(super) async fn count_in_steps(
     tx: &mut PgConnection,
     account: &Account,
@@ -327,8 +331,8 @@ pub(super) async fn count_in_steps(
 }
 
 impl StoreError {
-    /// Why a value is refused that was to be written, if that is so: by PostgreSQL itself, and not by what users have built on the tables.
-    /// Names the code that its manual explains; its words may show the value.
+    /// Why a value is refused that was to be written, if that is so: by PostgreSQL itself, and not by what users have
+    /// built on the tables. Names the code that its manual explains; its message may show the value.
     pub fn refused_value(&self) -> Option<String> {
         let Self::Database(error) = self else { return None };
         let code = pool::refused_value(error)?;
@@ -347,7 +351,7 @@ mod tests {
         let rejected = [Rejected { id: Uuid::from_u128(7), reason: "odd".to_owned(), has_id: true }];
         let mut connection = scratch.pool.acquire().await.expect("connected");
         for of in [Of::Item, Of::Detail] {
-            keep(&mut connection, &account(), contacts(), &rejected, of).await.expect("kept");
+            store(&mut connection, &account(), contacts(), &rejected, of).await.expect("stored");
         }
         // That its detail was read says nothing of the item.
         forget(&mut connection, &account(), contacts(), &[rejected[0].id], Of::Detail).await.expect("forgotten");

@@ -1,4 +1,4 @@
-//! What is told about runs and tables, to events and to people.
+//! Reports on runs and tables, for events and for people.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -33,8 +33,7 @@ pub fn of_run<C>(account: &Account, run: &Run<C>, status: RunStatus, error: Opti
     }
 }
 
-/// The most characters of a way in which answers differ from what is documented: an event names up to 50 of each
-/// resource.
+/// The most characters of a difference between the answers and the documents: an event names up to 50 of each resource.
 const MAX_DIFFERENCE: usize = 200;
 
 /// How many views with a problem an event names.

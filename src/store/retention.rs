@@ -1,4 +1,5 @@
-//! What goes when it is old: finished runs, events that were sent, versions of records, and the content of deleted rows.
+//! Rows that are deleted when they are old: finished runs, events that were sent, versions of records, and the content
+//! of deleted rows.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ const ERASED_AT_ONCE: i64 = 1_000;
 /// Rows that one statement deletes: the server ends one that takes too long, and then nothing would ever go.
 const DELETED_AT_ONCE: i64 = 10_000;
 
-/// How long things are kept.
+/// How long things are stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
     /// Runs since they were finished, events since they were sent, versions of records since they were written over.
@@ -68,8 +69,8 @@ async fn delete_some(pool: &PgPool, account: &Account, keep: Duration) -> Result
     Ok(deleted > 0)
 }
 
-/// Erases the content of some rows that are deleted for longer than `after`, and all their versions; false if none was left. A row
-/// that came back meanwhile is not deleted any more by the time it is locked, and stays as it is.
+/// Erases the content of some rows that are deleted for longer than `after`, and all their versions; false if none was
+/// left. A row that came back meanwhile is not deleted any more by the time it is locked, and stays as it is.
 async fn erase(pool: &PgPool, account: &Account, after: Duration) -> Result<bool, StoreError> {
     let mut tx = pool::begin(pool).await?;
     let erased = sqlx::query!(

@@ -38,7 +38,7 @@ impl Scratch {
 
     /// Merges a batch, and commits it.
     pub(super) async fn merge(&self, loader: &mut Loader, items: &[Record]) -> Merged {
-        let tx = pool::begin(&self.pool).await.expect("begun");
+        let tx = pool::begin(&self.pool).await.expect("a transaction");
         let (tx, merged) = loader
             .merge(
                 tx,
@@ -55,7 +55,8 @@ impl Scratch {
 
     /// All that the rows hold, but for the clocks.
     pub(super) async fn rows(&self) -> Vec<String> {
-        let sql = "select (to_jsonb(r) - '{first_seen_at,changed_at,listed_at}'::text[])::text from teamleader.record r order by id";
+        let sql = "select (to_jsonb(r) - '{first_seen_at,changed_at,listed_at}'::text[])::text \
+                    from teamleader.record r order by id";
         sqlx::query_scalar(sql).fetch_all(&self.pool).await.expect("PostgreSQL answers")
     }
 }

@@ -1,5 +1,5 @@
-//! The ids that a run has seen, in `teamleader2db.sync_page`: column `pass` is the pass over the list that gave them, 0 for
-//! ids that were asked for and are deleted, or [`DIFFERING`] for rows of which an audit found that they differ.
+//! The ids that a run has seen, in `teamleader2db.sync_page`: column `pass` is the pass over the list that gave them, 0
+//! for ids that were asked for and are deleted, or [`DIFFERING`] for rows of which an audit found that they differ.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
@@ -10,7 +10,7 @@ use super::runs::StepKey;
 use crate::api_client::answer;
 use crate::catalog;
 
-/// The pass under which `sync_page` keeps the ids that were found to differ: each is counted once.
+/// The pass under which `sync_page` stores the ids that were found to differ: each is counted once.
 const DIFFERING: i32 = -1;
 
 /// An id that only one of two passes gave, and when its record was last changed, as far as its row says.
@@ -111,8 +111,8 @@ pub async fn gave_nothing(connection: &mut PgConnection, step: StepKey<'_>) -> R
     Ok(nothing)
 }
 
-/// Keeps the ids that a page told, for the end of the pass.
-pub async fn keep_ids(
+/// Stores the ids that a page gave, for the end of the pass.
+pub async fn store_page(
     tx: &mut PgConnection,
     step: StepKey<'_>,
     (pass, page): (i32, i32),
@@ -136,8 +136,8 @@ pub async fn keep_ids(
     Ok(())
 }
 
-/// Keeps ids that were asked for at `asked_at` or later, and are gone: under pass 0.
-pub async fn keep_gone(
+/// Stores ids that were asked for at `asked_at` or later and that the API does not have: under pass 0.
+pub async fn store_missing(
     tx: &mut PgConnection,
     step: StepKey<'_>,
     page: i32,
@@ -161,7 +161,7 @@ pub async fn keep_gone(
     Ok(())
 }
 
-/// How many distinct ids passes `from` to `to` told, on the pages from `first_page` on.
+/// How many distinct ids passes `from` to `to` gave, on the pages from `first_page` on.
 pub async fn count_ids(
     tx: &mut PgConnection,
     step: StepKey<'_>,
@@ -216,10 +216,10 @@ pub async fn unseen(
     Ok(ids)
 }
 
-/// How many rows the sweep confirmed to be gone.
-pub async fn count_gone(tx: &mut PgConnection, step: StepKey<'_>) -> Result<i64, StoreError> {
+/// How many rows the sweep confirmed to be missing from the API.
+pub async fn count_missing(tx: &mut PgConnection, step: StepKey<'_>) -> Result<i64, StoreError> {
     let StepKey { account, run, resource } = step;
-    let gone = sqlx::query_scalar!(
+    let missing = sqlx::query_scalar!(
         r#"select count(*) as "count!" from (
              select unnest(ids) from teamleader2db.sync_page
              where account = $1 and run_id = $2 and resource = $3 and pass = 0
@@ -232,15 +232,15 @@ pub async fn count_gone(tx: &mut PgConnection, step: StepKey<'_>) -> Result<i64,
     )
     .fetch_one(tx)
     .await?;
-    Ok(gone)
+    Ok(missing)
 }
 
-/// Marks what the sweep confirmed to be gone, and with it its children, but for rows that were written from a later request than the one
-/// that found it gone. What was gone from one part of a list and told by another has moved. The rows stay. Returns how many were marked,
-/// without the children.
+/// Marks deleted what the sweep confirmed to be missing, and with it its children, but for rows that were written from
+/// a later request than the one that found it missing. A record that is missing from one partition and was given by
+/// another has moved. A soft delete: the rows stay. Returns how many were marked, without the children.
 pub async fn mark_deleted(tx: &mut PgConnection, step: StepKey<'_>) -> Result<i64, StoreError> {
     let StepKey { account, run, resource } = step;
-    let gone = sqlx::query!(
+    let missing = sqlx::query!(
         r#"select id as "id!", min(asked_at) as asked_at
          from (select unnest(ids) as id, asked_at from teamleader2db.sync_page
                where account = $1 and run_id = $2 and resource = $3 and pass = 0) as missing
@@ -257,7 +257,7 @@ pub async fn mark_deleted(tx: &mut PgConnection, step: StepKey<'_>) -> Result<i6
     .fetch_all(&mut *tx)
     .await?;
     let (ids, asked): (Vec<Uuid>, Vec<Option<DateTime<Utc>>>) =
-        gone.into_iter().map(|row| (row.id, row.asked_at)).unzip();
+        missing.into_iter().map(|row| (row.id, row.asked_at)).unzip();
     let marked = sqlx::query!(
         "update teamleader.record r set deleted_at = now(), changed_at = now(), asked_at = coalesce(gone.asked_at, r.asked_at)
          from unnest($3::uuid[], $4::timestamptz[]) as gone (id, asked_at)
@@ -312,8 +312,8 @@ pub async fn found_earlier(
     Ok(found)
 }
 
-/// Keeps ids that were found to differ.
-pub async fn keep_found(connection: &mut PgConnection, step: StepKey<'_>, ids: &[Uuid]) -> Result<(), StoreError> {
+/// Stores ids that were found to differ.
+pub async fn store_differing(connection: &mut PgConnection, step: StepKey<'_>, ids: &[Uuid]) -> Result<(), StoreError> {
     let StepKey { account, run, resource } = step;
     sqlx::query!(
         "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids)

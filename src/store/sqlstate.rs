@@ -56,7 +56,8 @@ impl Sent<'_> {
         cause(self.code)
     }
 
-    /// Whether PostgreSQL itself refuses a value: as data (class 22), or as more than it can hold (54000). It concerns one row.
+    /// Whether PostgreSQL itself refuses a value: as data (class 22), or as more than it can hold (54000). It concerns
+    /// one row.
     pub fn is_of_a_value(&self) -> bool {
         let of_a_value = self.code.starts_with("22") || self.code == "54000";
         of_a_value && !self.fatal && self.by_postgresql && !self.context.lines().any(is_users_function)

@@ -139,13 +139,13 @@ async fn leave_out_refused(
 }
 
 /// Counts rows whose record is gone, each asked for at its time or later.
-pub async fn count_gone(
+pub async fn count_missing(
     slice: &Slice<'_>,
     tx: &mut PgConnection,
     step: &mut Step,
     gone: (&[Uuid], &[Option<DateTime<Utc>>]),
 ) -> Result<(), WorkError> {
-    let found = comparison::gone(tx, &slice.settings.account, step.resource, gone).await?;
+    let found = comparison::missing(tx, &slice.settings.account, step.resource, gone).await?;
     count(slice, tx, step, found).await
 }
 
@@ -164,5 +164,5 @@ async fn count(slice: &Slice<'_>, tx: &mut PgConnection, step: &mut Step, found:
     {
         *count += i64::try_from(ids.len()).unwrap_or(i64::MAX);
     }
-    Ok(seen_ids::keep_found(tx, slice.key(resource), &found.differing()).await?)
+    Ok(seen_ids::store_differing(tx, slice.key(resource), &found.differing()).await?)
 }

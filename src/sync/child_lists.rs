@@ -86,8 +86,8 @@ pub async fn read_batch(
         Sink::of(&slice.parameters).items(slice, slice.begin().await?, &mut step, items, None).await?;
     step.counts.rejected += kept;
     step.counts.listed += kept;
-    doubts::keep(&mut tx, slice.key(resource), &merged.doubted).await?;
-    seen_ids::keep_ids(&mut tx, slice.key(resource), (1, first_page), &ids).await?;
+    doubts::store(&mut tx, slice.key(resource), &merged.doubted).await?;
+    seen_ids::store_page(&mut tx, slice.key(resource), (1, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     step.note_replaced(batch.replaced);
     progress.next_part(slice, &mut tx, &mut step, pages_read).await?;

@@ -217,7 +217,7 @@ async fn merge(
     let (mut tx, merged) = Sink::of(&slice.parameters).details(slice, tx, &mut step, fetched.batch).await?;
     if step.phase == Phase::Aged && !slice.parameters.is_audit() {
         // Else those that are deleted would be asked for before all others in each run, until a full one marks them.
-        details::keep_asked(&mut tx, account, resource, (&missing.ids, &missing.asked_at)).await?;
+        details::store_asked(&mut tx, account, resource, (&missing.ids, &missing.asked_at)).await?;
     }
     step.counts.detailed += merged;
     step.note_replaced(replaced);

@@ -46,8 +46,8 @@ async fn settle_batch(slice: &Slice<'_>, index: usize, batch: doubts::Batch) -> 
     let Stored { detailed, rejected: refused_details, .. } =
         rejected::merge_the_others(&mut tx, account, resource, &told, As::Details).await?;
     if !slice.parameters.is_audit() {
-        rejected::keep(&mut tx, account, resource, &refused_details, Of::Detail).await?;
-        rejected::keep(&mut tx, account, resource, &[found.rejected, refused].concat(), Of::Item).await?;
+        rejected::store(&mut tx, account, resource, &refused_details, Of::Detail).await?;
+        rejected::store(&mut tx, account, resource, &[found.rejected, refused].concat(), Of::Item).await?;
     }
     doubts::settle(&mut tx, slice.key(resource), &batch).await?;
     step.counts.created += merged.created;

@@ -338,13 +338,13 @@ async fn merge(
     let (mut tx, merged, kept) =
         Sink::of(&slice.parameters).items(slice, slice.begin().await?, &mut step, items, Some(loader)).await?;
     step.counts.rejected += if pass == 1 { kept } else { 0 };
-    doubts::keep(&mut tx, slice.key(resource), &merged.doubted).await?;
-    seen_ids::keep_ids(&mut tx, slice.key(resource), (pass, first_page), &ids).await?;
+    doubts::store(&mut tx, slice.key(resource), &merged.doubted).await?;
+    seen_ids::store_page(&mut tx, slice.key(resource), (pass, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     let going_on = match after {
         Some(Next::PassEnd(end)) => {
             end_pass(slice, &mut tx, &mut step, reading, end).await?;
-            if step.phase == Phase::Sweep && loader.has_told_all() {
+            if step.phase == Phase::Sweep && loader.has_listed_all() {
                 // Nothing to ask for, and nothing gone.
                 step.enter(Phase::Detail);
             }

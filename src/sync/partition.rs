@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::api_client::answer::Page;
 use crate::catalog::{Resource, Scope};
-use crate::store::parents::PartRows;
+use crate::store::parents::PartitionRows;
 
 /// One list of a resource. A resource that is listed for the whole account has one of them, which is empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ impl Partition {
     }
 
     /// Which rows are its own.
-    pub fn rows(&self) -> PartRows<'_> {
-        PartRows { parent_id: self.parent().map(|(_, id)| id), content: &self.content }
+    pub fn rows(&self) -> PartitionRows<'_> {
+        PartitionRows { parent_id: self.parent().map(|(_, id)| id), content: &self.content }
     }
 }

@@ -76,7 +76,7 @@ async fn store(slice: &Slice<'_>, index: usize, asked: &[Uuid], found: Found) ->
     let is_refused = |id| refused.iter().any(|refused| refused.id == id);
     settled.extend(records.iter().map(|record| record.id).filter(|id| !is_refused(*id)));
     rejected::forget(&mut tx, account, resource, &settled, Of::Item).await?;
-    rejected::keep(&mut tx, account, resource, &[found.rejected, refused].concat(), Of::Item).await?;
+    rejected::store(&mut tx, account, resource, &[found.rejected, refused].concat(), Of::Item).await?;
     // A record without an id may have come in the place of one of them.
     rejected::note_asked(&mut tx, account, resource, asked).await?;
     step.counts.created += merged.created;
@@ -98,7 +98,7 @@ pub async fn keep_of_list(
     let is_rejected: HashSet<Uuid> = rejected.iter().map(|record| record.id).collect();
     let sound: Vec<Uuid> = told.iter().map(|record| record.id).filter(|id| !is_rejected.contains(id)).collect();
     rejected::forget(tx, account, resource, &sound, Of::Item).await?;
-    rejected::keep(tx, account, resource, rejected, Of::Item).await?;
+    rejected::store(tx, account, resource, rejected, Of::Item).await?;
     for Rejected { id, reason, .. } in rejected {
         warn!(resource = resource.name, %id, reason, "A record of {} is passed over: {reason}", resource.name);
     }
@@ -149,7 +149,7 @@ pub async fn keep_of_details(
     let mut settled: Vec<Uuid> = read.iter().map(|record| record.id).filter(|id| !is_rejected(id)).collect();
     settled.extend_from_slice(gone);
     rejected::forget(tx, account, resource, &settled, Of::Detail).await?;
-    rejected::keep(tx, account, resource, rejected, Of::Detail).await
+    rejected::store(tx, account, resource, rejected, Of::Detail).await
 }
 
 /// Of an audit, which keeps nothing: what cannot be read is not compared.

@@ -86,7 +86,7 @@ pub async fn read_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(
     };
     let (mut tx, merged, _) =
         Sink::of(&slice.parameters).items(slice, slice.begin().await?, &mut step, items, None).await?;
-    doubts::keep(&mut tx, slice.key(resource), &merged.doubted).await?;
+    doubts::store(&mut tx, slice.key(resource), &merged.doubted).await?;
     cursor.compared += compared;
     step.counts.pages += i64::from(number.is_some());
     step.counts.merged(merged.created, merged.updated, merged.unchanged);

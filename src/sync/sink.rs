@@ -148,7 +148,7 @@ impl Sink {
     ) -> Result<(), WorkError> {
         match self {
             Self::Merge => Ok(()),
-            Self::Compare { .. } => audit::count_gone(slice, tx, step, (&missing.ids, &missing.asked_at)).await,
+            Self::Compare { .. } => audit::count_missing(slice, tx, step, (&missing.ids, &missing.asked_at)).await,
         }
     }
 }

@@ -74,7 +74,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     step.counts.updated += merged.updated;
     step.counts.listed += i64::try_from(alive).unwrap_or(0);
     if slice.parameters.marks_deletions() && proven {
-        seen_ids::keep_gone(&mut tx, slice.key(resource), cursor.batches, (&missing.ids, asked_at)).await?;
+        seen_ids::store_missing(&mut tx, slice.key(resource), cursor.batches, (&missing.ids, asked_at)).await?;
     }
     sink.missing(slice, &mut tx, &mut step, &missing).await?;
     let batches = cursor.batches + 1;
@@ -96,7 +96,7 @@ async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.step(index);
     let (account, run, resource) = (slice.settings.account.clone(), slice.id, step.resource);
     let mut tx = slice.begin().await?;
-    let gone = seen_ids::count_gone(&mut tx, slice.key(resource)).await?;
+    let gone = seen_ids::count_missing(&mut tx, slice.key(resource)).await?;
     let emptied = gone > 0 && seen_ids::gave_nothing(&mut tx, slice.key(resource)).await?;
     let rows = if gone > 0 { records::count_rows(&mut tx, &account, resource).await? } else { 0 };
     let too_many = (gone > GUARD_ROWS || emptied) && gone * 100 > rows * GUARD_PERCENT;

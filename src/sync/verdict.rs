@@ -39,7 +39,7 @@ async fn given(
     let by_list = plan::asks_by_list(&slice.parameters, resource);
     let unseen = match &reading.part {
         Some(part) if by_list => {
-            parents::unseen_in_part(tx, slice.key(resource), part.rows(), (first_page, Some(started))).await?
+            parents::unseen_in_partition(tx, slice.key(resource), part.rows(), (first_page, Some(started))).await?
         }
         _ => Vec::new(),
     };
@@ -139,7 +139,7 @@ async fn conclude(
                 // The readings that did not give them started after that.
                 let (unseen, asked_at) = (&given.unseen, Some(slice.run().started_at));
                 if slice.parameters.marks_deletions() {
-                    seen_ids::keep_gone(tx, slice.key(resource), pages_read, (unseen, asked_at)).await?;
+                    seen_ids::store_missing(tx, slice.key(resource), pages_read, (unseen, asked_at)).await?;
                 }
                 let missing = Missing::at(unseen.clone(), asked_at);
                 Sink::of(&slice.parameters).missing(slice, tx, step, &missing).await?;

@@ -63,7 +63,7 @@ pub async fn wanting_detail(
             .fetch_all(pool)
             .await?
         }
-        Wanted::OlderThan(begun) => {
+        Wanted::OlderThan(started) => {
             sqlx::query_as!(
                 Place,
                 r#"select listed_at as at, id, exists (
@@ -78,7 +78,7 @@ pub async fn wanting_detail(
                 at,
                 id,
                 limit,
-                begun,
+                started,
             )
             .fetch_all(pool)
             .await?
@@ -87,8 +87,8 @@ pub async fn wanting_detail(
     Ok(places)
 }
 
-/// Rows whose detail is older than `before`, the oldest first, after `after`. Those that are stale were asked for before
-/// these.
+/// Rows whose detail is older than `before`, the oldest first, after `after`. Those that are stale were asked for
+/// before these.
 pub async fn aged_details(
     pool: &PgPool,
     account: &Account,
@@ -117,8 +117,9 @@ pub async fn aged_details(
 
 /// Merges details that count, see [`newest`]. Those that nobody knows about stay stale; returns how many were written.
 ///
-/// A detail that was asked for later than its list item is not stale. One that is older than that by `updated_at` counts all the same, and
-/// the list item is merged again when it is met next: either the record was restored, or `.info` lags behind.
+/// A detail that was asked for later than its list item is not stale. One that is older than that by `updated_at`
+/// counts all the same, and the list item is merged again when it is met next: either the record was restored, or
+/// `.info` lags behind.
 pub async fn merge_details(
     tx: &mut PgConnection,
     account: &Account,
@@ -152,8 +153,8 @@ async fn write(
 ) -> Result<i64, StoreError> {
     let columns = Columns::of(details.iter().copied());
     let merged = sqlx::query!(
-        // Nothing is inserted, since each row is there: a conflict is looked up by key. Planned as a join before PostgreSQL has counted
-        // what a first sync wrote, an update reads all rows each time.
+        // Nothing is inserted, since each row is there: a conflict is looked up by key. Planned as a join before
+        // PostgreSQL has counted what a first sync wrote, an update reads all rows each time.
         r"insert into teamleader.record as r
              (resource, account, id, content, source_updated_at, list_hash, detail_hash, detail_at, asked_at)
          select $1, $2, id, content::jsonb, updated_at, '\x', hash, coalesce(asked_at, clock_timestamp()), asked_at
@@ -208,8 +209,8 @@ async fn make_stale(
     Ok(())
 }
 
-/// Keeps when details were asked for that are not there any more.
-pub async fn keep_asked(
+/// Stores when details were asked for that the API does not have any more.
+pub async fn store_asked(
     tx: &mut PgConnection,
     account: &Account,
     resource: &Resource,

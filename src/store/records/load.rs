@@ -1,5 +1,5 @@
-//! Lists merged fast: what is equal is known without asking row by row, and what is new goes in by `COPY`, PostgreSQL's fastest way, which
-//! takes no row that is there already.
+//! Lists merged fast: which records are equal to their rows is known without a query a row, and new ones go in by
+//! `COPY`, PostgreSQL's fastest way, which takes no row that is there already.
 
 use std::collections::HashMap;
 
@@ -21,9 +21,11 @@ use crate::store::records::{self, Source};
 
 /// The columns in the order in which [`write_row`] writes them; the others have their defaults.
 const COPY: &str = "copy teamleader.record
-    (resource, account, id, content, source_updated_at, list_hash, parent_resource, parent_id, asked_at) from stdin (format binary)";
+    (resource, account, id, content, source_updated_at, list_hash, parent_resource, parent_id, asked_at) \
+     from stdin (format binary)";
 
-/// How COPY's binary format begins: its signature, no flags, no extension. See "COPY" in PostgreSQL's manual, "Binary Format".
+/// How COPY's binary format begins: its signature, no flags, no extension. See "COPY" in PostgreSQL's manual, "Binary
+/// Format".
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
 /// How it ends.
@@ -38,40 +40,43 @@ const EPOCH: i64 = 946_684_800_000_000;
 /// The SQLSTATE of a statement that took longer than `statement_timeout`.
 const TIMED_OUT: &str = "57014";
 
-/// So many bytes are sent at a time: the server reads them while the next are written.
+/// Bytes that are sent at a time: the server reads them while the next are written.
 const CHUNK: usize = 64 * 1024;
 
 /// Chunks that are written and not yet sent.
 const CHUNKS_AHEAD: usize = 4;
 
-/// Of how many rows ids and hashes are read at once: 32 bytes each. Of larger tables they are looked up as records come.
+/// Of how many rows ids and hashes are read at once: 32 bytes each. Of larger tables they are looked up as records
+/// come.
 const KNOWN_ROWS: i64 = 100_000;
 
 /// Merges batches of a list that follow each other.
 ///
-/// As long as all records of a batch are new, those of the next are presumed to be, and loaded without a look at what is there.
+/// As long as all records of a batch are new, those of the next are presumed to be, and loaded without a look at the
+/// rows.
 #[derive(Debug, Default)]
 pub struct Loader {
     /// Rows that were there when the pass or the slice began, by id.
     known: Vec<Known>,
-    /// How many of them the list has not told yet; none if they are not known.
-    untold: Option<usize>,
-    /// Ids and hashes of the last records, if all of the last batch was new, or there was no row before it. Lists repeat the last records of
-    /// a page on the next.
+    /// How many of them the list has not given yet; none if they are not known.
+    not_listed: Option<usize>,
+    /// Ids and hashes of the last records, if all of the last batch was new, or there was no row before it. Lists
+    /// repeat the last records of a page on the next.
     last: Option<HashMap<Uuid, [u8; 16]>>,
 }
 
-/// What is known of a row.
+/// A row that was there before.
 #[derive(Debug)]
 struct Known {
     id: Uuid,
-    /// None where the row is to be written anew whatever it is told.
+    /// None where the row is to be written again, whatever the list gives.
     hash: Option<[u8; 16]>,
-    told: bool,
+    listed: bool,
 }
 
 impl Loader {
-    /// For a list that tells all records of the account: reads the ids and hashes of its rows, unless they are too many.
+    /// For a list that gives all records of the account: reads the ids and hashes of its rows, unless they are too
+    /// many.
     pub async fn for_complete_list(pool: &PgPool, account: &Account, resource: &Resource) -> Result<Self, StoreError> {
         let too_many = sqlx::query_scalar!(
             r#"select exists (select from teamleader.record where resource = $1 and account = $2 offset $3) as "exists!""#,
@@ -89,11 +94,11 @@ impl Loader {
         );
         let (mut rows, mut known) = (rows.fetch(pool), Vec::new());
         while let Some(row) = rows.try_next().await? {
-            known.push(Known { id: row.id, hash: row.list_hash.try_into().ok(), told: false });
+            known.push(Known { id: row.id, hash: row.list_hash.try_into().ok(), listed: false });
         }
         known.sort_unstable_by_key(|row| row.id);
         let last = known.is_empty().then(HashMap::new);
-        Ok(Self { untold: Some(known.len()), known, last })
+        Ok(Self { not_listed: Some(known.len()), known, last })
     }
 
     /// For records that are presumed to be new.
@@ -102,12 +107,14 @@ impl Loader {
         Self { last: Some(HashMap::new()), ..Self::default() }
     }
 
-    /// Whether the list has told all rows that were there, so that none can be gone. False as well where they are not known.
-    pub fn has_told_all(&self) -> bool {
-        self.untold == Some(0)
+    /// Whether the list has given all rows that were there, so that none can be missing. False as well where they are
+    /// not known.
+    pub fn has_listed_all(&self) -> bool {
+        self.not_listed == Some(0)
     }
 
-    /// Merges list items as [`records::merge_page`] does, which says what the arguments are. The transaction comes back.
+    /// Merges list items as [`records::merge_page`] does, which says what the arguments are. The transaction comes
+    /// back.
     pub async fn merge(
         &mut self,
         mut tx: Transaction<'static, Postgres>,
@@ -116,10 +123,10 @@ impl Loader {
         items: &[Record],
         source: Source<'_>,
     ) -> Result<(Transaction<'static, Postgres>, Merged), StoreError> {
-        let (told, doubted) = newest::of_each(items, source.origin.trust(resource));
+        let (distinct, doubted) = newest::of_each(items, source.origin.trust(resource));
         let last = self.last.take();
         let (mut new, mut others, mut equal, mut repeated) = (Vec::new(), Vec::new(), 0, 0);
-        for &record in &told {
+        for &record in &distinct {
             let in_last = last.as_ref().map(|last| last.get(&record.id));
             repeated += usize::from(in_last.flatten().is_some());
             let knows = self.knows(record);
@@ -149,42 +156,45 @@ impl Loader {
         if !others.is_empty() {
             merged += records::merge_page(&mut tx, account, resource, others, source).await?;
         }
-        let all_new = merged.created > 0 && merged.created == count(told.len() - repeated);
-        let tail = &told[told.len().saturating_sub(PAGE_SIZE)..];
+        let all_new = merged.created > 0 && merged.created == count(distinct.len() - repeated);
+        let tail = &distinct[distinct.len().saturating_sub(PAGE_SIZE)..];
         self.last = all_new.then(|| tail.iter().map(|record| (record.id, record.hash)).collect());
         Ok((tx, merged))
     }
 
-    /// Notes that the record is told, and says whether its row is known to be equal. A record with a parent may have moved.
+    /// Notes that the list gave the record, and returns whether its row is known to be equal. A record with a parent
+    /// may have moved.
     fn knows(&mut self, record: &Record) -> bool {
         let Ok(place) = self.known.binary_search_by_key(&record.id, |row| row.id) else { return false };
         let row = &mut self.known[place];
-        if let (Some(untold), false) = (&mut self.untold, row.told) {
-            *untold -= 1;
-            row.told = true;
+        if let (Some(not_listed), false) = (&mut self.not_listed, row.listed) {
+            *not_listed -= 1;
+            row.listed = true;
         }
         if row.hash != Some(record.hash) {
-            // It is written over now: whatever the list tells of it later is held against the row.
+            // It is written over now: whatever the list gives of it later is compared with the row.
             row.hash = None;
         }
         record.parent.is_none() && row.hash.is_some()
     }
 }
 
-/// What a `COPY` is told.
-enum Told {
-    /// To send these bytes.
-    Chunk(Vec<u8>),
-    /// That these were all.
+/// What goes to a `COPY`.
+enum CopyChunk {
+    /// Bytes to send.
+    Bytes(Vec<u8>),
+    /// There are no more.
     End,
 }
 
 /// Loads rows, or none of them if one is there already: `false`.
 ///
-/// The connection is in a task of its own, which no caller can cancel: sqlx 0.9.0 does not count the answers that a `COPY` still has to
-/// get, and whoever uses the connection next would take them for its own. A caller that is dropped ends the `COPY` without an effect.
+/// The connection is in a task of its own, which no caller can cancel: sqlx 0.9.0 does not count the answers that a
+/// `COPY` still has to get, and the next user of the connection would take them for its own. A caller that is dropped
+/// ends the `COPY` without an effect.
 ///
-/// No timeout of PostgreSQL ends a `COPY` that waits for its client. If this process is paused meanwhile, [`lease::acquire`] does.
+/// No timeout of PostgreSQL ends a `COPY` that waits for its client. If this process is paused meanwhile,
+/// [`lease::acquire`] does.
 ///
 /// [`lease::acquire`]: crate::store::lease::acquire
 async fn load(
@@ -194,13 +204,14 @@ async fn load(
     records: &[&Record],
     parent_resource: Option<&str>,
 ) -> Result<(Transaction<'static, Postgres>, bool), StoreError> {
-    let (teller, told) = mpsc::channel(CHUNKS_AHEAD);
+    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     let loading = async move {
         tx.execute("savepoint load").await?;
-        let loaded = match copy(&mut tx, told).await {
+        let loaded = match copy(&mut tx, receiver).await {
             Ok(()) => true,
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => false,
-            // Time runs while PostgreSQL waits for the rows: it is the way to it that is slow, and not the rows that are bad.
+            // Time runs while PostgreSQL waits for the rows: it is the way to it that is slow, and not the rows that
+            // are bad.
             Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == TIMED_OUT) => {
                 return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, error.to_string()).into());
             }
@@ -211,15 +222,17 @@ async fn load(
     };
     let loading = tokio::spawn(loading.in_current_span());
     // Where nobody listens any more, the task has ended and says why.
-    _ = tell(teller, account, resource, records, parent_resource).await;
+    _ = send_rows(sender, account, resource, records, parent_resource).await;
     // Only the end of the runtime ends the task early.
     Ok(loading.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))?)
 }
 
-async fn copy(connection: &mut PgConnection, mut told: mpsc::Receiver<Told>) -> sqlx::Result<()> {
+async fn copy(connection: &mut PgConnection, mut receiver: mpsc::Receiver<CopyChunk>) -> sqlx::Result<()> {
     let mut copy = connection.copy_in_raw(COPY).await?;
     let mut ended = false;
-    while let Some(Told::Chunk(chunk)) = told.recv().await.inspect(|told| ended = matches!(told, Told::End)) {
+    while let Some(CopyChunk::Bytes(chunk)) =
+        receiver.recv().await.inspect(|chunk| ended = matches!(chunk, CopyChunk::End))
+    {
         copy.send(chunk).await?;
     }
     failpoints::reached(Point::RowsSent);
@@ -228,25 +241,25 @@ async fn copy(connection: &mut PgConnection, mut told: mpsc::Receiver<Told>) -> 
     if ended { Ok(()) } else { Err(sqlx::Error::WorkerCrashed) }
 }
 
-/// Writes the rows in COPY's binary format.
-async fn tell(
-    teller: mpsc::Sender<Told>,
+/// Sends the rows in COPY's binary format.
+async fn send_rows(
+    sender: mpsc::Sender<CopyChunk>,
     account: &Account,
     resource: &Resource,
     records: &[&Record],
     parent_resource: Option<&str>,
-) -> Result<(), mpsc::error::SendError<Told>> {
+) -> Result<(), mpsc::error::SendError<CopyChunk>> {
     let mut chunk = HEADER.to_vec();
     for record in records {
         write_row(&mut chunk, account, resource, record, parent_resource);
         if chunk.len() >= CHUNK {
             let next = Vec::with_capacity(chunk.capacity());
-            teller.send(Told::Chunk(std::mem::replace(&mut chunk, next))).await?;
+            sender.send(CopyChunk::Bytes(std::mem::replace(&mut chunk, next))).await?;
         }
     }
     chunk.extend_from_slice(TRAILER);
-    teller.send(Told::Chunk(chunk)).await?;
-    teller.send(Told::End).await
+    sender.send(CopyChunk::Bytes(chunk)).await?;
+    sender.send(CopyChunk::End).await
 }
 
 fn write_row(
@@ -320,7 +333,8 @@ mod tests {
         }
         assert_eq!(loaded.rows().await, merged.rows().await);
         assert_eq!(loaded.rows().await.len(), 4);
-        let clocks = "select bool_and(first_seen_at = changed_at and changed_at = listed_at and listed_at <= now()) from teamleader.record";
+        let clocks = "select bool_and(first_seen_at = changed_at and changed_at = listed_at and listed_at <= now()) \
+                       from teamleader.record";
         assert_eq!(sqlx::query_scalar(clocks).fetch_one(&loaded.pool).await.ok(), Some(true));
         loaded.drop().await;
         merged.drop().await;
@@ -343,7 +357,7 @@ mod tests {
             scratch.merge(&mut loader, &[contact(4, 4), contact(5, 5)]).await,
             Merged { created: 1, updated: 0, unchanged: 1, ..Merged::default() }
         );
-        // One that was told with the last batch has changed since.
+        // One that came with the last batch has changed since.
         assert_eq!(scratch.merge(&mut loader, &[contact(6, 6)]).await, created(1));
         assert_eq!(
             scratch.merge(&mut loader, &[contact(6, 7), contact(7, 7)]).await,
@@ -369,18 +383,18 @@ mod tests {
             .expect("marked");
         let mut loader = Loader::for_complete_list(&scratch.pool, &account(), contacts()).await.expect("read");
         assert_eq!(loader.known.len(), 2, "one is marked deleted");
-        // A look at the row would now tell that it differs.
+        // A look at the row would now show that it differs.
         let behind = "update teamleader.record set list_hash = '' where id = $1";
         sqlx::query(behind).bind(all[0].id).execute(&scratch.pool).await.expect("written");
-        let told = [contact(1, 1), contact(3, 4), contact(5, 5), contact(7, 7)];
+        let items = [contact(1, 1), contact(3, 4), contact(5, 5), contact(7, 7)];
         assert_eq!(
-            scratch.merge(&mut loader, &told[1..]).await,
+            scratch.merge(&mut loader, &items[1..]).await,
             Merged { created: 1, updated: 2, unchanged: 0, ..Merged::default() }
         );
-        assert!(!loader.has_told_all(), "one was there that is not told yet");
-        assert_eq!(scratch.merge(&mut loader, &told[..2]).await, Merged { unchanged: 2, ..Merged::default() });
-        assert!(loader.has_told_all());
-        assert!(!Loader::default().has_told_all(), "one that knows no rows cannot say");
+        assert!(!loader.has_listed_all(), "one was there that is not listed yet");
+        assert_eq!(scratch.merge(&mut loader, &items[..2]).await, Merged { unchanged: 2, ..Merged::default() });
+        assert!(loader.has_listed_all());
+        assert!(!Loader::default().has_listed_all(), "one that knows no rows cannot say");
         let living = "select count(*) from teamleader.record where deleted_at is null";
         assert_eq!(sqlx::query_scalar(living).fetch_one(&scratch.pool).await.ok(), Some(4_i64));
         scratch.drop().await;
@@ -388,7 +402,8 @@ mod tests {
 
     /// Rows of contacts that the transaction has read so far.
     async fn read(tx: &mut PgConnection) -> i64 {
-        let sql = "select coalesce(idx_tup_fetch, 0) + seq_tup_read from pg_stat_xact_user_tables where relid = 'teamleader.contacts'::regclass";
+        let sql = "select coalesce(idx_tup_fetch, 0) + seq_tup_read from pg_stat_xact_user_tables \
+                    where relid = 'teamleader.contacts'::regclass";
         sqlx::query_scalar(sql).fetch_one(tx).await.expect("PostgreSQL answers")
     }
 
@@ -400,7 +415,7 @@ mod tests {
         let all: Vec<Record> = (0..2_000).map(|n| contact(2 * n + 1, 1)).collect();
         scratch.merge(&mut Loader::default(), &all).await;
         let changed: Vec<Record> = (0..10).map(|n| contact(2 * n + 1, 2)).collect();
-        let tx = pool::begin(&scratch.pool).await.expect("begun");
+        let tx = pool::begin(&scratch.pool).await.expect("a transaction");
         let (mut tx, merged) = Loader::default()
             .merge(tx, &account(), contacts(), &changed, Source::of(Origin::List))
             .await
@@ -421,7 +436,7 @@ mod tests {
         let scratch = Scratch::create(1).await;
         for times in 1.. {
             let mut loader = Loader::presuming_new();
-            let tx = pool::begin(&scratch.pool).await.expect("begun");
+            let tx = pool::begin(&scratch.pool).await.expect("a transaction");
             let items = [contact(1, 1)];
             let done = polled(times, loader.merge(tx, &account(), contacts(), &items, Source::of(Origin::List))).await;
             let answer: i64 = sqlx::query_scalar("select 41 + $1::bigint")
@@ -441,10 +456,11 @@ mod tests {
     #[tokio::test]
     async fn a_load_that_takes_too_long_says_nothing_against_its_rows() {
         let scratch = Scratch::create(1).await;
-        let slow = "create function public.dawdle() returns trigger language plpgsql as $$ begin perform pg_sleep(60); return new; end $$;
+        let slow = "create function public.dawdle() returns trigger language plpgsql as $$ \
+             begin perform pg_sleep(60); return new; end $$;
              create trigger dawdle before insert on teamleader.contacts for each row execute function public.dawdle()";
         sqlx::raw_sql(slow).execute(&scratch.pool).await.expect("made");
-        let mut tx = pool::begin(&scratch.pool).await.expect("begun");
+        let mut tx = pool::begin(&scratch.pool).await.expect("a transaction");
         tx.execute("set local statement_timeout = '100ms'").await.expect("set");
         let mut loader = Loader::presuming_new();
         let merged = loader.merge(tx, &account(), contacts(), &[contact(1, 1)], Source::of(Origin::List)).await;

@@ -1,4 +1,4 @@
-//! The rows: merged set-wise, one statement a batch, and only where they differ.
+//! The rows: upserts of list items and merged details, set-wise, one statement a batch, and only where they differ.
 
 pub mod details;
 pub mod load;
@@ -64,11 +64,11 @@ pub async fn merge_page<'a>(
     Source { parent_resource, origin }: Source<'_>,
 ) -> Result<Merged, StoreError> {
     let trust = origin.trust(resource);
-    let (told, mut doubted) = newest::of_each(records, trust);
-    let ids: Vec<Uuid> = told.iter().map(|record| record.id).collect();
+    let (distinct, mut doubted) = newest::of_each(records, trust);
+    let ids: Vec<Uuid> = distinct.iter().map(|record| record.id).collect();
     let rows = newest::rows(tx, account, resource, &ids).await?;
     let (mut same, mut differing) = (Vec::new(), Vec::new());
-    for &record in &told {
+    for &record in &distinct {
         match newest::judge_item(record, rows.get(&record.id), trust) {
             Verdict::Equal => same.push(record),
             Verdict::Counts => differing.push(record),
@@ -82,9 +82,9 @@ pub async fn merge_page<'a>(
     if origin == Origin::Changes && !same.is_empty() {
         touch(tx, account, resource, &same).await?;
     }
-    // A user's trigger may have kept some from being written.
+    // A user's trigger may have prevented some writes.
     let created = count(differing.iter().filter(|record| !rows.contains_key(&record.id)).count()).min(written);
-    Ok(Merged { created, updated: written - created, unchanged: count(told.len()) - written, doubted })
+    Ok(Merged { created, updated: written - created, unchanged: count(distinct.len()) - written, doubted })
 }
 
 /// The source says that these changed, and their list items cannot show it: their details are stale.
@@ -138,9 +138,9 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Writes list items over what is there, unless a newer answer is by now; the fields that only the detail has stay, until a later detail
-/// does not have them. The detail is stale then, also where the server's clock was ahead when that came. Returns the rows
-/// written.
+/// Writes list items over their rows, unless a newer answer is there by now; the fields that only the detail has stay,
+/// until a later detail does not have them. The detail is stale then, also where the server's clock was ahead when that
+/// came. Returns the rows written.
 async fn upsert(
     tx: &mut PgConnection,
     account: &Account,

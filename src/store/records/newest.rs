@@ -160,14 +160,14 @@ pub fn of_each<'a>(records: impl IntoIterator<Item = &'a Record>, trust: Trust) 
     let mut doubted = Vec::new();
     for record in records {
         let place = *places.entry(record.id).or_insert(newest.len());
-        let Some(kept) = newest.get_mut(place) else {
+        let Some(best) = newest.get_mut(place) else {
             newest.push(record);
             continue;
         };
-        let known = State::of(kept);
-        if kept.hash == record.hash && kept.parent == record.parent {
+        let known = State::of(best);
+        if best.hash == record.hash && best.parent == record.parent {
             if known.asked_at < record.asked.at() {
-                *kept = record;
+                *best = record;
             }
             continue;
         }
@@ -175,11 +175,11 @@ pub fn of_each<'a>(records: impl IntoIterator<Item = &'a Record>, trust: Trust) 
             Verdict::Doubtful => {
                 // Until then the newer of the two is the better guess.
                 doubted.push(record.id);
-                if record.updated_at >= kept.updated_at {
-                    *kept = record;
+                if record.updated_at >= best.updated_at {
+                    *best = record;
                 }
             }
-            Verdict::Counts => *kept = record,
+            Verdict::Counts => *best = record,
             Verdict::Equal | Verdict::Outdated => {}
         }
     }

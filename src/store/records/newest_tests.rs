@@ -31,14 +31,14 @@ impl Dice {
 
 /// An answer of the model: when it was asked for, made and there, and which state of the record it gives.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Told {
+struct Answer {
     asked: i64,
     made: i64,
     answered: i64,
     state: usize,
 }
 
-impl Told {
+impl Answer {
     fn as_state(&self, updated: &[i64]) -> State {
         State {
             asked_at: Some(at(self.asked)),
@@ -59,8 +59,8 @@ struct Copied {
 }
 
 /// Applies the answers in this order, as merging does; what was seen is remembered throughout.
-fn apply(told: &[Told], updated: &[i64], trust: Trust) -> Copied {
-    let (first, rest) = told.split_first().expect("an answer");
+fn apply(answers: &[Answer], updated: &[i64], trust: Trust) -> Copied {
+    let (first, rest) = answers.split_first().expect("an answer");
     let mut row = first.as_state(updated);
     let mut copied = Copied { state: first.state, doubted: false };
     for answer in rest {
@@ -79,23 +79,23 @@ fn apply(told: &[Told], updated: &[i64], trust: Trust) -> Copied {
 }
 
 /// Four answers on a record that changes now and then; `restored`: also to older states.
-fn story(dice: &mut Dice, restored: bool) -> (Vec<Told>, Vec<i64>) {
+fn story(dice: &mut Dice, restored: bool) -> (Vec<Answer>, Vec<i64>) {
     let updated: Vec<i64> = (0..6).map(|n| if restored { dice.below(4) as i64 } else { n }).collect();
     // The record has state n from the second 5 n on.
-    let mut told: Vec<Told> = Vec::new();
-    while told.len() < 4 {
+    let mut answers: Vec<Answer> = Vec::new();
+    while answers.len() < 4 {
         let asked = dice.below(28) as i64;
         let made = asked + dice.below(6) as i64;
         let answered = made + dice.below(6) as i64;
-        if told.iter().all(|other| other.asked != asked) {
-            told.push(Told { asked, made, answered, state: (made / 5).min(5) as usize });
+        if answers.iter().all(|other| other.asked != asked) {
+            answers.push(Answer { asked, made, answered, state: (made / 5).min(5) as usize });
         }
     }
     // Merged in any order, whenever they came.
-    let order: Vec<u64> = told.iter().map(|_| dice.below(1000)).collect();
-    let mut order: Vec<_> = order.into_iter().zip(told).collect();
+    let order: Vec<u64> = answers.iter().map(|_| dice.below(1000)).collect();
+    let mut order: Vec<_> = order.into_iter().zip(answers).collect();
     order.sort_by_key(|(place, _)| *place);
-    (order.into_iter().map(|(_, told)| told).collect(), updated)
+    (order.into_iter().map(|(_, answer)| answer).collect(), updated)
 }
 
 #[test]
@@ -103,21 +103,21 @@ fn whatever_the_order_of_arrival_the_answer_that_was_asked_for_last_counts_or_th
     let (mut dice, mut doubted, mut reversed) = (Dice(1), 0, 0);
     for restored in [false, true] {
         for story_number in 0..20_000 {
-            let (told, updated) = story(&mut dice, restored);
-            let copied = apply(&told, &updated, Trust::ById);
-            let newest = told.iter().max_by_key(|told| told.asked).expect("four");
-            let what = || format!("story {story_number}: {told:?}, {updated:?}");
+            let (answers, updated) = story(&mut dice, restored);
+            let copied = apply(&answers, &updated, Trust::ById);
+            let newest = answers.iter().max_by_key(|answer| answer.asked).expect("four");
+            let what = || format!("story {story_number}: {answers:?}, {updated:?}");
             doubted += usize::from(copied.doubted);
-            reversed += usize::from(told[3].asked < newest.asked);
+            reversed += usize::from(answers[3].asked < newest.asked);
             assert!(copied.doubted || copied.state == newest.state, "{}", what());
-            let latest = told.iter().max_by_key(|told| told.made).expect("four");
+            let latest = answers.iter().max_by_key(|answer| answer.made).expect("four");
             assert!(restored || copied.doubted || copied.state == latest.state, "{}", what());
             // Nothing is asked for in vain: of requests that follow each other the order is known.
-            let apart = told.iter().all(|one| told.iter().all(|other| one == other || !one.overlaps(other)));
+            let apart = answers.iter().all(|one| answers.iter().all(|other| one == other || !one.overlaps(other)));
             assert!(!(apart && copied.doubted), "{}", what());
             // Asking once more settles it.
-            let again = Told { asked: 99, made: 99, answered: 100, state: 5 };
-            let with_it: Vec<Told> = told.iter().chain([&again]).copied().collect();
+            let again = Answer { asked: 99, made: 99, answered: 100, state: 5 };
+            let with_it: Vec<Answer> = answers.iter().chain([&again]).copied().collect();
             assert_eq!(apply(&with_it, &updated, Trust::ById).state, 5, "{}", what());
         }
     }
@@ -144,21 +144,21 @@ fn a_list_that_is_older_than_the_row_is_a_reason_to_ask_and_an_answer_by_id_coun
 }
 
 /// A contact whose answer was asked for, and there, at these seconds.
-fn told(name: &str, updated: u32, asked: (i64, i64)) -> Record {
-    let (begun, ended) = asked;
+fn answered(name: &str, updated: u32, asked: (i64, i64)) -> Record {
+    let (sent, ended) = asked;
     let named = contact(1, updated);
     let json = named.json.replace("Zoë", name);
     Record {
         hash: crate::api_client::answer::hash(&json),
         json,
         parent: None,
-        asked: Asked::between(at(begun), at(ended)),
+        asked: Asked::between(at(sent), at(ended)),
         ..named
     }
 }
 
 async fn merge(pool: &PgPool, record: &Record, origin: Origin) -> Merged {
-    let mut tx = pool::begin(pool).await.expect("begun");
+    let mut tx = pool::begin(pool).await.expect("a transaction");
     let merged =
         records::merge_page(&mut tx, &account(), contacts(), [record], Source::of(origin)).await.expect("merged");
     tx.commit().await.expect("committed");
@@ -166,7 +166,7 @@ async fn merge(pool: &PgPool, record: &Record, origin: Origin) -> Merged {
 }
 
 async fn merge_detail(pool: &PgPool, record: &Record) -> i64 {
-    let mut tx = pool::begin(pool).await.expect("begun");
+    let mut tx = pool::begin(pool).await.expect("a transaction");
     let merged = details::merge_details(&mut tx, &account(), contacts(), std::slice::from_ref(record)).await;
     tx.commit().await.expect("committed");
     merged.expect("merged")
@@ -174,7 +174,8 @@ async fn merge_detail(pool: &PgPool, record: &Record) -> i64 {
 
 /// The name, whether the detail is stale, whether it is deleted, and when it was asked for.
 async fn row(pool: &PgPool) -> (String, bool, bool, Option<i64>) {
-    let sql = "select split_part(content->>'name', ' ', 1), detail_at is null or detail_at < listed_at, deleted_at is not null, \
+    let sql = "select split_part(content->>'name', ' ', 1), detail_at is null or detail_at < listed_at, \
+                   deleted_at is not null, \
                    extract(epoch from asked_at)::bigint
                from teamleader.contacts";
     sqlx::query_as(sql).fetch_one(pool).await.expect("one row")
@@ -184,24 +185,27 @@ async fn row(pool: &PgPool) -> (String, bool, bool, Option<i64>) {
 async fn an_answer_that_was_asked_for_earlier_writes_nothing_whatever_it_is() {
     let scratch = Scratch::create(2).await;
     let (pool, sure) = (&scratch.pool, Origin::ById);
-    merge(pool, &told("first", 1, (10, 11)), Origin::List).await;
-    assert_eq!(merge_detail(pool, &told("detail", 2, (20, 21))).await, 1);
+    merge(pool, &answered("first", 1, (10, 11)), Origin::List).await;
+    assert_eq!(merge_detail(pool, &answered("detail", 2, (20, 21))).await, 1);
     assert_eq!(row(pool).await, ("detail".to_owned(), false, false, Some(20)));
     for origin in [Origin::List, Origin::Changes, Origin::ById] {
-        assert_eq!(merge(pool, &told("late", 9, (12, 13)), origin).await, Merged { unchanged: 1, ..Merged::default() });
+        assert_eq!(
+            merge(pool, &answered("late", 9, (12, 13)), origin).await,
+            Merged { unchanged: 1, ..Merged::default() }
+        );
     }
-    assert_eq!(merge_detail(pool, &told("late", 9, (12, 13))).await, 0);
+    assert_eq!(merge_detail(pool, &answered("late", 9, (12, 13))).await, 0);
     assert_eq!(row(pool).await.0, "detail");
     // One that was on its way when the other was sent, and differs: nobody knows.
-    let overlapping = merge(pool, &told("late", 9, (12, 30)), Origin::List).await;
+    let overlapping = merge(pool, &answered("late", 9, (12, 30)), Origin::List).await;
     assert_eq!(overlapping, Merged { unchanged: 1, doubted: vec![Uuid::from_u128(1)], ..Merged::default() });
-    assert_eq!(merge_detail(pool, &told("late", 9, (12, 30))).await, 0);
+    assert_eq!(merge_detail(pool, &answered("late", 9, (12, 30))).await, 0);
     assert_eq!(row(pool).await, ("detail".to_owned(), true, false, Some(20)), "it is asked for once more");
     // An older state: from a list only a reason to ask.
-    let restored = told("restored", 0, (40, 41));
+    let restored = answered("restored", 0, (40, 41));
     assert_eq!(merge(pool, &restored, Origin::List).await.doubted, [Uuid::from_u128(1)]);
     assert_eq!(merge(pool, &restored, sure).await, Merged { updated: 1, ..Merged::default() });
-    assert_eq!(merge_detail(pool, &told("restored", 0, (42, 43))).await, 1);
+    assert_eq!(merge_detail(pool, &answered("restored", 0, (42, 43))).await, 1);
     assert_eq!(row(pool).await, ("restored".to_owned(), false, false, Some(42)));
     scratch.drop().await;
 }
@@ -210,13 +214,13 @@ async fn an_answer_that_was_asked_for_earlier_writes_nothing_whatever_it_is() {
 async fn a_time_of_a_row_that_has_not_come_yet_is_unknown() {
     let scratch = Scratch::create(2).await;
     let pool = &scratch.pool;
-    merge(pool, &told("first", 1, (10, 11)), Origin::List).await;
+    merge(pool, &answered("first", 1, (10, 11)), Origin::List).await;
     let ahead = "update teamleader.contacts set asked_at = now() + interval '1 hour'";
     for (name, second) in [("list", 20), ("detail", 30)] {
         sqlx::query(ahead).execute(pool).await.expect("written");
         match name {
-            "list" => assert_eq!(merge(pool, &told(name, 2, (second, second)), Origin::List).await.updated, 1),
-            _ => assert_eq!(merge_detail(pool, &told(name, 2, (second, second))).await, 1),
+            "list" => assert_eq!(merge(pool, &answered(name, 2, (second, second)), Origin::List).await.updated, 1),
+            _ => assert_eq!(merge_detail(pool, &answered(name, 2, (second, second))).await, 1),
         }
         let (held, .., asked_at) = row(pool).await;
         assert_eq!((held.as_str(), asked_at), (name, Some(second)));
@@ -228,10 +232,11 @@ async fn a_time_of_a_row_that_has_not_come_yet_is_unknown() {
 async fn a_deletion_is_an_answer_like_any_other() {
     let scratch = Scratch::create(2).await;
     let pool = &scratch.pool;
-    merge(pool, &told("first", 1, (10, 11)), Origin::List).await;
+    merge(pool, &answered("first", 1, (10, 11)), Origin::List).await;
     let run = crate::ids::RunId(Uuid::from_u128(9));
     sqlx::raw_sql(
-        "insert into teamleader2db.sync_run (account, id, request) values ('acme', '00000000-0000-0000-0000-000000000009', '{}');
+        "insert into teamleader2db.sync_run (account, id, request) \
+             values ('acme', '00000000-0000-0000-0000-000000000009', '{}');
          insert into teamleader2db.sync_step (account, run_id, resource, ordinal, phase)
          values ('acme', '00000000-0000-0000-0000-000000000009', 'contacts', 1, 'sweep')",
     )
@@ -239,12 +244,12 @@ async fn a_deletion_is_an_answer_like_any_other() {
     .await
     .expect("written");
     let mark = async |page: i32, second: i64| {
-        let mut tx = pool::begin(pool).await.expect("begun");
-        let gone = (&[Uuid::from_u128(1)][..], Some(at(second)));
+        let mut tx = pool::begin(pool).await.expect("a transaction");
+        let missing = (&[Uuid::from_u128(1)][..], Some(at(second)));
         sqlx::query("delete from teamleader2db.sync_page").execute(&mut *tx).await.expect("deleted");
-        seen_ids::keep_gone(&mut tx, StepKey { account: &account(), run, resource: contacts() }, page, gone)
+        seen_ids::store_missing(&mut tx, StepKey { account: &account(), run, resource: contacts() }, page, missing)
             .await
-            .expect("kept");
+            .expect("stored");
         let marked = seen_ids::mark_deleted(&mut tx, StepKey { account: &account(), run, resource: contacts() })
             .await
             .expect("marked");
@@ -255,10 +260,10 @@ async fn a_deletion_is_an_answer_like_any_other() {
     assert_eq!(mark(1, 20).await, 1);
     assert_eq!(row(pool).await, ("first".to_owned(), true, true, Some(20)));
     // A page that was asked for before does not bring it back; nor does one by COPY, for a loader that presumes it new.
-    assert_eq!(merge(pool, &told("first", 1, (15, 16)), Origin::List).await.updated, 0);
+    assert_eq!(merge(pool, &answered("first", 1, (15, 16)), Origin::List).await.updated, 0);
     assert!(row(pool).await.2);
-    let late = [told("first", 1, (15, 16))];
-    let tx = pool::begin(pool).await.expect("begun");
+    let late = [answered("first", 1, (15, 16))];
+    let tx = pool::begin(pool).await.expect("a transaction");
     let (tx, merged) = Loader::presuming_new()
         .merge(tx, &account(), contacts(), &late, Source::of(Origin::List))
         .await
@@ -266,7 +271,7 @@ async fn a_deletion_is_an_answer_like_any_other() {
     tx.commit().await.expect("committed");
     assert_eq!((merged.created, merged.updated), (0, 0));
     assert!(row(pool).await.2);
-    assert_eq!(merge(pool, &told("first", 1, (30, 31)), Origin::List).await.updated, 1);
+    assert_eq!(merge(pool, &answered("first", 1, (30, 31)), Origin::List).await.updated, 1);
     assert_eq!(row(pool).await, ("first".to_owned(), true, false, Some(30)));
     scratch.drop().await;
 }
@@ -277,7 +282,7 @@ async fn an_equal_answer_is_remembered_while_an_older_request_is_under_way() {
     let (pool, answers) = (&scratch.pool, Answers::default());
     let answer = |name, updated, (sent, ended): (i64, i64)| {
         let ticket = answers.ask("contacts", Some(at(sent))).expect("a time");
-        Record { asked: ticket.answered(at(sent), at(ended)), ..told(name, updated, (0, 0)) }
+        Record { asked: ticket.answered(at(sent), at(ended)), ..answered(name, updated, (0, 0)) }
     };
     merge(pool, &answer("first", 1, (10, 11)), Origin::List).await;
     // It was sent, and is slow.
@@ -285,7 +290,7 @@ async fn an_equal_answer_is_remembered_while_an_older_request_is_under_way() {
     for (merged, equal) in [(30, answer("first", 1, (30, 31))), (40, answer("first", 1, (40, 41)))] {
         assert_eq!(merge(pool, &equal, Origin::List).await, Merged { unchanged: 1, ..Merged::default() }, "{merged}");
     }
-    assert_eq!(row(pool).await.3, Some(10), "what is equal is not written");
+    assert_eq!(row(pool).await.3, Some(10), "an equal answer is not written");
     assert_eq!(merge(pool, &late, Origin::ById).await, Merged { unchanged: 1, ..Merged::default() });
     assert_eq!(row(pool).await.0, "first", "a newer answer said that");
     // One that overlaps with the request its row was written from: the row does not know that, but it is remembered.
@@ -300,17 +305,18 @@ async fn an_equal_answer_is_remembered_while_an_older_request_is_under_way() {
 async fn an_audit_counts_what_differs_only_where_the_row_was_written_before_its_request() {
     let scratch = Scratch::create(2).await;
     let pool = &scratch.pool;
-    merge(pool, &told("written", 1, (20, 21)), Origin::List).await;
-    merge_detail(pool, &told("written", 1, (22, 23))).await;
+    merge(pool, &answered("written", 1, (20, 21)), Origin::List).await;
+    merge_detail(pool, &answered("written", 1, (22, 23))).await;
     let mut connection = pool.acquire().await.expect("a connection");
     let mut counts = BTreeMap::new();
     for second in [15, 30] {
-        let answer = [told("other", 1, (second, second + 1))];
+        let answer = [answered("other", 1, (second, second + 1))];
         let items = comparison::items(&mut connection, &account(), contacts(), &answer).await.expect("compared");
         let details = comparison::details(&mut connection, &account(), contacts(), &answer).await.expect("compared");
         let (ids, asked) = ([Uuid::from_u128(1)], [Some(at(second))]);
-        let gone = comparison::gone(&mut connection, &account(), contacts(), (&ids, &asked)).await.expect("compared");
-        counts.insert(second, [items, details, gone].map(|found| found.differing().len()));
+        let missing =
+            comparison::missing(&mut connection, &account(), contacts(), (&ids, &asked)).await.expect("compared");
+        counts.insert(second, [items, details, missing].map(|found| found.differing().len()));
     }
     assert_eq!(counts, [(15, [0; 3]), (30, [1; 3])].into());
     drop(connection);
@@ -323,7 +329,7 @@ async fn a_watermark_that_cannot_be_is_set_back_by_a_complete_pass_alone() {
     let pool = &scratch.pool;
     let now = records::clock(pool).await.expect("a clock");
     let ago = |minutes| now - TimeDelta::minutes(minutes);
-    let kept = async |stored: DateTime<Utc>, pass: Pass| {
+    let moved = async |stored: DateTime<Utc>, pass: Pass| {
         let mut connection = pool.acquire().await.expect("a connection");
         let store = "insert into teamleader2db.cursor (account, resource, watermark) values ('acme', 'contacts', $1)
             on conflict (account, resource) do update set watermark = excluded.watermark";
@@ -334,25 +340,26 @@ async fn a_watermark_that_cannot_be_is_set_back_by_a_complete_pass_alone() {
     };
     let (ahead, end) = (now + TimeDelta::days(1), Some(ago(10)));
     let micro = |time: DateTime<Utc>| time.timestamp_micros();
-    assert_eq!(micro(kept(ahead, Pass::Incremental).await), micro(ahead));
+    assert_eq!(micro(moved(ahead, Pass::Incremental).await), micro(ahead));
     for pass in [Pass::Complete(None), Pass::Complete(end)] {
-        assert_eq!(micro(kept(ahead, pass).await), micro(ago(30)));
-        assert_eq!(micro(kept(ago(20), pass).await), micro(ago(20)), "another pass began in the meantime");
-        assert_eq!(micro(kept(ago(40), pass).await), micro(ago(30)));
+        assert_eq!(micro(moved(ahead, pass).await), micro(ago(30)));
+        assert_eq!(micro(moved(ago(20), pass).await), micro(ago(20)), "another pass began in the meantime");
+        assert_eq!(micro(moved(ago(40), pass).await), micro(ago(30)));
     }
-    assert_eq!(micro(kept(ago(5), Pass::Complete(end)).await), micro(ago(30)), "later than the pass's own end");
-    assert_eq!(micro(kept(ago(5), Pass::Complete(None)).await), micro(ago(5)));
+    assert_eq!(micro(moved(ago(5), Pass::Complete(end)).await), micro(ago(30)), "later than the pass's own end");
+    assert_eq!(micro(moved(ago(5), Pass::Complete(None)).await), micro(ago(5)));
     scratch.drop().await;
 }
 
 #[test]
-fn of_a_record_that_pages_tell_twice_the_newer_counts_whatever_their_order() {
+fn of_a_record_that_pages_give_twice_the_newer_counts_whatever_their_order() {
     let [older, newer] = [contact(1, 1), contact(1, 2)];
     for twice in [[older.clone(), newer.clone()], [newer.clone(), older]] {
         assert_eq!(of_each(&twice, Trust::Lagging).0, [&newer]);
     }
     // Of two that differ in nothing by which one could say, the later counts, unless both were on their way at once.
-    let [first, apart, meanwhile] = [told("a", 1, (10, 20)), told("b", 1, (21, 22)), told("b", 1, (15, 22))];
+    let [first, apart, meanwhile] =
+        [answered("a", 1, (10, 20)), answered("b", 1, (21, 22)), answered("b", 1, (15, 22))];
     assert_eq!(of_each([&first, &apart], Trust::Lagging), (vec![&apart], vec![]));
     assert_eq!(of_each([&apart, &first], Trust::Lagging), (vec![&apart], vec![]));
     assert_eq!(of_each([&first, &meanwhile], Trust::Lagging), (vec![&meanwhile], vec![Uuid::from_u128(1)]));

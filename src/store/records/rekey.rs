@@ -1,5 +1,5 @@
-//! Rows whose record goes by another id now: it has got one, or what tells it from others is written as it is. They keep their history, and
-//! go by the new id.
+//! Rows whose record goes by another id now: it has got one, or the fields that identify it are written as they are.
+//! They keep their history, and go by the new id.
 
 use std::collections::HashSet;
 
@@ -10,11 +10,11 @@ use crate::api_client::answer::Record;
 use crate::store::pool::StoreError;
 use crate::store::runs::StepKey;
 
-/// Gives the rows of these records the ids that the API gives them now, where a row is there under the id that was made for it before, and
-/// none under the new one. Of several records for one row the first has it. A row that the run has met under its former id keeps it: it is
-/// another record's. Returns how many rows there were.
+/// Gives the rows of these records the ids that the API gives them now, where a row is there under the id that was made
+/// for it before, and none under the new one. Of several records for one row the first has it. A row that the run has
+/// met under its former id keeps it: it is another record's. Returns how many rows there were.
 ///
-/// History follows, as it is that of the same record; whoever follows `changed_at` sees the row under its new id.
+/// History follows, as it is that of the same record; a reader that follows `changed_at` sees the row under its new id.
 pub async fn by_new_ids(tx: &mut PgConnection, step: StepKey<'_>, records: &[Record]) -> Result<usize, StoreError> {
     let StepKey { account, run, resource } = step;
     let met: HashSet<Uuid> = records.iter().map(|record| record.id).collect();

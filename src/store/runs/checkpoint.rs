@@ -1,4 +1,5 @@
-//! How far a run has come: checkpoints, requests that go back to a queue, and attempts that failed. Progress never moves back.
+//! How far a run has come: checkpoints, requests that go back to a queue, and attempts that failed. Progress never
+//! moves back.
 
 use serde_json::json;
 use sqlx::{PgPool, Postgres, Transaction};
@@ -118,8 +119,8 @@ pub async fn panicked(pool: &PgPool, account: &Account, run: RunId, at: &str) ->
     Ok(counted.rows_affected() == 1)
 }
 
-/// A claim ended in order, although without progress: it does not count towards [`MAX_ATTEMPTS`]. Not fenced, since whoever was
-/// overtaken takes back its own claim alone.
+/// A claim ended in order, although without progress: it does not count towards [`MAX_ATTEMPTS`]. Not fenced, since a
+/// worker that was overtaken takes back its own claim alone.
 pub async fn uncount_attempt(pool: &PgPool, account: &Account, run: RunId) -> Result<(), StoreError> {
     sqlx::query!(
         "update teamleader2db.sync_run set attempts = greatest(attempts - 1, 0)

@@ -14,7 +14,7 @@ use crate::store::pool::StoreError;
 use crate::store::progress::{self, Progress};
 use crate::store::{lease, report, runs};
 
-/// Claims without progress after which a run is given up: it crashes whoever works on it.
+/// Claims without progress after which a run is given up: it crashes every worker that works on it.
 pub const MAX_ATTEMPTS: i32 = 5;
 
 /// What a delivery means.
@@ -120,7 +120,7 @@ pub async fn claim<C: Cursor>(
     Ok(Claim::Resumed(run))
 }
 
-/// Why a run with so many claims without progress and so many panics is worked on no more.
+/// Why a run is given up after these claims without progress and these panics, if it is.
 fn why_given_up(attempts: i32, panics: i32, panicked_at: Option<&str>) -> Option<String> {
     const AGAIN: &str = "look in the worker's log for why, and send it again with a new request_id";
     if panics >= MAX_ATTEMPTS {
@@ -128,7 +128,7 @@ fn why_given_up(attempts: i32, panics: i32, panicked_at: Option<&str>) -> Option
         return Some(format!("a bug ended the work on the run {panics} times, the last time at {at}: {AGAIN}"));
     }
     (attempts >= MAX_ATTEMPTS)
-        .then(|| format!("the run was begun {MAX_ATTEMPTS} times without progress and is given up: {AGAIN}"))
+        .then(|| format!("the run was started {MAX_ATTEMPTS} times without progress and is given up: {AGAIN}"))
 }
 
 impl Beginning {

@@ -15,8 +15,8 @@ use crate::store::{lease, progress, rejected, report, runs};
 /// Why a resource is failed that was not worked on to its end.
 const UNFINISHED: &str = "the run ended before it was done";
 
-/// Finishes a run: its status, the resources' last success, and the final event, in one transaction. An `error` of the run as a
-/// whole makes it `failed`, whatever its resources did.
+/// Finishes a run: its status, the resources' last success, and the final event, in one transaction. An `error` of the
+/// run as a whole makes it `failed`, whatever its resources did.
 pub async fn finish<C: Default>(
     pool: &PgPool,
     account: &Account,
@@ -41,7 +41,7 @@ pub async fn finish<C: Default>(
     Ok(report)
 }
 
-/// The same within a transaction that was begun.
+/// The same within an open transaction.
 pub(super) async fn finish_in<C: Default>(
     tx: &mut PgConnection,
     account: &Account,
@@ -85,12 +85,12 @@ pub(super) async fn finish_in<C: Default>(
     sqlx::query!("delete from teamleader2db.sync_page where account = $1 and run_id = $2", account.as_str(), run.id.0)
         .execute(&mut *tx)
         .await?;
-    let kept = json!(report);
+    let event = json!(report);
     sqlx::query!(
         "update teamleader2db.sync_run set event = $3 where account = $1 and id = $2",
         account.as_str(),
         run.id.0,
-        kept
+        event
     )
     .execute(&mut *tx)
     .await?;
@@ -144,17 +144,17 @@ fn is_read_completely<C>(step: &&Step<C>) -> bool {
 pub enum Abandoned {
     /// It has its final event, which is in the outbox: that of its run.
     Ended,
-    /// Its run goes on; whoever waits for it has joined.
+    /// Its run goes on; the sender has joined those that wait for it.
     GoesOn,
-    /// Its run has begun, and may have nobody to carry it on but this message: it has to be delivered again.
+    /// Its run has started, and may have nobody to carry it on but this message: it has to be delivered again.
     HasBegun,
     /// The id belongs to a run with other parameters.
     Conflict,
 }
 
-/// Decides about a request that the broker gave up. A run that is finished has its event again. One that is under way goes on,
-/// unless the message was delivered too often (`poisonous`), which ends it as failed. A request that never became a run becomes a
-/// failed one, so that it has one final event, whatever comes after it under the same id.
+/// Decides about a request that the broker gave up. A run that is finished has its event again. One that is under way
+/// goes on, unless the message was delivered too often (`poisonous`), which ends it as failed. A request that never
+/// became a run becomes a failed one, so that it has one final event, whatever comes after it under the same id.
 pub async fn abandon(
     pool: &PgPool,
     account: &Account,
@@ -166,7 +166,7 @@ pub async fn abandon(
     let mut tx = lease::begin(pool, account, epoch).await?;
     let id = delivered.id;
     let (request, replies) = (json!(delivered.parameters), json!([delivered.reply]));
-    let begun = sqlx::query!(
+    let inserted = sqlx::query!(
         "insert into teamleader2db.sync_run (account, id, request, slice, attempts, replies) values ($1, $2, $3, $4, 0, $5)
          on conflict do nothing",
         account.as_str(),
@@ -177,7 +177,7 @@ pub async fn abandon(
     )
     .execute(&mut *tx)
     .await?;
-    let never_ran = begun.rows_affected() == 1;
+    let never_ran = inserted.rows_affected() == 1;
     let known = sqlx::query!(
         "select request, status, slice, waits, replies, started_at, api_requests, event from teamleader2db.sync_run
          where account = $1 and id = $2 for update",
@@ -264,7 +264,7 @@ pub async fn fail_unreadable(
 /// Who learns that a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Whoever listens to the exchange, and the sender.
+    /// Every consumer of the exchange, and the sender.
     Everyone,
     /// The sender alone: it is not the end of a request.
     Sender,
@@ -287,9 +287,9 @@ pub struct Refusal<'a> {
 
 /// Puts the final event of a request that never became a run into the outbox.
 ///
-/// Its subject is the request's id, unless a run has that id: then it is an id of its own, since whoever waits for that
-/// run must not take the refusal for its end. The sender knows it by the `correlation_id`, which is the request's id
-/// where the sender gave none.
+/// Its subject is the request's id, unless a run has that id: then it is an id of its own, since a client that waits
+/// for that run must not take the refusal for its end. The sender knows it by the `correlation_id`, which is the
+/// request's id where the sender gave none.
 pub async fn refuse(pool: &PgPool, account: &Account, refusal: Refusal<'_>) -> Result<(), StoreError> {
     let Refusal { id, seed, reason, mut reply, audience } = refusal;
     let mut tx = pool::begin(pool).await?;

@@ -1,4 +1,8 @@
 //! A run and its steps, as a slice works on them.
+//!
+//! Delivery is *at-least-once*, in both directions: a request may be delivered again, and an event may be published
+//! again. The request id is the *idempotency key*: one run is stored under it, and a request that is sent or delivered
+//! again joins that run, or gets its final event once more. An event that is published again has the same event id.
 
 pub mod checkpoint;
 pub mod claim;
@@ -18,10 +22,10 @@ use crate::ids::{Account, RunId};
 use crate::messages::{Audited, Parameters, ResourceStatus};
 use crate::process::telemetry;
 
-/// Reply addresses of a run: as many senders may wait for it.
+/// Reply addresses of a run: this many senders may wait for it.
 pub const MAX_REPLIES: usize = 100;
 
-/// How answers differ that hold what jsonb refuses.
+/// The drift of answers that hold characters which jsonb refuses.
 const REPLACED: &str = "a text holds U+0000 or half a surrogate pair, which is stored as U+FFFD";
 
 /// A delivery that wants to work on a run.
@@ -49,14 +53,14 @@ impl Delivered<'_> {
     }
 
     /// The number that the run has with this delivery, if it is not behind. A copy that was published and not yet
-    /// committed is one ahead; what is further ahead was never given by the worker, and counts as the run's own.
+    /// committed is one ahead; a number further ahead was never given by the worker, and counts as the run's own.
     pub fn slice_of(&self, current: i32) -> i32 {
         if self.slice.checked_sub(1) == Some(current) { self.slice } else { current }
     }
 }
 
-/// Where a step goes on, as the code that works on it has it. The store reads and writes it, and knows no more of it. Its
-/// default is the start of any phase.
+/// Where a step goes on, as the code that works on it has it. The store reads and writes it, and knows no more of it.
+/// Its default is the start of any phase.
 pub trait Cursor: Default {
     /// Reads the cursor of a step in this phase.
     fn from_json(phase: Phase, json: Value) -> Result<Self, UnreadableCursor>;
@@ -179,7 +183,7 @@ pub struct Step<C> {
     pub clock: Option<DateTime<Utc>>,
     /// Why it failed or was skipped.
     pub error: Option<String>,
-    /// How the API's answers differed from what is documented, in words.
+    /// Drift: how the API's answers differed from its documents, as text.
     pub drift: BTreeSet<String>,
     /// What such steps usually take.
     pub baseline: Baseline,
@@ -194,7 +198,7 @@ pub struct Baseline {
     pub details: Option<i64>,
 }
 
-/// How many differences from the documents are told of a resource.
+/// How many differences from the documents are reported of a resource.
 const MAX_DRIFT: usize = 50;
 
 /// The counts of a step.
@@ -202,7 +206,7 @@ const MAX_DRIFT: usize = 50;
 pub struct Counts {
     /// List requests of the first pass.
     pub pages: i64,
-    /// Distinct records that the list told.
+    /// Distinct records that the list gave.
     pub listed: i64,
     /// Rows that were not there before.
     pub created: i64,
@@ -254,7 +258,7 @@ impl<C: Default> Step<C> {
         }
     }
 
-    /// Keeps how answers differed from what is documented, and tells it once.
+    /// Stores how answers differed from the documents, and reports each difference once.
     pub fn note_drift(&mut self, differences: BTreeSet<String>) {
         for difference in differences {
             if self.drift.len() < MAX_DRIFT && !self.drift.contains(&difference) {
@@ -385,7 +389,7 @@ pub async fn exists(connection: &mut PgConnection, account: &Account, id: RunId)
     Ok(exists)
 }
 
-/// Whether a run has begun and not ended.
+/// Whether a run has started and not ended.
 pub async fn is_running(pool: &PgPool, account: &Account, id: RunId) -> Result<bool, StoreError> {
     let running = sqlx::query_scalar!(
         r#"select exists (

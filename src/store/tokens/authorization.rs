@@ -85,12 +85,12 @@ struct TokenRow {
     last_authorizer: Option<String>,
 }
 
-/// How long a state of an authorization is good for, in SQL's words; more than the code's 10 minutes, for slow logins.
+/// How long a state of an authorization is good for, as SQL takes it; more than the code's 10 minutes, for slow logins.
 const STATE_SECONDS: f64 = 3600.0;
 
 impl Tokens {
-    /// Makes sure that the account has a row, and takes `first` as its first refresh token where it has none. Where it still has
-    /// none, a person has to authorize, which an event tells, once.
+    /// Makes sure that the account has a row, and takes `first` as its first refresh token where it has none. Where it
+    /// still has none, the operator has to authorize, and an event reports that, once.
     pub async fn ensure_account_row(&self, first: Option<&SecretString>) -> Result<(), StoreError> {
         let mut tx = pool::begin(&self.pool).await?;
         let row = self.lock_row(&mut tx).await?;
@@ -240,8 +240,8 @@ impl Tokens {
         self.give(refresh, |_| true).await.map(drop)
     }
 
-    /// Stores a refresh token that another program leaves to this one, unless the account is authorized: its own may be the newer one.
-    /// Whether it was stored.
+    /// Stores a refresh token that another program leaves to this one, unless the account is authorized: its own may be
+    /// the newer one. Whether it was stored.
     #[cfg_attr(not(feature = "compat"), expect(dead_code, reason = "only `compat` takes a token over"))]
     pub async fn take_over(&self, refresh: &SecretString) -> Result<bool, StoreError> {
         self.give(refresh, |row| !row.is_authorized).await
@@ -272,7 +272,8 @@ impl Tokens {
         Ok(open == Some(true))
     }
 
-    /// Keeps whose token it is. One of another Teamleader account is not used: a person has to authorize, which an event tells.
+    /// Stores whose token it is. One of another Teamleader account is not used: the operator has to authorize, and an
+    /// event reports that.
     pub async fn confirm_identity(&self, by: &Authorizer) -> Result<Accepted, StoreError> {
         let mut tx = pool::begin(&self.pool).await?;
         let row = self.lock_row(&mut tx).await?;

@@ -14,7 +14,8 @@ const NONCE_BYTES: usize = 24;
 pub enum CipherError {
     /// A key is not 32 bytes in base64.
     #[error(
-        "TOKEN_ENCRYPTION_KEY is a comma-separated list of keys of 32 bytes in base64: make one with `head -c 32 /dev/urandom | base64`"
+        "TOKEN_ENCRYPTION_KEY is a comma-separated list of keys of 32 bytes in base64: make one with \
+         `head -c 32 /dev/urandom | base64`"
     )]
     BadKey,
     /// The system has no randomness, or the text is too long.
@@ -22,7 +23,8 @@ pub enum CipherError {
     Seal,
     /// No key opens it.
     #[error(
-        "a stored token cannot be opened with any key of TOKEN_ENCRYPTION_KEY: add the key that sealed it to the list, or authorize again"
+        "a stored token cannot be opened with any key of TOKEN_ENCRYPTION_KEY: add the key that sealed it to the list, \
+         or authorize again"
     )]
     Open,
 }

@@ -1,4 +1,4 @@
-//! The token pair of an account, sealed, with the transitions that keep a refresh token from being used twice.
+//! The token pair of an account, sealed, with the transitions that prevent a second use of a refresh token.
 
 pub mod authorization;
 pub mod cipher;
@@ -21,12 +21,12 @@ use crate::messages::Event;
 use crate::process::failpoints::{self, Point};
 use cipher::{Cipher, CipherError};
 
-/// A place outside the database that keeps sealed pairs.
+/// A place outside the database that stores sealed pairs.
 #[async_trait]
 pub trait Escrow: Send + Sync + std::fmt::Debug {
-    /// Keeps it, durably, before it returns.
+    /// Stores it, durably, before it returns.
     async fn put(&self, sealed: Vec<u8>) -> Result<(), String>;
-    /// Hands over each kept pair in turn; it is forgotten when `store` says that it is stored, and set aside where it
+    /// Hands over each stored pair in turn; it is forgotten when `store` says that it is stored, and set aside where it
     /// is foreign.
     async fn drain(&self, store: &(dyn Fn(Vec<u8>) -> StoringEscrowed + Sync)) -> Result<(), String>;
 }
@@ -40,7 +40,7 @@ pub enum EscrowOutcome {
     Foreign(String),
 }
 
-/// Storing a escrowed pair.
+/// Storing an escrowed pair.
 pub type StoringEscrowed = futures_util::future::BoxFuture<'static, Result<EscrowOutcome, TokenStoreError>>;
 
 /// The tokens of one account.
@@ -52,16 +52,16 @@ pub struct Tokens {
     escrow: Option<Arc<dyn Escrow>>,
 }
 
-/// Storing a escrowed pair takes at most this long: others wait for whoever has them.
-const STORE_PARKED_TIMEOUT: Duration = Duration::from_secs(4);
+/// Storing an escrowed pair takes at most this long: other processes wait for the one that has it.
+const STORE_ESCROWED_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Why a message among the escrowed pairs is set aside.
-const NOT_OPENED: &str = "no key of TOKEN_ENCRYPTION_KEY opens it. If it is a token pair that was sealed with a key which is not in the list, add \
-                          that key and move the message back to the token queue; else it is somebody else's message";
+const NOT_OPENED: &str = "no key of TOKEN_ENCRYPTION_KEY opens it. If it is a token pair that was sealed with a \
+                          key which is not in the list, add that key and move the message back to the token queue; else it is somebody else's message";
 
 /// A pair as it is escrowed.
 #[derive(Serialize, Deserialize)]
-struct ParkedPair {
+struct EscrowedPair {
     access: String,
     refresh: String,
     expires_in: u64,
@@ -102,7 +102,7 @@ impl Tokens {
         Ok(Generation(stored.unwrap_or(0)))
     }
 
-    /// Opens a escrowed pair and stores it, unless a newer one is stored. Stored means that the row was read back.
+    /// Opens an escrowed pair and stores it, unless a newer one is stored. Stored means that the row was read back.
     ///
     /// Anybody who can write to the queue can put something else there: only what a key opens is believed.
     async fn store_escrowed(self, escrowed: Vec<u8>) -> Result<EscrowOutcome, TokenStoreError> {
@@ -123,7 +123,7 @@ impl Tokens {
         let (generation, sealed) = escrowed.split_at_checked(8)?;
         let made_from = Generation(i64::from_be_bytes(generation.try_into().ok()?));
         let opened = self.open(sealed, "escrowed", made_from).ok()?;
-        let pair: ParkedPair = serde_json::from_str(opened.expose_secret()).ok()?;
+        let pair: EscrowedPair = serde_json::from_str(opened.expose_secret()).ok()?;
         let pair = TokenPair {
             access: pair.access.into(),
             refresh: pair.refresh.into(),
@@ -289,7 +289,7 @@ impl TokenStore for Tokens {
         let Some(escrow) = &self.escrow else {
             return Err(TokenStoreError::Unavailable("there is no broker to escrow it on".to_owned()));
         };
-        let plain = ParkedPair {
+        let plain = EscrowedPair {
             access: pair.access.expose_secret().to_owned(),
             refresh: pair.refresh.expose_secret().to_owned(),
             expires_in: pair.expires_in.as_secs(),
@@ -308,7 +308,7 @@ impl TokenStore for Tokens {
         };
         let tokens = self.clone();
         let store = move |escrowed| -> StoringEscrowed {
-            Box::pin(pool::with_deadline_of(STORE_PARKED_TIMEOUT, tokens.clone().store_escrowed(escrowed)))
+            Box::pin(pool::with_deadline_of(STORE_ESCROWED_TIMEOUT, tokens.clone().store_escrowed(escrowed)))
         };
         escrow.drain(&store).await.map_err(TokenStoreError::Unavailable)
     }
