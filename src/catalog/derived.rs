@@ -49,7 +49,7 @@ fn resource(entry: &Entry) -> Resource {
                 .is_none_or(|example| !example.contains('T')),
         }),
         project_api: entry.project_api,
-        tells_matches: list.matches.as_deref() == Some("declared"),
+        reports_matches: list.matches.as_deref() == Some("declared"),
     }
 }
 

@@ -31,7 +31,7 @@ pub struct Resource {
     /// Which of the two project APIs it belongs to.
     pub project_api: Option<ProjectApi>,
     /// Whether the documents say that the list gives `meta.matches`.
-    pub tells_matches: bool,
+    pub reports_matches: bool,
 }
 
 /// How a list is read to its end without losing a record.

@@ -20,7 +20,7 @@ fn table() -> String {
                 _ => format!("`{}`", resource.list_endpoint()),
             },
             read(resource),
-            if resource.tells_matches { "declared".to_owned() } else { "-".to_owned() },
+            if resource.reports_matches { "declared".to_owned() } else { "-".to_owned() },
             proof(resource).to_owned(),
             incremental(resource).to_owned(),
             details(resource),
@@ -53,7 +53,7 @@ fn proof(resource: &Resource) -> &'static str {
     match (resource.paging, &resource.scope) {
         (_, Scope::Stored(_)) => "they are rows",
         (Paging::Seek, _) => "the order",
-        (Paging::Offset(_), _) if resource.tells_matches => "the counts",
+        (Paging::Offset(_), _) if resource.reports_matches => "the counts",
         (Paging::Offset(_), _) => "two passes that agree",
     }
 }

@@ -76,7 +76,7 @@ fn lists_are_asked_for_all_that_they_have_and_nothing_else() {
             }
             Paging::Offset(None) => assert!(sorts.is_empty(), "{name}: it can be sorted by {sorts:?}"),
         }
-        assert_eq!(resource.tells_matches, list["matches"] == "declared", "{name}: matches");
+        assert_eq!(resource.reports_matches, list["matches"] == "declared", "{name}: matches");
         let can_be_sought = sorts.contains(&"updated_at") && resource.updated_since;
         assert_eq!(resource.paging == Paging::Seek, can_be_sought, "{name}");
         for constant in ["added_at", "created_at", "id"] {

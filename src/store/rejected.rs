@@ -144,7 +144,7 @@ pub async fn note_asked(
 
 /// Forgets those that only their list can give again (with `all`, each that a list gave), and that were not rejected
 /// since `started`: a complete pass has read the list since, and they are sound now, or deleted.
-pub async fn forget_untold(
+pub async fn forget_not_listed(
     tx: &mut PgConnection,
     account: &Account,
     resource: &Resource,

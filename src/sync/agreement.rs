@@ -13,10 +13,10 @@ use crate::api_client::answer::{self, Record};
 use crate::catalog::{AskAgain, PAGE_SIZE, Resource};
 use crate::store::seen_ids::{self, Difference};
 
-/// Up to so many ids are asked for by `filter.ids`: ten requests. Where more differ, another pass says more.
+/// At most this many ids are asked for by `filter.ids`: ten requests. Where more differ, another pass says more.
 const MOST_BY_FILTER: usize = 1_000;
 
-/// Up to so many are asked for by `.info`, one at a time.
+/// At most this many are asked for by `.info`, one at a time.
 const MOST_BY_INFO: usize = 100;
 
 /// What the API says of a record that only one pass gave.
@@ -88,7 +88,7 @@ async fn unexplained(
                 false => Fate::Alive(changed_at(record)),
             };
             fates.extend(found.alive().map(|record| (record.id, fate(record))));
-            fates.extend(found.gone.iter().map(|id| (*id, Fate::Left)));
+            fates.extend(found.missing.iter().map(|id| (*id, Fate::Left)));
         }
     }
     let is_explained = |id: &&Uuid| fates.get(id).is_some_and(|fate| fate.explains(earlier.started_at));

@@ -1,8 +1,8 @@
 //! Audits: rows compared with what the API gives. They are corrected only with `repair`.
 //!
-//! An audit of everything reads the lists as a sync does (`list`), asks for the rows that no page gave (`sweep`), and for
-//! every detail (`details`), one of a random sample reads some of each (`sample`). Here is what these do with the answers
-//! instead of merging them.
+//! An audit of everything reads the lists as a sync does (`list`), asks for the rows that no page gave (`sweep`), and
+//! for every detail (`details`), one of a random sample reads some of each (`sample`). Here is what these do with the
+//! answers instead of merging them.
 
 use chrono::{DateTime, Utc};
 use sqlx::{Executor as _, PgConnection};
@@ -16,7 +16,7 @@ use crate::catalog::Resource;
 use crate::store::comparison::{self, Compared};
 use crate::store::pool::StoreError;
 use crate::store::records::details;
-use crate::store::records::newest::{self};
+use crate::store::records::newest;
 use crate::store::records::{self, Merged, Source};
 use crate::store::rejected as refused;
 use crate::store::rejected::As;
@@ -138,14 +138,14 @@ async fn leave_out_refused(
     Ok(())
 }
 
-/// Counts rows whose record is gone, each asked for at its time or later.
+/// Counts rows whose record is missing from the API, each asked for at its time or later.
 pub async fn count_missing(
     slice: &Slice<'_>,
     tx: &mut PgConnection,
     step: &mut Step,
-    gone: (&[Uuid], &[Option<DateTime<Utc>>]),
+    missing: (&[Uuid], &[Option<DateTime<Utc>>]),
 ) -> Result<(), WorkError> {
-    let found = comparison::missing(tx, &slice.settings.account, step.resource, gone).await?;
+    let found = comparison::missing(tx, &slice.settings.account, step.resource, missing).await?;
     count(slice, tx, step, found).await
 }
 

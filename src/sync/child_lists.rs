@@ -1,4 +1,5 @@
-//! Lists of the children of one record each: many parents between two checkpoints, since most have few children or none.
+//! Lists of the children of one record each: many parents between two checkpoints, since most have few children or
+//! none.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::pin;
@@ -45,8 +46,8 @@ struct Batch {
     broken_off: Option<WorkError>,
 }
 
-/// Reads the first page of the lists of the next parents, several at a time. A list that this page does not settle waits to be read by
-/// itself: it goes on, or does not tell what is stored.
+/// Reads the first page of the lists of the next parents, several at a time. A list that this page does not settle
+/// waits to be read by itself: it goes on, or does not give the stored children.
 pub async fn read_batch(
     slice: &Slice<'_>,
     index: usize,
@@ -71,26 +72,26 @@ pub async fn read_batch(
     }
     progress.waiting.extend(batch.waiting);
     progress.last_parent = batch.last.or(progress.last_parent);
-    if let (Some((failure, reason)), Some(part)) = (batch.refused, progress.last_parent.clone()) {
-        progress.refuse(&mut step, &part, failure, &reason);
+    if let (Some((failure, reason)), Some(partition)) = (batch.refused, progress.last_parent.clone()) {
+        progress.refuse(&mut step, &partition, failure, &reason);
     }
     progress.note_includes(resource, &batch.records);
     let ids: Vec<Uuid> = batch.ids.iter().copied().collect();
-    let parent_resource = progress.last_parent.as_ref().and_then(|part| part.parent_resource(resource));
+    let parent_resource = progress.last_parent.as_ref().and_then(|partition| partition.parent_resource(resource));
     let items = Items {
         records: &batch.records,
         rejected: batch.rejected,
         source: Source { parent_resource, origin: Origin::List },
     };
-    let (mut tx, merged, kept) =
+    let (mut tx, merged, rejected) =
         Sink::of(&slice.parameters).items(slice, slice.begin().await?, &mut step, items, None).await?;
-    step.counts.rejected += kept;
-    step.counts.listed += kept;
+    step.counts.rejected += rejected;
+    step.counts.listed += rejected;
     doubts::store(&mut tx, slice.key(resource), &merged.doubted).await?;
     seen_ids::store_page(&mut tx, slice.key(resource), (1, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     step.note_replaced(batch.replaced);
-    progress.next_part(slice, &mut tx, &mut step, pages_read).await?;
+    progress.next_partition(slice, &mut tx, &mut step, pages_read).await?;
     slice.commit(tx, index, step).await?;
     telemetry::records(resource.name, "created", merged.created);
     telemetry::records(resource.name, "updated", merged.updated);
@@ -105,33 +106,33 @@ async fn read(slice: &Slice<'_>, step: &mut Step, progress: &mut ListProgress) -
     let page = (number, start.size());
     let enough = CancellationToken::new();
     let wanted = stream::iter(parents.into_iter().take_while(|_| !enough.is_cancelled()));
-    let mut answers = pin!(slice.prefetch(wanted, slice.client.most_in_flight(), |part: Partition| {
-        let (client, body) = (slice.client.clone(), resource.list_body(page, since.as_deref(), &part.body));
-        async move { (part, client.list(resource, &body).await) }
+    let mut answers = pin!(slice.prefetch(wanted, slice.client.most_in_flight(), |partition: Partition| {
+        let (client, body) = (slice.client.clone(), resource.list_body(page, since.as_deref(), &partition.body));
+        async move { (partition, client.list(resource, &body).await) }
     }));
     let mut batch = Batch::default();
     let started = tokio::time::Instant::now();
-    while let Some((part, answer)) = answers.next().await {
-        let known = part.parent().and_then(|(_, id)| stored.get(&id)).map(Vec::as_slice).unwrap_or_default();
+    while let Some((partition, answer)) = answers.next().await {
+        let known = partition.parent().and_then(|(_, id)| stored.get(&id)).map(Vec::as_slice).unwrap_or_default();
         let is_settled = |page: &Page| is_settled(slice, step, start.clone(), page, known);
         match answer {
             Ok(page) if !batch.repeats(&page) && is_settled(&page) => {
                 progress.failures_in_a_row = 0;
-                progress.given = part.kind().map(str::to_owned);
-                batch.add(resource, &part, page);
+                progress.given = partition.kind().map(str::to_owned);
+                batch.add(resource, &partition, page);
             }
             // By itself it is asked for with smaller pages.
             Ok(_) | Err(ApiError::Failed { failure: Failure::TooLong, .. }) => {
-                progress.given = part.kind().map(str::to_owned);
-                batch.waiting.push(part.clone());
+                progress.given = partition.kind().map(str::to_owned);
+                batch.waiting.push(partition.clone());
             }
             Err(error) => {
-                if batch.take_failure(slice, step, progress, &part, error).await == Goes::NoFurther {
+                if batch.take_failure(slice, step, progress, &partition, error).await == Goes::NoFurther {
                     return Ok(batch);
                 }
             }
         }
-        batch.last = Some(part);
+        batch.last = Some(partition);
         if batch.bytes >= BATCH_BYTES || started.elapsed() >= BATCH_LASTS {
             enough.cancel();
         }
@@ -139,7 +140,8 @@ async fn read(slice: &Slice<'_>, step: &mut Step, progress: &mut ListProgress) -
     Ok(batch)
 }
 
-/// The parents of the next batch, and the children of each that are stored, where reading its list is how to ask for them.
+/// The parents of the next batch, and the children of each that are stored, where reading its list is how to ask for
+/// them.
 async fn parents_and_children(
     slice: &Slice<'_>,
     step: &Step,
@@ -168,20 +170,20 @@ enum Goes {
     NoFurther,
 }
 
-/// Whether the page is all of the list, as it says itself, and tells what is stored.
+/// Whether the page is all of the list, as it says itself, and gives the stored children.
 fn is_settled(slice: &Slice<'_>, step: &Step, start: ListCursor, page: &Page, stored: &[Uuid]) -> bool {
-    let told: HashSet<Uuid> = page.ids().collect();
+    let ids: HashSet<Uuid> = page.ids().collect();
     let Ok(Next::PassEnd(end)) = start.after(page) else { return false };
-    let all_told = stored.iter().all(|id| told.contains(id));
-    let distinct = i64::try_from(told.len()).unwrap_or(i64::MAX);
+    let has_all = stored.iter().all(|id| ids.contains(id));
+    let distinct = i64::try_from(ids.len()).unwrap_or(i64::MAX);
     let full = plan::wants_proof(&slice.parameters, step.resource);
-    let judged = end.judge(Evidence { distinct, since: step.since, full, once: all_told });
+    let judged = end.judge(Evidence { distinct, since: step.since, full, once: has_all });
     judged == Verdict::Read { complete: true, verified: true }
 }
 
 impl Batch {
-    /// Whether the page has a record that another list of the batch told, which was asked for at about the same time: it has moved, and
-    /// nobody knows where to.
+    /// Whether the page has a record that another list of the batch gave, which was asked for at about the same time:
+    /// it has moved, and nobody knows where to.
     fn repeats(&self, page: &Page) -> bool {
         page.ids().any(|id| self.ids.contains(&id))
     }
@@ -192,15 +194,15 @@ impl Batch {
         slice: &Slice<'_>,
         step: &mut Step,
         progress: &mut ListProgress,
-        part: &Partition,
+        partition: &Partition,
         error: ApiError,
     ) -> Goes {
         match error {
             // A parent that is deleted has no children to list, and they follow it when its own resource finds it so.
             ApiError::Failed { failure: Failure::NotFound, .. } => return Goes::On,
-            ApiError::Failed { failure, reason, .. } if progress.passes_over(step.resource, part, failure) => {
+            ApiError::Failed { failure, reason, .. } if progress.passes_over(step.resource, partition, failure) => {
                 self.refused = Some((failure, reason));
-                self.last = Some(part.clone());
+                self.last = Some(partition.clone());
             }
             ApiError::NotAuthorized | ApiError::Store(_) => self.broken_off = Some(error.into()),
             error => {
@@ -211,15 +213,15 @@ impl Batch {
                     return Goes::On;
                 } else {
                     self.broken_off = Some(error);
-                    self.last = Some(part.clone());
+                    self.last = Some(partition.clone());
                 }
             }
         }
         Goes::NoFurther
     }
 
-    fn add(&mut self, resource: &Resource, part: &Partition, mut page: Page) {
-        part.adopt(resource, &mut page);
+    fn add(&mut self, resource: &Resource, partition: &Partition, mut page: Page) {
+        partition.adopt(resource, &mut page);
         self.bytes += page.records.iter().map(|record| record.json.len()).sum::<usize>();
         self.replaced += page.replaced;
         self.type_mismatches.append(&mut page.type_mismatches);

@@ -80,28 +80,28 @@ fn read<T: DeserializeOwned>(json: Value) -> Result<T, UnreadableCursor> {
 /// How far the lists of a resource are read, over all its partitions.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ListProgress {
-    /// Where in the list of the part.
+    /// Where in the list of the partition.
     #[serde(flatten)]
     pub at: ListCursor,
-    /// The part that is read by itself; none where the next parents are to be looked for.
-    #[serde(default = "whole_account")]
-    pub part: Option<Partition>,
-    /// Parts to come. Of parent records only those whose list was begun and is not a single page.
+    /// The partition that is read by itself; none where the next parents are to be looked for.
+    #[serde(rename = "part", default = "whole_account")]
+    pub partition: Option<Partition>,
+    /// Partitions to come. Of parent records only those whose list has started and is not a single page.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub waiting: VecDeque<Partition>,
     /// The last parent record that was handled or is waiting.
     #[serde(default)]
     pub last_parent: Option<Partition>,
-    /// The number of the first page of this part.
+    /// The number of the first page of this partition.
     #[serde(default)]
     pub first_page: i32,
-    /// Distinct records that the parts before told.
+    /// Distinct records that the partitions before it gave.
     #[serde(default)]
     pub listed: i64,
-    /// Whether one of those parts was not read for sure.
+    /// Whether one of those partitions was not read for sure.
     #[serde(default)]
     pub unproven: bool,
-    /// Whether one of those parts may lack a record that was there throughout.
+    /// Whether one of those partitions may lack a record that was there throughout.
     #[serde(default)]
     pub incomplete: bool,
     /// Whether the answer with which the list began has a `Date` that is not believed: nobody knows then what changed
@@ -114,7 +114,7 @@ pub struct ListProgress {
     /// Kinds of parents whose lists the API does not give.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) refused: Vec<String>,
-    /// Why, in the API's words: of the last of them.
+    /// Why, as the API says: of the last of them.
     #[serde(default)]
     pub(super) refusal: Option<String>,
     /// Whether one of these may be given another time: it may not be asked for as things are.
@@ -123,12 +123,12 @@ pub struct ListProgress {
     /// The kind of parents of which a list was given last: one that is not given then says nothing of the others.
     #[serde(default)]
     pub given: Option<String>,
-    /// Parts in a row that could not be read.
+    /// Partitions in a row that could not be read.
     #[serde(default)]
     pub failures_in_a_row: u32,
 }
 
-/// Positions of earlier versions name no part where there is one alone.
+/// Positions of earlier versions name no partition where there is one alone.
 fn whole_account() -> Option<Partition> {
     Some(Partition::default())
 }
@@ -137,7 +137,7 @@ impl ListProgress {
     fn of_this_version(mut self: Box<Self>) -> Box<Self> {
         if self.last_parent.is_none() {
             // Earlier versions read one parent after the other.
-            self.last_parent = self.part.clone().filter(|part| part.parent().is_some());
+            self.last_parent = self.partition.clone().filter(|partition| partition.parent().is_some());
         }
         self
     }
@@ -146,9 +146,10 @@ impl ListProgress {
 /// Where the list phase of a sample goes on.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SampleCursor {
-    pub(super) part: Partition,
+    #[serde(rename = "part")]
+    pub(super) partition: Partition,
     pub(super) waiting: VecDeque<Partition>,
-    /// Pages of the part to come; null before its first page.
+    /// Pages of the partition to come; null before its first page.
     pub(super) pages: Option<VecDeque<u32>>,
     pub(super) compared: i64,
     /// Whether pages have a tenth of the size: an answer was too long.
@@ -161,8 +162,8 @@ pub struct SampleCursor {
 pub struct SweepCursor {
     pub(super) after: Option<Uuid>,
     pub(super) batches: i32,
-    /// Whether the passes were verified: what they did not give and is gone may be marked, also if the sweep finds
-    /// another record that they missed. `None` in cursors of earlier versions, and of samples.
+    /// Whether the passes were verified: a record that they did not give, and that is missing, may be marked, also if
+    /// the sweep finds another record that they missed. `None` in cursors of earlier versions, and of samples.
     #[serde(default)]
     pub(super) proven: Option<bool>,
 }

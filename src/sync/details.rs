@@ -1,4 +1,5 @@
-//! Details: `.info` for the rows whose detail is missing or stale, the newest changes first. The rows are the work list.
+//! Details: `.info` for the rows whose detail is missing or stale, the newest changes first. The rows are the work
+//! list.
 
 use std::pin::pin;
 
@@ -27,8 +28,8 @@ use crate::store::runs::Phase;
 /// Rows that are chosen at once.
 const CHOSEN: i64 = 100;
 
-/// Rows a batch: what is merged between two checkpoints. With what is told meanwhile, and on its way, it is what a crash costs to fetch
-/// again.
+/// Rows a batch, which is merged between two checkpoints. With the answers that come meanwhile, and those on their way,
+/// it is what a crash costs to fetch again.
 const BATCH: i64 = 50;
 
 /// Answers that come while a batch is merged.
@@ -62,8 +63,9 @@ struct DetailBatch {
     broken_off: Option<WorkError>,
 }
 
-/// Fetches and merges details: in phase `detail` of those that are missing or stale, in phase `aged` of those that are merely old.
-/// Returns when the slice is over, or, of merely old ones, when those chosen at once are merged. When none is left, ends the phase.
+/// Fetches and merges details: in phase `detail` of those that are missing or stale, in phase `aged` of those that are
+/// merely old. Returns when the slice is over, or, of merely old ones, when those chosen at once are merged. When none
+/// is left, ends the phase.
 pub async fn fetch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.step(index);
     let cursor = match &step.cursor {
@@ -80,13 +82,13 @@ pub async fn fetch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     if gives_up || !wants_details(&slice.parameters, step.resource) {
         return end(slice, index, step, gives_up).await;
     }
-    let (wants, wanted) = mpsc::channel(CHOSEN as usize);
-    let (tells, told) = mpsc::channel(ANSWERS_AHEAD);
+    let (choices, wanted) = mpsc::channel(CHOSEN as usize);
+    let (sender, responses) = mpsc::channel(ANSWERS_AHEAD);
     let mut ahead = pin!(join(
-        prefetch_choice(slice, &step, cursor.clone(), wants),
-        prefetch_answers(slice, step.resource, wanted, tells)
+        prefetch_choice(slice, &step, cursor.clone(), choices),
+        prefetch_answers(slice, step.resource, wanted, sender)
     ));
-    let mut stored = pin!(store(slice, index, step.clone(), cursor, told));
+    let mut stored = pin!(store(slice, index, step.clone(), cursor, responses));
     tokio::select! {
         stored = &mut stored => stored,
         _ = &mut ahead => stored.await,
@@ -98,20 +100,20 @@ async fn prefetch_choice(
     slice: &Slice<'_>,
     step: &Step,
     mut cursor: DetailCursor,
-    wants: mpsc::Sender<Result<Place, WorkError>>,
+    choices: mpsc::Sender<Result<Place, WorkError>>,
 ) {
     loop {
         let places = match choose(slice, step, &cursor).await {
             Ok(chosen) => chosen,
             Err(error) => {
-                _ = wants.send(Err(error)).await;
+                _ = choices.send(Err(error)).await;
                 return;
             }
         };
         cursor.after = places.last().copied();
         cursor.handled += i64::try_from(places.len()).unwrap_or(i64::MAX);
         for place in places {
-            if wants.send(Ok(place)).await.is_err() {
+            if choices.send(Ok(place)).await.is_err() {
                 return;
             }
         }
@@ -127,20 +129,20 @@ async fn prefetch_answers(
     slice: &Slice<'_>,
     resource: &'static Resource,
     wanted: mpsc::Receiver<Result<Place, WorkError>>,
-    tells: mpsc::Sender<Result<DetailResponse, WorkError>>,
+    sender: mpsc::Sender<Result<DetailResponse, WorkError>>,
 ) {
-    let wanted = stream::unfold(wanted, async |mut wanted| wanted.recv().await.map(|wish| (wish, wanted)));
-    let ask = |wish: Result<Place, WorkError>| {
+    let wanted = stream::unfold(wanted, async |mut wanted| wanted.recv().await.map(|choice| (choice, wanted)));
+    let ask = |choice: Result<Place, WorkError>| {
         let client = slice.client.clone();
         async move {
-            let (place, wanted_at) = (wish?, client.clock().now());
+            let (place, wanted_at) = (choice?, client.clock().now());
             Ok(DetailResponse { wanted_at, place, answer: client.info(resource, place.id).await })
         }
     };
     let mut answers = pin!(slice.prefetch(wanted, slice.client.most_in_flight(), ask));
-    while let Some(told) = answers.next().await {
+    while let Some(response) = answers.next().await {
         // Nobody takes it: storing has failed, and says so.
-        if tells.send(told).await.is_err() {
+        if sender.send(response).await.is_err() {
             return;
         }
     }
@@ -160,15 +162,15 @@ async fn store(
         let mut fetched = DetailBatch { failures_in_a_row: cursor.failures_in_a_row, ..DetailBatch::default() };
         let ends_at = Instant::now() + BATCH_LASTS;
         let mut next = Some(first);
-        while let Some(told) = next {
-            fetched.take(slice, step.resource, told).await;
+        while let Some(response) = next {
+            fetched.take(slice, step.resource, response).await;
             if fetched.is_complete() {
                 break;
             }
             next = tokio::select! {
                 biased;
-                told = timeout_at(ends_at, receiver.recv()) => told.ok().flatten(),
-                // Whoever stops is not waited for.
+                received = timeout_at(ends_at, receiver.recv()) => received.ok().flatten(),
+                // A worker that stops does not wait for more.
                 () = slice.stop.cancelled() => None,
             };
         }
@@ -189,7 +191,7 @@ async fn store(
     if none_came { end(slice, index, step, false).await } else { Ok(()) }
 }
 
-/// Merges a batch, and keeps how far that is.
+/// Merges a batch, and stores the cursor after it.
 async fn merge(
     slice: &Slice<'_>,
     index: usize,
@@ -226,7 +228,8 @@ async fn merge(
     Ok((step, cursor))
 }
 
-/// Whether `.info` is asked at all. Where it adds next to nothing, a request has to name the resource, and to say `refetch`.
+/// Whether `.info` is asked at all. Where it adds next to nothing, a request has to name the resource, and to say
+/// `refetch`.
 fn wants_details(asked: &Parameters, resource: &Resource) -> bool {
     match resource.detail {
         Detail::None => false,
@@ -266,9 +269,9 @@ async fn choose(slice: &Slice<'_>, step: &Step, cursor: &DetailCursor) -> Result
 
 impl DetailBatch {
     /// Takes in what came of asking for one row.
-    async fn take(&mut self, slice: &Slice<'_>, resource: &Resource, told: Result<DetailResponse, WorkError>) {
-        let DetailResponse { wanted_at, place, answer } = match told {
-            Ok(told) => told,
+    async fn take(&mut self, slice: &Slice<'_>, resource: &Resource, response: Result<DetailResponse, WorkError>) {
+        let DetailResponse { wanted_at, place, answer } = match response {
+            Ok(response) => response,
             Err(error) => {
                 self.broken_off = Some(error);
                 return;
@@ -285,7 +288,7 @@ impl DetailBatch {
                 let what = format!("{}: asked for {} it gave {}", resource.info_endpoint(), place.id, record.id);
                 self.reject(place, WorkError::Unusable(what));
             }
-            // Gone since it was listed. The next full run finds that out by its own evidence.
+            // Deleted since it was listed. The next full run finds that out by its own evidence.
             Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {
                 self.batch.missing.ids.push(place.id);
                 self.batch.missing.asked_at.push(wanted_at);
@@ -300,7 +303,10 @@ impl DetailBatch {
                     self.broken_off = Some(WorkError::Down(error.to_string()));
                     return;
                 }
-                warn!(run = %slice.id, resource = resource.name, id = %place.id, %error, "A detail could not be fetched");
+                warn!(
+                    run = %slice.id, resource = resource.name, id = %place.id, %error,
+                    "A detail could not be fetched"
+                );
                 if concerns_the_record(&error) {
                     self.reject(place, error);
                 } else {
@@ -341,8 +347,8 @@ impl DetailBatch {
     }
 }
 
-/// Whether it says something of the record that was asked for, and nothing of the endpoint, the token or the budget. The API as a whole
-/// answers.
+/// Whether it says something of the record that was asked for, and nothing of the endpoint, the token or the budget.
+/// The API as a whole answers.
 pub(super) fn concerns_the_record(error: &WorkError) -> bool {
     match error {
         WorkError::Api(ApiError::Failed { failure, .. }) => match failure {
@@ -356,8 +362,8 @@ pub(super) fn concerns_the_record(error: &WorkError) -> bool {
     }
 }
 
-/// Ends the phase. Details that no list vouches for are looked through for old ones, after all else that the run has to do.
-/// One that cannot be had is no reason to let the others grow old.
+/// Ends the phase. Details that no list vouches for are looked through for old ones, after all else that the run has to
+/// do. One that cannot be had is no reason to let the others grow old.
 async fn end(slice: &Slice<'_>, index: usize, mut step: Step, gives_up: bool) -> Result<(), WorkError> {
     let (detailed, resource) = (step.counts.detailed, step.resource.name);
     let unvouched = step.resource.has_unshown_details();

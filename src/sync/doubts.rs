@@ -36,15 +36,15 @@ async fn settle_batch(slice: &Slice<'_>, index: usize, batch: doubts::Batch) -> 
     let mut step = slice.step(index);
     let (account, resource) = (&slice.settings.account, step.resource);
     let found = lookup::by_id(slice, resource, &batch.ids).await?;
-    let told = if resource.has_details() { with_details(slice, resource, &found.items).await? } else { Vec::new() };
-    let items: Vec<Record> = leading(&found.items, &told).cloned().collect();
+    let details = if resource.has_details() { with_details(slice, resource, &found.items).await? } else { Vec::new() };
+    let items: Vec<Record> = leading(&found.items, &details).cloned().collect();
     let mut tx = slice.begin().await?;
-    // What is in doubt even now is left to the next pass.
+    // Records that are in doubt even now are left to the next pass.
     let as_items = As::Items(Source::of(Origin::ById));
     let Stored { merged, rejected: refused, .. } =
         rejected::merge_the_others(&mut tx, account, resource, &items, as_items).await?;
     let Stored { detailed, rejected: refused_details, .. } =
-        rejected::merge_the_others(&mut tx, account, resource, &told, As::Details).await?;
+        rejected::merge_the_others(&mut tx, account, resource, &details, As::Details).await?;
     if !slice.parameters.is_audit() {
         rejected::store(&mut tx, account, resource, &refused_details, Of::Detail).await?;
         rejected::store(&mut tx, account, resource, &[found.rejected, refused].concat(), Of::Item).await?;
@@ -79,10 +79,10 @@ async fn with_details(
     };
     // The batch is asked for to its end, also when the slice is over.
     let mut answers = stream::iter(ids).map(ask).buffered(slice.client.most_in_flight());
-    let mut told = Vec::new();
+    let mut details = Vec::new();
     while let Some(answer) = answers.next().await {
         match answer {
-            Ok((detail, _)) => told.push(detail),
+            Ok((detail, _)) => details.push(detail),
             Err(ApiError::Failed { failure: Failure::NotFound, .. }) => {}
             Err(error) => {
                 let error = WorkError::from(error);
@@ -96,7 +96,7 @@ async fn with_details(
             }
         }
     }
-    Ok(told)
+    Ok(details)
 }
 
 /// The items that do not lag behind the details of their records.

@@ -31,7 +31,7 @@ use crate::store::tokens::Tokens;
 use crate::store::tokens::authorization::Accepted;
 use crate::views::{self, names};
 
-/// Progress is told at most this often.
+/// Progress is reported at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// The database's clock is read at the beginning of a slice and this often: this machine's continues it, which may be
@@ -55,7 +55,8 @@ pub enum Outcome {
         /// Requests made to the API since the last checkpoint.
         requests: i64,
     },
-    /// Nothing more may or can be written: another worker has taken over, or the database is gone. The delivery is left as it is.
+    /// Nothing more may or can be written: another worker has taken over, or the database is lost. The delivery is left
+    /// as it is.
     Stopped(StoreError),
 }
 
@@ -122,17 +123,17 @@ impl Engine {
     async fn work_on_steps(&self, slice: &Slice<'_>, progress: mpsc::Sender<RunReport>) -> Outcome {
         let mut working = FuturesUnordered::new();
         let mut busy = HashSet::new();
-        let mut tell = tokio::time::interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
-        tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut report_due = tokio::time::interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
+        report_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Beside the steps, which may hold all connections.
         let mut keeping_time = pin!(self.keep_time());
         // However short the slice: each does something, or a run would be handed round for ever.
-        let mut begun = false;
+        let mut has_started = false;
         loop {
-            while !(begun && slice.is_over())
+            while !(has_started && slice.is_over())
                 && let Some(index) = next_step(&slice.run().steps, &busy)
             {
-                begun = true;
+                has_started = true;
                 busy.insert(index);
                 working.push(work_on(slice, index));
             }
@@ -150,8 +151,8 @@ impl Engine {
                     None => return requeue(slice),
                 },
                 never = &mut keeping_time => match never {},
-                // Lost when the publisher is behind: the next one tells more.
-                _ = tell.tick() => {
+                // Lost when the publisher is behind: the next one reports more.
+                _ = report_due.tick() => {
                     let _ = progress.try_send(forecast::report(slice));
                 }
             }
@@ -208,7 +209,7 @@ enum StepOutcome {
 enum End {
     /// The request goes back to the queue.
     Requeues,
-    /// The request waits for the API, for so many seconds.
+    /// The request waits for the API, for this many seconds.
     Waits(u32),
     /// Nothing more may or can be written.
     Stops(StoreError),
@@ -252,9 +253,9 @@ async fn work_on_phase(slice: &Slice<'_>, index: usize) -> Result<(), WorkError>
 
 /// A step to begin beside those that are worked on.
 ///
-/// Lists come first, of all resources: they make the rows usable. Then deletions, then details, and last those that are merely old.
-/// What parts a list has is told by the lists before it. Only lists are read beside each other: to mark a record deleted is to mark its
-/// children, and two that do so could wait for each other's rows.
+/// Lists come first, of all resources: they make the rows usable. Then deletions, then details, and last those that are
+/// merely old. Which partitions a resource has follows from the lists before it. Only lists are read beside each other:
+/// to mark a record deleted is to mark its children, and two that do so could wait for each other's rows.
 fn next_step(steps: &[Step], busy: &HashSet<usize>) -> Option<usize> {
     let phase = [Phase::List, Phase::Sweep, Phase::Detail, Phase::Aged]
         .into_iter()
@@ -319,7 +320,7 @@ fn wait(slice: &Slice<'_>, error: &WorkError) -> End {
 
 async fn finish(slice: &Slice<'_>, error: Option<String>) -> Outcome {
     let view_problems = view_problems(slice).await;
-    // What is taken here is written below, or lost: nothing that can take long lies between.
+    // The count is written below, or lost: nothing that can take long lies between.
     let requests = slice.client.take_request_count();
     // It is the only one that works on the run now; the lock is not for awaiting in.
     let mut run = slice.run().clone();
@@ -333,7 +334,7 @@ async fn finish(slice: &Slice<'_>, error: Option<String>) -> Outcome {
     telemetry::run_ended(status);
     for (name, resource) in &report.resources {
         let synced = resource.status == ResourceStatus::Completed && resource.audited.is_none();
-        // Whoever is asked for by name once is not expected to be synced again.
+        // A resource that is asked for by name once is not expected to be synced again.
         let served = slice.settings.resources.iter().any(|resource| resource.name == name);
         if let (true, true, Some(at)) = (served, synced, report.finished_at) {
             telemetry::last_success(name, at);
@@ -391,11 +392,11 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_read_beside_each_other_but_for_those_whose_parts_others_tell() {
+    fn lists_are_read_beside_each_other_but_for_those_whose_partitions_others_give() {
         use Phase::{Detail, List};
-        let begun = [("companies", List), ("contacts", List), ("businessTypes", List), ("invoices", List)];
-        assert_eq!(next(&begun, &[]), Some(0));
-        assert_eq!(next(&begun, &[0, 1]), Some(3), "the countries are not known yet, and nobody waits for that");
+        let unread = [("companies", List), ("contacts", List), ("businessTypes", List), ("invoices", List)];
+        assert_eq!(next(&unread, &[]), Some(0));
+        assert_eq!(next(&unread, &[0, 1]), Some(3), "the countries are not known yet, and nobody waits for that");
         let known = [("companies", Detail), ("contacts", Detail), ("businessTypes", List), ("invoices", List)];
         assert_eq!(next(&known, &[3]), Some(2));
         let many = [("companies", List), ("contacts", List), ("users", List), ("teams", List), ("events", List)];

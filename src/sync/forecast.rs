@@ -1,4 +1,5 @@
-//! How many requests a run is still to make, and how long they take at the budget: from what its steps have learned so far, and what such steps usually take.
+//! How many requests a run is still to make, and how long they take at the budget: from what its steps have learned so
+//! far, and what such steps usually take.
 
 use chrono::Utc;
 
@@ -22,13 +23,14 @@ pub fn report(slice: &Slice<'_>) -> RunReport {
     RunReport { forecast, ..report::of_run(&slice.settings.account, &run, RunStatus::Running, None) }
 }
 
-/// The forecast for a run that has made so many requests, where so many are still to come.
+/// The forecast for a run that has made `made` requests, where `to_come` are still to come.
 pub fn of_requests(made: i64, to_come: i64, client: &Client) -> Forecast {
     // `time_for` is bounded to years that a calendar has.
     Forecast { api_requests: made.saturating_add(to_come), done_at: Utc::now() + client.time_for(to_come) }
 }
 
-/// The requests that these steps are still to make, as far as it can be told: no retries, and no records that the passes do not tell.
+/// The requests that these steps are still to make, as far as that is known: no retries, and no records that the passes
+/// do not give.
 pub fn requests_to_come(steps: &[Step], asked: &Parameters) -> i64 {
     let to_come = |step: &Step| {
         let read = ListProgress::of(step);
@@ -37,7 +39,8 @@ pub fn requests_to_come(steps: &[Step], asked: &Parameters) -> i64 {
     steps.iter().filter(|step| step.phase != Phase::Done).map(to_come).fold(0, i64::saturating_add)
 }
 
-/// List requests. A list says with its first page how much it holds; before that, and where it is read in parts, it will be as baseline.
+/// List requests. A list says with its first page how much it holds; before that, and where it is read in partitions,
+/// the baseline counts.
 fn pages_to_come(step: &Step, asked: &Parameters, read: Option<&ListProgress>) -> i64 {
     if step.phase != Phase::List {
         return 0;
@@ -47,14 +50,14 @@ fn pages_to_come(step: &Step, asked: &Parameters, read: Option<&ListProgress>) -
     }
     let is_one_list = step.resource.scope == Scope::Account;
     let one_list = read.filter(|_| is_one_list);
-    let told = one_list.and_then(|reading| reading.at.matches()).map(|matches| pages(matches, PAGE_SIZE));
-    let first_pass = one_list.filter(|reading| reading.at.pass > 1).map(|_| step.counts.pages);
-    let of_a_pass = told.or(first_pass).or(step.baseline.pages).unwrap_or(1).max(1);
+    let reported = one_list.and_then(|progress| progress.at.matches()).map(|matches| pages(matches, PAGE_SIZE));
+    let first_pass = one_list.filter(|progress| progress.at.pass > 1).map(|_| step.counts.pages);
+    let of_a_pass = reported.or(first_pass).or(step.baseline.pages).unwrap_or(1).max(1);
     // Deletions need a second pass, and so does any proof of a list that does not say how much it holds.
-    let takes_two = asked.marks_deletions() || told.is_none() && !step.resource.tells_matches;
+    let takes_two = asked.marks_deletions() || reported.is_none() && !step.resource.reports_matches;
     let twice = takes_two && step.resource.paging != Paging::Seek && is_one_list && of_a_pass > 1;
     let in_all = if twice { of_a_pass.saturating_mul(2) } else { of_a_pass };
-    in_all.saturating_sub(read.map_or(0, |reading| i64::from(reading.at.pages_read))).max(1)
+    in_all.saturating_sub(read.map_or(0, |progress| i64::from(progress.at.pages_read))).max(1)
 }
 
 /// Requests for details: of what has changed so far, and of as many of the records to come.
@@ -68,7 +71,7 @@ fn details_to_come(step: &Step, asked: &Parameters, read: Option<&ListProgress>)
     let wanted = if asked.is_audit() || asked.refetch { counts.listed } else { changed };
     let all = match step.phase {
         Phase::List if !is_sampled => {
-            let holds = read.and_then(|reading| reading.at.matches()).unwrap_or(0);
+            let holds = read.and_then(|progress| progress.at.matches()).unwrap_or(0);
             match counts.listed {
                 ..=0 => step.baseline.details.unwrap_or(0),
                 listed => {
@@ -118,17 +121,17 @@ mod tests {
         }
     }
 
-    /// A first page was read, of a list that says to hold so many.
-    fn begun(resource: &str, holds: i64) -> Step {
+    /// A first page was read, of a list that says to hold `holds` records.
+    fn after_first_page(resource: &str, holds: i64) -> Step {
         let mut step = step(resource);
-        let mut reading = ListProgress::start(step.resource, None, [Default::default()].into());
+        let mut progress = ListProgress::start(step.resource, None, [Default::default()].into());
         let records = (1..=PAGE_SIZE as u128).map(|n| Record { updated_at: Some(Utc::now()), ..record(n) }).collect();
         let full = Page { records, matches: Some(holds), ..Page::default() };
         let Ok(Next::Page(at)) = ListCursor::start(step.resource, None, 0).after(&full) else { panic!("it goes on") };
-        reading.at = at;
-        reading.store_in(&mut step);
-        let told = full.records.len() as i64;
-        (step.counts.listed, step.counts.created, step.counts.pages) = (told, told, 1);
+        progress.at = at;
+        progress.store_in(&mut step);
+        let listed = full.records.len() as i64;
+        (step.counts.listed, step.counts.created, step.counts.pages) = (listed, listed, 1);
         step
     }
 
@@ -141,12 +144,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_page_tells_how_many_follow_and_how_many_details() {
+    fn the_first_page_shows_how_many_follow_and_how_many_details() {
         // 1,000 contacts are 10 pages, all of them new.
-        assert_eq!(requests_to_come(&[begun("contacts", 1_000)], &asked(Mode::Full)), 9 + 1_000);
+        assert_eq!(requests_to_come(&[after_first_page("contacts", 1_000)], &asked(Mode::Full)), 9 + 1_000);
         // Events have no details, and a full sync reads them twice.
-        assert_eq!(requests_to_come(&[begun("events", 1_000)], &asked(Mode::Full)), 19);
-        assert_eq!(requests_to_come(&[begun("events", 1_000)], &asked(Mode::Incremental)), 9);
+        assert_eq!(requests_to_come(&[after_first_page("events", 1_000)], &asked(Mode::Full)), 19);
+        assert_eq!(requests_to_come(&[after_first_page("events", 1_000)], &asked(Mode::Incremental)), 9);
     }
 
     #[test]
@@ -158,7 +161,7 @@ mod tests {
         assert_eq!((usually("events", Mode::Incremental), usually("events", Mode::Full)), (52, 52));
         assert_eq!((usually("expenses", Mode::Incremental), usually("expenses", Mode::Full)), (26, 52));
         assert_eq!((usually("contacts", Mode::Incremental), usually("contacts", Mode::Full)), (26, 26));
-        // In parts of a page each.
+        // In partitions of a page each.
         assert_eq!(
             (usually("documentTemplates", Mode::Incremental), usually("documentTemplates", Mode::Full)),
             (26, 26)
@@ -174,7 +177,7 @@ mod tests {
             mode in prop::sample::select(&[Mode::Full, Mode::Incremental, Mode::Audit]), refetch: bool,
         ) {
             let steps: Vec<Step> = ["contacts", "events", "notes"].iter().map(|resource| {
-                let mut step = if *resource == "notes" { step(resource) } else { begun(resource, holds) };
+                let mut step = if *resource == "notes" { step(resource) } else { after_first_page(resource, holds) };
                 step.phase = phase;
                 step.counts = Counts { listed, created, updated, detailed, pages, ..step.counts };
                 step.baseline = Baseline { pages: Some(usual_pages), details: Some(usual_details) };
@@ -192,7 +195,7 @@ mod tests {
 
     #[test]
     fn after_the_lists_the_details_remain() {
-        let mut listed = begun("contacts", 1_000);
+        let mut listed = after_first_page("contacts", 1_000);
         listed.enter(Phase::Detail);
         (listed.counts.created, listed.counts.updated, listed.counts.detailed) = (30, 20, 15);
         assert_eq!(requests_to_come(&[listed.clone()], &asked(Mode::Incremental)), 35);

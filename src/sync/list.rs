@@ -38,10 +38,10 @@ use crate::views;
 /// Pages that were read and are not yet stored, besides those that are on their way.
 const PAGES_AHEAD: usize = 4;
 
-/// How many bytes of records are stored in one transaction, if so many are there.
+/// How many bytes of records are stored in one transaction, if there are as many.
 const STORED_AT_ONCE: usize = 3 * 1024 * 1024;
 
-/// Fewer bytes than these wait for more, for so long: a transaction has a price.
+/// Fewer bytes than these wait for more, at most for [`STORED_WITHIN`]: a transaction has a price.
 const STORED_BY_ITSELF: usize = 1024 * 1024;
 const STORED_WITHIN: Duration = Duration::from_millis(100);
 
@@ -60,32 +60,32 @@ struct PageBatch {
 
 /// Reads the list of the step and merges it, until its phase or the slice is over.
 pub async fn read(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
-    let mut begun = false;
+    let mut has_started = false;
     loop {
         let mut step = slice.step(index);
-        if step.phase != Phase::List || begun && slice.is_over() {
+        if step.phase != Phase::List || has_started && slice.is_over() {
             return Ok(());
         }
-        begun = true;
+        has_started = true;
         if let Some(sample) = slice.parameters.sample() {
             sample::read_page(slice, index, sample).await?;
             continue;
         }
-        let reading = match ListProgress::of(&step) {
-            Some(reading) => reading,
+        let progress = match ListProgress::of(&step) {
+            Some(progress) => progress,
             None => start(slice, &mut step).await?,
         };
-        let Some(part) = &reading.part else {
-            child_lists::read_batch(slice, index, step, reading).await?;
+        let Some(partition) = &progress.partition else {
+            child_lists::read_batch(slice, index, step, progress).await?;
             continue;
         };
-        if let Some(end) = reading.at.over() {
-            compare(slice, index, step, reading, end).await?;
+        if let Some(end) = progress.at.over() {
+            compare(slice, index, step, progress, end).await?;
             continue;
         }
         let (sender, receiver) = mpsc::channel(PAGES_AHEAD);
-        let mut ahead = pin!(prefetch(slice, step.resource, step.since, &part.body, reading.at.clone(), sender));
-        let mut stored = pin!(store(slice, index, step, reading.clone(), receiver));
+        let mut ahead = pin!(prefetch(slice, step.resource, step.since, &partition.body, progress.at.clone(), sender));
+        let mut stored = pin!(store(slice, index, step, progress.clone(), receiver));
         tokio::select! {
             stored = &mut stored => stored?,
             () = &mut ahead => stored.await?,
@@ -93,19 +93,20 @@ pub async fn read(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     }
 }
 
-/// Reads one pass over the list of a part, until the slice is over. Ends at the first error, which it sends as well.
+/// Reads one pass over the list of a partition, until the slice is over. Ends at the first error, which it sends as
+/// well.
 async fn prefetch(
     slice: &Slice<'_>,
     resource: &'static Resource,
     since: Option<DateTime<Utc>>,
-    part: &Value,
+    partition: &Value,
     mut at: ListCursor,
     sender: mpsc::Sender<Result<FetchedPage, WorkError>>,
 ) {
     loop {
         let size = at.size();
         let ask = |(number, since): (u32, Option<String>)| {
-            slice.page(resource, (number, size), resource.list_body((number, size), since.as_deref(), part))
+            slice.page(resource, (number, size), resource.list_body((number, size), since.as_deref(), partition))
         };
         // Its share: the other lists have theirs.
         let at_once = slice.client.most_in_flight().div_ceil(LISTS_AT_ONCE);
@@ -135,13 +136,13 @@ async fn prefetch(
     }
 }
 
-/// Stores the pages of one pass, several at once if they come fast: the next ones are gathered meanwhile. An error of reading is dealt with
-/// after what came before it.
+/// Stores the pages of one pass, several at once if they come fast: the next ones are gathered meanwhile. An error of
+/// reading is dealt with after what came before it.
 async fn store(
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,
-    mut reading: ListProgress,
+    mut progress: ListProgress,
     mut receiver: mpsc::Receiver<Result<FetchedPage, WorkError>>,
 ) -> Result<(), WorkError> {
     let mut loader = loader(slice, &step).await?;
@@ -151,26 +152,27 @@ async fn store(
         if !pages.is_empty() {
             let stored = CancellationToken::new();
             let merging = async {
-                let merged = merge(slice, index, step, reading, pages, &mut loader).await;
+                let merged = merge(slice, index, step, progress, pages, &mut loader).await;
                 stored.cancel();
                 merged
             };
             let gathering = async { Ok(gather(&mut receiver, Some(&stored)).await) };
             let (merged, following) = try_join(merging, gathering).await?;
             match merged {
-                Some(going_on) => (step, reading) = going_on,
+                Some(going_on) => (step, progress) = going_on,
                 None => return Ok(()),
             }
             next = following;
         }
         if let Some(error) = failed {
-            return skip(slice, index, step, reading, error).await;
+            return skip(slice, index, step, progress, error).await;
         }
     }
     Ok(())
 }
 
-/// Waits for a page, and takes those that come while what was before them is being `stored`, or with it. `None` at the end.
+/// Waits for a page, and takes those that come while what was before them is being `stored`, or with it. `None` at the
+/// end.
 async fn gather(
     receiver: &mut mpsc::Receiver<Result<FetchedPage, WorkError>>,
     stored: Option<&CancellationToken>,
@@ -219,28 +221,28 @@ async fn skip(
     slice: &Slice<'_>,
     index: usize,
     step: Step,
-    reading: ListProgress,
+    progress: ListProgress,
     error: WorkError,
 ) -> Result<(), WorkError> {
     match error {
-        WorkError::Api(ApiError::Failed { failure, reason, .. }) if is_passed_over(&step, &reading, failure) => {
-            skip_parent(slice, index, step, reading, failure, &reason).await
+        WorkError::Api(ApiError::Failed { failure, reason, .. }) if is_passed_over(&step, &progress, failure) => {
+            skip_parent(slice, index, step, progress, failure, &reason).await
         }
         WorkError::Api(ApiError::Failed { failure: Failure::TooLong, endpoint, reason }) => {
-            match reading.at.smaller(step.resource, step.since) {
-                Some(smaller) => read_smaller(slice, index, step, reading, smaller).await,
+            match progress.at.smaller(step.resource, step.since) {
+                Some(smaller) => read_smaller(slice, index, step, progress, smaller).await,
                 None => {
                     let error = ApiError::Failed { failure: Failure::TooLong, endpoint, reason };
-                    skip_failed(slice, index, step, reading, error.into()).await
+                    skip_failed(slice, index, step, progress, error.into()).await
                 }
             }
         }
-        error => skip_failed(slice, index, step, reading, error).await,
+        error => skip_failed(slice, index, step, progress, error).await,
     }
 }
 
-fn is_passed_over(step: &Step, reading: &ListProgress, failure: Failure) -> bool {
-    reading.part.as_ref().is_some_and(|part| reading.passes_over(step.resource, part, failure))
+fn is_passed_over(step: &Step, progress: &ListProgress, failure: Failure) -> bool {
+    progress.partition.as_ref().is_some_and(|partition| progress.passes_over(step.resource, partition, failure))
 }
 
 /// An answer is too long: the list is read from its beginning with smaller pages.
@@ -248,29 +250,32 @@ async fn read_smaller(
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,
-    mut reading: ListProgress,
+    mut progress: ListProgress,
     smaller: ListCursor,
 ) -> Result<(), WorkError> {
     let (resource, size) = (step.resource.name, smaller.size());
-    info!(run = %slice.id, resource, size, "An answer of {resource} is too long: it is read with pages of {size} records");
-    reading.at = smaller;
-    reading.store_in(&mut step);
+    info!(
+        run = %slice.id, resource, size,
+        "An answer of {resource} is too long: it is read with pages of {size} records"
+    );
+    progress.at = smaller;
+    progress.store_in(&mut step);
     let tx = slice.begin().await?;
     Ok(slice.commit(tx, index, step).await?)
 }
 
-/// One part that cannot be read does not hold up the others, but the resource is failed in the end.
+/// One partition that cannot be read does not hold up the others, but the resource is failed in the end.
 async fn skip_failed(
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,
-    mut reading: ListProgress,
+    mut progress: ListProgress,
     error: WorkError,
 ) -> Result<(), WorkError> {
-    let concerns_the_part = step.resource.scope != Scope::Account
+    let concerns_the_partition = step.resource.scope != Scope::Account
         && match &error {
             WorkError::Api(ApiError::Failed { failure, .. }) => {
-                *failure != Failure::Forbidden || reading.given.is_some()
+                *failure != Failure::Forbidden || progress.given.is_some()
             }
             // The list is not what was asked for, or does not end.
             WorkError::Unusable(_) => true,
@@ -280,16 +285,16 @@ async fn skip_failed(
         // Said, so that nobody asks again: it may be up by then, and the list failed for nothing.
         return Err(WorkError::Down(error.to_string()));
     }
-    if !concerns_the_part || !reading.fail(&mut step, &error) {
+    if !concerns_the_partition || !progress.fail(&mut step, &error) {
         return Err(error);
     }
-    let pages_read = reading.at.pages_read;
+    let pages_read = progress.at.pages_read;
     let mut tx = slice.begin().await?;
-    reading.next_part(slice, &mut tx, &mut step, pages_read).await?;
+    progress.next_partition(slice, &mut tx, &mut step, pages_read).await?;
     Ok(slice.commit(tx, index, step).await?)
 }
 
-/// Before the first part.
+/// Before the first partition.
 async fn start(slice: &Slice<'_>, step: &mut Step) -> Result<ListProgress, WorkError> {
     let resource = step.resource;
     partitions::check_project_api(slice, resource).await?;
@@ -300,81 +305,81 @@ async fn start(slice: &Slice<'_>, step: &mut Step) -> Result<ListProgress, WorkE
     Ok(ListProgress::start(resource, step.since, partitions::all(slice, step).await?))
 }
 
-/// Merges pages of one pass, which follow each other. Tells how far that is; `None` where the pass is over.
+/// Merges pages of one pass, which follow each other. Returns how far that is; `None` where the pass is over.
 async fn merge(
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,
-    mut reading: ListProgress,
+    mut progress: ListProgress,
     pages: Vec<FetchedPage>,
     loader: &mut Loader,
 ) -> Result<Option<(Step, ListProgress)>, WorkError> {
     let (resource, _account) = (step.resource, slice.settings.account.clone());
-    let part = reading.part.clone().unwrap_or_default();
-    let (pass, first_page) = (reading.at.pass, reading.at.pages_read);
-    let (mut told, mut after): (Vec<Record>, Option<Next>) = (Vec::new(), None);
+    let partition = progress.partition.clone().unwrap_or_default();
+    let (pass, first_page) = (progress.at.pass, progress.at.pages_read);
+    let (mut records, mut after): (Vec<Record>, Option<Next>) = (Vec::new(), None);
     let (mut rejected, mut ids): (Vec<Rejected>, Vec<Uuid>) = (Vec::new(), Vec::new());
     if pass == 1 && resource.stored_in().is_none() {
         step.counts.pages += i64::try_from(pages.len()).unwrap_or(i64::MAX);
     }
     for FetchedPage { mut page, next } in pages {
-        date(&mut step, &mut reading, &page);
+        date(&mut step, &mut progress, &page);
         step.note_drift(answer::drift(&page.records));
         step.note_drift(views::contexts_of_no_resource(resource, &page.records));
         step.note_drift(std::mem::take(&mut page.type_mismatches));
         step.note_replaced(page.replaced);
-        part.adopt(resource, &mut page);
+        partition.adopt(resource, &mut page);
         ids.extend(page.ids());
         rejected.append(&mut page.rejected);
-        told.append(&mut page.records);
+        records.append(&mut page.records);
         after = Some(next);
     }
-    reading.note_includes(resource, &told);
-    let parent_resource = part.parent_resource(resource);
+    progress.note_includes(resource, &records);
+    let parent_resource = partition.parent_resource(resource);
     let changes = resource.updated_since && step.since.is_some() && resource.has_unshown_details();
     let origin = if changes { Origin::Changes } else { Origin::List };
 
-    let items = Items { records: &told, rejected, source: Source { parent_resource, origin } };
-    let (mut tx, merged, kept) =
+    let items = Items { records: &records, rejected, source: Source { parent_resource, origin } };
+    let (mut tx, merged, rejected) =
         Sink::of(&slice.parameters).items(slice, slice.begin().await?, &mut step, items, Some(loader)).await?;
-    step.counts.rejected += if pass == 1 { kept } else { 0 };
+    step.counts.rejected += if pass == 1 { rejected } else { 0 };
     doubts::store(&mut tx, slice.key(resource), &merged.doubted).await?;
     seen_ids::store_page(&mut tx, slice.key(resource), (pass, first_page), &ids).await?;
     step.counts.merged(merged.created, merged.updated, merged.unchanged);
     let going_on = match after {
         Some(Next::PassEnd(end)) => {
-            end_pass(slice, &mut tx, &mut step, reading, end).await?;
+            end_pass(slice, &mut tx, &mut step, progress, end).await?;
             if step.phase == Phase::Sweep && loader.has_listed_all() {
-                // Nothing to ask for, and nothing gone.
+                // Nothing to ask for, and nothing missing.
                 step.enter(Phase::Detail);
             }
             None
         }
         Some(Next::Page(at)) => {
-            reading.at = at;
-            reading.clone().store_in(&mut step);
-            Some(reading)
+            progress.at = at;
+            progress.clone().store_in(&mut step);
+            Some(progress)
         }
-        None => Some(reading),
+        None => Some(progress),
     };
     slice.commit(tx, index, step.clone()).await?;
     telemetry::records(resource.name, "created", merged.created);
     telemetry::records(resource.name, "updated", merged.updated);
-    Ok(going_on.map(|reading| (step, reading)))
+    Ok(going_on.map(|progress| (step, progress)))
 }
 
 /// Notes when the list began by the API's clock, which is what the watermark comes from. Where that is not said, or not
 /// believed, there is no watermark.
-fn date(step: &mut Step, reading: &mut ListProgress, page: &Page) {
-    let begins = step.clock.is_none() && !reading.undated;
+fn date(step: &mut Step, progress: &mut ListProgress, page: &Page) {
+    let begins = step.clock.is_none() && !progress.undated;
     match page.dated {
         None if begins => {
-            reading.undated = true;
+            progress.undated = true;
             step.note_drift([UNDATED.to_owned()].into());
         }
         Some(Dated::At(date)) if begins => step.clock = Some(date),
         Some(Dated::Apart(skew)) => {
-            reading.undated |= begins;
+            progress.undated |= begins;
             if step.drift.iter().all(|known| !known.starts_with(SKEWED)) {
                 step.note_drift([format!("{SKEWED} {}: no watermark is taken from it", clock::described(skew))].into());
             }
@@ -390,22 +395,22 @@ const UNDATED: &str = "an answer has no Date that can be read: no watermark is t
 /// answer to answer.
 const SKEWED: &str = "the Date of an answer is";
 
-/// A parent that is gone has no children to list, and they follow it when its own resource finds it gone. A kind of parent that may
-/// not be asked for is left out.
+/// A parent that is deleted has no children to list, and they follow it when its own resource finds it missing. A kind
+/// of parent that may not be asked for is left out.
 async fn skip_parent(
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,
-    mut reading: ListProgress,
+    mut progress: ListProgress,
     failure: Failure,
     reason: &str,
 ) -> Result<(), WorkError> {
     if failure != Failure::NotFound {
-        let part = reading.part.clone().unwrap_or_default();
-        reading.refuse(&mut step, &part, failure, reason);
+        let partition = progress.partition.clone().unwrap_or_default();
+        progress.refuse(&mut step, &partition, failure, reason);
     }
-    let pages_read = reading.at.pages_read;
+    let pages_read = progress.at.pages_read;
     let mut tx = slice.begin().await?;
-    reading.next_part(slice, &mut tx, &mut step, pages_read).await?;
+    progress.next_partition(slice, &mut tx, &mut step, pages_read).await?;
     Ok(slice.commit(tx, index, step).await?)
 }

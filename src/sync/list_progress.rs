@@ -1,4 +1,4 @@
-//! How far the list phase of a step has come, over all parts of its resource, and how it ends.
+//! How far the list phase of a step has come, over all partitions of its resource, and how it ends.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -19,15 +19,15 @@ use crate::retry::Failure;
 use crate::store::progress::{self, Pass};
 use crate::store::runs::Phase;
 
-/// Parts in a row that cannot be read, after which the rest is given up: it is not the parts then.
-const MAX_FAILED_PARTS: u32 = 5;
+/// Partitions in a row that cannot be read, after which the rest is given up: it is not the partitions then.
+const MAX_FAILED_PARTITIONS: u32 = 5;
 
 impl ListProgress {
-    /// Before the first of these parts.
+    /// Before the first of these partitions.
     pub fn start(resource: &Resource, since: Option<DateTime<Utc>>, mut waiting: VecDeque<Partition>) -> Self {
         Self {
             at: ListCursor::start(resource, since, 0),
-            part: waiting.pop_front(),
+            partition: waiting.pop_front(),
             waiting,
             last_parent: None,
             first_page: 0,
@@ -52,30 +52,30 @@ impl ListProgress {
         }
     }
 
-    /// Passes over a part that could not be read. It does not hold up the others, but the resource is failed in the end. False: too many
-    /// in a row.
+    /// Passes over a partition that could not be read. It does not hold up the others, but the resource is failed in
+    /// the end. False: too many in a row.
     pub fn fail(&mut self, step: &mut Step, error: &WorkError) -> bool {
         self.failures_in_a_row += 1;
-        if self.failures_in_a_row >= MAX_FAILED_PARTS {
+        if self.failures_in_a_row >= MAX_FAILED_PARTITIONS {
             return false;
         }
         let resource = step.resource.name;
-        warn!(resource, %error, "A part of {resource} could not be read");
-        step.error.get_or_insert(format!("not every part could be read: {error}"));
+        warn!(resource, %error, "A partition of {resource} could not be read");
+        step.error.get_or_insert(format!("not every partition could be read: {error}"));
         (self.incomplete, self.unproven) = (true, true);
         true
     }
 
-    /// Whether a part that the API does not give is passed over: the parent is gone, or its kind may not be asked for. Where
-    /// lists of its kind are given, it is this parent alone, unless many in a row are not given.
-    pub fn passes_over(&self, resource: &Resource, part: &Partition, failure: Failure) -> bool {
-        let is_given = self.given.as_deref() == part.kind() && self.failures_in_a_row + 1 < MAX_FAILED_PARTS;
+    /// Whether a partition that the API does not give is passed over: the parent is deleted, or its kind may not be
+    /// asked for. Where lists of its kind are given, it is this parent alone, unless many in a row are not given.
+    pub fn passes_over(&self, resource: &Resource, partition: &Partition, failure: Failure) -> bool {
+        let is_given = self.given.as_deref() == partition.kind() && self.failures_in_a_row + 1 < MAX_FAILED_PARTITIONS;
         partitions::is_passed_over(resource, failure) && (failure == Failure::NotFound || !is_given)
     }
 
     /// Leaves out the kind of this parent, whose lists the API does not give.
-    pub fn refuse(&mut self, step: &mut Step, part: &Partition, failure: Failure, reason: &str) {
-        let Some(kind) = part.kind() else { return };
+    pub fn refuse(&mut self, step: &mut Step, partition: &Partition, failure: Failure, reason: &str) {
+        let Some(kind) = partition.kind() else { return };
         let resource = step.resource.name;
         warn!(resource, kind, reason, "{resource} of a {kind} cannot be listed");
         step.note_drift([format!("those of a {kind} cannot be listed: {reason}")].into());
@@ -96,8 +96,8 @@ impl ListProgress {
         partitions::next_parents(connection, slice, step, self.last_parent.as_ref(), &self.refused, limit).await
     }
 
-    /// Notes which includes came with these records. A field of an include may be left out where it does not apply, so only the whole
-    /// list tells whether the API ignores one.
+    /// Notes which includes came with these records. A field of an include may be left out where it does not apply, so
+    /// only the whole list shows whether the API ignores one.
     pub fn note_includes(&mut self, resource: &Resource, records: &[Record]) {
         let shape = &Shapes::of(resource).list;
         let asked = shape.includes();
@@ -111,7 +111,7 @@ impl ListProgress {
         self.includes_came.extend(came.map(str::to_owned));
     }
 
-    /// The includes that were asked for and came with no record of a complete list, in words.
+    /// The includes that were asked for and came with no record of a complete list, as text.
     fn includes_that_did_not_come(&self, step: &Step) -> BTreeSet<String> {
         if step.since.is_some() || step.counts.listed == 0 {
             return BTreeSet::new();
@@ -126,8 +126,8 @@ impl ListProgress {
         step.cursor = StepCursor::List(Box::new(self));
     }
 
-    /// Adds to what the lists said to hold, once a part is read whose first page had the number `first_page`. One that does not say
-    /// leaves the sum unknown.
+    /// Adds to what the lists said to hold, once a partition is read whose first page had the number `first_page`. One
+    /// that does not say leaves the sum unknown.
     pub fn add_matches(step: &mut Step, first_page: i32, matches: Option<i64>) {
         step.matches = match (step.matches, matches) {
             (Some(sum), Some(matches)) => sum.checked_add(matches),
@@ -136,19 +136,20 @@ impl ListProgress {
         };
     }
 
-    /// Goes on to the next part, or ends the list.
-    pub async fn next_part(
+    /// Goes on to the next partition, or ends the list.
+    pub async fn next_partition(
         mut self,
         slice: &Slice<'_>,
         tx: &mut sqlx::PgConnection,
         step: &mut Step,
         pages_read: i32,
     ) -> Result<(), WorkError> {
-        let refused =
-            |part: &Partition| part.kind().is_some_and(|kind| self.refused.iter().any(|refused| refused == kind));
-        self.waiting.retain(|part| !refused(part));
-        self.part = self.waiting.pop_front();
-        if self.part.is_none() && self.next_parents(slice, tx, step, 1).await?.is_empty() {
+        let refused = |partition: &Partition| {
+            partition.kind().is_some_and(|kind| self.refused.iter().any(|refused| refused == kind))
+        };
+        self.waiting.retain(|partition| !refused(partition));
+        self.partition = self.waiting.pop_front();
+        if self.partition.is_none() && self.next_parents(slice, tx, step, 1).await?.is_empty() {
             return self.end_list(slice, tx, step, pages_read).await;
         }
         self.at = ListCursor::start(step.resource, step.since, pages_read);
@@ -158,8 +159,9 @@ impl ListProgress {
         Ok(())
     }
 
-    /// All parts are read, or there is none. Where no kind of parent may be asked for, nor may the resource. What nothing was asked of is not certain: what the parts are made of may not have been
-    /// read yet.
+    /// All partitions are read, or there is none. Where no kind of parent may be asked for, nor may the resource. A
+    /// resource of which nothing was asked is not verified: the records that its partitions are made from may not have
+    /// been read yet.
     async fn end_list(
         self,
         slice: &Slice<'_>,
@@ -173,14 +175,14 @@ impl ListProgress {
         }
         step.note_drift(self.includes_that_did_not_come(step));
         let audited = slice.parameters.is_audit();
-        // No record of these parts that was there throughout can be missing.
+        // No record of these partitions that was there throughout can be missing.
         let complete = !self.incomplete && !self.withheld && !self.undated;
-        // They are all parts that there are.
+        // They are all partitions that there are.
         let whole = self.refused.is_empty() && pages_read > 0 && !parents_failed(&slice.run(), resource);
         // Of dates, or of the parents that changed.
         let windowed = step.since.is_some() && !resource.updated_since;
         let sure = !self.unproven && !self.undated && !windowed && step.error.is_none();
-        // What is gone says so by itself; but there may be records of parents that nobody has seen.
+        // Deleted parents are noticed by themselves; but there may be records of parents that nobody has seen.
         step.verified = sure && whole && parents_are_proven(&slice.run(), resource);
         let has_watermark = (resource.updated_since || !resource.stands_alone()) && !audited;
         if let (true, true, Some(clock)) = (complete && step.error.is_none(), has_watermark, step.clock) {
@@ -189,10 +191,13 @@ impl ListProgress {
             progress::move_watermark(tx, account, resource, slice.watermark(clock), pass).await?;
         }
         if self.unproven && step.error.is_none() {
-            warn!(run = %run, resource = resource.name, "{} changed too fast to be sure that all was seen", resource.name);
+            warn!(
+                run = %run, resource = resource.name,
+                "{} changed too fast to be sure that all was seen", resource.name
+            );
         }
         telemetry::records(resource.name, "unchanged", step.counts.unchanged);
-        // What the passes themselves have asked again is gone, also where other parts could not be read.
+        // Rows that the passes themselves asked for again are missing, also where other partitions could not be read.
         let sweepable = sure && (whole || resource.ask_again() == AskAgain::List);
         let sweeps = audited || sweepable && slice.parameters.marks_deletions();
         match sweeps {

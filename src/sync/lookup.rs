@@ -1,4 +1,4 @@
-//! Asks for records by id: which of them are alive, as what, and which are gone.
+//! Asks for records by id: which of them are alive, as what, and which are missing.
 
 use std::collections::HashSet;
 
@@ -28,7 +28,7 @@ pub struct Found {
     /// Whether a record came without an id that can be read: it may be any of those that were asked for.
     has_nameless: bool,
     /// What was asked for and did not come, in the order in which it was asked for.
-    pub gone: Vec<Uuid>,
+    pub missing: Vec<Uuid>,
     /// Characters that jsonb refuses, and that were replaced in items and details.
     pub replaced: i64,
 }
@@ -42,14 +42,14 @@ impl Found {
     fn settle(mut self, ids: &[Uuid]) -> Self {
         let rejected = self.rejected.iter().map(|record| record.id);
         let alive: HashSet<Uuid> = self.alive().map(|record| record.id).chain(rejected).collect();
-        let is_gone = |id: &Uuid| !self.has_nameless && !alive.contains(id);
-        self.gone = ids.iter().copied().filter(is_gone).collect();
+        let is_missing = |id: &Uuid| !self.has_nameless && !alive.contains(id);
+        self.missing = ids.iter().copied().filter(is_missing).collect();
         self
     }
 }
 
-/// Asks for up to a page of records, by `filter.ids` where the list takes it, else by `.info`, several at a time. Not for resources
-/// that have neither ([`AskAgain::List`]): an error.
+/// Asks for up to a page of records, by `filter.ids` where the list takes it, else by `.info`, several at a time. Not
+/// for resources that have neither ([`AskAgain::List`]): an error.
 pub async fn by_id(slice: &Slice<'_>, resource: &'static Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
     match resource.ask_again() {
         AskAgain::Ids => by_filter(slice, resource, ids).await,
@@ -79,8 +79,8 @@ async fn by_filter(slice: &Slice<'_>, resource: &'static Resource, ids: &[Uuid])
     Ok(found.settle(ids))
 }
 
-/// Adds the items that the list gives for these ids; returns the ids that did not come. A list may give fewer records than
-/// it was asked for, and nothing in the answer says so: the rest is asked for until none of it comes.
+/// Adds the items that the list gives for these ids; returns the ids that did not come. A list may give fewer records
+/// than it was asked for, and nothing in the answer says so: the rest is asked for until none of it comes.
 async fn filtered(
     client: &Client,
     resource: &Resource,

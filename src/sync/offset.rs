@@ -8,8 +8,8 @@
 //! - **The whole list is one short page**: one answer cannot shift.
 //! - **Two passes agree.** The passes have pages of other sizes, so that what one of them misses at the edge of a page
 //!   is within a page of the other. They agree if each id that only one of them gave is explained: its record changed
-//!   after the first of the two had started (the next reading asks from there), or is gone. This is how lists without
-//!   `matches` are proven, and those whose number never holds still.
+//!   after the first of the two had started (the next reading asks from there), or is deleted. This is how lists
+//!   without `matches` are proven, and those whose number never holds still.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ const SIZES: [usize; MAX_PASSES] = [PAGE_SIZE, 97, 89, 83];
 /// The same, where answers of the usual size are too long.
 const SMALL_SIZES: [usize; MAX_PASSES] = [10, 9, 8, 7];
 
-/// A list that says other than it gives, and holds still, is believed to hide something after so many passes.
+/// A list that says other than it gives, and holds still, is believed to hide something after this many passes.
 const CONTRADICTED_AFTER: usize = 3;
 
 /// Bounds that APIs have are multiples of this many records.
@@ -73,7 +73,7 @@ pub struct Offset {
     /// When the pass started.
     #[serde(default)]
     started_at: Option<DateTime<Utc>>,
-    /// The ids of each earlier pass that counted, as earlier versions kept them.
+    /// The ids of each earlier pass that counted, as earlier versions stored them.
     counted: Vec<Digest>,
     /// The passes before it.
     #[serde(default)]
@@ -148,13 +148,13 @@ pub struct Compared {
 /// What a pass amounts to, with those before it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Judgement {
-    /// Every record that was there throughout was seen, and what was not seen may be gone.
+    /// Every record that was there throughout was seen, and a row that was not seen may be marked deleted.
     Proven,
     /// It has to be compared with earlier passes.
     Compare,
     /// One more pass.
     Again(Offset),
-    /// The list says that it holds so many records, holds still, and gives others.
+    /// The list says that it holds this many records, holds still, and gives others.
     Contradicts(i64),
     /// There have been enough passes. `counts`: the last one gave what the list said to hold.
     Unproven {
@@ -163,7 +163,7 @@ pub enum Judgement {
     },
 }
 
-/// What is asked of a reading.
+/// What a reading is asked for, and what it gave.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     /// The number of the pass that is over.
@@ -228,9 +228,9 @@ impl Offset {
         }
         match page.matches {
             None => self.silent = true,
-            Some(told) => {
-                self.unsteady |= Some(told) != matches;
-                self.least = Some(self.least.map_or(told, |least| least.min(told)));
+            Some(reported) => {
+                self.unsteady |= Some(reported) != matches;
+                self.least = Some(self.least.map_or(reported, |least| least.min(reported)));
             }
         }
         if self.page == 1 {
@@ -239,7 +239,7 @@ impl Offset {
             // Records follow a page of the default size, which is therefore the list's own.
             self.given = Some(DEFAULT_PAGE_SIZE);
         }
-        let has_all = page.matches.is_some_and(|told| i128::from(self.pass_ids.ids) >= i128::from(told));
+        let has_all = page.matches.is_some_and(|reported| i128::from(self.pass_ids.ids) >= i128::from(reported));
         let size = self.page_size();
         let may_go_on = records == size || !has_all && (records > size || self.is_default(ids.ids));
         self.last_page = ids;
@@ -247,13 +247,14 @@ impl Offset {
             self.page += 1;
             return false;
         }
-        // A page of the size that was asked for may also come twice where so many records came meanwhile, or by mistake.
+        // A page of the size that was asked for may also come twice where as many records came meanwhile, or by
+        // mistake.
         self.single = self.page == 1 || same_again && self.page == 2 && records > self.size;
         self.bounded = records == 0 && self.is_round();
         true
     }
 
-    /// Whether a page of so many records may be full although more were asked for: nothing warns of a size that is
+    /// Whether a page of this many records may be full although more were asked for: nothing warns of a size that is
     /// ignored.
     fn is_default(&self, records: u64) -> bool {
         records == DEFAULT_PAGE_SIZE as u64 && self.size > DEFAULT_PAGE_SIZE
@@ -276,8 +277,8 @@ impl Offset {
             return Judgement::Proven;
         }
         match self.contradicted(asked) {
-            Some(told) if self.passes.len() + self.counted.len() + 1 >= CONTRADICTED_AFTER => {
-                Judgement::Contradicts(told)
+            Some(reported) if self.passes.len() + self.counted.len() + 1 >= CONTRADICTED_AFTER => {
+                Judgement::Contradicts(reported)
             }
             None if self.is_comparable(asked) && self.comparisons().next().is_some() => Judgement::Compare,
             _ => self.go_on(asked),
@@ -315,14 +316,14 @@ impl Offset {
 
     /// Whether the pass gave what the list said to hold, on each page.
     fn counts(&self, asked: Asked) -> bool {
-        let as_told = asked.matches == Some(asked.distinct) && !self.silent && !self.unsteady;
-        as_told && !self.is_doubled(asked.distinct)
+        let as_reported = asked.matches == Some(asked.distinct) && !self.silent && !self.unsteady;
+        as_reported && !self.is_doubled(asked.distinct)
     }
 
     /// What the list says to hold, where it held still and gave other than that.
     fn contradicted(&self, asked: Asked) -> Option<i64> {
         let still = !self.silent && !self.unsteady && !self.is_doubled(asked.distinct);
-        asked.matches.filter(|told| still && *told != asked.distinct)
+        asked.matches.filter(|reported| still && *reported != asked.distinct)
     }
 
     /// Whether an earlier pass that counted gave the same ids, or one answer gave everything.

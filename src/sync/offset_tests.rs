@@ -64,7 +64,7 @@ fn busy(dice: &mut Dice) -> (usize, impl FnMut(&mut List, usize)) {
     (size, change)
 }
 
-/// How many of so many seeds a reading calls complete, and how many of these miss a record.
+/// How many of these seeds a reading calls complete, and how many of these miss a record.
 fn play(seeds: u64, full: bool, silent: bool, one_pass: bool) -> (usize, usize) {
     let (mut complete, mut broken) = (0, 0);
     for seed in 1..=seeds {
@@ -208,7 +208,8 @@ fn positions_of_earlier_versions_go_on() {
     let seek = r#"{"pass":1,"pages_read":3,"matches":250,"way":{"seek":{"since":"1970-01-01T00:00:07+00:00","page":1,
         "reading":{"ids":0,"xor":0},"earlier":null,"readings":0,"beyond":null,"unproven":false,"short":null}}}"#;
     let offset = r#"{"pass":2,"pages_read":3,"pages_in_pass":1,"matches":150,"way":{"offset":{"page":2,
-        "pass_ids":{"ids":100,"xor":7},"last_page":{"ids":100,"xor":7},"unsteady":false,"counted":[{"ids":150,"xor":9}]}}}"#;
+        "pass_ids":{"ids":100,"xor":7},"last_page":{"ids":100,"xor":7},"unsteady":false,
+        "counted":[{"ids":150,"xor":9}]}}}"#;
     for text in [seek, offset] {
         let position: ListCursor = serde_json::from_str(text).expect("a position");
         assert_eq!(position.size(), 100);
@@ -238,14 +239,14 @@ fn an_offset_list_is_read_once_and_for_a_full_sync_twice_unless_one_page_holds_i
 fn the_pages_that_a_list_said_to_have_may_be_asked_for_at_once() {
     let asked = |resource: &str, list: List| -> Vec<u32> {
         let first = start(resource, None);
-        assert_eq!(first.requests(None).count(), 1, "the first page tells");
+        assert_eq!(first.requests(None).count(), 1, "the first page says how many follow");
         let paging = catalog::find(resource).expect("a resource").paging;
         let Ok(Next::Page(next)) = first.after(&list.serve(paging, (1, 100), None)) else { panic!("it goes on") };
         next.requests(None).map(|(page, _)| page).collect()
     };
     assert_eq!(asked("users", List::of(0..501)), [2, 3, 4, 5, 6]);
     assert_eq!(asked("users", List { told_too_many: -500, ..List::of(0..501) }), [2]);
-    assert_eq!(asked("contacts", List::of(0..501)), [1], "where to seek on is told by the page before");
+    assert_eq!(asked("contacts", List::of(0..501)), [1], "where to seek on is known from the page before");
 }
 
 #[test]

@@ -32,11 +32,11 @@ const MAX_PAGES: u32 = 50_000;
 /// By how much pages are smaller where those of the usual size are too long.
 const SMALLER: u32 = 10;
 
-/// A list that says how much it holds may grow while it is read. What gives twice as much, and so many pages more, does
-/// not end.
+/// A list that says how much it holds may grow while it is read. One that gives twice as much, and this many pages
+/// more, does not end.
 const PAGES_BEYOND: u32 = 200;
 
-/// Where in a list to go on. Kept as JSON in `sync_step.position`.
+/// Where in a list to go on. Stored as JSON in `sync_step.position`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ListCursor {
     /// The pass, from 1.
@@ -76,7 +76,7 @@ struct Seek {
     /// The first `updated_at` after the tie, as the earlier reading met it.
     beyond: Option<String>,
     unproven: bool,
-    /// What the first pass was told and met, if it met fewer.
+    /// What the list said to hold in the first pass and what the pass gave, if that was less.
     short: Option<(i64, i64)>,
 }
 
@@ -95,7 +95,7 @@ pub struct PassEnd {
     position: ListCursor,
 }
 
-/// What is known and wanted where a pass is judged.
+/// The evidence by which a pass is judged, and the proof that is wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence {
     /// How many distinct ids the pass gave.
@@ -120,7 +120,7 @@ pub enum Verdict {
     Read {
         /// Every record that was there throughout was seen: the watermark may move.
         complete: bool,
-        /// And the counts prove it: what was not seen may be gone.
+        /// And the counts prove it: a row that was not seen may be marked deleted.
         verified: bool,
     },
     /// The list says other than it gives, though it did not change.
@@ -188,8 +188,8 @@ impl ListCursor {
             Way::Seek(seek) => (seek.page..=seek.page, seek.since.clone()),
             Way::Offset(offset) => {
                 // As many as the list said to have, once it has.
-                let told = self.matches.map(|matches| catalog::pages(matches, self.page_size()));
-                let last = told.map_or(offset.page, |told| u32::try_from(told).unwrap_or(u32::MAX));
+                let reported = self.matches.map(|matches| catalog::pages(matches, self.page_size()));
+                let last = reported.map_or(offset.page, |reported| u32::try_from(reported).unwrap_or(u32::MAX));
                 (offset.page..=last.max(offset.page), asked.map(as_text))
             }
         };
@@ -298,7 +298,7 @@ impl Seek {
     fn may_be_full(&self, page: &Page, size: usize) -> bool {
         let before = i64::from(self.page - 1).saturating_mul(i64::try_from(size).unwrap_or(i64::MAX));
         let records = page.records.len();
-        let has_all = page.matches.is_some_and(|told| before.saturating_add(records as i64) >= told);
+        let has_all = page.matches.is_some_and(|reported| before.saturating_add(records as i64) >= reported);
         records == DEFAULT_PAGE_SIZE && size > DEFAULT_PAGE_SIZE && !has_all
     }
 
@@ -345,16 +345,16 @@ impl PassEnd {
         let ListCursor { pass, matches, way, .. } = &self.position;
         match way {
             Way::Seek(seek) => {
-                let Some(told) = matches.filter(|told| evidence.distinct < *told) else {
+                let Some(reported) = matches.filter(|reported| evidence.distinct < *reported) else {
                     return Verdict::Read { complete: !seek.unproven, verified: !seek.unproven };
                 };
                 if *pass < MAX_SEEK_PASSES {
-                    let short = Some((told, evidence.distinct));
+                    let short = Some((reported, evidence.distinct));
                     let way = Way::Seek(Seek { short, ..Seek::begin(evidence.since) });
                     return Verdict::Again(self.position.next_pass(way));
                 }
-                if seek.short == Some((told, evidence.distinct)) {
-                    return contradiction(told, evidence.distinct);
+                if seek.short == Some((reported, evidence.distinct)) {
+                    return contradiction(reported, evidence.distinct);
                 }
                 // Records went while it was read: fewer came than there had been, and each pass met other numbers.
                 Verdict::Read { complete: !seek.unproven, verified: false }
@@ -406,14 +406,14 @@ impl PassEnd {
             Judgement::Proven => Verdict::Read { complete: true, verified: true },
             Judgement::Compare => Verdict::Compare(ListCursor { over: true, ..self.position.clone() }),
             Judgement::Again(offset) => Verdict::Again(self.position.next_pass(Way::Offset(offset))),
-            Judgement::Contradicts(told) => contradiction(told, evidence.distinct),
+            Judgement::Contradicts(reported) => contradiction(reported, evidence.distinct),
             Judgement::Unproven { counts } => Verdict::Read { complete: counts, verified: false },
         }
     }
 }
 
-fn contradiction(told: i64, distinct: i64) -> Verdict {
-    Verdict::Contradiction(format!("the list says that it holds {told} records and gives {distinct}"))
+fn contradiction(reported: i64, distinct: i64) -> Verdict {
+    Verdict::Contradiction(format!("the list says that it holds {reported} records and gives {distinct}"))
 }
 
 /// As the API writes times: whole seconds, with an offset.

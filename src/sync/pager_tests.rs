@@ -12,7 +12,8 @@ use crate::catalog::{self, PAGE_SIZE};
 
 /// A list as the API keeps it. Times are seconds since 1970.
 struct List {
-    /// Ids and `updated_at`, in the order that an offset list gives. Seeking sorts them, and keeps this order inside a tie.
+    /// Ids and `updated_at`, in the order that an offset list gives. Seeking sorts them, and keeps this order inside a
+    /// tie.
     records: Vec<(Uuid, i64)>,
     now: i64,
     /// What was added, changed or deleted: no reader is bound to have seen it.
@@ -109,7 +110,7 @@ fn time(at: i64) -> DateTime<Utc> {
 }
 
 /// What a reader came to.
-struct ListProgress {
+struct Reading {
     verdict: Verdict,
     seen: HashSet<Uuid>,
     passes: i32,
@@ -118,7 +119,7 @@ struct ListProgress {
     doubles: bool,
 }
 
-impl ListProgress {
+impl Reading {
     /// Whether it calls itself complete, and is: every record seen that was asked for and there throughout, unchanged.
     fn is_rightly_complete(&self, list: &List, since: Option<i64>) -> bool {
         let mut stayed = list.records.iter().filter(|(id, at)| Some(*at) >= since && !list.touched.contains(id));
@@ -132,19 +133,19 @@ impl ListProgress {
 
 const VERIFIED: Verdict = Verdict::Read { complete: true, verified: true };
 
-/// Reads a list as the engine does, its position stored and loaded between all requests. `asked` is the resource, `since`,
-/// and whether it is a full sync. `change` happens after each request, and is told its number, from 1.
-fn read(list: &mut List, asked: (&str, Option<i64>, bool), change: impl FnMut(&mut List, usize)) -> ListProgress {
+/// Reads a list as the engine does, its position stored and loaded between all requests. `asked` is the resource,
+/// `since`, and whether it is a full sync. `change` happens after each request, and gets its number, from 1.
+fn read(list: &mut List, asked: (&str, Option<i64>, bool), change: impl FnMut(&mut List, usize)) -> Reading {
     prefetch(list, asked, 1, change)
 }
 
-/// The same, with up to so many pages asked for at once. The API makes them in the opposite order.
+/// The same, with up to `ahead` pages asked for at once. The API makes them in the opposite order.
 fn prefetch(
     list: &mut List,
     asked: (&str, Option<i64>, bool),
     ahead: usize,
     change: impl FnMut(&mut List, usize),
-) -> ListProgress {
+) -> Reading {
     read_from(list, start(asked.0, asked.1), asked, ahead, change)
 }
 
@@ -155,7 +156,7 @@ fn read_from(
     asked: (&str, Option<i64>, bool),
     ahead: usize,
     mut change: impl FnMut(&mut List, usize),
-) -> ListProgress {
+) -> Reading {
     let (resource, since) = (catalog::find(asked.0).expect("a resource"), asked.1.map(time));
     let (mut seen, mut seen_in_pass) = (HashSet::new(), HashSet::new());
     let mut of_passes: BTreeMap<i32, HashSet<Uuid>> = BTreeMap::new();
@@ -193,7 +194,7 @@ fn read_from(
                 }
                 match verdict {
                     Verdict::Again(next) => position = next,
-                    verdict => return ListProgress { verdict, seen, passes, requests, round, doubles },
+                    verdict => return Reading { verdict, seen, passes, requests, round, doubles },
                 }
             }
         }
@@ -201,7 +202,7 @@ fn read_from(
     panic!("the reader does not come to an end");
 }
 
-fn seek(list: &mut List, since: Option<i64>, change: impl FnMut(&mut List, usize)) -> ListProgress {
+fn seek(list: &mut List, since: Option<i64>, change: impl FnMut(&mut List, usize)) -> Reading {
     read(list, ("contacts", since, true), change)
 }
 

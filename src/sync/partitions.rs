@@ -1,4 +1,4 @@
-//! The parts of a resource whose list does not give the whole account: countries, types, parent records.
+//! The partitions of a resource whose list does not give the whole account: countries, types, parent records.
 
 use std::collections::VecDeque;
 
@@ -36,7 +36,8 @@ pub async fn check_project_api(slice: &Slice<'_>, resource: &Resource) -> Result
     }
 }
 
-/// Whether a list of children that the API does not give is passed over: the parent is gone, or its kind may not be asked for.
+/// Whether a list of children that the API does not give is passed over: the parent is deleted, or its kind may not be
+/// asked for.
 pub fn is_passed_over(resource: &Resource, failure: Failure) -> bool {
     let Scope::Parent(child, _) = resource.scope else { return false };
     match failure {
@@ -47,30 +48,30 @@ pub fn is_passed_over(resource: &Resource, failure: Failure) -> bool {
     }
 }
 
-/// All parts of a resource, but for parent records, which are asked for one by one.
+/// All partitions of a resource, but for parent records, which are asked for one by one.
 pub async fn all(slice: &Slice<'_>, step: &Step) -> Result<VecDeque<Partition>, WorkError> {
     let account = &slice.settings.account;
-    let parts = match step.resource.scope {
+    let partitions = match step.resource.scope {
         Scope::Account | Scope::Stored(_) => [Partition::default()].into(),
         Scope::Country => {
             let countries = parents::countries(slice.pool, account).await?;
-            let part = |country: String| {
+            let partition = |country: String| {
                 let names = json!({ "country": country });
                 Partition { body: names.clone(), content: names, parent: None }
             };
-            countries.into_iter().map(part).collect()
+            countries.into_iter().map(partition).collect()
         }
         Scope::Type(types) => {
-            let part = |name: &&str| Partition {
+            let partition = |name: &&str| Partition {
                 body: json!({ "filter": { "type": name } }),
                 content: json!({ "type": name }),
                 parent: None,
             };
-            types.iter().map(part).collect()
+            types.iter().map(partition).collect()
         }
         Scope::DepartmentAndType(types) => {
             let departments = records::ids(slice.pool, account, "departments", None, i64::MAX).await?;
-            let part = |(department, name): (&Uuid, &&str)| Partition {
+            let partition = |(department, name): (&Uuid, &&str)| Partition {
                 body: json!({ "filter": { "department_id": department, "document_type": name } }),
                 content: json!({ "department": { "id": department }, "document_type": name }),
                 parent: None,
@@ -78,7 +79,7 @@ pub async fn all(slice: &Slice<'_>, step: &Step) -> Result<VecDeque<Partition>, 
             departments
                 .iter()
                 .flat_map(|department| types.iter().map(move |name| (department, name)))
-                .map(part)
+                .map(partition)
                 .collect()
         }
         Scope::Week => {
@@ -87,16 +88,16 @@ pub async fn all(slice: &Slice<'_>, step: &Step) -> Result<VecDeque<Partition>, 
         }
         Scope::Parent(..) => VecDeque::new(),
     };
-    Ok(parts)
+    Ok(partitions)
 }
 
-/// A part for each week around `today` and each hundred users: more than seven days are refused.
+/// A partition for each week around `today` and each hundred users: more than seven days are refused.
 fn weeks_of(users: &[Uuid], today: NaiveDate) -> VecDeque<Partition> {
     let monday = |weeks: i64| {
         let back = i64::from(today.weekday().num_days_from_monday());
         today.checked_add_signed(TimeDelta::try_days(7 * weeks - back)?)
     };
-    let part = |users: &[Uuid], from: NaiveDate| {
+    let partition = |users: &[Uuid], from: NaiveDate| {
         let until = from.checked_add_days(Days::new(6))?;
         let week = json!({ "from": from, "until": until });
         let mut filter = week.clone();
@@ -104,11 +105,11 @@ fn weeks_of(users: &[Uuid], today: NaiveDate) -> VecDeque<Partition> {
         Some(Partition { body: json!({ "filter": filter }), content: week, parent: None })
     };
     let weeks = (-WEEKS_BACK..=WEEKS_AHEAD).filter_map(monday);
-    weeks.flat_map(|from| users.chunks(USERS_AT_ONCE).filter_map(move |users| part(users, from))).collect()
+    weeks.flat_map(|from| users.chunks(USERS_AT_ONCE).filter_map(move |users| partition(users, from))).collect()
 }
 
-/// Up to `limit` parent records of one kind after `after`, leaving out the kinds in `refused`. An incremental pass visits those that
-/// changed.
+/// Up to `limit` parent records of one kind after `after`, leaving out the kinds in `refused`. An incremental pass
+/// visits those that changed.
 pub async fn next_parents(
     connection: &mut PgConnection,
     slice: &Slice<'_>,
@@ -143,12 +144,12 @@ pub async fn some_parents(
     let Scope::Parent(child, kinds) = step.resource.scope else {
         return Ok(VecDeque::new());
     };
-    let mut parts = VecDeque::new();
+    let mut partitions = VecDeque::new();
     for kind in kinds {
         let ids = records::ids(slice.pool, &slice.settings.account, kind.resource, Some(after), limit).await?;
-        parts.extend(ids.into_iter().map(|id| of_parent(child, kind, id)));
+        partitions.extend(ids.into_iter().map(|id| of_parent(child, kind, id)));
     }
-    Ok(parts)
+    Ok(partitions)
 }
 
 fn of_parent(child: Child, parent: &Parent, id: Uuid) -> Partition {

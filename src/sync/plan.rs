@@ -32,8 +32,8 @@ pub fn plan(parameters: &Parameters, settings: &Settings, progress: &[Progress],
 
 /// Since when an incremental pass asks; `None`: it reads everything.
 ///
-/// Changes are asked for where the API can tell them, children of those parents that changed, and dates within the window, but only
-/// once a complete pass has read what lies before it.
+/// Changes are asked for where the API reports them, children of those parents that changed, and dates within the
+/// window, but only once a complete pass has read what lies before it.
 fn since_when(
     resource: &Resource,
     cursor: &Progress,
@@ -108,7 +108,7 @@ mod tests {
         let steps = steps(Mode::Incremental, None);
         assert_eq!(steps.len(), standing_alone().count() - 1, "calls are not configured");
         assert!(steps.contains(&("contacts", Some(0))));
-        assert!(steps.contains(&("users", None)), "the API cannot tell changed users");
+        assert!(steps.contains(&("users", None)), "the API does not report changed users");
         assert!(steps.contains(&("companies", None)), "no watermark yet");
         assert!(steps.contains(&("events", Some(60))), "by date");
         assert!(steps.contains(&("tasks", None)), "never read completely");

@@ -1,4 +1,4 @@
-//! Samples of an audit: random pages, to find what is missing, and random rows, to find what is gone.
+//! Samples of an audit: random pages, to find records without a row, and random rows, to find those without a record.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -75,10 +75,10 @@ pub async fn read_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(
         },
         None => Page::default(),
     };
-    cursor.part.adopt(resource, &mut page);
+    cursor.partition.adopt(resource, &mut page);
     step.note_drift(std::mem::take(&mut page.type_mismatches));
     let compared = i64::try_from(page.records.len()).unwrap_or(0);
-    let parent_resource = cursor.part.parent_resource(resource).map(str::to_owned);
+    let parent_resource = cursor.partition.parent_resource(resource).map(str::to_owned);
     let items = Items {
         records: &page.records,
         rejected: std::mem::take(&mut page.rejected),
@@ -98,7 +98,7 @@ pub async fn read_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(
     let enough = cursor.compared >= sample;
     if pages.is_empty() || enough {
         match cursor.waiting.pop_front().filter(|_| !enough) {
-            Some(part) => (cursor.part, cursor.pages) = (part, None),
+            Some(partition) => (cursor.partition, cursor.pages) = (partition, None),
             None => {
                 step.enter(Phase::Sweep);
                 return Ok(slice.commit(tx, index, step).await?);
@@ -118,8 +118,8 @@ async fn cursor_of(slice: &Slice<'_>, step: &mut Step) -> Result<Option<SampleCu
     partitions::check_project_api(slice, resource).await?;
     let mut waiting = partitions::all(slice, step).await?;
     waiting.extend(partitions::some_parents(slice, step, random(slice, resource, 0), SAMPLED_PARENTS).await?);
-    let part = waiting.pop_front();
-    Ok(part.map(|part| SampleCursor { part, waiting, ..SampleCursor::default() }))
+    let partition = waiting.pop_front();
+    Ok(partition.map(|partition| SampleCursor { partition, waiting, ..SampleCursor::default() }))
 }
 
 /// A page of the partition; `None` where it is too long, and pages are smaller from now on.
@@ -130,7 +130,7 @@ async fn page_of(
     number: u32,
 ) -> Result<Option<Page>, WorkError> {
     let place = (number, cursor.size());
-    match slice.page(resource, place, resource.list_body(place, None, &cursor.part.body)).await {
+    match slice.page(resource, place, resource.list_body(place, None, &cursor.partition.body)).await {
         Ok(page) => Ok(Some(page)),
         // What a sync passes over is no part of a sample either.
         Err(WorkError::Api(ApiError::Failed { failure, .. })) if partitions::is_passed_over(resource, failure) => {

@@ -1,5 +1,5 @@
-//! What is done with what the API gives: a sync merges it into the rows, an audit compares it with them. The only place
-//! that decides between the two.
+//! Where the records that the API gives go: a sync merges them into the rows, an audit compares them with the rows. The
+//! only place that decides between the two.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -74,8 +74,8 @@ impl Sink {
         if parameters.is_audit() { Self::Compare { repair: parameters.repair } } else { Self::Merge }
     }
 
-    /// Takes list items. Returns the transaction, which is another one where PostgreSQL refused a value in the first, what
-    /// became of the rows, and how many records were rejected.
+    /// Takes list items. Returns the transaction, which is another one where PostgreSQL refused a value in the first,
+    /// what became of the rows, and how many records were rejected.
     pub async fn items(
         self,
         slice: &Slice<'_>,
@@ -107,7 +107,7 @@ impl Sink {
             }
             stored => stored?,
         };
-        let rejected = rejected::keep_of_list(&mut tx, account, resource, records, &rejected).await?;
+        let rejected = rejected::store_of_list(&mut tx, account, resource, records, &rejected).await?;
         Ok((tx, merged, rejected))
     }
 
@@ -134,11 +134,11 @@ impl Sink {
             }
             stored => (tx, stored?),
         };
-        rejected::keep_of_details(&mut tx, account, resource, (&records, &missing.ids), &rejected).await?;
+        rejected::store_of_details(&mut tx, account, resource, (&records, &missing.ids), &rejected).await?;
         Ok((tx, written))
     }
 
-    /// Takes what is deleted: an audit counts it. A sync marks it where the evidence of all passes is together.
+    /// Takes deleted records: an audit counts them. A sync marks them where the evidence of all passes is together.
     pub async fn missing(
         self,
         slice: &Slice<'_>,

@@ -27,13 +27,16 @@ use crate::store::pool::StoreError;
 use crate::store::runs::checkpoint;
 use crate::store::runs::{Phase, StepKey};
 
-/// A batch of answers ends early once its records have so many bytes: what is kept in memory between two checkpoints.
+/// A batch of answers ends early once its records have this many bytes: the memory that it takes between two
+/// checkpoints.
 pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// A batch of answers ends early after this long: what a crash costs to fetch again. At 200 requests a minute 100 take half a minute.
+/// A batch of answers ends early after this long: what a crash costs to fetch again. At 200 requests a minute 100 take
+/// half a minute.
 pub const BATCH_LASTS: Duration = Duration::from_secs(5);
 
-/// Lists that are read at a time: where an answer takes 0.4 s, one after the other would leave a quarter of the API's budget.
+/// Lists that are read at a time: where an answer takes 0.4 s, one after the other would leave a quarter of the API's
+/// budget.
 pub const LISTS_AT_ONCE: usize = 4;
 
 /// What the engine is set to.
@@ -49,7 +52,8 @@ pub struct Settings {
     pub lookback: Duration,
     /// Details that no list vouches for are fetched again when older.
     pub detail_max_age: Duration,
-    /// How far back an incremental pass reads where the API cannot tell changes but can be asked for dates; `None`: all of it.
+    /// How far back an incremental pass reads where the API does not report changes but can be asked for dates; `None`:
+    /// all of it.
     pub incremental_window: Option<Duration>,
 }
 
@@ -70,7 +74,7 @@ pub struct Slice<'a> {
     pub parameters: Parameters,
     /// The run. Locked for moments only: several steps are worked on at a time.
     pub run: Mutex<Run>,
-    /// When to hand back.
+    /// When to requeue.
     pub deadline: Instant,
     /// Set when the process stops or the delivery is lost.
     pub stop: CancellationToken,
@@ -129,10 +133,11 @@ impl Slice<'_> {
         self.stop.is_cancelled() || Instant::now() >= self.deadline
     }
 
-    /// Asks for `items`, up to `at_once` at a time, and gives the answers in their order. But for the first, it begins none once the slice
-    /// is over; those begun go on, and end with the stream.
+    /// Asks for `items`, up to `at_once` at a time, and gives the answers in their order. But for the first, it begins
+    /// none once the slice is over; those that have started go on, and end with the stream.
     ///
-    /// Each is a task of its own, which goes on while nobody waits for it: in a token's lock it would hold up all others.
+    /// Each is a task of its own, which goes on while nobody waits for it: in a token's lock it would hold up all
+    /// others.
     pub fn prefetch<'s, I, A>(
         &'s self,
         items: impl Stream<Item = I> + 's,
@@ -145,9 +150,9 @@ impl Slice<'_> {
     {
         let mut first = true;
         let begins = move |_: &I| std::future::ready(std::mem::take(&mut first) || !self.is_over());
-        let begun =
+        let tasks =
             items.take_while(begins).map(move |item| AbortOnDropHandle::new(tokio::spawn(ask(item).in_current_span())));
-        begun.buffered(at_once).map(|answer| {
+        tasks.buffered(at_once).map(|answer| {
             // Only a panic ends it without an answer: what aborts it is that nobody waits for it.
             answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
         })

@@ -27,15 +27,17 @@ pub fn begin(step: &mut Step, proven: bool) {
     step.cursor = StepCursor::Sweep(SweepCursor { proven: Some(proven), ..SweepCursor::default() });
 }
 
-/// What the sweep has found of the list, in words.
+/// The drift of a list whose sweep finds such records.
 const MISSED: &str = "the list does not give records that are there, unchanged, when they are asked for by id";
 
-/// Asks for up to 100 records that the passes did not see. When none is left, marks what is gone and ends the phase.
+/// Asks for up to 100 records that the passes did not see. When none is left, marks the missing ones deleted and ends
+/// the phase.
 pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.step(index);
     let (_account, run, resource) = (slice.settings.account.clone(), slice.id, step.resource);
     let sample = slice.parameters.sample();
-    // Where the list is all that there is, the passes have asked. Details that are gone say so by themselves.
+    // Where the list is all that there is, the passes have asked. A deleted record is noticed where its detail is asked
+    // for.
     let by_detail = sample.is_some() && resource.ask_again() == AskAgain::Info && resource.has_details();
     if resource.ask_again() == AskAgain::List || by_detail {
         return mark(slice, index).await;
@@ -67,7 +69,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
         step.verified = false;
     }
     let alive = found.alive().count() + found.rejected.len();
-    let missing = Missing::at(found.gone, asked_at);
+    let missing = Missing::at(found.missing, asked_at);
     let sink = Sink::of(&slice.parameters);
     let items = Items { records: &found.items, rejected: found.rejected, source: Source::of(Origin::ById) };
     let (mut tx, merged, _) = sink.items(slice, slice.begin().await?, &mut step, items, None).await?;
@@ -90,27 +92,27 @@ fn is_missed(found: &lookup::Found, record: &Record, started: Option<DateTime<Ut
     !changed && !found.hidden.contains(&record.id)
 }
 
-/// Marks what is gone, unless it is too much, or the list was not empty before and is now: an answer without records
-/// is also what an API gives that has lost them, or a right.
+/// Marks the missing records deleted, unless they are too many, or the list was not empty before and is now: an API
+/// that has lost its records, or a right to them, answers without records, too.
 async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.step(index);
     let (account, run, resource) = (slice.settings.account.clone(), slice.id, step.resource);
     let mut tx = slice.begin().await?;
-    let gone = seen_ids::count_missing(&mut tx, slice.key(resource)).await?;
-    let emptied = gone > 0 && seen_ids::gave_nothing(&mut tx, slice.key(resource)).await?;
-    let rows = if gone > 0 { records::count_rows(&mut tx, &account, resource).await? } else { 0 };
-    let too_many = (gone > GUARD_ROWS || emptied) && gone * 100 > rows * GUARD_PERCENT;
+    let missing = seen_ids::count_missing(&mut tx, slice.key(resource)).await?;
+    let emptied = missing > 0 && seen_ids::gave_nothing(&mut tx, slice.key(resource)).await?;
+    let rows = if missing > 0 { records::count_rows(&mut tx, &account, resource).await? } else { 0 };
+    let too_many = (missing > GUARD_ROWS || emptied) && missing * 100 > rows * GUARD_PERCENT;
     let mut deleted = 0;
     let held = too_many && !slice.parameters.allow_deletions;
     if held {
         let what = format!(
-            "{gone} of {rows} {} are gone from Teamleader, more than {GUARD_PERCENT} %: none was marked deleted. If that is right, \
-             send a full request with \"allow_deletions\": true",
+            "{missing} of {rows} {} are missing from Teamleader, more than {GUARD_PERCENT} %: none was marked deleted. \
+             If that is right, send a full request with \"allow_deletions\": true",
             resource.name
         );
-        warn!(run = %run, resource = resource.name, gone, rows, "{what}");
+        warn!(run = %run, resource = resource.name, missing, rows, "{what}");
         step.error = Some(what);
-    } else if gone > 0 {
+    } else if missing > 0 {
         deleted = seen_ids::mark_deleted(&mut tx, slice.key(resource)).await?;
         step.counts.deleted += deleted;
         info!(run = %run, resource = resource.name, deleted, "Marked {deleted} {} deleted", resource.name);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A page of records that can be read, with these ids and times, and so many that cannot.
+/// A page of records that can be read, with these ids and times, and this many that cannot.
 fn spoiled(sound: std::ops::Range<u128>, at: i64, rejected: u128) -> Page {
     let records = sound.map(|id| record(Uuid::from_u128(id), at)).collect();
     let bad = |id| answer::Rejected { id: Uuid::from_u128(1 << 64 | id), reason: "it is bad".to_owned(), has_id: true };

@@ -1,4 +1,4 @@
-//! What the end of a pass means for its list: another pass, a comparison with those before it, or the next part.
+//! What the end of a pass means for its list: another pass, a comparison with those before it, or the next partition.
 
 use tracing::info;
 use uuid::Uuid;
@@ -12,12 +12,12 @@ use super::slice::{Slice, WorkError};
 use crate::process::failpoints;
 use crate::store::{parents, seen_ids};
 
-/// What the passes of a part have given by the end of one.
+/// What the passes of a partition have given by the end of one.
 struct Given {
     /// Distinct ids of the pass.
     of_pass: i64,
     /// Distinct ids of all passes.
-    of_part: i64,
+    of_partition: i64,
     /// Rows that none of them gave, where reading the list once more is how to ask again.
     unseen: Vec<Uuid>,
 }
@@ -26,24 +26,24 @@ async fn given(
     slice: &Slice<'_>,
     tx: &mut sqlx::PgConnection,
     step: &Step,
-    reading: &ListProgress,
+    progress: &ListProgress,
     pass: i32,
 ) -> Result<Given, WorkError> {
     let (_run, resource) = (slice.id, step.resource);
-    let (first_page, started) = (reading.first_page, slice.run().started_at);
+    let (first_page, started) = (progress.first_page, slice.run().started_at);
     let of_pass = seen_ids::count_ids(tx, slice.key(resource), (pass, pass), first_page).await?;
-    let of_part = match pass {
+    let of_partition = match pass {
         1 => of_pass,
         _ => seen_ids::count_ids(tx, slice.key(resource), (1, pass), first_page).await?,
     };
     let by_list = plan::asks_by_list(&slice.parameters, resource);
-    let unseen = match &reading.part {
-        Some(part) if by_list => {
-            parents::unseen_in_partition(tx, slice.key(resource), part.rows(), (first_page, Some(started))).await?
+    let unseen = match &progress.partition {
+        Some(partition) if by_list => {
+            parents::unseen_in_partition(tx, slice.key(resource), partition.rows(), (first_page, Some(started))).await?
         }
         _ => Vec::new(),
     };
-    Ok(Given { of_pass, of_part, unseen })
+    Ok(Given { of_pass, of_partition, unseen })
 }
 
 impl Given {
@@ -58,21 +58,21 @@ pub async fn end_pass(
     slice: &Slice<'_>,
     tx: &mut sqlx::PgConnection,
     step: &mut Step,
-    reading: ListProgress,
+    progress: ListProgress,
     end: PassEnd,
 ) -> Result<(), WorkError> {
-    let given = given(slice, tx, step, &reading, end.pass()).await?;
-    step.counts.listed = reading.listed + given.of_part;
+    let given = given(slice, tx, step, &progress, end.pass()).await?;
+    step.counts.listed = progress.listed + given.of_partition;
     let changed = step.counts.created + step.counts.updated + step.counts.rejected;
     step.counts.unchanged = (step.counts.listed - changed).max(0);
-    note_order(slice, tx, step, &reading, &end, &given).await?;
+    note_order(slice, tx, step, &progress, &end, &given).await?;
     let verdict = match end.clone().judge(given.evidence(slice, step)) {
         Verdict::Again(_) | Verdict::Compare(_) if end.matches().is_none() && failpoints::one_pass_is_believed() => {
             Verdict::Read { complete: true, verified: true }
         }
         verdict => verdict,
     };
-    conclude(slice, tx, step, reading, (end, given), verdict).await
+    conclude(slice, tx, step, progress, (end, given), verdict).await
 }
 
 /// Compares a pass that is over with those before it. The API is asked outside of the transaction that ends the pass.
@@ -80,14 +80,14 @@ pub async fn compare(
     slice: &Slice<'_>,
     index: usize,
     mut step: Step,
-    reading: ListProgress,
+    progress: ListProgress,
     end: PassEnd,
 ) -> Result<(), WorkError> {
-    let compared = agreement::compare(slice, step.resource, &end, reading.first_page).await?;
+    let compared = agreement::compare(slice, step.resource, &end, progress.first_page).await?;
     let mut tx = slice.begin().await?;
-    let given = given(slice, &mut tx, &step, &reading, end.pass()).await?;
-    let verdict = end.clone().compared(given.evidence(slice, &step), given.of_part, &compared);
-    conclude(slice, &mut tx, &mut step, reading, (end, given), verdict).await?;
+    let given = given(slice, &mut tx, &step, &progress, end.pass()).await?;
+    let verdict = end.clone().compared(given.evidence(slice, &step), given.of_partition, &compared);
+    conclude(slice, &mut tx, &mut step, progress, (end, given), verdict).await?;
     Ok(slice.commit(tx, index, step).await?)
 }
 
@@ -97,12 +97,12 @@ async fn note_order(
     slice: &Slice<'_>,
     tx: &mut sqlx::PgConnection,
     step: &mut Step,
-    reading: &ListProgress,
+    progress: &ListProgress,
     end: &PassEnd,
     given: &Given,
 ) -> Result<(), WorkError> {
     let (Some(started), true) = (step.clock, end.doubles_again(given.of_pass)) else { return Ok(()) };
-    let (_account, resource, pass) = (&slice.settings.account, step.resource, (end.pass(), reading.first_page));
+    let (_account, resource, pass) = (&slice.settings.account, step.resource, (end.pass(), progress.first_page));
     let (doubles, newcomers) = seen_ids::doubles_and_newcomers(tx, slice.key(resource), pass, started).await?;
     if doubles > newcomers {
         step.note_drift([format!("the order of {} is not stable", resource.list_endpoint())].into());
@@ -115,7 +115,7 @@ async fn conclude(
     slice: &Slice<'_>,
     tx: &mut sqlx::PgConnection,
     step: &mut Step,
-    mut reading: ListProgress,
+    mut progress: ListProgress,
     (end, given): (PassEnd, Given),
     verdict: Verdict,
 ) -> Result<(), WorkError> {
@@ -123,14 +123,17 @@ async fn conclude(
     let (pages_read, matches) = (end.pages_read(), end.matches());
     match verdict {
         Verdict::Again(position) => {
-            info!(run = %run, resource = resource.name, pass = position.pass, "Reading {} once more, to be sure", resource.name);
-            reading.at = position;
-            reading.store_in(step);
+            info!(
+                run = %run, resource = resource.name, pass = position.pass,
+                "Reading {} once more, to be sure", resource.name
+            );
+            progress.at = position;
+            progress.store_in(step);
             return Ok(());
         }
         Verdict::Compare(position) => {
-            reading.at = position;
-            reading.store_in(step);
+            progress.at = position;
+            progress.store_in(step);
             return Ok(());
         }
         Verdict::Read { complete, verified } => {
@@ -151,15 +154,15 @@ async fn conclude(
                 );
                 step.note_drift([what].into());
             }
-            reading.incomplete |= !complete;
-            reading.unproven |= !verified;
+            progress.incomplete |= !complete;
+            progress.unproven |= !verified;
         }
         Verdict::Contradiction(what) => {
             step.error.get_or_insert(format!("{}: {what}", resource.list_endpoint()));
-            (reading.incomplete, reading.unproven) = (true, true);
+            (progress.incomplete, progress.unproven) = (true, true);
         }
     }
-    reading.failures_in_a_row = 0;
-    ListProgress::add_matches(step, reading.first_page, matches);
-    reading.next_part(slice, tx, step, pages_read).await
+    progress.failures_in_a_row = 0;
+    ListProgress::add_matches(step, progress.first_page, matches);
+    progress.next_partition(slice, tx, step, pages_read).await
 }

@@ -183,7 +183,7 @@ async fn one_parent_whose_list_cannot_be_read_does_not_hold_up_the_others() {
     let event = stage.final_event(id).await;
     assert_eq!(event.kind(), "sync.partial", "{}", event.body);
     let told = event.resource("notes");
-    assert!(told["error"].as_str().unwrap().contains("not every part could be read"), "{told}");
+    assert!(told["error"].as_str().unwrap().contains("not every partition could be read"), "{told}");
     assert_eq!((&told["status"], &told["verified"]), (&json!("failed"), &json!(false)));
     let notes = stage.simulator.truth("notes");
     let of_others = notes.iter().filter(|note| note.parent.as_ref().is_some_and(|p| p.0 == "contact" && p.1 != bad));
@@ -411,7 +411,7 @@ async fn one_parent_whose_list_is_not_in_order_does_not_hold_up_the_others() {
     let id = stage.request(json!({ "mode": "full", "resources": ["contacts", "notes"] })).await;
     let event = stage.final_event(id).await;
     let told = event.resource("notes");
-    assert!(told["error"].as_str().unwrap().contains("not every part could be read"), "{told}");
+    assert!(told["error"].as_str().unwrap().contains("not every partition could be read"), "{told}");
     let notes = stage.simulator.truth("notes");
     let of_others = notes.iter().filter(|note| note.parent.as_ref().is_some_and(|p| p.0 == "contact" && p.1 != bad));
     let read: i64 = stage.database.value("select count(*) from teamleader.notes").await;
