@@ -2,7 +2,7 @@
 
 use crate::api_client::answer::{self, Page};
 use crate::catalog;
-use crate::sync::pager::Position;
+use crate::sync::pager::ListCursor;
 
 /// A page of a list, split into records.
 #[derive(Debug)]
@@ -23,14 +23,14 @@ impl Split {
         self.page.records.len()
     }
 
-    /// Looks for what differs from the API's documents, and returns in how many ways.
+    /// Finds the drift: in how many ways the records differ from the API's documents.
     pub fn drift(&self) -> usize {
         answer::drift(&self.page.records).len()
     }
 
     /// Finds where in the list to go on after this page.
     pub fn next(&self) -> bool {
-        Position::start(self.resource, None, 0).after(&self.page).is_ok()
+        ListCursor::start(self.resource, None, 0).after(&self.page).is_ok()
     }
 }
 
