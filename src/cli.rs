@@ -46,7 +46,7 @@ enum Command {
     Request(RequestArgs),
     /// Print each event of the account as it comes, until Ctrl-C
     Events(EventsArgs),
-    /// Compare the rows with the API, all or a random sample, and report what is missing, stale or wrong
+    /// Compare the rows with the API, all or a random sample, and report rows that are missing, stale or wrong
     Audit(AuditArgs),
     /// Show each resource's rows, last success, watermark, stale details and deletions
     Status(StatusArgs),
@@ -54,7 +54,7 @@ enum Command {
     Export(ExportArgs),
     /// Print the link that authorizes the account, or store what came of it
     Authorize(AuthorizeArgs),
-    /// Check each dependency, and say how to fix what is wrong
+    /// Check each dependency, and say how to fix each problem
     Doctor(DoctorArgs),
     /// Ask the worker that listens at HTTP_LISTEN whether it lives: exit code 0 if so, else 1
     Healthcheck(HealthcheckArgs),

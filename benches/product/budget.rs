@@ -42,16 +42,16 @@ pub async fn measure(size: Size) -> Rows {
         }
         Instant::now()
     };
-    let begun = passed(1).await;
+    let started = passed(1).await;
     // The first request of the next window: nobody can make it before these windows are over.
     let ended = passed(LIMIT * windows + 1).await;
     let least = WINDOW * u32::try_from(windows).unwrap();
-    let share = least.as_secs_f64() / (ended - begun).as_secs_f64();
+    let share = least.as_secs_f64() / (ended - started).as_secs_f64();
     let refused = stage.simulator.counters().rate_limited;
     vec![format!(
         "| {} requests at {LIMIT} in 60 s | {:.1} s | {:.1} s | {:.1} % of the budget, {refused} refused (429) |",
         LIMIT * windows + 1,
-        (ended - begun).as_secs_f64(),
+        (ended - started).as_secs_f64(),
         least.as_secs_f64(),
         share * 100.0,
     )]

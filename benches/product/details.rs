@@ -1,4 +1,5 @@
-//! Details: one request for each record, beside the same answers read and thrown away; and what an incremental sync takes after that.
+//! Details: one request for each record, beside the same answers read and thrown away; and what an incremental sync
+//! takes after that.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,8 @@ pub async fn measure(size: Size) -> Rows {
     let last = &measured[measured.len() - 1];
     vec![
         format!(
-            "| details of {records} contacts | {details:.2} s | the same answers read and thrown away {thrown_away:.2} s | {times:.2} times as long |"
+            "| details of {records} contacts | {details:.2} s | \
+             the same answers read and thrown away {thrown_away:.2} s | {times:.2} times as long |"
         ),
         format!(
             "| incremental, 100 of {records} changed | {hundred:.2} s, {} requests | 102 requests | |",
@@ -56,9 +58,9 @@ async fn round(seed: u64, records: usize) -> Round {
     let _worker = stage.worker().await;
     let id = stage.request(json!({ "mode": "full", "resources": ["contacts"] })).await;
     await_end_of(&stage.database, id, "list").await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let event = stage.completed(id).await;
-    let details = begun.elapsed().as_secs_f64();
+    let details = started.elapsed().as_secs_f64();
     assert_eq!(event.count("contacts", "detailed"), records as i64);
     // At two moments: a whole page of one moment would be read twice. The API's clock is held against the database's,
     // so time has to pass.
@@ -67,7 +69,7 @@ async fn round(seed: u64, records: usize) -> Round {
         assert_eq!(stage.simulator.update("contacts", 50).len(), 50);
     }
     let hundred = incremental(&stage).await;
-    // What has just changed is listed once more, for SYNC_LOOKBACK: that is not what is measured.
+    // What has just changed is listed once more, for SYNC_LOOKBACK: that is not measured.
     tokio::time::sleep(2 * LOOKBACK).await;
     incremental(&stage).await;
     tokio::time::sleep(2 * LOOKBACK).await;
@@ -78,9 +80,9 @@ async fn round(seed: u64, records: usize) -> Round {
 
 /// The time from the request to its event, and the requests to the API.
 async fn incremental(stage: &Stage) -> (Seconds, i64) {
-    let begun = Instant::now();
+    let started = Instant::now();
     let event = stage.complete(json!({ "resources": ["contacts"] })).await;
-    (begun.elapsed().as_secs_f64(), event.body["data"]["api_requests"].as_i64().unwrap())
+    (started.elapsed().as_secs_f64(), event.body["data"]["api_requests"].as_i64().unwrap())
 }
 
 async fn read_and_throw_away(simulator: &Simulator) {

@@ -1,4 +1,5 @@
-//! Lists: a first sync, and a pass over an account that has not changed, beside what PostgreSQL and HTTP take for the same rows.
+//! Lists: a first sync, and a pass over an account that has not changed, beside what PostgreSQL and HTTP take for the
+//! same rows.
 
 use std::time::{Duration, Instant};
 
@@ -37,13 +38,18 @@ pub async fn measure(size: Size) -> Rows {
     let passes = median(measured.iter().map(|round| round.unchanged / (round.hashes + round.pages)).collect());
     vec![
         format!(
-            "| first sync, lists only, {records} contacts | {first:.2} s | COPY of the same rows {copy:.2} s (and the pages {pages:.2} s) | {copied:.2} of the rate of COPY |"
+            "| first sync, lists only, {records} contacts | {first:.2} s | \
+             COPY of the same rows {copy:.2} s (and the pages {pages:.2} s) | \
+             {copied:.2} of the rate of COPY |"
         ),
         format!(
-            "| full pass, nothing changed, {records} contacts | {unchanged:.2} s | ids and hashes {hashes:.2} s, the pages {pages:.2} s | {passes:.2} times as long, no row written |"
+            "| full pass, nothing changed, {records} contacts | {unchanged:.2} s | \
+             ids and hashes {hashes:.2} s, the pages {pages:.2} s | \
+             {passes:.2} times as long, no row written |"
         ),
         format!(
-            "| full pass, {changed} of {records} contacts changed, lists only | {one_percent:.2} s | the same | {:.2} times as long |",
+            "| full pass, {changed} of {records} contacts changed, lists only | {one_percent:.2} s | \
+             the same | {:.2} times as long |",
             median(measured.iter().map(|round| round.one_percent / (round.hashes + round.pages)).collect())
         ),
     ]
@@ -56,10 +62,10 @@ async fn round(seed: u64, records: usize) -> Round {
     let pages = seconds_of(read_and_throw_away(&stage.simulator)).await;
 
     let worker = stage.worker().await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let id = stage.request(json!({ "mode": "full", "resources": ["contacts"] })).await;
     await_end_of(&stage.database, id, "list").await;
-    let first = begun.elapsed().as_secs_f64();
+    let first = started.elapsed().as_secs_f64();
     drop(worker.keeping_log());
     assert_eq!(stage.database.rows("contacts").await, records as i64);
 
@@ -75,19 +81,19 @@ async fn round(seed: u64, records: usize) -> Round {
     })
     .await;
     let before = written(&stage.database).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let id = stage.request(json!({ "mode": "full", "resources": ["contacts"] })).await;
     await_end_of_run(&stage.database, id).await;
-    let unchanged = begun.elapsed().as_secs_f64();
+    let unchanged = started.elapsed().as_secs_f64();
     let event = stage.completed(id).await;
     assert_eq!(event.count("contacts", "unchanged"), records as i64);
     assert_eq!(written(&stage.database).await, before, "an unchanged account writes no row");
     stage.simulator.advance_clock(Duration::from_secs(60));
     assert_eq!(stage.simulator.update("contacts", records / 100).len(), records / 100);
-    let begun = Instant::now();
+    let started = Instant::now();
     let id = stage.request(json!({ "mode": "full", "resources": ["contacts"] })).await;
     await_end_of(&stage.database, id, "list").await;
-    let one_percent = begun.elapsed().as_secs_f64();
+    let one_percent = started.elapsed().as_secs_f64();
     Round { first, copy, pages, unchanged, hashes, one_percent }
 }
 
@@ -118,13 +124,13 @@ async fn copy(stage: &mut Stage) -> Seconds {
     stage.restore("DATABASE_URL", ours);
     assert_eq!(migrated.code, 0, "{}", migrated.err);
     let mut connection = PgConnection::connect(&other.url).await.unwrap();
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut into = connection.copy_in_raw(&format!("copy {COPIED} from stdin")).await.unwrap();
     for chunk in rows {
         into.send(chunk).await.unwrap();
     }
     into.finish().await.unwrap();
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = started.elapsed().as_secs_f64();
     connection.close().await.unwrap();
     Database::drop(&stage.database.url, other.name()).await;
     seconds
@@ -142,8 +148,9 @@ async fn hashes(database: &Database) -> Seconds {
 
 /// Rows of schema teamleader that were written so far.
 async fn written(database: &Database) -> i64 {
-    // What a session has written is told when it rests.
+    // A session reports its writes when it rests.
     database.execute("select pg_stat_force_next_flush()").await;
-    let sql = "select sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint from pg_stat_user_tables where schemaname = 'teamleader'";
+    let sql = "select sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint from pg_stat_user_tables \
+               where schemaname = 'teamleader'";
     database.value(sql).await
 }

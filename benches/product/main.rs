@@ -39,37 +39,40 @@ async fn main() {
     describe().await;
     println!("| what | the product | its limit | |\n| --- | --- | --- | --- |");
     if is_wanted("start") {
-        tell(start::measure(size).await);
+        print(start::measure(size).await);
     }
     if is_wanted("lists") {
-        tell(lists::measure(size).await);
+        print(lists::measure(size).await);
     }
     if is_wanted("details") {
-        tell(details::measure(size).await);
+        print(details::measure(size).await);
     }
     if is_wanted("memory") {
-        tell(memory::measure(size).await);
+        print(memory::measure(size).await);
     }
     if is_wanted("views") {
-        tell(views::measure(size).await);
+        print(views::measure(size).await);
     }
     if is_wanted("budget") {
-        tell(budget::measure(size).await);
+        print(budget::measure(size).await);
     }
     set_fsync("reset fsync").await;
 }
 
-fn tell(rows: Rows) {
+fn print(rows: Rows) {
     rows.iter().for_each(|row| println!("{row}"));
 }
 
-/// Tells the machine and the servers.
+/// Prints the machine and the servers.
 async fn describe() {
     let database = Database::create().await;
     let version: String = database.value("select split_part(version(), ' on ', 1)").await;
     let settings: String = database
-        .value("select string_agg(name || ' = ' || current_setting(name), ', ' order by name) from pg_settings
-            where name in ('fsync', 'full_page_writes', 'shared_buffers', 'synchronous_commit', 'max_wal_size', 'wal_level')")
+        .value(
+            "select string_agg(name || ' = ' || current_setting(name), ', ' order by name) from pg_settings
+            where name in ('fsync', 'full_page_writes', 'shared_buffers', 'synchronous_commit', 'max_wal_size',
+                'wal_level')",
+        )
         .await;
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();

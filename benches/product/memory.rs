@@ -50,14 +50,15 @@ async fn sync(records: usize) -> Used {
     used(&worker)
 }
 
-/// What a process used, as Linux tells.
+/// What a process used, as Linux reports it.
 fn used(worker: &Worker) -> Used {
     let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", worker.pid())).unwrap();
     let status = read("status");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak: f64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     let stat = read("stat");
-    // After the name, which may hold anything: fields 14 and 15 are the ticks in user and kernel mode, the third comes first.
+    // After the name, which may hold anything: fields 14 and 15 are the ticks in user and kernel mode, the third comes
+    // first.
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     let ticks = |field: usize| fields[field - 3].parse::<f64>().unwrap();
     Used { peak: peak * 1024.0 / 1e6, cpu_seconds: (ticks(14) + ticks(15)) / TICKS }

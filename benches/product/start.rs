@@ -25,7 +25,8 @@ pub async fn measure(size: Size) -> Rows {
     let size = std::fs::metadata(env!("CARGO_BIN_EXE_teamleader2db")).unwrap().len() as f64 / 1e6;
     vec![
         format!(
-            "| start, until it consumes | {start:.0} ms | connecting to both servers {connect:.0} ms | {:.1} times as long |",
+            "| start, until it consumes | {start:.0} ms | \
+             connecting to both servers {connect:.0} ms | {:.1} times as long |",
             start / connect
         ),
         format!("| the binary | {size:.1} MB | | |"),
@@ -33,14 +34,14 @@ pub async fn measure(size: Size) -> Rows {
 }
 
 async fn start(stage: &Stage) -> Seconds {
-    let begun = Instant::now();
+    let started = Instant::now();
     let worker = stage.worker_that_listens_at(&format!("127.0.0.1:{}", free_port()));
     let ready = format!("{}/health/ready", worker.url);
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     loop {
-        // 200 also says that a person has to authorize, which has been done here.
+        // 200 also says that the operator has to authorize, which has been done here.
         if http.get(&ready).send().await.is_ok_and(|answer| answer.status().is_success()) {
-            return begun.elapsed().as_secs_f64();
+            return started.elapsed().as_secs_f64();
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

@@ -26,9 +26,9 @@ pub async fn rounds<R>(count: u64, round: impl AsyncFn(u64) -> R) -> Vec<R> {
 
 /// How long something takes.
 pub async fn seconds_of(work: impl Future<Output = ()>) -> Seconds {
-    let begun = Instant::now();
+    let started = Instant::now();
     work.await;
-    begun.elapsed().as_secs_f64()
+    started.elapsed().as_secs_f64()
 }
 
 /// Waits until the only step of a run has left a phase. However long that takes.

@@ -15,15 +15,17 @@ const QUESTIONS: &str = include_str!("../../docs/questions.md");
 /// How many records of each resource there are, in an account of 200,000 contacts.
 #[rustfmt::skip]
 const COUNTS: [(&str, usize); 16] = [
-    ("companies", 40_000), ("contacts", 200_000), ("creditNotes", 5_000), ("customFieldDefinitions", 40), ("dealPhases", 10),
-    ("dealSources", 8), ("deals", 40_000), ("departments", 4), ("invoices", 100_000), ("lostReasons", 8), ("milestones", 10_000),
-    ("projects", 2_000), ("subscriptions", 2_000), ("timeTracking", 500_000), ("users", 50), ("workTypes", 8),
+    ("companies", 40_000), ("contacts", 200_000), ("creditNotes", 5_000), ("customFieldDefinitions", 40),
+    ("dealPhases", 10), ("dealSources", 8), ("deals", 40_000), ("departments", 4),
+    ("invoices", 100_000), ("lostReasons", 8), ("milestones", 10_000), ("projects", 2_000),
+    ("subscriptions", 2_000), ("timeTracking", 500_000), ("users", 50), ("workTypes", 8),
 ];
 
 /// Takes away all that migrations/0007_views.sql has made for the views.
 const WITHOUT: &str = "drop schema teamleader_views cascade; drop index teamleader.record_id;
-    drop statistics teamleader.companies_status, teamleader.contacts_status, teamleader.deals_status, teamleader.invoices_status,
-        teamleader.invoices_customer_type, teamleader.invoices_currency, teamleader.time_tracking_subject_type";
+    drop statistics teamleader.companies_status, teamleader.contacts_status, teamleader.deals_status,
+        teamleader.invoices_status, teamleader.invoices_customer_type, teamleader.invoices_currency,
+        teamleader.time_tracking_subject_type";
 
 /// How often a pass over the unchanged account is made, and each question asked.
 const TIMES: usize = 3;
@@ -42,13 +44,15 @@ pub async fn measure(size: Size) -> Rows {
     let contacts = stage.simulator.count("contacts");
     let mut rows = vec![
         format!(
-            "| first sync of an account of {contacts} contacts, with the views | {:.1} s | without them {:.1} s | {:.2} times as long |",
+            "| first sync of an account of {contacts} contacts, with the views | {:.1} s | \
+             without them {:.1} s | {:.2} times as long |",
             with.first,
             without.first,
             with.first / without.first
         ),
         format!(
-            "| full pass over it, nothing changed, with the views | {:.2} s | without them {:.2} s | {:.2} times as long |",
+            "| full pass over it, nothing changed, with the views | {:.2} s | \
+             without them {:.2} s | {:.2} times as long |",
             with.unchanged,
             without.unchanged,
             with.unchanged / without.unchanged
@@ -92,10 +96,10 @@ async fn sync(part: usize, with_views: bool) -> (Measured, Stage) {
 }
 
 async fn pass(stage: &Stage) -> Seconds {
-    let begun = Instant::now();
+    let started = Instant::now();
     let id = stage.request(json!({ "mode": "full" })).await;
     await_end_of_run(&stage.database, id).await;
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = started.elapsed().as_secs_f64();
     stage.completed(id).await;
     seconds
 }
