@@ -1,4 +1,4 @@
-//! The catalog held against the API's blueprint, both ways, and against the migrations.
+//! The catalog compared with the API's blueprint, both ways, and with the migrations.
 
 use std::collections::BTreeSet;
 

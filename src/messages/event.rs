@@ -287,7 +287,7 @@ impl Event {
 
     /// The ids that the final event of this request can have: that of its run, or that of its refusal, whose subject is
     /// the request's id or, where a run has that id, one made from the message. An event of another id with the same
-    /// subject says that somebody else's request with the same id was refused.
+    /// subject says that another sender's request with the same id was refused.
     pub fn final_ids(account: &Account, request_id: Uuid, body: &[u8]) -> [Uuid; 3] {
         let seed = id_of_message(account, body);
         let refused = format!("refused/{seed}");

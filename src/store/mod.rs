@@ -1,4 +1,4 @@
-//! The database: records, the journal of runs, tokens and the outbox. Knows nothing of the broker.
+//! The database: records, runs, tokens and the outbox. Knows nothing of the broker.
 //!
 //! The terms of the field, as they are used here:
 //!

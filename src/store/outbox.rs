@@ -160,7 +160,7 @@ pub async fn count_pending(pool: &PgPool, account: &Account) -> Result<i64, Stor
 }
 
 /// Takes the reply that was tried least often, of those that are due, for one try. The try counts from now on, so that
-/// a reply that ends the process counts it as well; nobody else takes it for the time of `lasts`.
+/// a reply that ends the process counts it as well; no other process takes it for the time of `lasts`.
 pub async fn take_reply(pool: &PgPool, account: &Account, lasts: Duration) -> Result<Option<Pending>, StoreError> {
     let taken = sqlx::query_as!(
         Pending,
@@ -185,7 +185,7 @@ pub async fn sent(pool: &PgPool, id: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// It is published again after this time, having been tried so often.
+/// It is published again after `delay`, having been tried `tries` times.
 pub async fn defer(pool: &PgPool, id: i64, tries: i32, delay: Duration) -> Result<(), StoreError> {
     sqlx::query!(
         "update teamleader2db.event_outbox set tries = $2, next_try_at = now() + make_interval(secs => $3) where id = $1",

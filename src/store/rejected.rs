@@ -108,7 +108,7 @@ pub async fn forget(
     Ok(())
 }
 
-/// Forgets details of rows that are marked deleted by now: nobody asks for them any more.
+/// Forgets details of rows that are marked deleted by now: they are not asked for any more.
 pub async fn forget_deleted(tx: &mut PgConnection, account: &Account, resource: &Resource) -> Result<(), StoreError> {
     sqlx::query!(
         "delete from teamleader2db.rejected_record j

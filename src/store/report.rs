@@ -184,7 +184,7 @@ pub async fn watermarks_ahead(pool: &PgPool, account: &Account) -> Result<Vec<St
     Ok(ahead.fetch_all(pool).await?)
 }
 
-/// A run as people ask for it.
+/// A run, for the command `status` and for HTTP.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct RunStatusRow {
     /// The request's id.

@@ -18,8 +18,8 @@ const DIFFERING: i32 = -1;
 pub struct Difference {
     /// The id.
     pub id: Uuid,
-    /// `updated_at`, else `created_at` or `added_at`, else when its row was first written; `None`: nobody knows, since
-    /// there is no row, or the rows of the resource are all of this run.
+    /// `updated_at`, else `created_at` or `added_at`, else when its row was first written; `None`: unknown, since there
+    /// is no row, or the rows of the resource are all of this run.
     pub changed_at: Option<DateTime<Utc>>,
 }
 

@@ -183,7 +183,7 @@ fn is_settled(slice: &Slice<'_>, step: &Step, start: ListCursor, page: &Page, st
 
 impl Batch {
     /// Whether the page has a record that another list of the batch gave, which was asked for at about the same time:
-    /// it has moved, and nobody knows where to.
+    /// it has moved, and it is unknown where to.
     fn repeats(&self, page: &Page) -> bool {
         page.ids().any(|id| self.ids.contains(&id))
     }

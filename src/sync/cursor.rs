@@ -104,7 +104,7 @@ pub struct ListProgress {
     /// Whether one of those partitions may lack a record that was there throughout.
     #[serde(default)]
     pub incomplete: bool,
-    /// Whether the answer with which the list began has a `Date` that is not believed: nobody knows then what changed
+    /// Whether the answer with which the list began has a `Date` that is not believed: it is unknown then what changed
     /// after it.
     #[serde(default)]
     pub undated: bool,

@@ -141,7 +141,7 @@ async fn prefetch_answers(
     };
     let mut answers = pin!(slice.prefetch(wanted, slice.client.most_in_flight(), ask));
     while let Some(response) = answers.next().await {
-        // Nobody takes it: storing has failed, and says so.
+        // The receiver is closed: storing has failed, and reports why.
         if sender.send(response).await.is_err() {
             return;
         }

@@ -87,7 +87,7 @@ async fn with_details(
             Err(error) => {
                 let error = WorkError::from(error);
                 if slice.is_down(&error).await {
-                    // Said, so that nobody asks again.
+                    // Reported as down, so that `is_down` is not asked again.
                     return Err(WorkError::Down(error.to_string()));
                 }
                 if !concerns_the_record(&error) {

@@ -201,7 +201,7 @@ fn refuse(error: WorkError) -> End {
 enum StepOutcome {
     /// It goes on with another step.
     On,
-    /// It ends, once nobody works on the run.
+    /// It ends, once no step is worked on.
     Ends(End),
 }
 
@@ -218,7 +218,7 @@ enum End {
 }
 
 impl End {
-    /// Nobody works on the run any more: all requests that were made are counted.
+    /// No step is worked on any more: all requests that were made are counted.
     async fn outcome(self, slice: &Slice<'_>) -> Outcome {
         match self {
             Self::Requeues => requeue(slice),

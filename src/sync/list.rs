@@ -121,7 +121,7 @@ async fn prefetch(
                 Ok(FetchedPage { next: Next::Page(next), .. }) => Some(next.clone()),
                 _ => None,
             };
-            // Nobody takes it: storing has failed, and says so.
+            // The receiver is closed: storing has failed, and reports why.
             if sender.send(read).await.is_err() {
                 return;
             }
@@ -282,7 +282,8 @@ async fn skip_failed(
             _ => false,
         };
     if slice.is_down(&error).await {
-        // Said, so that nobody asks again: it may be up by then, and the list failed for nothing.
+        // Reported as down, so that `is_down` is not asked again: it may be up by then, and the list failed for
+        // nothing.
         return Err(WorkError::Down(error.to_string()));
     }
     if !concerns_the_partition || !progress.fail(&mut step, &error) {

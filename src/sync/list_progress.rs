@@ -182,7 +182,7 @@ impl ListProgress {
         // Of dates, or of the parents that changed.
         let windowed = step.since.is_some() && !resource.updated_since;
         let sure = !self.unproven && !self.undated && !windowed && step.error.is_none();
-        // Deleted parents are noticed by themselves; but there may be records of parents that nobody has seen.
+        // Deleted parents are noticed by themselves; but there may be records of parents that were not seen.
         step.verified = sure && whole && parents_are_proven(&slice.run(), resource);
         let has_watermark = (resource.updated_since || !resource.stands_alone()) && !audited;
         if let (true, true, Some(clock)) = (complete && step.error.is_none(), has_watermark, step.clock) {

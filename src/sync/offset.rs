@@ -132,7 +132,7 @@ impl Digest {
 pub struct Comparison {
     /// The earlier pass.
     pub pass: i32,
-    /// When it started, by the API's clock: what changed later belongs to the next reading. `None`: nobody knows.
+    /// When it started, by the API's clock: what changed later belongs to the next reading. `None`: unknown.
     pub started_at: Option<DateTime<Utc>>,
 }
 

@@ -254,7 +254,7 @@ impl Seek {
 
     /// Moves on; true at the end of the list.
     fn after(&mut self, page: &Page, size: usize) -> Result<bool, String> {
-        // Where those that cannot be read belong in the order, nobody knows.
+        // Where those that cannot be read belong in the order is unknown.
         let records = &page.records;
         let since = self.since.as_deref().and_then(crate::api_client::answer::parse_time);
         let mut last = since;

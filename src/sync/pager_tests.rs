@@ -10,7 +10,7 @@ use crate::api_client::answer;
 use crate::api_client::asked::Asked;
 use crate::catalog::{self, PAGE_SIZE};
 
-/// A list as the API keeps it. Times are seconds since 1970.
+/// A list as the API has it. Times are seconds since 1970.
 struct List {
     /// Ids and `updated_at`, in the order that an offset list gives. Seeking sorts them, and keeps this order inside a
     /// tie.

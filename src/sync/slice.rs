@@ -136,7 +136,7 @@ impl Slice<'_> {
     /// Asks for `items`, up to `at_once` at a time, and gives the answers in their order. But for the first, it begins
     /// none once the slice is over; those that have started go on, and end with the stream.
     ///
-    /// Each is a task of its own, which goes on while nobody waits for it: in a token's lock it would hold up all
+    /// Each is a task of its own, which goes on while it is not waited for: in a token's lock it would hold up all
     /// others.
     pub fn prefetch<'s, I, A>(
         &'s self,

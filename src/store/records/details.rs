@@ -115,7 +115,7 @@ pub async fn aged_details(
     Ok(places)
 }
 
-/// Merges details that count, see [`newest`]. Those that nobody knows about stay stale; returns how many were written.
+/// Merges details that count, see [`newest`]. Those of which that is unknown stay stale; returns how many were written.
 ///
 /// A detail that was asked for later than its list item is not stale. One that is older than that by `updated_at`
 /// counts all the same, and the list item is merged again when it is met next: either the record was restored, or

@@ -1,11 +1,11 @@
 //! Which answer counts: the newest, by when it was asked for. Pure, but for reading what the rows hold.
 //!
-//! An answer is held against its row, which knows the time of the request it was last written from, and against the
+//! An answer is compared with its row, which knows the time of the request it was last written from, and with the
 //! answers that came while this one was on its way ([`asked`]). One that was asked for earlier writes nothing. Of two
-//! whose requests overlap in time nobody knows which the API made first: if they differ, and the later one is not newer
-//! by `updated_at`, the record is asked for once more. So it is where a list gives an older `updated_at` than the row
-//! has: the list may lag behind `.info`, or the record was restored. What was asked for by id later than the row was
-//! written counts, older or not.
+//! whose requests overlap in time it is unknown which the API made first: if they differ, and the later one is not
+//! newer by `updated_at`, the record is asked for once more. So it is where a list gives an older `updated_at` than the
+//! row has: the list may lag behind `.info`, or the record was restored. What was asked for by id later than the row
+//! was written counts, older or not.
 //!
 //! [`asked`]: crate::api_client::asked
 
@@ -56,7 +56,7 @@ pub enum Verdict {
     Doubtful,
 }
 
-/// A row, or an answer, as it is held against another.
+/// A row, or an answer, as it is compared with another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// When it was asked for; unknown of rows of earlier versions.
@@ -154,7 +154,8 @@ fn others(record: &Record) -> Option<Times> {
     record.asked.newest(record.id).filter(|seen| Some(*seen) != record.asked.times())
 }
 
-/// Of answers that were gathered those that count, each record once, in their order; and of which records nobody knows.
+/// Of answers that were gathered those that count, each record once, in their order; and the records of which that is
+/// unknown.
 pub fn of_each<'a>(records: impl IntoIterator<Item = &'a Record>, trust: Trust) -> (Vec<&'a Record>, Vec<Uuid>) {
     let (mut newest, mut places): (Vec<&Record>, HashMap<Uuid, usize>) = (Vec::new(), HashMap::new());
     let mut doubted = Vec::new();

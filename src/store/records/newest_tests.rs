@@ -196,7 +196,7 @@ async fn an_answer_that_was_asked_for_earlier_writes_nothing_whatever_it_is() {
     }
     assert_eq!(merge_detail(pool, &answered("late", 9, (12, 13))).await, 0);
     assert_eq!(row(pool).await.0, "detail");
-    // One that was on its way when the other was sent, and differs: nobody knows.
+    // One that was on its way when the other was sent, and differs: unknown.
     let overlapping = merge(pool, &answered("late", 9, (12, 30)), Origin::List).await;
     assert_eq!(overlapping, Merged { unchanged: 1, doubted: vec![Uuid::from_u128(1)], ..Merged::default() });
     assert_eq!(merge_detail(pool, &answered("late", 9, (12, 30))).await, 0);

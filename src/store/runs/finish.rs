@@ -146,7 +146,7 @@ pub enum Abandoned {
     Ended,
     /// Its run goes on; the sender has joined those that wait for it.
     GoesOn,
-    /// Its run has started, and may have nobody to carry it on but this message: it has to be delivered again.
+    /// Its run has started, and no other message may carry it on: this one has to be delivered again.
     HasBegun,
     /// The id belongs to a run with other parameters.
     Conflict,

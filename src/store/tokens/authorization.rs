@@ -13,7 +13,7 @@ use crate::store::lease;
 use crate::store::outbox;
 use crate::store::pool::{self, StoreError};
 
-/// What people may know of an account's authorization.
+/// The state of an account's authorization, as far as it may be shown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Authorization {
     /// Whether a worker may run.
@@ -71,7 +71,7 @@ pub enum Accepted {
 const NEVER_AUTHORIZED: &str = "the account was never authorized";
 
 /// The most states that wait for their browser or command to come back; of more the oldest is forgotten. Each kind has
-/// its own, so that nobody who may open the link without a token can push out those of the command.
+/// its own, so that a user who opens the link without a token cannot push out those of the command.
 const MOST_STATES: i64 = 100;
 
 /// What a transaction that changes an authorization has to know of it.
@@ -121,7 +121,7 @@ impl Tokens {
         Ok(())
     }
 
-    /// What people may know.
+    /// The state of the authorization, as far as it may be shown.
     pub async fn authorization(&self) -> Result<Authorization, StoreError> {
         authorization(&self.pool, &self.account).await
     }
@@ -370,7 +370,7 @@ fn is_authorized(state: &str) -> bool {
     state != "reauthorization_required"
 }
 
-/// What people may know of an account's authorization.
+/// The state of an account's authorization, as far as it may be shown.
 pub async fn authorization(pool: &PgPool, account: &Account) -> Result<Authorization, StoreError> {
     let row = sqlx::query!(
         "select state, reason, authorized_by, teamleader_account from teamleader2db.oauth_token where account = $1",

@@ -104,7 +104,7 @@ impl Tokens {
 
     /// Opens an escrowed pair and stores it, unless a newer one is stored. Stored means that the row was read back.
     ///
-    /// Anybody who can write to the queue can put something else there: only what a key opens is believed.
+    /// Anyone who can write to the queue can put something else there: only what a key opens is believed.
     async fn store_escrowed(self, escrowed: Vec<u8>) -> Result<EscrowOutcome, TokenStoreError> {
         let Some((made_from, pair)) = self.open_escrowed(&escrowed) else {
             return Ok(EscrowOutcome::Foreign(NOT_OPENED.to_owned()));
