@@ -93,7 +93,7 @@ pub(crate) fn truncated(answer: Response<Bytes>) -> Response<Body> {
 pub(crate) fn cut(answer: Response<Bytes>) -> Response<Body> {
     in_pieces(answer, |body, mut pieces| async move {
         let half = body.slice(..body.len() / 2);
-        // Fails only if the client has gone, and then there is nobody to cut off.
+        // Fails only if the client has left, and then there is nobody to cut off.
         let _ = pieces.send_data(half).await;
         // An error drops what the server has buffered and not sent yet, so it must find the half already on its way.
         tokio::time::sleep(FLUSH).await;

@@ -19,7 +19,7 @@ use crate::refusal::Refusal;
 use crate::state::State;
 use crate::version::Version;
 
-/// A request that is authenticated and within the rate limit, and what is to be wrong with its answer.
+/// A request that is authenticated and within the rate limit, and the fault that its answer is to have.
 pub(crate) struct Request<'a> {
     pub(crate) state: &'a State,
     pub(crate) quirks: &'a Quirks,
@@ -40,7 +40,7 @@ pub(crate) fn read_body(query: Option<&str>, body: &[u8]) -> Result<Value, serde
 
 enum Failure {
     Refused(Refusal),
-    Gone,
+    Missing,
     Broken(u16),
 }
 
@@ -78,7 +78,7 @@ impl Request<'_> {
             Some(Err(Failure::Refused(Refusal::Invalid(title)))) => refuse(400, &title),
             // A gap of the simulator, which no client should take for an answer of the API.
             Some(Err(Failure::Refused(Refusal::Missing(title)))) => answer::error(501, &title),
-            Some(Err(Failure::Gone)) => refuse(404, "The requested resource could not be found."),
+            Some(Err(Failure::Missing)) => refuse(404, "The requested resource could not be found."),
             Some(Err(Failure::Broken(status))) => refuse(status, "Internal server error"),
             None => answer::error(501, &format!("The simulator does not have {endpoint}.")),
         }
@@ -106,9 +106,9 @@ impl Request<'_> {
             ParentAsked::Of(parents, id) => Some(state.store.parent(parents, id)),
         };
         if parent == Some(None) && family.is_some_and(|family| family.asked != Asked::Subject) {
-            return Err(Failure::Gone);
+            return Err(Failure::Missing);
         }
-        let collection = state.store.read(resource).ok_or(Failure::Gone)?;
+        let collection = state.store.read(resource).ok_or(Failure::Missing)?;
         let mut filter = Filter::parse(collection.recipe, endpoint, family, body)?;
         if let Some(parent) = parent {
             filter = filter.belonging_to(parent);
@@ -191,7 +191,7 @@ impl Request<'_> {
         if let Some(status) = broken {
             return Err(Failure::Broken(status));
         }
-        let (facts, text) = self.state.store.info(resource, id, &includes).ok_or(Failure::Gone)?;
+        let (facts, text) = self.state.store.info(resource, id, &includes).ok_or(Failure::Missing)?;
         let guise = self.guise(resource);
         let record = guise.dress(&facts, &text);
         let updatable = endpoint.meta.contains_key("updatable");
@@ -209,7 +209,7 @@ impl Request<'_> {
         let store = &self.state.store;
         let mut items = store.living("plannableItems").into_iter();
         let is_for = |ordinal: &u64| store.world.item_is_for(*ordinal, kind, asked);
-        let item = items.find(is_for).ok_or(Failure::Gone)?;
+        let item = items.find(is_for).ok_or(Failure::Missing)?;
         Ok(store.world.id("plannableItems", item))
     }
 
@@ -217,7 +217,7 @@ impl Request<'_> {
     fn message(&self) -> Result<String, Failure> {
         let id = uuid("message_id", self.body.get("message_id"))?;
         let store = &self.state.store;
-        let (recipe, facts) = store.find("tickets.messages", id).ok_or(Failure::Gone)?;
+        let (recipe, facts) = store.find("tickets.messages", id).ok_or(Failure::Missing)?;
         let ticket = facts.parent.map(|parent| store.world.id(parent.resource, parent.ordinal));
         let list = recipe.list(&store.world, &facts).list;
         let mut message = read_json(&list).unwrap_or_default();
@@ -229,7 +229,7 @@ impl Request<'_> {
     /// The schedules of some users in a window of a few days.
     fn schedules(&self) -> Result<String, Failure> {
         const LIST: &str = "userSchedules.list";
-        let endpoint = contract::endpoint(LIST).ok_or(Failure::Gone)?;
+        let endpoint = contract::endpoint(LIST).ok_or(Failure::Missing)?;
         let invalid = |title: String| Refusal::Invalid(title);
         let filter = self.body.get("filter").unwrap_or(&Value::Null);
         let day = |name: &str| {

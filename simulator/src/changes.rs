@@ -16,13 +16,13 @@ use crate::store::{Store, home, is_of};
 pub enum ChangeKind {
     /// A new record.
     Add,
-    /// Some of its fields change. Where only `.info` can show a part of the fields and nothing in the list tells
+    /// Some of its fields change. Where only `.info` can show a part of the fields and nothing in the list shows it
     /// (departments, tasks, tickets and others), updates change in turn a field of the list and a field of `.info`.
     Update,
     /// Fields that only `.info` shows change; the list item stays the same, but for a new `updated_at` where it has
     /// one.
     UpdateInfo,
-    /// It is gone, and with it every record that belongs to it.
+    /// It is deleted, and with it every record that belongs to it.
     Delete,
     /// Nothing but its `updated_at` changes, to the same moment for all.
     Touch,
@@ -48,7 +48,7 @@ struct Rotation {
 }
 
 impl PagingChanges {
-    /// From now on, every so many list requests of the resource one record changes, by each kind in turn.
+    /// From now on, one record changes after each `every` list requests of the resource, by each kind in turn.
     pub(crate) fn start(&self, resource: &str, every: u32, kinds: Vec<ChangeKind>) {
         let rotation = Rotation { every: every.max(1), kinds, pages: 0, changes: 0 };
         self.lock().insert(resource.to_owned(), rotation);
@@ -59,7 +59,7 @@ impl PagingChanges {
         self.lock().clear();
     }
 
-    /// A list request was answered: tells what is to change now.
+    /// A list request was answered: returns how a record changes now, if one does.
     pub(crate) fn page_was_read(&self, resource: &str) -> Option<ChangeKind> {
         let mut rotations = self.lock();
         let rotation = rotations.get_mut(resource)?;
@@ -78,7 +78,7 @@ impl PagingChanges {
 
 impl Store {
     /// Changes this many records, which the seed and the number of earlier changes choose. Gives their ids, fewer than
-    /// asked for where there are not so many (or nothing that they could belong to), none for an unknown resource.
+    /// asked for where there are not as many (or nothing that they could belong to), none for an unknown resource.
     pub(crate) fn change(&self, resource: &str, kind: ChangeKind, count: usize, now: i64) -> Vec<Uuid> {
         let _turn = self.turn();
         let resource_asked = resource;
@@ -139,7 +139,7 @@ impl Store {
         Some(Facts { id, ordinal, created_at: now, updated_at: now, list_edits: 0, info_edits: 0, parent })
     }
 
-    /// Removes what belonged to records that are gone.
+    /// Removes what belonged to deleted records.
     fn orphan(&self, resource: &str, ordinals: &[u64], now: i64) {
         if resource == "expenses" {
             for ordinal in ordinals {
@@ -150,9 +150,9 @@ impl Store {
             let Some(mut children) = self.write(family.child) else { continue };
             let parents = ordinals.iter().map(|ordinal| Parent { resource, ordinal: *ordinal });
             let slots = parents.flat_map(|parent| children.children(parent)).copied();
-            let gone: Vec<Change> = slots.map(Change::Remove).collect();
-            if !gone.is_empty() {
-                children.apply(&self.world, gone, now);
+            let removed: Vec<Change> = slots.map(Change::Remove).collect();
+            if !removed.is_empty() {
+                children.apply(&self.world, removed, now);
             }
         }
     }
@@ -161,7 +161,7 @@ impl Store {
         self.turn.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Makes the account another one: `users.me` and every user tell the new id.
+    /// Makes the account another one: `users.me` and every user give the new id.
     pub(crate) fn set_account(&self, account: Uuid) {
         let _turn = self.turn();
         self.world.set_account(account);

@@ -1,7 +1,7 @@
 //! The records of one resource and the indexes that answer its lists.
 //!
 //! Lists must cost next to nothing, or a benchmark of a client would measure the simulator. So the text of every list
-//! item is kept ready, and every sort has its index: an array of record numbers in order. A change moves one number in
+//! item is stored, and every sort has its index: an array of record numbers in order. A change moves one number in
 //! each, and a page is a slice of one.
 
 use std::cmp::Ordering;
@@ -59,7 +59,7 @@ pub(crate) struct Collection {
 /// An earlier state of the records.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Past {
-    /// That before so many changes.
+    /// That before this many changes.
     Changes(usize),
     /// That at a moment, in seconds since 1970.
     At(i64),
@@ -114,7 +114,7 @@ impl Collection {
                     scope.spawn(move || (from..count.min(from + share)).map(|n| Some(make(n))).collect::<Vec<_>>())
                 })
                 .collect();
-            // A panic while making records is a bug here, and goes on to whoever starts the simulator.
+            // A panic while making records is a bug here, and goes on to the caller that starts the simulator.
             parts.into_iter().flat_map(|part| part.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
         });
         Self::of(recipe, endpoint, records)
@@ -299,7 +299,7 @@ impl Collection {
         }
     }
 
-    /// Takes a record out of every index; it must still be in its place, for its keys tell where to look.
+    /// Takes a record out of every index; it must still be in its place, for its keys say where to look.
     fn unlink(&mut self, slot: Slot) {
         self.each_index(slot, |index, place| {
             if let Ok(place) = place {
@@ -339,6 +339,6 @@ impl Collection {
 pub(crate) enum Change {
     /// The record with these facts is new or has changed.
     Put(Facts),
-    /// The record in this slot is gone.
+    /// The record in this slot is deleted.
     Remove(Slot),
 }

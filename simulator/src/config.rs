@@ -14,8 +14,8 @@ pub struct Config {
     pub counts: BTreeMap<String, usize>,
     /// Resources whose list comes in pages although the blueprint shows none, which may be its silence.
     pub paged: BTreeSet<String>,
-    /// Whether the account has the new projects, as `accounts.projects-v2-status` tells. The records of both kinds are
-    /// there in any case.
+    /// Whether the account has the new projects, as `accounts.projects-v2-status` reports. The records of both kinds
+    /// are there in any case.
     pub projects_v2: bool,
     /// The integration's client id.
     pub client_id: String,
@@ -70,9 +70,9 @@ impl Config {
 enum Size {
     /// It does not.
     Fixed(usize),
-    /// So many for so many contacts.
+    /// `Share(n, m)`: n records for every m contacts.
     Share(usize, usize),
-    /// So many for each user, of whom there are 25 at most.
+    /// This many for each user, of whom there are 25 at most.
     Users(usize),
 }
 

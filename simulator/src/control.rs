@@ -89,7 +89,7 @@ pub(crate) async fn respond(
     answer::whole(control(&state, method, path, body).unwrap_or_else(|wrong| answer::error(400, &wrong)))
 }
 
-/// The answer, or what is wrong with the request.
+/// The answer, or the fault of the request.
 fn control(state: &State, method: &Method, path: &str, body: &[u8]) -> Result<Response<Bytes>, String> {
     let now = state.clock.millis();
     match (method.as_str(), path) {

@@ -50,7 +50,7 @@ pub enum FaultKind {
     },
     /// The request is read and not carried out, and the connection is closed without a byte of an answer.
     CutBeforeAnswer,
-    /// The answer is cut in half, and `Content-Length` fits the half: only the JSON tells.
+    /// The answer is cut in half, and `Content-Length` fits the half: only the JSON shows it.
     TruncatedJson,
     /// The connection is closed in the middle of the body.
     CutMidBody,
@@ -74,7 +74,7 @@ pub enum FaultKind {
     },
     /// The answer is right, and compressed with gzip, although nobody may have asked for it.
     Gzip,
-    /// An answer that is small as long as it is compressed with gzip, and is so many bytes then: white space before the
+    /// An answer that is small as long as it is compressed with gzip, and is `bytes` long then: white space before the
     /// right answer.
     GzipBomb {
         /// How many bytes.
@@ -100,7 +100,7 @@ pub enum FaultKind {
     },
     /// A list is empty.
     EmptyList,
-    /// A list ends after so many records, and says that these are all.
+    /// A list ends after this many records, and says that these are all.
     Capped {
         /// How many.
         records: usize,
@@ -114,20 +114,20 @@ pub enum FaultKind {
     },
     /// No include brings its fields.
     IncludesIgnored,
-    /// A list is as it was before so many changes of its records.
+    /// A list is as it was before this many changes of its records.
     Lagging {
         /// How many.
         changes: usize,
     },
-    /// One record is broken, in lists and in `.info`. It is the same one until the fault is gone.
+    /// One record is broken, in lists and in `.info`. It is the same one until the fault ends.
     OddRecord {
-        /// What is wrong with it.
+        /// Its fault.
         odd: Oddity,
         /// Which one; without it the first request chooses, and from then on it stands here.
         #[serde(default)]
         id: Option<Uuid>,
     },
-    /// `.info` of one record is an error of the server. It is the same one until the fault is gone.
+    /// `.info` of one record is an error of the server. It is the same one until the fault ends.
     BrokenInfo {
         /// 500 to 599.
         status: u16,

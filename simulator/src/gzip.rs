@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use hyper::Response;
 use hyper::header::{CONTENT_ENCODING, HeaderValue};
 
-/// The answer in gzip, with so many bytes of white space before its body. One that is compressed already stays.
+/// The answer in gzip, with `padding` bytes of white space before its body. One that is compressed already stays.
 pub(crate) fn compressed(answer: Response<Bytes>, padding: u64) -> Response<Bytes> {
     if answer.headers().contains_key(CONTENT_ENCODING) {
         return answer;

@@ -1,4 +1,4 @@
-//! The simulator as a program: parses its flags, says where it listens, and runs until it is told to stop.
+//! The simulator as a program: parses its flags, says where it listens, and runs until a signal stops it.
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ struct Flags {
     /// Resources whose list comes in pages although the blueprint shows none, as in `--paged products`.
     #[arg(long, env = "SIMULATOR_PAGED", value_name = "RESOURCE", value_delimiter = ',')]
     paged: Vec<String>,
-    /// The account has the new projects, as `accounts.projects-v2-status` tells.
+    /// The account has the new projects, as `accounts.projects-v2-status` reports.
     #[arg(long, env = "SIMULATOR_PROJECTS_V2", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
     projects_v2: bool,
     /// The same seed gives the same records.

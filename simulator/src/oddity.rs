@@ -11,7 +11,7 @@ const HUGE: &str = "\u{f8fe}huge";
 /// A text that stands for a value which is nested too deep to be read.
 const DEEP: &str = "\u{f8fe}deep";
 
-/// What is wrong with a record.
+/// The fault of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Oddity {

@@ -17,7 +17,7 @@ use crate::refusal::Refusal;
 const DEFAULT_PAGE_SIZE: u64 = 20;
 /// The largest page that the API gives.
 const MAX_PAGE_SIZE: u64 = 100;
-/// How many filtered selections are kept at once; beyond it all are dropped.
+/// How many filtered selections are cached at once; beyond it all are dropped.
 const MAX_SELECTIONS: usize = 16;
 
 /// A request to a list.
@@ -30,7 +30,7 @@ pub(crate) struct ListQuery {
     page: Option<(u64, u64)>,
     includes: Vec<String>,
     shows_page: bool,
-    /// The list ends after so many records.
+    /// The list ends after this many records.
     ceiling: usize,
     /// The number of matches that is said, instead of the right one.
     matches: Option<u64>,
@@ -51,7 +51,7 @@ pub(crate) struct Manner {
     pub(crate) ignores_size: bool,
     /// No include brings its fields.
     pub(crate) ignores_includes: bool,
-    /// It ends after so many records.
+    /// It ends after this many records.
     pub(crate) ceiling: usize,
     /// The number of matches that it says instead of the right one.
     pub(crate) matches: Option<u64>,
@@ -111,7 +111,7 @@ impl ListQuery {
     pub(crate) fn answer(&self, collection: &Collection, guise: &Guise<'_>) -> String {
         let (mut slots, mut reversed) = self.select(collection);
         if let Some(number) = self.shuffle {
-            slots = Slots::Kept(Arc::new(self.shuffled(collection, &slots, reversed, number)));
+            slots = Slots::Selection(Arc::new(self.shuffled(collection, &slots, reversed, number)));
             reversed = false;
         }
         let all = slots.len();
@@ -179,12 +179,12 @@ impl ListQuery {
             }
             _ => {
                 let key = format!("{:?} {:?}", self.filter, self.sort);
-                let mut kept = collection.selections.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                if kept.len() >= MAX_SELECTIONS && !kept.contains_key(&key) {
-                    kept.clear();
+                let mut selections = collection.selections.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                if selections.len() >= MAX_SELECTIONS && !selections.contains_key(&key) {
+                    selections.clear();
                 }
-                let slots = kept.entry(key).or_insert_with(|| self.search(collection).into());
-                (Slots::Kept(Arc::clone(slots)), false)
+                let slots = selections.entry(key).or_insert_with(|| self.search(collection).into());
+                (Slots::Selection(Arc::clone(slots)), false)
             }
         }
     }
@@ -210,10 +210,10 @@ impl ListQuery {
     }
 }
 
-/// Matching slots: a part of an index, or a selection that was searched for and kept.
+/// Matching slots: a part of an index, or a selection that was searched for and cached.
 enum Slots<'a> {
     Index(&'a [Slot]),
-    Kept(Arc<Vec<Slot>>),
+    Selection(Arc<Vec<Slot>>),
 }
 
 impl Deref for Slots<'_> {
@@ -222,12 +222,13 @@ impl Deref for Slots<'_> {
     fn deref(&self) -> &[Slot] {
         match self {
             Self::Index(slots) => slots,
-            Self::Kept(slots) => slots,
+            Self::Selection(slots) => slots,
         }
     }
 }
 
-/// The values of `includes`. A missing key is no include, and so is the singular `include`, and what is no text.
+/// The values of `includes`. A missing key is no include, and so are the singular `include` and a value that is no
+/// text.
 pub(crate) fn includes(body: &Value) -> Vec<&str> {
     let names = body.get("includes").and_then(Value::as_str);
     names.map(|names| names.split(',').map(str::trim).collect()).unwrap_or_default()

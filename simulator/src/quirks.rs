@@ -22,7 +22,7 @@ pub struct Quirks {
     /// What comes of an order that a list does not have, as `asc` of files.
     #[arg(long, env = "SIMULATOR_WRONG_ORDER", default_value = "refuse")]
     pub wrong_order: WrongOrder,
-    /// No list goes beyond so many records.
+    /// No list goes beyond this many records.
     #[arg(long, env = "SIMULATOR_PAGE_CEILING", value_name = "RECORDS")]
     pub page_ceiling: Option<usize>,
     /// Pages have twenty records, whatever is asked for.
@@ -59,7 +59,7 @@ pub struct Quirks {
     /// How a dead refresh token is refused.
     #[arg(long, env = "SIMULATOR_REFUSAL_FORM", default_value = "code8")]
     pub refusal_form: RefusalForm,
-    /// Lists show the account as it was so many seconds ago; `.info` as it is.
+    /// Lists show the account as it was this many seconds ago; `.info` as it is.
     #[arg(long, env = "SIMULATOR_LIST_LAG_SECONDS", default_value_t = 0, value_name = "SECONDS")]
     pub list_lag_seconds: u64,
     /// commercialDiscounts show no id, as before July 2026.
@@ -203,7 +203,7 @@ impl Quirks {
     ///
     /// # Errors
     ///
-    /// What is wrong with the members.
+    /// The fault of the members.
     pub(crate) fn with(&self, members: serde_json::Map<String, serde_json::Value>) -> Result<Self, String> {
         let mut all = serde_json::to_value(self).map_err(|error| error.to_string())?;
         if let Some(all) = all.as_object_mut() {

@@ -1,4 +1,4 @@
-//! The sliding window: so many requests of one client in any stretch of time.
+//! The sliding window: a limit for the requests of one client in any stretch of time.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
@@ -18,7 +18,7 @@ struct Windows {
     requests: HashMap<String, VecDeque<i64>>,
 }
 
-/// Where a client stands; every answer of the API tells it.
+/// Where a client stands; every answer of the API reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Quota {
     /// Whether the request is within the limit.
@@ -119,7 +119,7 @@ impl Quota {
         self
     }
 
-    /// The quota of a client that is told to wait although it is within its limit.
+    /// The quota of a client that has to wait although it is within its limit.
     pub(crate) fn exhausted(mut self, now: DateTime<Utc>, reset_in_ms: Option<u64>) -> Self {
         self.granted = false;
         self.remaining = 0;

@@ -17,7 +17,7 @@ pub struct Refresh {
     pub token: Option<u64>,
     /// What became of it.
     pub outcome: RefreshOutcome,
-    /// Whether a fault has kept the answer, or a part of it, from being sent.
+    /// Whether the answer, or a part of it, was not sent because of a fault.
     pub answer_lost: bool,
 }
 

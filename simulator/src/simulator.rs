@@ -155,7 +155,7 @@ impl Simulator {
         self.state.change_record(resource, ChangeKind::Delete, id)
     }
 
-    /// From now on, after every so many list requests of the resource one record changes, by each kind in turn.
+    /// From now on, one record changes after each `every` list requests of the resource, by each kind in turn.
     pub fn change_while_paging(&self, resource: &str, every: u32, kinds: &[ChangeKind]) {
         self.state.paging.start(resource, every, kinds.to_vec());
     }
@@ -197,7 +197,7 @@ impl Simulator {
         self.state.oauth.deny(deny);
     }
 
-    /// The Teamleader account that `users.me` and every user tell.
+    /// The Teamleader account that `users.me` and every user give.
     pub fn account(&self) -> Uuid {
         self.state.store.world.account()
     }
@@ -244,7 +244,7 @@ impl Simulator {
     }
 
     /// Moves the simulator's clock forward: tokens and codes expire, the rate limit's window slides, changes are dated
-    /// later. `Date` tells the same time.
+    /// later. `Date` gives the same time.
     pub fn advance_clock(&self, by: Duration) {
         self.state.clock.advance(by);
     }

@@ -18,7 +18,7 @@ use crate::guise::Guise;
 /// The records of every resource.
 pub(crate) struct Store {
     pub(crate) world: World,
-    /// Held by whoever changes records: a change of one resource may look at others, and none may change meanwhile.
+    /// Held while records are changed: a change of one resource may look at others, and none may change meanwhile.
     pub(crate) turn: Mutex<()>,
     collections: BTreeMap<&'static str, RwLock<Collection>>,
 }
@@ -198,7 +198,7 @@ impl Store {
 }
 
 impl TruthRecord {
-    /// The list item with the fields of `.info` laid over it, key by key: all that the API tells of the record.
+    /// The list item with the fields of `.info` laid over it, key by key: all that the API gives of the record.
     pub fn content(&self) -> String {
         type Members<'a> = BTreeMap<&'a str, &'a RawValue>;
         let read = |text| -> Members<'_> { serde_json::from_str(text).unwrap_or_default() };

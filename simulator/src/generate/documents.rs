@@ -21,7 +21,7 @@ pub(super) fn document_ordinal(resource: &str, ordinal: u64) -> Option<u64> {
     Some(ordinal * 3 + document_place(resource)?)
 }
 
-/// How many incoming documents of a kind there are among so many expenses.
+/// How many incoming documents of a kind there are among `expenses` expenses.
 pub(super) fn document_count(resource: &str, expenses: impl FnOnce() -> u64) -> Option<u64> {
     let place = document_place(resource)?;
     Some((expenses() + 2 - place) / 3)

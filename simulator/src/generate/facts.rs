@@ -1,4 +1,4 @@
-//! What is known of one record before its content is made, and the ids of what is no resource here.
+//! The facts of one record, which precede its content, and the ids of records that are no resource here.
 
 use uuid::Uuid;
 

@@ -35,8 +35,8 @@ impl Family {
         }
     }
 
-    /// A parent for a new child, if any lives: about half of the subjects are contacts. `living` tells how many records
-    /// of a resource there are; the ordinal of the answer is a number below that.
+    /// A parent for a new child, if any lives: about half of the subjects are contacts. `living` returns how many
+    /// records of a resource there are; the ordinal of the answer is a number below that.
     pub(crate) fn choose(&self, dice: &mut Dice, living: impl Fn(&str) -> u64) -> Option<Parent> {
         let (preferred, rest): (Vec<_>, Vec<_>) =
             self.parents.iter().copied().filter(|parent| living(parent) > 0).partition(|parent| *parent == "contacts");

@@ -40,7 +40,7 @@ impl Json {
         self.out
     }
 
-    /// The members, for a text that was begun by [`Json::members`].
+    /// The members, for a text that was started by [`Json::members`].
     pub(crate) fn finish_members(self) -> String {
         self.out
     }

@@ -15,7 +15,7 @@ use super::kinds::resource_of;
 /// The parents of project lines.
 const PROJECTS: &str = "projects-v2/projects";
 
-/// What is fixed for the life of one simulated account.
+/// The fixed properties of one simulated account.
 pub(crate) struct World {
     seed: u64,
     counts: BTreeMap<String, usize>,

@@ -5,7 +5,7 @@ use super::words::{Clock, Figure, Words};
 /// One field.
 pub(super) struct Node {
     pub(super) key: &'static str,
-    /// Tells it from every other field of the record.
+    /// Distinguishes it from every other field of the record.
     pub(super) hash: u64,
     pub(super) list: Presence,
     pub(super) info: Presence,

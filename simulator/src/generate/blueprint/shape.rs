@@ -10,7 +10,7 @@ use crate::generate::dice::fingerprint;
 use crate::generate::family::{Asked, Family};
 use crate::generate::kinds::{kind_of, resource_of};
 
-/// The resource whose shape is read, and what else its list tells of it.
+/// The resource whose shape is read, and what else its list shows of it.
 pub(super) struct Source {
     pub(super) resource: &'static str,
     pub(super) filter: &'static Fields,
@@ -253,7 +253,7 @@ fn mark(nodes: &mut [Node], in_list: bool) {
         Content::Objects(_) => Some(5),
         _ => None,
     };
-    // What is in the list under another name changes with it.
+    // A field that the list has under another name changes with it.
     let of_group = nodes
         .iter_mut()
         .filter(|node| (node.list != Presence::Absent) == in_list && (in_list || node.follows != Follows::List));

@@ -42,7 +42,7 @@ pub(super) enum Words {
     Link(&'static str),
     /// An id that is made of the text's number.
     Id,
-    /// What the example says: the blueprint tells no more.
+    /// What the example says: the blueprint says no more.
     Example(&'static str),
 }
 
@@ -119,7 +119,7 @@ impl Words {
         }
     }
 
-    /// Whether any change of it is a change that a person would make.
+    /// Whether any change of it is a change that a user would make.
     pub(super) fn is_prose(&self) -> bool {
         matches!(self, Self::Title | Self::Sentence | Self::Key | Self::Tag)
     }

@@ -19,7 +19,7 @@ const DAY: i64 = 86_400;
 
 /// Which of the two texts is written.
 pub(super) enum View<'a> {
-    /// The list item; optional fields are kept apart.
+    /// The list item; optional fields are stored apart.
     List,
     /// The record of `.info` with the optional fields of these includes.
     Info(&'a [&'a str]),
@@ -69,7 +69,7 @@ impl<'a> Writer<'a> {
         json.finish()
     }
 
-    /// `item` tells the items of an array apart.
+    /// `item` distinguishes the items of an array.
     fn members(&self, json: &mut Json, nodes: &[Node], item: u64, draft: &mut Draft) {
         for node in nodes {
             match (&self.view, if matches!(self.view, View::List) { node.list } else { node.info }) {
