@@ -1,4 +1,5 @@
-//! The broker as an orchestrator uses it: requests go in, events come out. Each test has exchanges and queues of its own.
+//! The broker as an orchestrator uses it: requests go in, events come out. Each test has exchanges and queues of its
+//! own.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -82,7 +83,7 @@ impl Broker {
         self.events.those_that(fit)
     }
 
-    /// The events of the exchange but the first so many.
+    /// The events of the exchange but the `first` ones.
     pub fn events_after(&self, first: usize) -> Vec<Event> {
         self.events.0.lock().unwrap().get(first..).unwrap_or_default().to_vec()
     }
@@ -106,7 +107,7 @@ impl Broker {
         format!("{}.requests.{ACCOUNT}", self.prefix)
     }
 
-    /// The queue in which a request waits so many seconds.
+    /// The queue in which a request waits this many seconds.
     pub fn delay_queue(&self, seconds: u32) -> String {
         format!("{}.requests.{ACCOUNT}.delay.{seconds}s", self.prefix)
     }
@@ -135,7 +136,8 @@ impl Broker {
         (queue, inbox)
     }
 
-    /// Publishes a request, as soon as a worker has made the exchange and the queue, and waits for the broker's confirmation.
+    /// Publishes a request, as soon as a worker has made the exchange and the queue, and waits for the broker's
+    /// confirmation.
     pub async fn publish(&self, body: &[u8], properties: BasicProperties) {
         if let Ok(request) = serde_json::from_slice(body) {
             self.requests.lock().unwrap().push(request);
@@ -156,7 +158,7 @@ impl Broker {
         .await;
     }
 
-    /// Asserts that the messages so far are as docs/schemas says, and tells how many they are.
+    /// Asserts that the messages so far are as docs/schemas says, and returns how many they are.
     pub fn assert_messages_fit(&self) -> usize {
         let mut events = self.events();
         events.extend(self.replies.lock().unwrap().iter().flat_map(Inbox::all));
@@ -172,7 +174,7 @@ impl Broker {
         Some(counted)
     }
 
-    /// Waits until so many messages of a queue are ready.
+    /// Waits until `count` messages of a queue are ready.
     pub async fn await_ready(&self, queue: &str, count: u32) {
         until(&format!("{count} messages are ready in {queue}"), async || {
             (self.ready(queue).await == Some(count)).then_some(())
@@ -293,7 +295,7 @@ impl Broker {
         ];
         queues.extend(DELAYS.iter().map(|seconds| format!("{requests}.delay.{seconds}s")));
         settle(&connection, &queues).await;
-        // Deleting what is not there is no error to RabbitMQ.
+        // To delete a queue that is not there is no error to RabbitMQ.
         for queue in queues {
             let _ = channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await;
         }
@@ -311,7 +313,8 @@ impl Inbox {
         self.those_that(|_| true)
     }
 
-    /// What has come and fits. Only that is copied: the simulator has to answer beside whoever asks again and again.
+    /// What has come and fits. Only that is copied: the simulator has to answer beside a test that asks again and
+    /// again.
     fn those_that(&self, fit: impl Fn(&Event) -> bool) -> Vec<Event> {
         self.0.lock().unwrap().iter().filter(|event| fit(event)).cloned().collect()
     }
@@ -343,11 +346,11 @@ impl Event {
         matches!(self.kind(), "sync.completed" | "sync.partial" | "sync.failed")
     }
 
-    /// What is told of a resource.
+    /// The report on a resource.
     pub fn resource(&self, name: &str) -> &Value {
-        let told = &self.body["data"]["resources"][name];
-        assert!(told.is_object(), "the event tells nothing of {name}: {}", self.body);
-        told
+        let report = &self.body["data"]["resources"][name];
+        assert!(report.is_object(), "the event says nothing of {name}: {}", self.body);
+        report
     }
 
     /// A count of a resource.
@@ -360,10 +363,12 @@ async fn connect(url: &str) -> Connection {
     Connection::connect(url, ConnectionProperties::default()).await.expect("RabbitMQ, as `make test` starts it")
 }
 
-/// Waits until the broker has made what a worker declared that was killed meanwhile: at most a second, and not at all where there is nothing.
+/// Waits until the broker has made what a worker declared that was killed meanwhile: at most a second, and not at all
+/// where there is nothing.
 ///
-/// RabbitMQ 3.10 breaks when a queue that dead-letters at least once is deleted in the moment in which it is made: its supervisor of that gives
-/// up at the second failure in 5 s, is not started again, and from then on no such queue can be made.
+/// RabbitMQ 3.10 breaks when a queue that dead-letters at least once is deleted in the moment in which it is made: its
+/// supervisor of that gives up at the second failure in 5 s, is not started again, and from then on no such queue can
+/// be made.
 async fn settle(connection: &Connection, queues: &[String]) {
     for _ in 0..10 {
         let mut there = 0;
@@ -386,7 +391,7 @@ async fn settle(connection: &Connection, queues: &[String]) {
     }
 }
 
-/// Makes a queue that goes with the connection, and keeps what comes to it.
+/// Makes a queue that goes with the connection, and stores what comes to it.
 async fn consume(channel: &Channel, inbox: &Inbox) -> String {
     let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
     let queue = channel.queue_declare("".into(), options, FieldTable::default()).await.unwrap();

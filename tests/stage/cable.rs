@@ -41,10 +41,10 @@ impl Cable {
         let (server, open, used) = (server.to_owned(), Arc::clone(&connections), Arc::clone(&ports));
         let (cuts, stalls) = (far_end.clone(), stalled.clone());
         let away: Arc<AtomicBool> = Arc::default();
-        let gone = Arc::clone(&away);
+        let is_away = Arc::clone(&away);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                if gone.load(Ordering::Relaxed) {
+                if is_away.load(Ordering::Relaxed) {
                     continue;
                 }
                 // The server may be away; then the worker's connection ends at once.
@@ -57,7 +57,8 @@ impl Cable {
         Self { address, connections, ports, far_end, stalled, away }
     }
 
-    /// Lets nothing through in these directions from now on; what comes waits. The default lets everything through again.
+    /// Lets nothing through in these directions from now on; what comes waits. The default lets everything through
+    /// again.
     pub fn stall(&self, stalled: Stalled) {
         self.stalled.send_replace(stalled);
     }
@@ -81,7 +82,8 @@ impl Cable {
         cut.iter().filter(|connection| !connection.is_finished()).map(JoinHandle::abort).count()
     }
 
-    /// Closes every connection for the server alone: the worker's end stays open, and silent. Gives how many there were.
+    /// Closes every connection for the server alone: the worker's end stays open, and silent. Gives how many there
+    /// were.
     pub fn cut_far_end(&self) -> usize {
         let open = self.connections.lock().unwrap().iter().filter(|connection| !connection.is_finished()).count();
         self.far_end.send_modify(|cuts| *cuts += 1);

@@ -33,7 +33,8 @@ impl Database {
         Self::create_on(&from_make("DATABASE_URL")).await
     }
 
-    /// Makes one that is migrated already, on the server of `DATABASE_URL`: a copy of one that the program has migrated once for all tests.
+    /// Makes one that is migrated already, on the server of `DATABASE_URL`: a copy of one that the program has migrated
+    /// once for all tests.
     pub async fn migrated() -> Self {
         static TEMPLATE: OnceCell<String> = OnceCell::const_new();
         let server = from_make("DATABASE_URL");
@@ -121,8 +122,8 @@ impl Database {
         rows.iter().map(|row| ((row.get(0), row.get(1)), (row.get(2), row.get(3)))).collect()
     }
 
-    /// From now on the first statement that a trigger of this kind sees waits, in its open transaction, until the hold is released.
-    /// `event` is like `insert on schema.table`, `when` a condition on `old` and `new`.
+    /// From now on the first statement that a trigger of this kind sees waits, in its open transaction, until the hold
+    /// is released. `event` is like `insert on schema.table`, `when` a condition on `old` and `new`.
     pub async fn hold_before(&self, event: &str, when: &str) -> Hold {
         let mut holder = self.pool.acquire().await.unwrap();
         sqlx::query("select pg_advisory_lock(1)").execute(&mut *holder).await.unwrap();
@@ -141,7 +142,7 @@ impl Database {
             .await;
     }
 
-    /// From now on it is kept when a trigger of this kind saw a statement; see [`Self::gaps_seen`].
+    /// From now on it is recorded when a trigger of this kind saw a statement; see [`Self::gaps_seen`].
     pub async fn watch(&self, event: &str, when: &str) {
         sqlx::raw_sql("create table public.seen (at timestamptz not null)").execute(&self.pool).await.unwrap();
         self.trigger(event, when, "insert into public.seen values (clock_timestamp())").await;
@@ -157,13 +158,15 @@ impl Database {
     /// The function is named like the worker's own: what fails in any other is taken for a fault of a user's.
     async fn trigger(&self, event: &str, when: &str, what: &str) {
         let sql = format!(
-            "create function teamleader2db.keep_version() returns trigger language plpgsql as $$ begin {what}; return new; end $$;
-             create trigger interfere before {event} for each row when ({when}) execute function teamleader2db.keep_version()"
+            "create function teamleader2db.keep_version() returns trigger language plpgsql as $$ \
+             begin {what}; return new; end $$;
+             create trigger interfere before {event} for each row when ({when}) \
+             execute function teamleader2db.keep_version()"
         );
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await.unwrap();
     }
 
-    /// Whatever was told to wait or to fail does so no more.
+    /// Statements that were made to wait or to fail do so no more.
     pub async fn interfere_no_more(&self) {
         sqlx::raw_sql("drop function teamleader2db.keep_version cascade").execute(&self.pool).await.unwrap();
     }
@@ -187,8 +190,8 @@ impl Database {
         sqlx::query_scalar(sql).bind(resource).fetch_one(&self.pool).await.unwrap()
     }
 
-    /// Asserts that the tables hold what the account holds: each living record, equal in all that the API tells of it, and nothing
-    /// else but rows that are marked deleted.
+    /// Asserts that the tables hold what the account holds: each living record, equal in all that the API gives of it,
+    /// and nothing else but rows that are marked deleted.
     pub async fn assert_equals(&self, simulator: &Simulator) {
         for resource in RESOURCES {
             self.assert_table_equals(simulator, resource).await;
@@ -213,13 +216,13 @@ impl Database {
         }
     }
 
-    /// How the table of a resource differs from what the account holds, in words.
+    /// How the table of a resource differs from the account, as text.
     pub async fn difference(&self, simulator: &Simulator, resource: &str) -> Option<String> {
         let found = self.differences(simulator, resource).await;
         described(resource, simulator.count(resource), found)
     }
 
-    /// The same for what the account holds alone: rows of records that are gone from it do not matter.
+    /// The same for what the account holds alone: rows of records that it does not have do not matter.
     pub async fn lack(&self, simulator: &Simulator, resource: &str) -> Option<String> {
         let mut found = self.differences(simulator, resource).await;
         found.retain(|difference| difference.truth.is_some());
@@ -259,8 +262,8 @@ impl Database {
     }
 }
 
-/// The weeks that the worker reads, from the one before the current one to the eighth after it: the API does not say of which week a schedule
-/// is, so the worker adds it.
+/// The weeks that the worker reads, from the one before the current one to the eighth after it: the API does not say of
+/// which week a schedule is, so the worker adds it.
 fn schedules(simulator: &Simulator) -> Vec<TruthRecord> {
     let today = chrono::Utc::now().date_naive();
     let this_week = today.week(chrono::Weekday::Mon).first_day();
@@ -283,7 +286,8 @@ fn url_of(server: &str, name: &str) -> String {
     format!("{}/{name}{query}", base.rsplit_once('/').expect("a database's name in DATABASE_URL").0)
 }
 
-/// The name of a database that this build of the program has migrated. Other processes of the tests use it, too; those of earlier builds go.
+/// The name of a database that this build of the program has migrated. Other processes of the tests use it, too; those
+/// of earlier builds go.
 async fn template(server: &str) -> String {
     const PREFIX: &str = "teamleader2db_migrated_";
     let built = std::fs::metadata(path()).and_then(|program| program.modified()).expect("the program is built");

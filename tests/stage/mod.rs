@@ -93,7 +93,7 @@ impl Stage {
         Self::with(Config::default()).await
     }
 
-    /// An account of so many contacts, and of everything else in proportion, authorized.
+    /// An account of `contacts` contacts, and of everything else in proportion, authorized.
     pub async fn of(contacts: usize) -> Self {
         Self::with(Config::scaled(contacts)).await
     }
@@ -232,12 +232,12 @@ impl Stage {
         worker::run_for_a_line(&self.settings, arguments).await
     }
 
-    /// Runs a command to its end, and measures it; what it writes is not kept.
+    /// Runs a command to its end, and measures it; what it writes is not stored.
     pub async fn run_measured(&self, arguments: &[&str]) -> Measured {
         worker::run_measured(&self.settings, arguments).await
     }
 
-    /// Starts a command that goes on until it is told to end.
+    /// Starts a command that goes on until a signal ends it.
     pub fn watch(&self, arguments: &[&str]) -> Watcher {
         Watcher::start(&self.settings, arguments, &self.log())
     }
@@ -260,7 +260,8 @@ impl Stage {
         until(&format!("the request {id} has its final event"), async || self.final_events(id).into_iter().next()).await
     }
 
-    /// The same of a request that takes long, as long as it takes; its test has no deadline but that of whoever runs it.
+    /// The same of a request that takes long, as long as it takes; its test has no deadline but that of the run of the
+    /// tests.
     pub async fn ended(&self, id: Uuid) -> Event {
         let hours = Duration::from_secs(6 * 3600);
         let event = found_within(hours, Duration::from_millis(200), async || self.final_events(id).into_iter().next());
@@ -273,8 +274,8 @@ impl Stage {
         until(&format!("the request {id} has its event {kind}"), find).await
     }
 
-    /// The final events of a request that have come so far to the events exchange, each once: two workers may both send what is in the
-    /// outbox.
+    /// The final events of a request that have come so far to the events exchange, each once: two workers may both send
+    /// the events of the outbox.
     pub fn final_events(&self, id: Uuid) -> Vec<Event> {
         let id = id.to_string();
         let mut events = self.broker.events_that(|event| event.is_final() && event.subject() == id);
@@ -343,7 +344,7 @@ impl Drop for Stage {
         let (name, prefix) = (self.database.name().to_owned(), self.broker.prefix.clone());
         let (server, broker) = (from_make("DATABASE_URL"), self.broker.url.clone());
         if std::thread::panicking() {
-            eprintln!("--- the database {name} and the queues {prefix}.* are kept, to be looked into");
+            eprintln!("--- the database {name} and the queues {prefix}.* are left, to be looked into");
             return;
         }
         eprintln!("messages that are as docs/schemas says: {}", self.broker.assert_messages_fit());

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Response, Uri, header};
 use serde_json::value::RawValue;
 
-/// What is done with an answer to a request, at its endpoint (`contacts.list`).
+/// Changes the answer to a request, at its endpoint (`contacts.list`).
 type Meddle = dyn Fn(&str, &Asked, &mut Response<Bytes>) + Send + Sync;
 
 /// A request, as it came.
@@ -27,8 +27,8 @@ struct Route {
     meddle: Arc<Meddle>,
 }
 
-/// Begins to serve, before the API at `to`, until the runtime ends; `meddle` goes from the endpoint, the request's body and the answer's
-/// body to the answer's body. Gives the base URL.
+/// Begins to serve, before the API at `to`, until the runtime ends; `meddle` goes from the endpoint, the request's body
+/// and the answer's body to the answer's body. Gives the base URL.
 pub async fn proxy(to: String, meddle: impl Fn(&str, &[u8], Bytes) -> Bytes + Send + Sync + 'static) -> String {
     let meddle = move |endpoint: &str, asked: &Asked, answer: &mut Response<Bytes>| {
         *answer.body_mut() = meddle(endpoint, &asked.body, std::mem::take(answer.body_mut()));

@@ -71,7 +71,7 @@ pub fn entry(name: &[u8], kind: u8, value: &[u8]) -> Vec<u8> {
     [&short_string(name), &[kind][..], value].concat()
 }
 
-/// An entry of a table that holds so many arrays in each other.
+/// An entry of a table that holds `depth` arrays in each other.
 pub fn nested_arrays(name: &[u8], depth: usize) -> Vec<u8> {
     // From the outside in: each array is the one within it and five bytes more.
     let mut value = Vec::with_capacity(5 * depth);

@@ -1,4 +1,4 @@
-//! The events of a test, and the requests that a worker understood, are held against docs/schemas.
+//! The events of a test, and the requests that a worker understood, are checked against docs/schemas.
 
 use std::sync::LazyLock;
 
@@ -21,8 +21,8 @@ fn assert_fits(schema: &Validator, message: &Value) {
     assert!(errors.is_empty(), "a message is not as docs/schemas says: {errors:?}: {message}");
 }
 
-/// Asserts that all events are as their schema says, and each of the requests that a worker has understood as theirs says. How many
-/// messages that were.
+/// Asserts that all events are as their schema says, and each of the requests that a worker has understood as theirs
+/// says. How many messages that were.
 pub fn assert_all_fit(requests: &[Value], events: &[Event]) -> usize {
     for event in events {
         assert_fits(&EVENT, &event.body);

@@ -5,8 +5,8 @@ use std::time::Duration;
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(50);
 
-/// When a condition is given up. Far longer than anything here takes, since several tests share few cores; no test is judged by
-/// how long it takes.
+/// When a condition is given up. Far longer than anything here takes, since several tests share few cores; no test is
+/// judged by how long it takes.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Waits until `look` gives a value, and gives it. Panics with `what` when it never does.

@@ -8,8 +8,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::waiting::until;
 
-/// What a process of the program keeps of the test's environment; all else would come from the developer's machine.
-const KEPT: [&str; 3] = ["PATH", "HOME", "LLVM_PROFILE_FILE"];
+/// The variables of the test's environment that a process of the program gets; all else would come from the developer's
+/// machine.
+const PASSED_ON: [&str; 3] = ["PATH", "HOME", "LLVM_PROFILE_FILE"];
 
 /// The program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_teamleader2db");
@@ -48,7 +49,7 @@ pub struct Ended {
 
 fn program(settings: &Settings) -> Command {
     let mut command = Command::new(path());
-    command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.env_clear().envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.envs(settings).stdin(Stdio::null());
     command
 }
@@ -108,7 +109,7 @@ pub async fn run_measured(settings: &Settings, arguments: &[&str]) -> Measured {
             }
             bytes += read as u64;
             lines += piece[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
-            // A process that has ended has no memory to tell of.
+            // A process that has ended has no memory to report.
             peak = peak_of(child.id()).unwrap_or(peak);
         }
         Measured { code: child.wait().unwrap().code().expect("an exit code"), lines, bytes, peak }
@@ -117,7 +118,7 @@ pub async fn run_measured(settings: &Settings, arguments: &[&str]) -> Measured {
     .unwrap()
 }
 
-/// The most bytes that were resident of a process, as Linux tells.
+/// The most bytes that were resident of a process, as Linux reports it.
 fn peak_of(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -230,7 +231,7 @@ impl Worker {
     /// Sends a signal by its name: `TERM`.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status().unwrap();
-        assert!(sent.success(), "the worker was gone before SIG{name}");
+        assert!(sent.success(), "the worker had ended before SIG{name}");
     }
 
     /// Waits until it ends by itself.
@@ -243,7 +244,7 @@ impl Worker {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// What it has logged after so many bytes.
+    /// What it has logged after this many bytes.
     pub fn log_after(&self, bytes: u64) -> Vec<u8> {
         let (mut file, mut text) = (File::open(&self.log).unwrap(), Vec::new());
         file.seek(SeekFrom::Start(bytes)).unwrap();
@@ -252,7 +253,7 @@ impl Worker {
     }
 }
 
-/// A command of the program that goes on until it is told to end. Killed when it goes out of scope.
+/// A command of the program that goes on until a signal ends it. Killed when it goes out of scope.
 pub struct Watcher {
     child: Child,
     out: PathBuf,
@@ -287,7 +288,7 @@ impl Watcher {
     /// Sends a signal by its name, `TERM`, and waits for the end.
     pub async fn end(&mut self, signal: &str) -> ExitStatus {
         let kill = format!("kill -{signal} {}", self.child.id());
-        assert!(Command::new("sh").arg("-c").arg(kill).status().unwrap().success(), "it was gone before SIG{signal}");
+        assert!(Command::new("sh").arg("-c").arg(kill).status().unwrap().success(), "it had ended before SIG{signal}");
         until("it has ended", async || self.child.try_wait().unwrap()).await
     }
 }
