@@ -221,7 +221,7 @@ impl Batch {
     }
 
     fn add(&mut self, resource: &Resource, partition: &Partition, mut page: Page) {
-        partition.adopt(resource, &mut page);
+        partition.set_parent(resource, &mut page);
         self.bytes += page.records.iter().map(|record| record.json.len()).sum::<usize>();
         self.replaced += page.replaced;
         self.type_mismatches.append(&mut page.type_mismatches);

@@ -261,7 +261,7 @@ async fn choose(slice: &Slice<'_>, step: &Step, cursor: &DetailCursor) -> Result
         let fetched: i64 = slice.run().steps.iter().map(|step| step.counts.aged).sum();
         let limit = CHOSEN.min(MAX_AGED - fetched).max(0);
         let before = now.checked_sub_signed(age).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        return Ok(details::aged_details(slice.pool, account, resource, before, cursor.after, limit).await?);
+        return Ok(details::expired_details(slice.pool, account, resource, before, cursor.after, limit).await?);
     }
     let wanted = if slice.parameters.refetch { Wanted::OlderThan(slice.run().started_at) } else { Wanted::Stale };
     Ok(details::wanting_detail(slice.pool, account, resource, wanted, cursor.after, CHOSEN).await?)

@@ -329,7 +329,7 @@ async fn merge(
         step.note_drift(views::contexts_of_no_resource(resource, &page.records));
         step.note_drift(std::mem::take(&mut page.type_mismatches));
         step.note_replaced(page.replaced);
-        partition.adopt(resource, &mut page);
+        partition.set_parent(resource, &mut page);
         ids.extend(page.ids());
         rejected.append(&mut page.rejected);
         records.append(&mut page.records);

@@ -190,7 +190,7 @@ fn a_list_whose_pages_are_too_long_is_read_with_smaller_ones() {
         let smaller = position.smaller(of, None).expect("they are large");
         assert_eq!((smaller.size(), smaller.pass), (sizes[0], 2), "a pass of its own");
         assert_eq!(smaller.smaller(of, None), None, "once");
-        let list = List { silent: true, told_too_many: 1, ..List::of(0..15) };
+        let list = List { silent: true, reports_too_many: 1, ..List::of(0..15) };
         let Ok(Next::Page(next)) = smaller.after(&list.serve(of.paging, (1, 10), None)) else { panic!("it goes on") };
         assert_eq!(next.size(), sizes[0]);
     }
@@ -245,7 +245,7 @@ fn the_pages_that_a_list_said_to_have_may_be_asked_for_at_once() {
         next.requests(None).map(|(page, _)| page).collect()
     };
     assert_eq!(asked("users", List::of(0..501)), [2, 3, 4, 5, 6]);
-    assert_eq!(asked("users", List { told_too_many: -500, ..List::of(0..501) }), [2]);
+    assert_eq!(asked("users", List { reports_too_many: -500, ..List::of(0..501) }), [2]);
     assert_eq!(asked("contacts", List::of(0..501)), [1], "where to seek on is known from the page before");
 }
 
@@ -300,9 +300,9 @@ fn passes_that_each_miss_a_record_verify_nothing() {
 }
 
 #[test]
-fn a_list_that_always_tells_more_than_it_gives_contradicts_itself() {
+fn a_list_that_always_reports_more_than_it_gives_contradicts_itself() {
     for (size, full) in [(4, false), (4, true), (250, false), (250, true)] {
-        let mut list = List { told_too_many: 1, ..List::of(0..size) };
+        let mut list = List { reports_too_many: 1, ..List::of(0..size) };
         let reading = read(&mut list, ("users", None, full), |_, _| {});
         assert!(matches!(reading.verdict, Verdict::Contradiction(_)), "{:?}", reading.verdict);
         assert_eq!(reading.passes, 3);
@@ -311,14 +311,14 @@ fn a_list_that_always_tells_more_than_it_gives_contradicts_itself() {
 
 #[test]
 fn a_list_that_repeats_a_record_or_changes_its_mind_proves_nothing() {
-    for told_too_many in [0, -1] {
-        let mut list = List { told_too_many, ..List::of(0..5) };
+    for reports_too_many in [0, -1] {
+        let mut list = List { reports_too_many, ..List::of(0..5) };
         list.records.push(list.records[0]);
         let reading = read(&mut list, ("users", None, false), |_, _| {});
         assert_eq!(reading.verdict, Verdict::Read { complete: false, verified: false });
     }
-    let tell_more = when(|request| request == 1, |list| list.told_too_many = 1);
-    assert_eq!(read(&mut List::of(0..250), ("users", None, false), tell_more).passes, 3);
+    let report_more = when(|request| request == 1, |list| list.reports_too_many = 1);
+    assert_eq!(read(&mut List::of(0..250), ("users", None, false), report_more).passes, 3);
 }
 
 #[test]

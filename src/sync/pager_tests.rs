@@ -19,7 +19,7 @@ struct List {
     /// What was added, changed or deleted: no reader is bound to have seen it.
     touched: HashSet<Uuid>,
     /// By how much `matches` is wrong.
-    told_too_many: i64,
+    reports_too_many: i64,
     /// Whether every page holds everything.
     unpaged: bool,
     /// Whether no page says how many records there are.
@@ -36,8 +36,8 @@ impl List {
     fn of(times: impl IntoIterator<Item = i64>) -> Self {
         let records: Vec<_> = (1..).map(Uuid::from_u128).zip(times).collect();
         let now = 1000 + records.iter().map(|record| record.1).max().unwrap_or_default();
-        let (touched, told_too_many, unpaged, silent) = (HashSet::new(), 0, false, false);
-        Self { records, now, touched, told_too_many, unpaged, silent, given: None, bound: usize::MAX }
+        let (touched, reports_too_many, unpaged, silent) = (HashSet::new(), 0, false, false);
+        Self { records, now, touched, reports_too_many, unpaged, silent, given: None, bound: usize::MAX }
     }
 
     /// Ties: how many records share a time, and the time.
@@ -66,7 +66,7 @@ impl List {
         if paging == Paging::Seek {
             listed.sort_by_key(|record| record.1);
         }
-        let matches = (!self.silent).then_some(listed.len() as i64 + self.told_too_many);
+        let matches = (!self.silent).then_some(listed.len() as i64 + self.reports_too_many);
         listed.truncate(self.bound);
         if !self.unpaged {
             let size = self.given.unwrap_or(size);
@@ -339,15 +339,15 @@ fn a_list_not_sorted_as_asked_or_without_what_it_is_sorted_by_is_an_error() {
 #[test]
 fn a_short_list_is_sought_twice_and_then_unverified_or_an_error() {
     for since in [None, Some(0)] {
-        let mut list = List { told_too_many: 1, ..List::of(0..150) };
+        let mut list = List { reports_too_many: 1, ..List::of(0..150) };
         let reading = seek(&mut list, since, |_, _| {});
         assert!(matches!(reading.verdict, Verdict::Contradiction(_)) && reading.passes == 2, "it says the same twice");
     }
-    let mut list = List { told_too_many: 1, ..List::of(0..150) };
-    let reading = seek(&mut list, None, when(|request| request == 2, |list| list.told_too_many = 2));
+    let mut list = List { reports_too_many: 1, ..List::of(0..150) };
+    let reading = seek(&mut list, None, when(|request| request == 2, |list| list.reports_too_many = 2));
     assert_eq!((reading.verdict, reading.passes), (Verdict::Read { complete: true, verified: false }, 2));
-    let mut list = List { told_too_many: 1, ..List::of(0..150) };
-    let reading = seek(&mut list, None, when(|request| request == 2, |list| list.told_too_many = 0));
+    let mut list = List { reports_too_many: 1, ..List::of(0..150) };
+    let reading = seek(&mut list, None, when(|request| request == 2, |list| list.reports_too_many = 0));
     assert_eq!((reading.verdict, reading.passes), (VERIFIED, 2), "the second pass makes good");
 }
 

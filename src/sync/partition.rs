@@ -34,7 +34,7 @@ impl Partition {
     }
 
     /// Notes in the records of a page whose children they are; in schedules, which do not say it, of which week.
-    pub fn adopt(&self, resource: &Resource, page: &mut Page) {
+    pub fn set_parent(&self, resource: &Resource, page: &mut Page) {
         if let Some((_, id)) = self.parent() {
             page.records.iter_mut().for_each(|record| record.parent = Some(id));
         }

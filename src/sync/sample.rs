@@ -75,7 +75,7 @@ pub async fn read_page(slice: &Slice<'_>, index: usize, sample: i64) -> Result<(
         },
         None => Page::default(),
     };
-    cursor.partition.adopt(resource, &mut page);
+    cursor.partition.set_parent(resource, &mut page);
     step.note_drift(std::mem::take(&mut page.type_mismatches));
     let compared = i64::try_from(page.records.len()).unwrap_or(0);
     let parent_resource = cursor.partition.parent_resource(resource).map(str::to_owned);

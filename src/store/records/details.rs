@@ -89,7 +89,7 @@ pub async fn wanting_detail(
 
 /// Rows whose detail is older than `before`, the oldest first, after `after`. Those that are stale were asked for
 /// before these.
-pub async fn aged_details(
+pub async fn expired_details(
     pool: &PgPool,
     account: &Account,
     resource: &Resource,
