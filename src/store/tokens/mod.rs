@@ -56,8 +56,9 @@ pub struct Tokens {
 const STORE_ESCROWED_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Why a message among the escrowed pairs is set aside.
-const NOT_OPENED: &str = "no key of TOKEN_ENCRYPTION_KEY opens it. If it is a token pair that was sealed with a \
-                          key which is not in the list, add that key and move the message back to the token queue; else it is somebody else's message";
+const NOT_OPENED: &str = "no key of TOKEN_ENCRYPTION_KEY opens it. If it is a token pair that was sealed with a key which is \
+    not in the list, add that key and move the message back to the token queue; else it is somebody \
+    else's message";
 
 /// A pair as it is escrowed.
 #[derive(Serialize, Deserialize)]
