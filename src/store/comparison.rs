@@ -94,7 +94,8 @@ pub async fn details(
         r#"select p.id as "id!",
              r.detail_at is null or r.detail_at < r.listed_at or r.detail_hash is distinct from p.hash as "older!",
              case when r.detail_hash is null then r.content
-                 else teamleader2db.only_fields(r.content, coalesce(r.list_fields, $7)) end || p.content::jsonb = r.content as "holds!"
+             else teamleader2db.only_fields(r.content, coalesce(r.list_fields, $7))
+                     end || p.content::jsonb = r.content as "holds!"
          from unnest($3::uuid[], $4::text[], $5::bytea[], $6::timestamptz[]) as p (id, content, hash, asked_at)
          cross join lateral (
              select * from teamleader.record

@@ -61,7 +61,8 @@ pub async fn next(pool: &PgPool, step: StepKey<'_>) -> Result<Option<Batch>, Sto
 pub async fn settle(tx: &mut PgConnection, step: StepKey<'_>, batch: &Batch) -> Result<(), StoreError> {
     let StepKey { account, run, resource } = step;
     sqlx::query!(
-        "delete from teamleader2db.sync_page where account = $1 and run_id = $2 and resource = $3 and pass = $4 and page = $5",
+        "delete from teamleader2db.sync_page where account = $1 and run_id = $2 and resource = $3 and pass = $4
+             and page = $5",
         account.as_str(),
         run.0,
         resource.name,

@@ -58,7 +58,8 @@ async fn end_those_before(pool: &PgPool, session: i32) -> sqlx::Result<()> {
     // Neither sessions that only wait before this one, nor those that are another's.
     let older = sqlx::query_scalar!(
         r#"select pid as "pid!" from pg_stat_activity
-           where pid = any(pg_blocking_pids($1)) and wait_event_type is distinct from 'Lock' and pg_has_role(usesysid, 'member')"#,
+           where pid = any(pg_blocking_pids($1)) and wait_event_type is distinct from 'Lock'
+               and pg_has_role(usesysid, 'member')"#,
         session,
     )
     .fetch_all(pool)

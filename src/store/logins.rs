@@ -19,7 +19,8 @@ pub async fn begin(pool: &PgPool, account: &Account, id: Uuid, lasts: Duration) 
                  select id from teamleader2db.login
                  where ends_at <= now()
                     or account = $2 and ends_at <= (
-                        select ends_at from teamleader2db.login where account = $2 order by ends_at desc offset $4 limit 1)))
+                        select ends_at from teamleader2db.login where account = $2 order by ends_at desc offset $4
+                            limit 1)))
          insert into teamleader2db.login (id, account, ends_at) values ($1, $2, now() + make_interval(secs => $3))",
         id,
         account.as_str(),

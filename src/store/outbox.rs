@@ -107,7 +107,8 @@ async fn put_one(
     traceparent: Option<&TraceParent>,
 ) -> Result<(), StoreError> {
     sqlx::query!(
-        "insert into teamleader2db.event_outbox (account, event_id, subject, routing_key, reply_to, correlation_id, payload, traceparent)
+        "insert into teamleader2db.event_outbox (account, event_id, subject, routing_key, reply_to, correlation_id,
+             payload, traceparent)
          select $1, $2, $3, $4, $5, $6, $7, $8
          where not exists (
              select from teamleader2db.event_outbox
@@ -134,7 +135,8 @@ pub async fn pending(pool: &PgPool, account: &Account, limit: i64) -> Result<Vec
         r#"select id, event_id, routing_key, correlation_id, traceparent, payload, tries,
              tries > 0 and event.routing_key like 'sync.%' and exists (
                  select from teamleader2db.event_outbox later
-                 where later.account = $1 and later.subject = event.subject and later.id > event.id and later.reply_to is null
+         where later.account = $1 and later.subject = event.subject and later.id > event.id
+                     and later.reply_to is null
                    and (later.sent_at is not null or later.tries > 0)) as "superseded!"
          from teamleader2db.event_outbox event
          where account = $1 and reply_to is null and sent_at is null and (next_try_at is null or next_try_at <= now())
@@ -168,9 +170,11 @@ pub async fn take_reply(pool: &PgPool, account: &Account, lasts: Duration) -> Re
          set tries = tries + 1, next_try_at = now() + make_interval(secs => $2)
          where id = (
              select id from teamleader2db.event_outbox
-             where account = $1 and reply_to is not null and sent_at is null and (next_try_at is null or next_try_at <= now())
+             where account = $1 and reply_to is not null and sent_at is null and (next_try_at is null
+             or next_try_at <= now())
              order by tries, id limit 1 for update skip locked)
-         returning id, event_id, reply_to as "routing_key!", correlation_id, traceparent, payload, tries, false as "superseded!""#,
+         returning id, event_id, reply_to as "routing_key!", correlation_id, traceparent, payload, tries, false
+             as "superseded!""#,
         account.as_str(),
         lasts.as_secs_f64(),
     )
@@ -188,7 +192,8 @@ pub async fn sent(pool: &PgPool, id: i64) -> Result<(), StoreError> {
 /// It is published again after `delay`, having been tried `tries` times.
 pub async fn defer(pool: &PgPool, id: i64, tries: i32, delay: Duration) -> Result<(), StoreError> {
     sqlx::query!(
-        "update teamleader2db.event_outbox set tries = $2, next_try_at = now() + make_interval(secs => $3) where id = $1",
+        "update teamleader2db.event_outbox set tries = $2, next_try_at = now() + make_interval(secs => $3)
+         where id = $1",
         id,
         tries,
         delay.as_secs_f64(),

@@ -29,7 +29,8 @@ pub async fn countries(pool: &PgPool, account: &Account) -> Result<Vec<String>, 
          from teamleader.record r, lateral (
              select content #>> '{primary_address,country}'
              union all select content #>> '{address,country}'
-             union all select address #>> '{address,country}' from jsonb_path_query(content, 'lax $.addresses[*]') as address
+             union all select address #>> '{address,country}' from jsonb_path_query(content, 'lax $.addresses[*]')
+             as address
          ) as addresses (country)
          where resource in ('companies', 'contacts', 'departments') and account = $1 and deleted_at is null
            and country ~ '^[A-Z]{2}$'

@@ -91,10 +91,13 @@ pub(super) async fn note_success<C>(
     let details: Vec<i64> = done.iter().map(|step| step.counts.detailed).collect();
     let incremental: Vec<bool> = done.iter().map(|step| step.since.is_some()).collect();
     sqlx::query!(
-        "insert into teamleader2db.cursor as c (account, resource, last_success_at, last_full_at, complete_pages, incremental_pages, incremental_details)
+        "insert into teamleader2db.cursor as c (account, resource, last_success_at, last_full_at, complete_pages,
+             incremental_pages, incremental_details)
          select $1, resource, now(), case when resource = any($3) then now() end,
-             case when not incremental then pages end, case when incremental then pages end, case when incremental then details end
-         from unnest($2::text[], $4::bigint[], $5::bigint[], $6::boolean[]) as done (resource, pages, details, incremental)
+             case when not incremental then pages end, case when incremental then pages end, case when incremental
+             then details end
+         from unnest($2::text[], $4::bigint[], $5::bigint[], $6::boolean[]) as done (resource, pages, details,
+             incremental)
          on conflict (account, resource) do update set
              last_success_at = excluded.last_success_at, last_full_at = coalesce(excluded.last_full_at, c.last_full_at),
              complete_pages = coalesce(excluded.complete_pages, c.complete_pages),

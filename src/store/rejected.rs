@@ -315,7 +315,8 @@ pub(super) async fn count_in_steps(
 ) -> Result<Vec<(String, i64)>, StoreError> {
     let rows = sqlx::query!(
         "with counted as (
-             select resource, count(*) as rejected from teamleader2db.rejected_record where account = $1 group by resource)
+             select resource, count(*) as rejected from teamleader2db.rejected_record where account = $1
+             group by resource)
          update teamleader2db.sync_step s
          set rejected = coalesce((select c.rejected from counted c where c.resource = s.resource), 0),
              verified = s.verified and not exists (select from counted c where c.resource = s.resource)

@@ -122,7 +122,8 @@ pub async fn shortfalls(pool: &PgPool, account: &Account) -> Result<Vec<Shortfal
     let shortfalls = sqlx::query_as!(
         Shortfall,
         r#"select resource, status as "status!", at as "at!", error
-         from (select distinct on (s.resource) s.resource, s.status, s.error, coalesce(r.finished_at, r.started_at) as at
+         from (select distinct on (s.resource) s.resource, s.status, s.error, coalesce(r.finished_at, r.started_at)
+             as at
                from teamleader2db.sync_step s
                join teamleader2db.sync_run r on r.account = s.account and r.id = s.run_id
                where s.account = $1 and s.status is not null and r.request ->> 'mode' <> 'audit'
@@ -217,11 +218,14 @@ pub async fn runs(
         r#"select r.id as request_id, r.request, r.status, r.started_at, r.finished_at, r.api_requests, r.error,
              coalesce((
                  select jsonb_object_agg(s.resource, jsonb_build_object(
-                     'phase', s.phase, 'status', s.status, 'listed', s.listed, 'created', s.created, 'updated', s.updated,
-                     'unchanged', s.unchanged, 'deleted', s.deleted, 'rejected', s.rejected, 'detailed', s.detailed, 'matches', s.matches,
+                     'phase', s.phase, 'status', s.status, 'listed', s.listed, 'created', s.created, 'updated',
+                         s.updated,
+                     'unchanged', s.unchanged, 'deleted', s.deleted, 'rejected', s.rejected, 'detailed', s.detailed,
+                         'matches', s.matches,
                      'verified', s.verified, 'error', s.error, 'drift', s.drift)
                      || case when r.request ->> 'mode' = 'audit'
-                         then jsonb_build_object('missing', s.missing, 'stale', s.stale, 'wrong', s.wrong) else '{}' end)
+                         then jsonb_build_object('missing', s.missing, 'stale', s.stale, 'wrong', s.wrong) else '{}'
+                             end)
                  from teamleader2db.sync_step s where s.account = r.account and s.run_id = r.id), '{}') as "resources!"
          from teamleader2db.sync_run r
          where r.account = $1 and ($2::uuid is null or r.id = $2)

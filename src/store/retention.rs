@@ -74,9 +74,11 @@ async fn delete_some(pool: &PgPool, account: &Account, keep: Duration) -> Result
 async fn erase(pool: &PgPool, account: &Account, after: Duration) -> Result<bool, StoreError> {
     let mut tx = pool::begin(pool).await?;
     let erased = sqlx::query!(
-        r#"update teamleader.record r set content = '{}', list_hash = '', detail_hash = null, detail_at = null, changed_at = now()
+        r#"update teamleader.record r set content = '{}', list_hash = '', detail_hash = null, detail_at = null,
+             changed_at = now()
          from (select resource, id from teamleader.record
-               where account = $1 and deleted_at < now() - make_interval(secs => $2) and content <> '{}' limit $3) as old
+               where account = $1 and deleted_at < now() - make_interval(secs => $2) and content <> '{}' limit $3)
+                   as old
          where r.resource = old.resource and r.account = $1 and r.id = old.id
            and r.deleted_at < now() - make_interval(secs => $2)
          returning r.resource, r.id"#,

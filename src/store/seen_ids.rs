@@ -79,7 +79,8 @@ pub async fn doubles_and_newcomers(
         r#"with page as (
              select pass, id from teamleader2db.sync_page, unnest(ids) as id
              where account = $2 and run_id = $3 and resource = $1 and pass > 0 and page >= $5)
-         select (select count(*) from (select from page where pass = $4 group by id having count(*) > 1) as doubled) as "doubles!",
+         select (select count(*) from (select from page where pass = $4 group by id having count(*) > 1) as doubled)
+             as "doubles!",
              (select count(*) from (select distinct id from page) as p cross join lateral (
                  select * from teamleader.record where resource = $1 and account = $2 and id = p.id limit 1) as r
               where greatest(r.source_updated_at, r.first_seen_at) >= $6) as "newcomers!""#,
@@ -101,7 +102,8 @@ pub async fn gave_nothing(connection: &mut PgConnection, step: StepKey<'_>) -> R
     let nothing = sqlx::query_scalar!(
         r#"select not exists (
              select from teamleader2db.sync_page
-             where account = $2 and run_id = $3 and resource = $1 and pass > 0 and cardinality(ids) > 0) as "nothing!""#,
+             where account = $2 and run_id = $3 and resource = $1 and pass > 0 and cardinality(ids) > 0)
+             as "nothing!""#,
         resource.name,
         account.as_str(),
         run.0,
@@ -123,7 +125,8 @@ pub async fn store_page(
         return Ok(());
     }
     sqlx::query!(
-        "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids) values ($1, $2, $3, $4, $5, $6)",
+        "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids) values ($1, $2, $3, $4, $5,
+             $6)",
         account.as_str(),
         run.0,
         resource.name,
@@ -148,7 +151,8 @@ pub async fn store_missing(
         return Ok(());
     }
     sqlx::query!(
-        "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids, asked_at) values ($1, $2, $3, 0, $4, $5, $6)",
+        "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids, asked_at) values ($1, $2,
+             $3, 0, $4, $5, $6)",
         account.as_str(),
         run.0,
         resource.name,
@@ -259,10 +263,12 @@ pub async fn mark_deleted(tx: &mut PgConnection, step: StepKey<'_>) -> Result<i6
     let (ids, asked): (Vec<Uuid>, Vec<Option<DateTime<Utc>>>) =
         missing.into_iter().map(|row| (row.id, row.asked_at)).unzip();
     let marked = sqlx::query!(
-        "update teamleader.record r set deleted_at = now(), changed_at = now(), asked_at = coalesce(gone.asked_at, r.asked_at)
+        "update teamleader.record r set deleted_at = now(), changed_at = now(), asked_at = coalesce(gone.asked_at,
+             r.asked_at)
          from unnest($3::uuid[], $4::timestamptz[]) as gone (id, asked_at)
          where r.resource = $1 and r.account = $2 and r.deleted_at is null and r.id = gone.id
-           and (r.asked_at is null or gone.asked_at is null or r.asked_at <= gone.asked_at or r.asked_at > clock_timestamp())",
+           and (r.asked_at is null or gone.asked_at is null or r.asked_at <= gone.asked_at
+               or r.asked_at > clock_timestamp())",
         resource.name,
         account.as_str(),
         &ids,
@@ -274,11 +280,13 @@ pub async fn mark_deleted(tx: &mut PgConnection, step: StepKey<'_>) -> Result<i6
     let children: Vec<String> = catalog::children_of(resource.name).into_iter().map(str::to_owned).collect();
     if !children.is_empty() {
         sqlx::query!(
-            "update teamleader.record r set deleted_at = now(), changed_at = now(), asked_at = coalesce(gone.asked_at, r.asked_at)
+            "update teamleader.record r set deleted_at = now(), changed_at = now(),
+                     asked_at = coalesce(gone.asked_at, r.asked_at)
              from unnest($3::uuid[], $4::timestamptz[]) as gone (id, asked_at)
              where r.resource = any($5) and r.account = $2 and r.deleted_at is null and r.parent_resource = $1
                and r.parent_id = gone.id
-               and (r.asked_at is null or gone.asked_at is null or r.asked_at <= gone.asked_at or r.asked_at > clock_timestamp())",
+               and (r.asked_at is null or gone.asked_at is null or r.asked_at <= gone.asked_at
+                   or r.asked_at > clock_timestamp())",
             resource.name,
             account.as_str(),
             &ids,

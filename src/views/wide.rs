@@ -1,8 +1,8 @@
 //! The views `…_wide`: a column a custom field.
 //!
-//! They are made by the worker, after a sync that has changed a definition: the definitions are Teamleader's. A column is bound to its
-//! definition's id, not to its label: with a new label it has a new name, and what others have built on the view goes
-//! on. None is ever dropped.
+//! They are made by the worker, after a sync that has changed a definition: the definitions are Teamleader's. A column
+//! is bound to its definition's id, not to its label: with a new label it has a new name, and what others have built on
+//! the view goes on. None is ever dropped.
 
 use sqlx::{PgConnection, PgPool};
 use tracing::info;

@@ -7,9 +7,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::bounds::FRAME_MAX;
 use super::reader::{put_long, put_short};
 use super::stream::Screen;
-use super::{BODY_BYTES, FRAME_MAX, UNREADABLE};
+use super::{BODY_BYTES, UNREADABLE};
 
 /// The bound of bodies here.
 const BOUND: u64 = 100;

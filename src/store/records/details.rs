@@ -51,7 +51,8 @@ pub async fn wanting_detail(
                      select from teamleader2db.rejected_record j
                      where j.account = $2 and j.resource = $1 and j.id = record.id) as "rejected_before!"
                  from teamleader.record
-                 where resource = $1 and account = $2 and deleted_at is null and (detail_at is null or detail_at < listed_at)
+         where resource = $1 and account = $2 and deleted_at is null and (detail_at is null
+                     or detail_at < listed_at)
                    and ($3::timestamptz is null or (listed_at, id) < ($3, $4::uuid))
                  order by listed_at desc, id desc limit $5"#,
                 resource.name,
@@ -163,7 +164,8 @@ async fn write(
          on conflict (resource, account, id) do update set
              content = case when r.detail_hash is null then r.content
                  else teamleader2db.only_fields(r.content, coalesce(r.list_fields, $8)) end || excluded.content,
-             list_fields = case when r.detail_hash is null then nullif(teamleader2db.field_names(r.content), $8) else r.list_fields end,
+             list_fields = case when r.detail_hash is null then nullif(teamleader2db.field_names(r.content), $8)
+             else r.list_fields end,
              source_updated_at = coalesce(excluded.source_updated_at, r.source_updated_at),
              list_hash = case when excluded.source_updated_at < r.source_updated_at then '\x' else r.list_hash end,
              detail_at = case when r.asked_at <= excluded.asked_at then greatest(excluded.detail_at, r.listed_at)

@@ -79,7 +79,8 @@ impl Loader {
     /// many.
     pub async fn for_complete_list(pool: &PgPool, account: &Account, resource: &Resource) -> Result<Self, StoreError> {
         let too_many = sqlx::query_scalar!(
-            r#"select exists (select from teamleader.record where resource = $1 and account = $2 offset $3) as "exists!""#,
+            r#"select exists (select from teamleader.record where resource = $1 and account = $2 offset $3)
+                     as "exists!""#,
             resource.name,
             account.as_str(),
             KNOWN_ROWS,

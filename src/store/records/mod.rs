@@ -101,7 +101,8 @@ async fn touch(
                  when r.detail_at is not null then now() - interval '1 microsecond' end
          from unnest($3::uuid[], $4::timestamptz[]) as page (id, asked_at)
          where r.resource = $1 and r.account = $2 and r.id = page.id
-           and (r.asked_at is null or page.asked_at is null or r.asked_at <= page.asked_at or r.asked_at > clock_timestamp())",
+           and (r.asked_at is null or page.asked_at is null or r.asked_at <= page.asked_at
+               or r.asked_at > clock_timestamp())",
         resource.name,
         account.as_str(),
         &columns.ids,
@@ -153,12 +154,14 @@ async fn upsert(
         "insert into teamleader.record as r
              (resource, account, id, content, source_updated_at, list_hash, first_seen_at, changed_at, listed_at,
               parent_resource, parent_id, asked_at)
-         select $1, $2, id, content::jsonb, updated_at, hash, at, at, at, case when parent_id is not null then $7 end, parent_id, asked_at
+         select $1, $2, id, content::jsonb, updated_at, hash, at, at, at, case when parent_id is not null then $7
+             end, parent_id, asked_at
          from unnest($3::uuid[], $4::text[], $5::timestamptz[], $6::bytea[], $8::uuid[], $9::timestamptz[])
                   as page (id, content, updated_at, hash, parent_id, asked_at),
               (select clock_timestamp() as at) as clock
          on conflict (resource, account, id) do update set
-             content = case when $10 and r.detail_hash is not null then r.content || excluded.content else excluded.content end,
+             content = case when $10 and r.detail_hash is not null then r.content || excluded.content
+             else excluded.content end,
              list_fields = case when $10 and r.detail_hash is not null
                  then nullif(teamleader2db.field_names(excluded.content), $11) end,
              source_updated_at = excluded.source_updated_at,
@@ -170,7 +173,8 @@ async fn upsert(
              parent_id = coalesce(excluded.parent_id, r.parent_id),
              asked_at = excluded.asked_at,
              changed_at = case when r.deleted_at is null and r.content
-                     = case when $10 and r.detail_hash is not null then r.content || excluded.content else excluded.content end
+                     = case when $10 and r.detail_hash is not null then r.content || excluded.content
+                         else excluded.content end
                  then r.changed_at else excluded.changed_at end,
              deleted_at = null
          where (r.list_hash <> excluded.list_hash or r.deleted_at is not null
@@ -233,7 +237,8 @@ pub async fn ids(
 /// How many rows are not deleted.
 pub async fn count_rows(tx: &mut PgConnection, account: &Account, resource: &Resource) -> Result<i64, StoreError> {
     let rows = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from teamleader.record where resource = $1 and account = $2 and deleted_at is null"#,
+        r#"select count(*) as "count!" from teamleader.record where resource = $1 and account = $2
+             and deleted_at is null"#,
         resource.name,
         account.as_str(),
     )

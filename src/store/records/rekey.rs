@@ -40,7 +40,8 @@ pub async fn by_new_ids(tx: &mut PgConnection, step: StepKey<'_>, records: &[Rec
            and not exists (select from teamleader.record k where k.resource = $1 and k.account = $2 and k.id = p.new)
            and not exists (
                select from teamleader2db.sync_page met
-               where met.account = $2 and met.run_id = $5 and met.resource = $1 and met.pass > 0 and p.former = any(met.ids))
+               where met.account = $2 and met.run_id = $5 and met.resource = $1 and met.pass > 0
+                   and p.former = any(met.ids))
          returning p.former as "former!", p.new as "new!""#,
         resource.name,
         account.as_str(),

@@ -25,8 +25,10 @@ pub async fn checkpoint<C: Cursor>(
     let cursor = step.cursor.to_json().map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let written = sqlx::query!(
         "update teamleader2db.sync_step
-         set phase = $4, status = $5, position = $6, listed = $7, created = $8, updated = $9, unchanged = $10, deleted = $11,
-             detailed = $12, matches = $13, verified = $14, replaced = $15, clock = $16, error = $17, drift = $18, aged = $19,
+         set phase = $4, status = $5, position = $6, listed = $7, created = $8, updated = $9, unchanged = $10,
+             deleted = $11,
+             detailed = $12, matches = $13, verified = $14, replaced = $15, clock = $16, error = $17, drift = $18,
+             aged = $19,
              missing = $20, stale = $21, wrong = $22, pages = $23, checkpoint = $24, rejected = $25
          where account = $1 and run_id = $2 and resource = $3 and checkpoint = $24 - 1",
         account.as_str(),
@@ -61,7 +63,8 @@ pub async fn checkpoint<C: Cursor>(
         return Err(StoreError::Lost);
     }
     sqlx::query!(
-        "update teamleader2db.sync_run set attempts = 0, waits = 0, api_requests = api_requests + $3 where account = $1 and id = $2",
+        "update teamleader2db.sync_run set attempts = 0, waits = 0, api_requests = api_requests + $3
+         where account = $1 and id = $2",
         account.as_str(),
         run.0,
         api_requests,

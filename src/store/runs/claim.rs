@@ -163,7 +163,8 @@ impl Beginning {
         let (pages, details): (Vec<_>, Vec<_>) =
             steps.iter().map(|step| (step.baseline.pages, step.baseline.details)).unzip();
         sqlx::query!(
-            "insert into teamleader2db.sync_step (account, run_id, resource, ordinal, phase, since, usual_pages, usual_details)
+            "insert into teamleader2db.sync_step (account, run_id, resource, ordinal, phase, since, usual_pages,
+                     usual_details)
          select $1, $2, resource, ordinal, 'list', since, pages, details
          from unnest($3::text[], $4::timestamptz[], $5::bigint[], $6::bigint[]) with ordinality
                   as planned (resource, since, pages, details, ordinal)",

@@ -167,7 +167,8 @@ pub async fn abandon(
     let id = delivered.id;
     let (request, replies) = (json!(delivered.parameters), json!([delivered.reply]));
     let inserted = sqlx::query!(
-        "insert into teamleader2db.sync_run (account, id, request, slice, attempts, replies) values ($1, $2, $3, $4, 0, $5)
+        "insert into teamleader2db.sync_run (account, id, request, slice, attempts, replies) values ($1, $2, $3, $4,
+             0, $5)
          on conflict do nothing",
         account.as_str(),
         id.0,

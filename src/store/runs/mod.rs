@@ -298,8 +298,10 @@ pub async fn load_steps<C: Cursor>(
     id: RunId,
 ) -> Result<Vec<Step<C>>, StoreError> {
     let rows = sqlx::query!(
-        "select resource, checkpoint, phase, status, since, position, listed, created, updated, unchanged, deleted, detailed, matches,
-             verified, replaced, rejected, clock, error, drift, aged, missing, stale, wrong, pages, usual_pages, usual_details
+        "select resource, checkpoint, phase, status, since, position, listed, created, updated, unchanged, deleted,
+             detailed, matches,
+             verified, replaced, rejected, clock, error, drift, aged, missing, stale, wrong, pages, usual_pages,
+             usual_details
          from teamleader2db.sync_step where account = $1 and run_id = $2 order by ordinal",
         account.as_str(),
         id.0

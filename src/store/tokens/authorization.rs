@@ -200,7 +200,8 @@ impl Tokens {
             "update teamleader2db.oauth_token
              set generation = $2, state = 'authorized', access_token = $3, refresh_token = $4,
                  access_expires_at = clock_timestamp() + make_interval(secs => $5), access_lifetime = $5,
-                 teamleader_account = coalesce($6, teamleader_account), authorized_by = $7, previously_authorized_by = $8,
+             teamleader_account = coalesce($6, teamleader_account), authorized_by = $7,
+                     previously_authorized_by = $8,
                  attempt_id = null, attempt_deadline = null, reason = null, updated_at = now()
              where account = $1",
             self.account.as_str(),
@@ -351,7 +352,8 @@ impl Tokens {
         let generation = Generation(last.0 + 1);
         sqlx::query!(
             "update teamleader2db.oauth_token
-             set generation = $2, state = 'authorized', refresh_token = $3, access_token = null, access_expires_at = null,
+             set generation = $2, state = 'authorized', refresh_token = $3, access_token = null,
+             access_expires_at = null,
                  authorized_by = null, previously_authorized_by = coalesce(authorized_by, previously_authorized_by),
                  attempt_id = null, attempt_deadline = null, reason = null, updated_at = now()
              where account = $1",

@@ -56,9 +56,9 @@ pub struct Tokens {
 const STORE_ESCROWED_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Why a message among the escrowed pairs is set aside.
-const NOT_OPENED: &str = "no key of TOKEN_ENCRYPTION_KEY opens it. If it is a token pair that was sealed with a key which is \
-    not in the list, add that key and move the message back to the token queue; else it is somebody \
-    else's message";
+const NOT_OPENED: &str = "no key of TOKEN_ENCRYPTION_KEY opens it. If it is a token pair that was sealed with a key \
+    which is not in the list, add that key and move the message back to the token queue; else it is somebody else's \
+    message";
 
 /// A pair as it is escrowed.
 #[derive(Serialize, Deserialize)]
@@ -190,7 +190,8 @@ impl TokenStore for Tokens {
         let mut tx = lease::begin(&self.pool, &self.account, epoch).await?;
         let sealed = sqlx::query_scalar!(
             r#"update teamleader2db.oauth_token
-             set state = 'refreshing', attempt_id = $3, attempt_deadline = clock_timestamp() + make_interval(secs => $4),
+             set state = 'refreshing', attempt_id = $3,
+             attempt_deadline = clock_timestamp() + make_interval(secs => $4),
                  updated_at = now()
              where account = $1 and generation = $2 and refresh_token is not null
                and (state = 'authorized' or state = 'refreshing' and attempt_deadline <= clock_timestamp())
@@ -246,7 +247,8 @@ impl TokenStore for Tokens {
     async fn end(&self, attempt: Uuid, pause: Duration) -> Result<(), TokenStoreError> {
         sqlx::query!(
             "update teamleader2db.oauth_token
-             set attempt_deadline = least(attempt_deadline, clock_timestamp() + make_interval(secs => $3)), updated_at = now()
+             set attempt_deadline = least(attempt_deadline, clock_timestamp() + make_interval(secs => $3)),
+             updated_at = now()
              where account = $1 and state = 'refreshing' and attempt_id = $2",
             self.account.as_str(),
             attempt,
@@ -271,7 +273,8 @@ impl TokenStore for Tokens {
              on conflict (account) do update
              set generation = excluded.generation, state = excluded.state, access_token = excluded.access_token,
                  refresh_token = excluded.refresh_token, access_expires_at = excluded.access_expires_at,
-                 access_lifetime = excluded.access_lifetime, attempt_id = null, attempt_deadline = null, reason = null, updated_at = now()
+             access_lifetime = excluded.access_lifetime, attempt_id = null, attempt_deadline = null,
+                     reason = null, updated_at = now()
              where stored.generation <= $2",
             self.account.as_str(),
             made_from.0,
@@ -318,7 +321,8 @@ impl TokenStore for Tokens {
         let mut tx = pool::begin(&self.pool).await?;
         let moved = sqlx::query!(
             "update teamleader2db.oauth_token
-             set state = 'reauthorization_required', reason = $3, attempt_id = null, attempt_deadline = null, updated_at = now()
+             set state = 'reauthorization_required', reason = $3, attempt_id = null, attempt_deadline = null,
+             updated_at = now()
              where account = $1 and generation = $2 and state <> 'reauthorization_required'",
             self.account.as_str(),
             generation.0,
