@@ -150,7 +150,7 @@ async fn a_broker_that_cannot_be_used() {
         (format!("amqp://{}:wrong-password@{address}/%2f", stage.broker.user()), "ACCESS", "user and password"),
         (good.replacen("/%2f", "/there-is-none", 1), "vhost", "fix the vhost"),
         ("amqp://guest:guest@127.0.0.1:9/%2f".to_owned(), "WRONG  RabbitMQ", "is the broker up"),
-        ("a broker".to_owned(), "AMQP_URL is not a URL", "mend"),
+        ("a broker".to_owned(), "AMQP_URL is not a URL", "fix"),
     ] {
         stage.set("AMQP_URL", &url);
         assert_complains(&stage, about, mend).await;

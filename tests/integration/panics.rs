@@ -24,7 +24,8 @@ async fn panic_in_a_run(point: Point) {
     replies.first("the sender has its reply", |reply| reply.id() == event.id()).await;
     stage.broker.await_ready(&stage.broker.requests_queue(), 0).await;
     stage.broker.await_ready(&stage.broker.dead_queue(), 0).await;
-    assert!(worker.log().contains("A panic, which is a bug"), "it came to the point");
+    let panicked = async || worker.log().contains("A panic, which is a bug").then_some(());
+    until("it came to the point, some of them after the run", panicked).await;
     assert!(worker.ended().is_none(), "it lives");
     let counters = stage.simulator.counters();
     assert_eq!(counters.refused_refresh_reuse, 0, "{counters:?}");
