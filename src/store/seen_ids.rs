@@ -1,6 +1,6 @@
 //! The ids that a run has seen, in `teamleader2db.sync_page`: column `pass` is the pass over the list that gave them; 0
-//! for ids that were asked for and are deleted; [`DIFFERING`] for rows of which an audit found that they differ. Those to
-//! be asked for once more have a number of their own, see [`super::doubts`].
+//! for ids that were asked for and are deleted; [`DIFFERING`] for rows of which an audit found that they differ. Those
+//! to be asked for once more have a number of their own, see [`super::doubts`].
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};

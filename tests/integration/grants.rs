@@ -288,5 +288,5 @@ async fn a_worker_an_orchestrator_and_an_observer_need_no_more_than_their_defini
     stage.set("AMQP_URL", &url_as(&broker, "teamleader2db"));
     let worker = stage.worker().await;
     assert_eq!(publish(r#"{"resources":["users"]}"#).await["type"], "teamleader2db.sync.completed");
-    assert!(worker.log().contains("Parked token pairs are read without a lock"), "{}", worker.log());
+    assert!(worker.log().contains("Escrowed token pairs are read without a lock"), "{}", worker.log());
 }

@@ -230,7 +230,8 @@ async fn answers_come_while_the_database_is_away_and_say_nothing_of_it() {
         let request = worker.request(Method::GET, "/health/ready");
         let request = token.into_iter().fold(request, |request, token| request.bearer_auth(token));
         let (status, ready) = json_of(request).await;
-        let why = "database: it cannot be used: is PostgreSQL up, and DATABASE_URL right? The worker's log says more";
+        let why =
+            "database: it cannot be used: is PostgreSQL up, and DATABASE_URL right? The worker's log has the details";
         assert_eq!((status, &ready["database"], &ready["problems"]), (503, &json!(false), &json!([why])), "{ready}");
     }
     assert_eq!(log_in(&worker, &[]).await.0, 503, "no login that nobody could end");

@@ -441,6 +441,7 @@ async fn whoever_reads_a_view_on_a_view_needs_no_right_to_what_it_stands_on() {
     let stage = Stage::small().await;
     let _worker = stage.worker().await;
     stage.complete(json!({ "mode": "full" })).await;
+    assert_eq!(stage.database.views_with_problems().await, "");
     let role = format!("t_{}", Uuid::new_v4().simple());
     run(
         &stage.database,
