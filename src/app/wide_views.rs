@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::process::panics;
-use crate::store::pool::StoreError;
+use crate::store::pool::{self, StoreError};
 use crate::views::wide;
 
 /// Refreshes the views.
@@ -25,11 +25,11 @@ impl WideViews {
     /// Refreshes them after each run, and at the start what a process that died has left, until stopped. What fails is
     /// tried again after the next run: no run depends on it.
     pub(super) async fn follow_runs(self, stop: CancellationToken) {
-        if stop.run_until_cancelled(self.refresh(self.catch_up())).await.is_none() {
+        if stop.run_until_cancelled(self.refresh(pool::with_deadline(self.catch_up()))).await.is_none() {
             return;
         }
         while stop.run_until_cancelled(self.run_finished.notified()).await.is_some() {
-            if stop.run_until_cancelled(self.refresh(wide::refresh(&self.pool))).await.is_none() {
+            if stop.run_until_cancelled(self.refresh(pool::with_deadline(wide::refresh(&self.pool)))).await.is_none() {
                 return;
             }
         }
@@ -42,7 +42,12 @@ impl WideViews {
     async fn refresh(&self, refreshing: impl Future<Output = Result<(), StoreError>> + Send) {
         match panics::caught(refreshing.boxed()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "The views of custom fields could not be refreshed"),
+            Ok(Err(error)) => {
+                warn!(%error, "The views of custom fields could not be refreshed");
+                if let Err(error) = pool::with_deadline(wide::note_failure(&self.pool, &error)).await {
+                    warn!(%error, "That the views could not be refreshed is not stored");
+                }
+            }
             Err(panicked) => error!(%panicked, "The views of custom fields could not be refreshed"),
         }
     }

@@ -102,15 +102,16 @@ impl RunStatus {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ResourceStatus {
-    /// Not ended yet: in events that are not final.
-    #[default]
-    Running,
     /// It was read to its end.
     Completed,
     /// The account does not have it, or it may not be read.
     Skipped,
     /// It was not, or not all of it.
     Failed,
+    /// Not ended yet: in events that are not final. Also a word of a later version.
+    #[default]
+    #[serde(other)]
+    Running,
 }
 
 impl ResourceStatus {

@@ -54,7 +54,7 @@ pub async fn read_batch(
     mut step: Step,
     mut progress: ListProgress,
 ) -> Result<(), WorkError> {
-    let (resource, _account) = (step.resource, slice.settings.account.clone());
+    let resource = step.resource;
     let batch = read(slice, &mut step, &mut progress).await?;
     if batch.last.is_none()
         && let Some(error) = batch.broken_off

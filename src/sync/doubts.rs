@@ -22,7 +22,7 @@ use crate::store::rejected::{self, As, Of, Stored};
 /// Asks for the records that the list of the step left in doubt, batch by batch until the slice is over. Whether none
 /// is left.
 pub async fn settle(slice: &Slice<'_>, index: usize) -> Result<bool, WorkError> {
-    let (_account, resource) = (&slice.settings.account, slice.step(index).resource);
+    let resource = slice.step(index).resource;
     while let Some(batch) = doubts::next(slice.pool, slice.key(resource)).await? {
         settle_batch(slice, index, batch).await?;
         if slice.is_over() {

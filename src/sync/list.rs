@@ -315,7 +315,7 @@ async fn merge(
     pages: Vec<FetchedPage>,
     loader: &mut Loader,
 ) -> Result<Option<(Step, ListProgress)>, WorkError> {
-    let (resource, _account) = (step.resource, slice.settings.account.clone());
+    let resource = step.resource;
     let partition = progress.partition.clone().unwrap_or_default();
     let (pass, first_page) = (progress.at.pass, progress.at.pages_read);
     let (mut records, mut after): (Vec<Record>, Option<Next>) = (Vec::new(), None);

@@ -34,7 +34,7 @@ const MISSED: &str = "the list does not give records that are there, unchanged, 
 /// the phase.
 pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.step(index);
-    let (_account, run, resource) = (slice.settings.account.clone(), slice.id, step.resource);
+    let (run, resource) = (slice.id, step.resource);
     let sample = slice.parameters.sample();
     // Where the list is all that there is, the passes have asked. A deleted record is noticed where its detail is asked
     // for.

@@ -29,7 +29,7 @@ async fn given(
     progress: &ListProgress,
     pass: i32,
 ) -> Result<Given, WorkError> {
-    let (_run, resource) = (slice.id, step.resource);
+    let resource = step.resource;
     let (first_page, started) = (progress.first_page, slice.run().started_at);
     let of_pass = seen_ids::count_ids(tx, slice.key(resource), (pass, pass), first_page).await?;
     let of_partition = match pass {
@@ -102,7 +102,7 @@ async fn note_order(
     given: &Given,
 ) -> Result<(), WorkError> {
     let (Some(started), true) = (step.clock, end.doubles_again(given.of_pass)) else { return Ok(()) };
-    let (_account, resource, pass) = (&slice.settings.account, step.resource, (end.pass(), progress.first_page));
+    let (resource, pass) = (step.resource, (end.pass(), progress.first_page));
     let (doubles, newcomers) = seen_ids::doubles_and_newcomers(tx, slice.key(resource), pass, started).await?;
     if doubles > newcomers {
         step.note_drift([format!("the order of {} is not stable", resource.list_endpoint())].into());

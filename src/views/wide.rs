@@ -23,6 +23,9 @@ use crate::store::pool::StoreError;
 /// What tries again, as text.
 const AGAIN: &str = "the next sync";
 
+/// All of them, where none can be refreshed. A problem of it is tried again like that of one.
+const ALL: &str = "*_wide";
+
 /// How often the views are looked through at most, until nothing changes meanwhile: made views are a change, too.
 const MAX_ROUNDS: usize = 3;
 
@@ -35,25 +38,31 @@ pub async fn refresh(pool: &PgPool) -> Result<(), StoreError> {
     )
     .fetch_one(pool)
     .await?;
-    let mut now = definitions(pool).await?;
-    if state.refreshed.as_ref() == Some(&now) && !state.has_problem {
+    if state.refreshed.as_deref() == Some(&*definitions(pool).await?) && !state.has_problem {
         return Ok(());
     }
+    let mut refreshed = String::new();
     for _ in 0..MAX_ROUNDS {
+        refreshed = definitions(pool).await?;
         refresh_all(pool).await?;
-        let then = std::mem::replace(&mut now, definitions(pool).await?);
-        if then == now {
+        if definitions(pool).await? == refreshed {
             break;
         }
     }
+    // What has changed meanwhile is seen by the next one.
     sqlx::query!(
         "insert into teamleader2db.view_refresh as v (definitions) values ($1)
          on conflict (is_only) do update set definitions = excluded.definitions, refreshed_at = excluded.refreshed_at",
-        now
+        refreshed
     )
     .execute(pool)
     .await?;
-    Ok(())
+    record_problem(pool, ALL, None).await
+}
+
+/// Notes that nothing could be refreshed, for this reason.
+pub async fn note_failure(pool: &PgPool, reason: &StoreError) -> Result<(), StoreError> {
+    record_problem(pool, ALL, Some(format!("none of these could be refreshed: {reason}. {AGAIN} tries again"))).await
 }
 
 /// Whether there are definitions of custom fields.

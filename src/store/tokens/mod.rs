@@ -55,6 +55,9 @@ pub struct Tokens {
 /// Storing an escrowed pair takes at most this long: other processes wait for the one that has it.
 const STORE_ESCROWED_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// What a pair in escrow is sealed for. It is part of each sealed message, so it stays as it is.
+const IN_ESCROW: &str = "parked";
+
 /// Why a message among the escrowed pairs is set aside.
 const NOT_OPENED: &str = "no key of TOKEN_ENCRYPTION_KEY opens it. If it is a token pair that was sealed with a key \
     which is not in the list, add that key and move the message back to the token queue; else it is somebody else's \
@@ -123,7 +126,7 @@ impl Tokens {
     fn open_escrowed(&self, escrowed: &[u8]) -> Option<(Generation, TokenPair)> {
         let (generation, sealed) = escrowed.split_at_checked(8)?;
         let made_from = Generation(i64::from_be_bytes(generation.try_into().ok()?));
-        let opened = self.open(sealed, "escrowed", made_from).ok()?;
+        let opened = self.open(sealed, IN_ESCROW, made_from).ok()?;
         let pair: EscrowedPair = serde_json::from_str(opened.expose_secret()).ok()?;
         let pair = TokenPair {
             access: pair.access.into(),
@@ -301,7 +304,7 @@ impl TokenStore for Tokens {
         let plain: SecretString = serde_json::to_string(&plain)
             .map_err(|_| TokenStoreError::Unavailable(CipherError::Seal.to_string()))?
             .into();
-        let sealed = self.seal(&plain, "escrowed", made_from).map_err(StoreError::from)?;
+        let sealed = self.seal(&plain, IN_ESCROW, made_from).map_err(StoreError::from)?;
         let message = [&made_from.0.to_be_bytes()[..], &sealed].concat();
         escrow.put(message).await.map_err(TokenStoreError::Unavailable)
     }
@@ -340,5 +343,24 @@ impl TokenStore for Tokens {
         tx.commit().await.map_err(StoreError::from)?;
         failpoints::reached(Point::TokenRefusedCommitted);
         Ok(moved == 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::postgres::PgPoolOptions;
+
+    use super::*;
+
+    /// Versions that run beside each other, or after each other, share the queue.
+    #[tokio::test]
+    async fn a_pair_that_another_version_escrowed_is_opened() {
+        let cipher = Cipher::new(&"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned().into()).expect("a key");
+        let sealed = cipher.seal(r#"{"access":"a","refresh":"r","expires_in":3600}"#, "acme/7/parked").expect("sealed");
+        let pool = PgPoolOptions::new().connect_lazy("postgres://nobody@localhost/none").expect("a URL");
+        let tokens = Tokens::new(pool, "acme".parse().expect("an account"), cipher, None);
+        let message = [&7_i64.to_be_bytes()[..], &sealed].concat();
+        let (made_from, pair) = tokens.open_escrowed(&message).expect("opened");
+        assert_eq!((made_from, pair.refresh.expose_secret()), (Generation(7), "r"));
     }
 }
