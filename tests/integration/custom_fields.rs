@@ -125,10 +125,11 @@ async fn custom_fields_come_go_and_change_their_names_under_views_of_others() {
     let mut reader = stage.database.pool.acquire().await.unwrap();
     sqlx::raw_sql("begin; select count(*) from teamleader_views.contacts_wide").execute(&mut *reader).await.unwrap();
     stage.complete(json!({ "resources": ["teams"] })).await;
-    let told = stage.database.views_with_problems().await;
+    let problems = stage.database.views_with_problems().await;
     assert!(
-        told.contains("contacts_wide: ") && told.contains("somebody reads it just now: the next sync tries again"),
-        "{told}"
+        problems.contains("contacts_wide: ")
+            && problems.contains("somebody reads it just now: the next sync tries again"),
+        "{problems}"
     );
     let ended = stage.run(&["status"]).await;
     assert!(ended.out.contains("the view contacts_wide is not as it should be since "), "{ended:?}");
@@ -158,8 +159,8 @@ async fn custom_fields_come_go_and_change_their_names_under_views_of_others() {
         "update teamleader.custom_field_definitions set content = content || '{\"type\": \"date\"}' where id = $1";
     sqlx::query(sql).bind(text).execute(&stage.database.pool).await.unwrap();
     stage.complete(json!({ "resources": ["teams"] })).await;
-    let told = stage.database.views_with_problems().await;
-    assert!(told.contains("cf_branche is text still and not date"), "{told}");
+    let problems = stage.database.views_with_problems().await;
+    assert!(problems.contains("cf_branche is text still and not date"), "{problems}");
     assert_eq!(rows(&stage.database, "select * from public.mine order by id").await, before);
     run(&stage.database, "drop view teamleader_views.contacts_wide cascade").await;
     stage.complete(json!({ "resources": ["teams"] })).await;
@@ -168,7 +169,7 @@ async fn custom_fields_come_go_and_change_their_names_under_views_of_others() {
         stage.database.value("select pg_typeof(cf_branche)::text from teamleader_views.contacts_wide limit 1").await;
     assert_eq!(kind, "date");
 
-    // Something else has the name of a view: told, by the migration as by the sync, and mended by hand.
+    // Something else has the name of a view: reported by the migration and after a sync, and fixed by hand.
     run(
         &stage.database,
         "drop view teamleader_views.deals_wide; create table teamleader_views.deals_wide (mine text);
@@ -177,8 +178,8 @@ async fn custom_fields_come_go_and_change_their_names_under_views_of_others() {
     )
     .await;
     stage.complete(json!({ "resources": ["teams"] })).await;
-    let told = stage.database.views_with_problems().await;
-    assert!(told.contains("deals_wide: ") && told.contains("something else has its name"), "{told}");
+    let problems = stage.database.views_with_problems().await;
+    assert!(problems.contains("deals_wide: ") && problems.contains("something else has its name"), "{problems}");
     worker.terminate().await;
     let ended = stage.run(&["migrate"]).await;
     assert!(ended.code == 3 && ended.out.contains("the view contact_emails is not as it should be"), "{ended:?}");

@@ -1,4 +1,5 @@
-//! An account that changes while it is read: what was there all the time is not missed, and nothing alive is marked deleted.
+//! An account that changes while it is read: what was there all the time is not missed, and nothing alive is marked
+//! deleted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -83,8 +83,8 @@ impl Ended {
     /// Hardly more than the least was asked for, and not less: that would not be the least.
     ///
     /// In the order of `updated_at` a page repeats the last second of the one before: one record of a hundred or two.
-    /// Of a list that says `matches` a full page is never taken for the last one, since the number may be wrong: that is
-    /// one request for a pass that ends with a full page.
+    /// Of a list that says `matches` a full page is never taken for the last one, since the number may be wrong: that
+    /// is one request for a pass that ends with a full page.
     fn assert_economical(&self) {
         let assert_hardly_more = |what: &str, (asked, least): (Requests, Requests)| {
             let is_enough = asked.all() >= least.all() && asked.all() as f64 <= least.all() as f64 * 1.02 + 2.0;

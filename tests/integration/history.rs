@@ -30,7 +30,9 @@ async fn each_changed_version_is_kept_with_its_interval() {
         .database
         .value(
             "select count(*) from (
-                 select valid_to, coalesce(lead(valid_from) over w, (select changed_at from teamleader.record r where r.id = h.id)) as next
+                 select valid_to,
+                     coalesce(lead(valid_from) over w,
+                         (select changed_at from teamleader.record r where r.id = h.id)) as next
                  from teamleader.record_history h window w as (partition by id order by valid_from)) as v
              where next is distinct from valid_to",
         )
@@ -66,7 +68,8 @@ async fn what_is_old_goes_and_the_content_of_deleted_rows_is_erased() {
     assert_eq!(stage.database.execute(aged).await, 1);
     let versions = "select count(*) from teamleader.record_history where resource = 'companies'";
     let kept_before: i64 = stage.database.value(versions).await;
-    let aged = "update teamleader.record_history set valid_from = now() - interval '120 days', valid_to = now() - interval '100 days'
+    let aged = "update teamleader.record_history set valid_from = now() - interval '120 days',
+        valid_to = now() - interval '100 days'
         where (resource, id, valid_from) = (select resource, id, valid_from from teamleader.record_history
                                             where resource = 'companies' order by valid_from limit 1)";
     assert_eq!(stage.database.execute(aged).await, 1);

@@ -82,7 +82,10 @@ async fn refetch_finds_what_nothing_else_can_show() {
     }
     let changed: i64 = stage
         .database
-        .value("select count(*) from teamleader.record where changed_at > (select max(started_at) from teamleader2db.sync_run)")
+        .value(
+            "select count(*) from teamleader.record
+             where changed_at > (select max(started_at) from teamleader2db.sync_run)",
+        )
         .await;
     assert_eq!(changed, 3, "changed_at moves only where content differs");
 }

@@ -24,17 +24,17 @@ fn is_of_no_resource(way: &serde_json::Value) -> bool {
 /// Asserts that all tables equal the account, but for those of the other project API.
 async fn assert_equal(stage: &Stage, event: &Event, skipped: &[&str]) {
     for resource in all_resources() {
-        let told = event.resource(&resource);
+        let report = event.resource(&resource);
         if skipped.contains(&resource.as_str()) {
-            assert_eq!(told["status"], "skipped", "{resource}: {told}");
-            assert!(told["error"].as_str().unwrap().contains("projects"), "{told}");
+            assert_eq!(report["status"], "skipped", "{resource}: {report}");
+            assert!(report["error"].as_str().unwrap().contains("projects"), "{report}");
             assert_eq!(stage.database.rows(&resource).await, 0, "{resource}");
             continue;
         }
-        assert_eq!(told["status"], "completed", "{resource}: {told}");
+        assert_eq!(report["status"], "completed", "{resource}: {report}");
         assert!(
-            told["drift"].as_array().unwrap().iter().all(|way| way == NO_TEXT || is_of_no_resource(way)),
-            "{resource}: the blueprint is kept: {told}"
+            report["drift"].as_array().unwrap().iter().all(|way| way == NO_TEXT || is_of_no_resource(way)),
+            "{resource}: the blueprint holds: {report}"
         );
         // What belongs to projects that are not copied is not either.
         let kinds: &[&str] = if skipped == LEGACY { &["project"] } else { &["nextgenProject"] };
@@ -101,10 +101,10 @@ async fn children_are_read_only_where_they_are_named_and_follow_their_parents() 
     stage.set("SYNC_LOOKBACK", "0s");
     let _worker = stage.worker().await;
     let event = stage.complete(json!({})).await;
-    let told: BTreeSet<&str> =
+    let listed: BTreeSet<&str> =
         event.body["data"]["resources"].as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(told.len(), all_resources().len() - CHILDREN.len());
-    assert!(CHILDREN.iter().all(|child| !told.contains(child) && stage.simulator.count(child) > 0));
+    assert_eq!(listed.len(), all_resources().len() - CHILDREN.len());
+    assert!(CHILDREN.iter().all(|child| !listed.contains(child) && stage.simulator.count(child) > 0));
 
     stage.complete(json!({ "resources": ["contacts", "notes"] })).await;
     stage.database.assert_table_equals_but(&stage.simulator, "notes", &["nextgenProject"]).await;
@@ -151,13 +151,13 @@ async fn a_kind_of_parent_that_may_not_be_asked_for_is_left_out_and_told() {
     stage.complete(json!({ "resources": parents })).await;
     stage.simulator.inject(Fault::new(FaultKind::Forbidden).at("notes.list").times(1));
     let event = stage.complete(json!({ "resources": ["notes"] })).await;
-    let told = event.resource("notes");
-    assert!(told["drift"].to_string().contains("of a company cannot be listed"), "{told}");
+    let report = event.resource("notes");
+    assert!(report["drift"].to_string().contains("of a company cannot be listed"), "{report}");
     let of_contacts = "select count(*) from teamleader.notes where parent_resource = 'contacts'";
     assert!(stage.database.value::<i64>(of_contacts).await > 0);
     let of_companies = "select count(*) from teamleader.notes where parent_resource = 'companies'";
     assert_eq!(stage.database.value::<i64>(of_companies).await, 0);
-    assert_eq!(told["verified"], false, "a part of it was not read");
+    assert_eq!(report["verified"], false, "a part of it was not read");
     // Once they may be asked for they are, although nothing has changed.
     let event = stage.complete(json!({ "resources": ["notes"] })).await;
     assert_eq!(event.resource("notes")["drift"], json!([]));
@@ -182,9 +182,9 @@ async fn one_parent_whose_list_cannot_be_read_does_not_hold_up_the_others() {
     let id = stage.request(json!({ "mode": "full", "resources": ["contacts", "notes"] })).await;
     let event = stage.final_event(id).await;
     assert_eq!(event.kind(), "sync.partial", "{}", event.body);
-    let told = event.resource("notes");
-    assert!(told["error"].as_str().unwrap().contains("not every partition could be read"), "{told}");
-    assert_eq!((&told["status"], &told["verified"]), (&json!("failed"), &json!(false)));
+    let report = event.resource("notes");
+    assert!(report["error"].as_str().unwrap().contains("not every partition could be read"), "{report}");
+    assert_eq!((&report["status"], &report["verified"]), (&json!("failed"), &json!(false)));
     let notes = stage.simulator.truth("notes");
     let of_others = notes.iter().filter(|note| note.parent.as_ref().is_some_and(|p| p.0 == "contact" && p.1 != bad));
     let read: i64 = stage.database.value("select count(*) from teamleader.notes").await;
@@ -255,8 +255,8 @@ async fn an_incremental_run_may_read_a_window_of_dates_once_all_was_read() {
     }
     let event = stage.complete(json!({ "resources": windowed })).await;
     for resource in windowed {
-        let told = event.resource(resource);
-        assert_eq!((&told["status"], &told["verified"]), (&json!("completed"), &json!(false)), "{resource}");
+        let report = event.resource(resource);
+        assert_eq!((&report["status"], &report["verified"]), (&json!("completed"), &json!(false)), "{resource}");
         assert!(event.count(resource, "listed") <= stage.simulator.count(resource) as i64, "{resource}");
         stage.database.assert_table_equals(&stage.simulator, resource).await;
     }
@@ -322,10 +322,10 @@ async fn an_include_that_was_asked_for_and_does_not_come_is_drift() {
     let _worker = stage.worker().await;
     let event = stage.complete(json!({})).await;
     for (resource, include) in [("contacts", "custom_fields"), ("invoices", "late_fees")] {
-        let told = event.resource(resource);
+        let report = event.resource(resource);
         let said = format!("{include} did not come, although it was asked for");
-        assert!(told["drift"].as_array().unwrap().contains(&json!(said)), "{told}");
-        assert_eq!(told["verified"], true, "{told}");
+        assert!(report["drift"].as_array().unwrap().contains(&json!(said)), "{report}");
+        assert_eq!(report["verified"], true, "{report}");
     }
 }
 
@@ -377,8 +377,8 @@ async fn one_parent_whose_list_is_refused_does_not_hide_those_after_it() {
         let _worker = stage.worker().await;
         let id = stage.request(json!({ "mode": "full", "resources": ["contacts", "notes"] })).await;
         let event = stage.final_event(id).await;
-        let told = event.resource("notes");
-        assert_eq!((&told["status"], &told["verified"]), (&json!("failed"), &json!(false)), "{}", event.body);
+        let report = event.resource("notes");
+        assert_eq!((&report["status"], &report["verified"]), (&json!("failed"), &json!(false)), "{}", event.body);
         let notes = stage.simulator.truth("notes");
         let of_others =
             notes.iter().filter(|note| note.parent.as_ref().is_some_and(|p| p.0 == "contact" && p.1 != bad));
@@ -410,8 +410,8 @@ async fn one_parent_whose_list_is_not_in_order_does_not_hold_up_the_others() {
     let _worker = stage.worker().await;
     let id = stage.request(json!({ "mode": "full", "resources": ["contacts", "notes"] })).await;
     let event = stage.final_event(id).await;
-    let told = event.resource("notes");
-    assert!(told["error"].as_str().unwrap().contains("not every partition could be read"), "{told}");
+    let report = event.resource("notes");
+    assert!(report["error"].as_str().unwrap().contains("not every partition could be read"), "{report}");
     let notes = stage.simulator.truth("notes");
     let of_others = notes.iter().filter(|note| note.parent.as_ref().is_some_and(|p| p.0 == "contact" && p.1 != bad));
     let read: i64 = stage.database.value("select count(*) from teamleader.notes").await;
