@@ -1,7 +1,8 @@
 //! Schema `teamleader_views`: the records as typed columns, for people and the programs that they query with.
 //!
 //! Teamleader's fields stand in the API's blueprint, so the views are made from that and the catalog. They are made
-//! with the migration of the schema; those with a column a custom field by the worker, after each sync (see [`wide`]).
+//! with the migration of the schema; those with a column a custom field by the worker, after a sync that has changed a
+//! definition (see [`wide`]).
 //! What others have built on a view is never dropped: a view that is there gains columns and changes in nothing else.
 
 mod change;
