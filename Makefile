@@ -81,8 +81,9 @@ format: ## format the code
 format-check:
 	cargo fmt --all --check
 
-lint: ## clippy, warnings being errors; shellcheck, if it is there
+lint: ## clippy, with all features and with none, warnings being errors; shellcheck, if it is there
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	cargo clippy --bins --no-default-features --locked -- -D warnings
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck $$(grep --files-with-matches --directories=skip "^#!.*bash" dev/*) .ci/run deploy/compose/setup deploy/compose/database.sh tests/deploy/check tests/deploy/database tests/integrations/run tests/docker/stand-ins tests/docker/try tests/docker/*/entrypoint; fi
 
 limits: ## import circles, imports that run up, lengths of files and lines

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 
 use super::link::{self, AmqpError, REPLY_TIMEOUT};
 use super::topology::{Declare, Names};
+use crate::messages::EventKind;
 
 /// An event takes some kilobytes, more where many resources failed with long errors. This is the largest message on
 /// RabbitMQ 4.
@@ -33,7 +34,7 @@ impl Listener {
         let bound = channel.queue_bind(
             queue.clone(),
             names.events_exchange().as_str().into(),
-            names.events_pattern().as_str().into(),
+            EventKind::routing_pattern(names.account()).as_str().into(),
             QueueBindOptions::default(),
             FieldTable::default(),
         );

@@ -69,11 +69,6 @@ impl Names {
         format!("{}.events", self.prefix)
     }
 
-    /// What the routing keys of this account's events fit: `sync.<account>.completed`.
-    pub fn events_pattern(&self) -> String {
-        format!("*.{}.#", self.account)
-    }
-
     /// The queue of token pairs that could not be stored.
     pub fn tokens_queue(&self) -> String {
         format!("{}.tokens.{}", self.prefix, self.account)

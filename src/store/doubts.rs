@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::pool::StoreError;
 use super::runs::StepKey;
+use super::seen_ids;
 use crate::catalog::PAGE_SIZE;
 
 /// The pass under which `sync_page` stores them.
@@ -22,20 +23,8 @@ pub struct Batch {
 
 /// Stores records to be asked for, in the transaction of the page that gave them.
 pub async fn store(tx: &mut PgConnection, step: StepKey<'_>, ids: &[Uuid]) -> Result<(), StoreError> {
-    let StepKey { account, run, resource } = step;
     for ids in ids.chunks(PAGE_SIZE) {
-        sqlx::query!(
-            "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids)
-             select $1, $2, $3, $4, coalesce(max(page) + 1, 0), $5 from teamleader2db.sync_page
-             where account = $1 and run_id = $2 and resource = $3 and pass = $4",
-            account.as_str(),
-            run.0,
-            resource.name,
-            DOUBTED,
-            ids,
-        )
-        .execute(&mut *tx)
-        .await?;
+        seen_ids::append(tx, step, DOUBTED, ids).await?;
     }
     Ok(())
 }

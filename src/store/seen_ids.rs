@@ -323,6 +323,16 @@ pub async fn found_earlier(
 
 /// Stores ids that were found to differ.
 pub async fn store_differing(connection: &mut PgConnection, step: StepKey<'_>, ids: &[Uuid]) -> Result<(), StoreError> {
+    append(connection, step, DIFFERING, ids).await
+}
+
+/// Stores ids as the next page of a `pass` that is none over a list.
+pub(super) async fn append(
+    connection: &mut PgConnection,
+    step: StepKey<'_>,
+    pass: i32,
+    ids: &[Uuid],
+) -> Result<(), StoreError> {
     let StepKey { account, run, resource } = step;
     sqlx::query!(
         "insert into teamleader2db.sync_page (account, run_id, resource, pass, page, ids)
@@ -331,7 +341,7 @@ pub async fn store_differing(connection: &mut PgConnection, step: StepKey<'_>, i
         account.as_str(),
         run.0,
         resource.name,
-        DIFFERING,
+        pass,
         ids,
     )
     .execute(connection)
