@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use crate::broker::link::AmqpError;
 use crate::commands::audit::AuditArgs;
 use crate::commands::authorize::AuthorizeArgs;
+use crate::commands::cancel::CancelArgs;
 #[cfg(feature = "compat")]
 use crate::commands::compat::{Compat, CompatError};
 use crate::commands::doctor::DoctorArgs;
@@ -44,6 +45,8 @@ enum Command {
     Migrate(DatabaseArgs),
     /// Publish a sync request
     Request(RequestArgs),
+    /// End a sync that goes on or waits in the queue; rows that it has written stay
+    Cancel(CancelArgs),
     /// Print each event of the account as it comes, until Ctrl-C
     Events(EventsArgs),
     /// Compare the rows with the API, all or a random sample, and report rows that are missing, stale or wrong
@@ -77,6 +80,7 @@ fn exit_code(outcome: Outcome) -> ExitCode {
         Outcome::Usage => 2.into(),
         Outcome::Partial => 3.into(),
         Outcome::NotAuthorized => 4.into(),
+        Outcome::Cancelled => 5.into(),
     }
 }
 
@@ -149,6 +153,7 @@ impl Command {
             Self::Worker(_) | Self::Events(_) | Self::Export(_) => anyhow::bail!("it listens to signals itself"),
             Self::Migrate(args) => migrate::run(&args).await,
             Self::Request(args) => args.run().await,
+            Self::Cancel(args) => args.run().await,
             Self::Audit(args) => args.run().await,
             Self::Status(args) => args.run().await,
             Self::Authorize(args) => args.run().await,

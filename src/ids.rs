@@ -14,9 +14,17 @@ use uuid::Uuid;
 pub struct Account(String);
 
 impl Account {
+    /// The name of the only account, where nobody has given another.
+    pub const DEFAULT: &str = "default";
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is the one that commands mean where none is named.
+    pub fn is_default(&self) -> bool {
+        self.0 == Self::DEFAULT
     }
 }
 

@@ -156,6 +156,11 @@ impl Client {
         (self.limiter.used(), self.limiter.allowed())
     }
 
+    /// How long requests that are to be sent wait for the budget at least; `None`: none waits.
+    pub fn waits_for_budget(&self) -> Option<Duration> {
+        self.limiter.waits_for()
+    }
+
     /// One page of a list.
     pub async fn list(&self, resource: &Resource, body: &Value) -> Result<Page, ApiError> {
         let ticket = self.answers.ask(resource.name, self.clock.now());

@@ -174,20 +174,24 @@ impl OAuth {
 
     /// Asks `users.me` whom an access token belongs to.
     pub async fn who_authorized(&self, access: &SecretString) -> Result<Authorizer, String> {
-        Ok(self.ask_who(access).await?.0)
+        Ok(self.ask_who(access).await.map_err(|unnamed| unnamed.why)?.0)
     }
 
     /// The same, and how the answer's version differs from the one asked for, as text.
-    pub async fn ask_who(&self, access: &SecretString) -> Result<(Authorizer, Option<String>), String> {
+    pub async fn ask_who(&self, access: &SecretString) -> Result<(Authorizer, Option<String>), Unnamed> {
         let Integration { api_uri, api_version, .. } = &self.integration;
         let request = self.http.post(format!("{}/users.me", api_uri.trim_end_matches('/')));
         let request = request.bearer_auth(access.expose_secret()).header(version::HEADER, api_version.to_string());
         let answer = read(request.json(&serde_json::json!({})).send().await).await;
-        let Answer { status, headers, body } = answer.map_err(|error| format!("users.me: {}", describe(&error)))?;
+        let silent = |error| Unnamed { refused: false, why: format!("users.me: {}", describe(&error)) };
+        let Answer { status, headers, body } = answer.map_err(silent)?;
         if status != StatusCode::OK {
-            return Err(format!("users.me answered {status}: {}", refusal::words(&body)));
+            let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+            let why = format!("users.me answered {status}: {}", refusal::words(&body));
+            return Err(Unnamed { refused, why });
         }
-        Ok((parse_authorizer(&body)?, api_version.difference(&headers)))
+        let authorizer = parse_authorizer(&body).map_err(|why| Unnamed { refused: false, why })?;
+        Ok((authorizer, api_version.difference(&headers)))
     }
 
     async fn pair(&self, grant: &[(&str, &str)]) -> TokenAnswer {
@@ -203,6 +207,15 @@ impl OAuth {
             Err(error) => TokenAnswer::Unknown(describe(&error)),
         }
     }
+}
+
+/// Why it is not known whose token it is.
+#[derive(Debug)]
+pub struct Unnamed {
+    /// Whether the API refuses the token; else it does not answer as it should.
+    pub refused: bool,
+    /// Why, as text.
+    pub why: String,
 }
 
 /// What the token endpoint's answer means.

@@ -69,6 +69,24 @@ struct State {
     /// After a 429 nothing is sent before this.
     blocked_until: Option<Instant>,
     remaining: u32,
+    /// Those who wait for the right to send one.
+    waiting: u32,
+}
+
+/// Somebody who waits for the right to send a request, until dropped.
+struct Waiting<'a>(&'a Limiter);
+
+impl<'a> Waiting<'a> {
+    fn new(limiter: &'a Limiter) -> Self {
+        limiter.lock().waiting += 1;
+        Self(limiter)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().waiting -= 1;
+    }
 }
 
 /// A request that the API has counted at some time between these two.
@@ -99,12 +117,14 @@ impl Limiter {
             all_others_left_at: None,
             blocked_until: None,
             remaining: FIRST_LIMIT,
+            waiting: 0,
         };
         Self(Arc::new(Inner { state: Mutex::new(state), changed: Notify::new(), reserve }))
     }
 
     /// Waits for the right to send one request. Cancel-safe.
     pub async fn acquire(&self) -> Permit {
+        let _waiting = Waiting::new(self);
         loop {
             let changed = self.0.changed.notified();
             let wait = self.lock().try_take(Instant::now(), self.0.reserve);
@@ -131,6 +151,15 @@ impl Limiter {
         let later = requests.max(0).unsigned_abs().saturating_sub(u64::from(allowed.saturating_sub(state.used())));
         Duration::try_from_secs_f64(WINDOW.as_secs_f64() * later as f64 / f64::from(allowed))
             .map_or(LONGEST_FORECAST, |time| time.min(LONGEST_FORECAST))
+    }
+
+    /// How long those who wait to send a request wait at least; `None` where nobody waits, or only for an answer.
+    pub fn waits_for(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.forget_the_old(now);
+        let until = state.is_free(now, self.0.reserve).err().flatten().filter(|_| state.waiting > 0)?;
+        Some(until.saturating_duration_since(now))
     }
 
     /// Requests that any window of 60 s may hold.
@@ -199,6 +228,13 @@ impl State {
     /// Takes one place in the window, or returns until when none can be free (`None`: until an answer comes).
     fn try_take(&mut self, now: Instant, reserve: u32) -> Result<(), Option<Instant>> {
         self.forget_the_old(now);
+        self.is_free(now, reserve)?;
+        self.in_flight += 1;
+        Ok(())
+    }
+
+    /// Whether there is a place in the window, or until when none can be free.
+    fn is_free(&self, now: Instant, reserve: u32) -> Result<(), Option<Instant>> {
         if let Some(until) = self.blocked_until.filter(|until| *until > now) {
             return Err(Some(until));
         }
@@ -206,7 +242,6 @@ impl State {
             return Err(None);
         }
         if self.used() < self.allowed(reserve) {
-            self.in_flight += 1;
             return Ok(());
         }
         let own_leaves = self.answered.front().map(|request| request.at + WINDOW);

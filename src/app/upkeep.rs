@@ -12,10 +12,11 @@ use crate::api_client::client::Client;
 use crate::catalog::{RESOURCES, Resource};
 use crate::http;
 use crate::ids::Account;
+use crate::messages::StateName;
 use crate::process::failpoints::{self, Point};
 use crate::process::telemetry;
 use crate::store::retention::Retention;
-use crate::store::{pool, rejected, report};
+use crate::store::{pool, progress, rejected, report, state};
 
 /// How often histograms are compacted; how long after the start old rows are looked for.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -47,9 +48,29 @@ impl Upkeep {
                 metrics.run_upkeep();
             }
             self.memory.note_budget(self.client.budget());
+            stop.run_until_cancelled(self.show_state()).await;
             if counted.is_none_or(|at| at.elapsed() >= COUNT_STALE_EVERY) {
                 counted = Some(tokio::time::Instant::now());
                 stop.run_until_cancelled(self.count()).await;
+            }
+        }
+    }
+
+    /// What the account is doing, and the deletions that are held. While the database is away they stay as they were.
+    async fn show_state(&self) {
+        let (pool, account) = (&self.pool, self.account.as_str());
+        if let Ok(state) = pool::with_deadline(state::of(pool, &self.account)).await {
+            let states = StateName::ALL.map(|name| (name.as_str(), name == state.name));
+            telemetry::state(account, &states, state.until);
+        }
+        if let Ok(held) = pool::with_deadline(progress::held_deletions(pool, &self.account)).await {
+            for resource in &self.served {
+                let rows = held.iter().find(|held| held.resource == resource.name).map_or(0, |held| held.missing);
+                telemetry::deletions_held_now(account, resource.name, rows);
+            }
+            // Those that were asked for by name.
+            for held in held.iter().filter(|held| !self.served.iter().any(|served| served.name == held.resource)) {
+                telemetry::deletions_held_now(account, &held.resource, held.missing);
             }
         }
     }

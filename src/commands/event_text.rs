@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::terminal::one_line;
-use crate::messages::{Audited, Mode, ResourceReport, ResourceStatus, RunReport, RunStatus};
+use crate::messages::{Advice, Audited, Cause, Mode, ResourceReport, ResourceStatus, RunReport, RunStatus, StateName};
 
 /// Up to this number of resources that are being worked on are shown with their numbers: a line of more would get
 /// too long.
@@ -50,7 +50,7 @@ pub fn event(payload: &str) -> Option<String> {
 pub fn run(report: &RunReport) -> String {
     match report.status {
         RunStatus::Running => progress(report),
-        RunStatus::Completed | RunStatus::Partial | RunStatus::Failed => end(report),
+        RunStatus::Completed | RunStatus::Partial | RunStatus::Failed | RunStatus::Cancelled => end(report),
     }
 }
 
@@ -64,7 +64,12 @@ fn beginning(report: &RunReport) -> String {
 
 fn progress(report: &RunReport) -> String {
     let done = report.resources.values().filter(|resource| resource.status != ResourceStatus::Running).count();
+    let waits = report.state.as_ref().filter(|state| !matches!(state.name, StateName::Running | StateName::Idle));
     let requests = match report.forecast {
+        // How long it takes is not known while it waits.
+        Some(forecast) if waits.is_some_and(|state| state.name != StateName::WaitingForBudget) => {
+            format!("{} of about {} requests", report.api_requests, forecast.api_requests)
+        }
         Some(forecast) => {
             format!("{} of about {} requests, {}", report.api_requests, forecast.api_requests, to_go(forecast.done_at))
         }
@@ -81,7 +86,8 @@ fn progress(report: &RunReport) -> String {
         now.push_str(&format!(" and {} more", working.len() - RESOURCES_SHOWN));
     }
     let now = if now.is_empty() { now } else { format!("; now {now}") };
-    format!("{done} of {} resources done, {requests}{now}", report.resources.len())
+    let waits = waits.map(|state| format!("; {}", state.sentence())).unwrap_or_default();
+    format!("{done} of {} resources done, {requests}{now}{waits}", report.resources.len())
 }
 
 fn is_worked_on(resource: &ResourceReport) -> bool {
@@ -135,12 +141,22 @@ fn end(report: &RunReport) -> String {
     }
     if !errors.is_empty() {
         let separator = if said.is_empty() { "" } else { "; " };
-        said.push_str(&format!(
-            "{separator}{}. Send a new request once that is fixed",
-            errors.join("; ").trim_end_matches('.')
-        ));
+        said.push_str(&format!("{separator}{}", errors.join("; ").trim_end_matches('.')));
+        let advice: Vec<String> = advice(report).iter().map(Advice::to_string).collect();
+        match advice.is_empty() {
+            true => said.push_str(". Send a new request once that is fixed"),
+            false => said.push_str(&format!(". {}", advice.join("; "))),
+        }
     }
     said
+}
+
+/// What to do about the resources that failed.
+fn advice(report: &RunReport) -> Vec<Advice> {
+    let mode = report.mode.unwrap_or_default();
+    let failed = report.resources.iter().filter(|(_, resource)| resource.status == ResourceStatus::Failed);
+    let causes = failed.filter_map(|(name, resource)| Some((resource.cause?, mode, name.as_str())));
+    Cause::advice_on(&report.account, causes)
 }
 
 /// How long from now, as text that fits a forecast.

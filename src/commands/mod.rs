@@ -3,6 +3,7 @@
 pub mod audit;
 mod audit_report;
 pub mod authorize;
+pub mod cancel;
 #[cfg(feature = "compat")]
 pub mod compat;
 pub mod doctor;

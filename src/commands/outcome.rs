@@ -15,6 +15,8 @@ pub enum Outcome {
     Partial,
     /// An operator has to authorize the account.
     NotAuthorized,
+    /// Somebody cancelled the sync.
+    Cancelled,
 }
 
 impl From<RunStatus> for Outcome {
@@ -23,6 +25,7 @@ impl From<RunStatus> for Outcome {
             RunStatus::Completed => Self::Done,
             RunStatus::Partial => Self::Partial,
             RunStatus::Failed | RunStatus::Running => Self::Failed,
+            RunStatus::Cancelled => Self::Cancelled,
         }
     }
 }

@@ -26,7 +26,7 @@ pub struct RequestArgs {
     #[arg(long)]
     allow_deletions: bool,
     /// Wait for the end: exit code 0 completed, 1 failed, 3 partial, 4 not authorized (noticed at once only with
-    /// DATABASE_URL)
+    /// DATABASE_URL), 5 cancelled
     #[arg(long)]
     wait: bool,
     /// The request's id; the same id again joins the run

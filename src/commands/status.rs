@@ -12,9 +12,12 @@ use super::outcome::Outcome;
 use super::terminal::{self, one_line};
 use crate::config::CopyArgs;
 use crate::ids::Account;
+use crate::messages::{Cause, Mode, ResourceStatus, request_command};
 use crate::store::pool::{self, StoreError};
+use crate::store::progress::{self, HeldDeletions};
 use crate::store::rejected::{self, RejectedRecord};
 use crate::store::report::{self, Shortfall, TableStatus};
+use crate::store::state;
 use crate::store::tokens::authorization::{self, Authorization};
 use crate::views::{self, ViewProblem};
 
@@ -46,6 +49,8 @@ async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<String,
     let tables = report::tables(pool, account).await?;
     let shortfalls = report::shortfalls(pool, account).await?;
     let known = authorization::authorization(pool, account).await?;
+    let state = state::of(pool, account).await?;
+    let held = progress::held_deletions(pool, account).await?;
     let rejected = rejected::first(pool, account, REJECTED_SHOWN).await?;
     let views = views::problems(pool).await?;
     if as_json {
@@ -53,8 +58,10 @@ async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<String,
             "account": account,
             "authorized": known.authorized,
             "reason": known.reason,
+            "state": state,
             "resources": tables,
             "shortfalls": shortfalls,
+            "held": held,
             "rejected": rejected,
             "view_problems": views,
         });
@@ -64,9 +71,13 @@ async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<String,
         true => Vec::new(),
         false => rejected::counts(pool, account, &resources(&rejected)).await?,
     };
-    let problems = problems(&tables, &shortfalls, &views) + &rejections(&rejected, &counts);
+    let problems = failures(account, &shortfalls)
+        + &holds(account, &held)
+        + &problems(&tables, &views)
+        + &rejections(account, &rejected, &counts);
     let problems = if problems.is_empty() { problems } else { format!("\n{problems}") };
-    Ok(format!("account {account}: {}\n{}{problems}", authorization_in_words(known), in_rows(tables, &shortfalls)))
+    let (state, authorization) = (one_line(&state.sentence()), authorization_as_text(known));
+    Ok(format!("account {account}: {state}\n{authorization}\n{}{problems}", in_rows(tables, &shortfalls)))
 }
 
 fn in_rows(tables: Vec<TableStatus>, shortfalls: &[Shortfall]) -> Table {
@@ -98,7 +109,7 @@ fn in_rows(tables: Vec<TableStatus>, shortfalls: &[Shortfall]) -> Table {
     table
 }
 
-fn authorization_in_words(known: Authorization) -> String {
+fn authorization_as_text(known: Authorization) -> String {
     match (known.authorized, known.authorized_by, known.reason) {
         (true, Some(by), _) => format!("authorized by {}", one_line(&by)),
         (true, None, _) => "authorized".to_owned(),
@@ -110,19 +121,43 @@ fn authorization_in_words(known: Authorization) -> String {
     }
 }
 
-/// The problems and what to do about them, below the table: in its cells it would make the table wide.
-fn problems(tables: &[TableStatus], shortfalls: &[Shortfall], views: &[ViewProblem]) -> String {
-    let failed: Vec<&Shortfall> = shortfalls.iter().filter(|shortfall| shortfall.status == "failed").collect();
+/// The resources that failed or were skipped, below the table: in its cells they would make it wide. What to do about
+/// those that failed, once for each cause and kind of run.
+fn failures(account: &Account, shortfalls: &[Shortfall]) -> String {
     let mut said = String::new();
-    for shortfall in &failed {
+    for shortfall in shortfalls {
         let error = shortfall.error.as_deref().unwrap_or("no reason is known").trim_end_matches('.');
         let (error, at) = (one_line(error), time(Some(shortfall.at)));
-        said.push_str(&format!("\n{} failed at {at}: {error}", shortfall.resource));
+        said.push_str(&format!("\n{} {} at {at}: {error}", shortfall.resource, shortfall.status));
     }
-    if !failed.is_empty() {
-        let names: Vec<&str> = failed.iter().map(|shortfall| shortfall.resource.as_str()).collect();
-        said.push_str(&format!("\n  once that is fixed: teamleader2db request {}", names.join(" ")));
+    // What is held is said of all that is, below.
+    let failed = shortfalls.iter().filter(|shortfall| shortfall.status == ResourceStatus::Failed.as_str());
+    let causes = failed.map(|shortfall| (shortfall.cause.unwrap_or(Cause::Unknown), shortfall));
+    let causes = causes.filter(|(cause, _)| *cause != Cause::DeletionsHeld);
+    let advice = Cause::advice_on(account, causes.map(|(cause, of)| (cause, of.mode, of.resource.as_str())));
+    advice.iter().for_each(|advice| said.push_str(&format!("\n  {advice}")));
+    said
+}
+
+/// Deletions that are held, also where the failure that said so is no longer the last sync.
+fn holds(account: &Account, held: &[HeldDeletions]) -> String {
+    let mut said = String::new();
+    for HeldDeletions { resource, missing, rows, since } in held {
+        said.push_str(&format!(
+            "\n{missing} of {rows} {resource} are missing from Teamleader since {} and were not marked deleted",
+            time(Some(*since))
+        ));
     }
+    if !held.is_empty() {
+        let names: Vec<&str> = held.iter().map(|held| held.resource.as_str()).collect();
+        said.push_str(&format!("\n  {}", Cause::DeletionsHeld.advice(account, &names, Mode::Full)));
+    }
+    said
+}
+
+/// What else is not as it should be, and what to do about it.
+fn problems(tables: &[TableStatus], views: &[ViewProblem]) -> String {
+    let mut said = String::new();
     let stale: i64 = tables.iter().map(|table| table.stale_details).sum();
     if stale > 0 {
         said.push_str(&format!(
@@ -144,7 +179,7 @@ fn resources(rejected: &[RejectedRecord]) -> Vec<String> {
 }
 
 /// Which records could not be read or stored, the first of each resource, and what to do about them.
-fn rejections(rejected: &[RejectedRecord], counts: &[(String, i64)]) -> String {
+fn rejections(account: &Account, rejected: &[RejectedRecord], counts: &[(String, i64)]) -> String {
     let mut said = String::new();
     for (resource, count) in counts {
         said.push_str(&format!("\n{count} {resource} could not be read or stored:"));
@@ -155,10 +190,9 @@ fn rejections(rejected: &[RejectedRecord], counts: &[(String, i64)]) -> String {
         }
     }
     if !said.is_empty() {
-        said.push_str(
-            "\n  look at them in Teamleader and save them again; each sync asks for them again: teamleader2db request ",
-        );
-        said.push_str(&counts.iter().map(|(resource, _)| resource.as_str()).collect::<Vec<_>>().join(" "));
+        let names: Vec<&str> = counts.iter().map(|(resource, _)| resource.as_str()).collect();
+        said.push_str("\n  look at them in Teamleader and save them again; each sync asks for them again: ");
+        said.push_str(&request_command(account, &names, ""));
     }
     said
 }

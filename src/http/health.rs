@@ -10,7 +10,9 @@ use tracing::debug;
 use utoipa::ToSchema;
 
 use super::state::HttpState;
-use crate::store::outbox;
+use crate::messages::AccountState;
+use crate::store::pool::StoreError;
+use crate::store::{outbox, state};
 
 /// A database that does not answer within this is not ready.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -37,6 +39,9 @@ pub(super) struct Ready {
     authorized: Option<bool>,
     /// Whether this process consumes requests, or is the standby.
     consuming: bool,
+    /// What the account is doing, or waits for; null where the database does not say. Callers without the token, where
+    /// one is set, get no reason.
+    state: Option<AccountState>,
     /// Events that the broker has not confirmed yet.
     outbox_pending: Option<i64>,
     /// Each problem, and how to fix it. Callers without the token, where one is set, get fixed sentences.
@@ -62,28 +67,33 @@ pub(super) async fn ready(State(state): State<HttpState>, headers: HeaderMap) ->
     let mut problems = Vec::new();
     let looked = tokio::time::timeout(PATIENCE, async {
         let authorization = state.tokens.authorization().await?;
-        Ok::<_, crate::store::pool::StoreError>((
-            authorization,
-            outbox::count_pending(&state.pool, state.names.account()).await?,
-        ))
+        let pending = outbox::count_pending(&state.pool, state.names.account()).await?;
+        Ok::<_, StoreError>((authorization, pending, state::of(&state.pool, state.names.account()).await?))
     });
-    let (database, authorization, pending) = match looked.await {
-        Ok(Ok((authorization, pending))) => (true, Some(authorization), Some(pending)),
+    let looked = match looked.await {
+        Ok(Ok(looked)) => Some(looked),
         Ok(Err(error)) => {
             debug!(%error, "The database cannot be used");
-            problems.push(NO_DATABASE.to_owned());
-            (false, None, None)
+            None
         }
-        Err(_) => {
-            problems.push(NO_DATABASE.to_owned());
-            (false, None, None)
-        }
+        Err(_) => None,
     };
+    let database = looked.is_some();
+    if !database {
+        problems.push(NO_DATABASE.to_owned());
+    }
+    // Teamleader's text is only for callers that may see the account.
+    let may_see = state.guard.without_login(&headers).is_some();
+    let (mut authorization, mut pending, mut of_account) = (None, None, None);
+    if let Some((authorized, events, doing)) = looked {
+        let doing = doing.with_consumer(state.has_consumer());
+        let reason = doing.reason.clone().filter(|_| may_see);
+        (authorization, pending) = (Some(authorized), Some(events));
+        of_account = Some(AccountState { reason, ..doing });
+    }
     let authorized = authorization.as_ref().map(|a| a.authorized);
     let consuming = state.consuming.is_active();
     if let Some(authorization) = authorization.filter(|a| !a.authorized) {
-        // Teamleader's text is only for callers that may see the account.
-        let may_see = state.guard.without_login(&headers).is_some();
         let reason = authorization.reason.filter(|_| may_see);
         let reason = reason.as_deref().unwrap_or("the account is not authorized");
         problems.push(format!("authorization: {reason}: open /sync/authorize in a browser and log in to Teamleader"));
@@ -99,5 +109,6 @@ pub(super) async fn ready(State(state): State<HttpState>, headers: HeaderMap) ->
         (true, Some(false)) => (StatusCode::OK, "degraded"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
-    (code, Json(Ready { status, database, authorized, consuming, outbox_pending: pending, problems }))
+    let ready = Ready { status, database, authorized, consuming, state: of_account, outbox_pending: pending, problems };
+    (code, Json(ready))
 }

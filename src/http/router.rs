@@ -47,6 +47,7 @@ fn router(state: HttpState, connections: usize) -> Router {
     let (guarded, described) = OpenApiRouter::new()
         .routes(routes!(sync::request, sync::status))
         .routes(routes!(sync::run))
+        .routes(routes!(sync::cancel))
         .routes(routes!(oauth::authorize))
         .split_for_parts();
     let (open, mut description) = OpenApiRouter::with_openapi(Description::openapi())

@@ -44,3 +44,10 @@ pub struct HttpState {
     /// Authorizations in progress, which the shutdown waits for. Closed: none starts any more.
     pub authorizing: TaskTracker,
 }
+
+impl HttpState {
+    /// Whether a worker reads the account's queue, as far as this process knows by itself: it does where it consumes.
+    pub fn has_consumer(&self) -> Option<bool> {
+        self.consuming.is_active().then_some(true)
+    }
+}

@@ -6,6 +6,7 @@ use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 use uuid::Uuid;
@@ -15,8 +16,11 @@ use super::state::HttpState;
 use crate::broker::request_publisher::{self, OutgoingRequest};
 use crate::catalog::RESOURCES;
 use crate::ids::{RunId, TraceParent};
-use crate::messages::{MAX_REQUEST_BYTES, Mode, Request, SyncRequest, from_object};
+use crate::messages::{AccountState, MAX_REQUEST_BYTES, Mode, Request, RunStatus, SyncRequest, from_object};
+use crate::store::pool::StoreError;
 use crate::store::report::{self, RunStatusRow, TableStatus};
+use crate::store::runs::cancel::{self, Asked};
+use crate::store::state;
 
 /// How many runs the status lists.
 const RUNS: i64 = 20;
@@ -71,6 +75,8 @@ pub(super) struct Status {
     authorized_by: Option<String>,
     /// Why it is not authorized.
     reason: Option<String>,
+    /// What it is doing, or waits for.
+    state: AccountState,
     /// Each resource's table.
     resources: Vec<TableStatus>,
     /// The newest runs, the newest first.
@@ -167,6 +173,7 @@ pub(super) async fn status(State(state): State<HttpState>) -> Result<Json<Status
         authorized: authorization.authorized,
         authorized_by: authorization.authorized_by,
         reason: authorization.reason,
+        state: state::of(&state.pool, account).await?.with_consumer(state.has_consumer()),
         resources: report::tables(&state.pool, account).await?,
         runs: report::runs(&state.pool, account, None, RUNS).await?,
     }))
@@ -195,8 +202,7 @@ pub(super) async fn run(
     State(state): State<HttpState>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<RunStatusRow>, Problem> {
-    let id: Option<Uuid> = id.ok().and_then(|Path(id)| id.parse().ok());
-    let id = id.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "a run's id is a UUID"))?;
+    let id = run_id(id)?;
     let mut runs = report::runs(&state.pool, state.names.account(), Some(RunId(id)), 1).await?;
     match runs.pop() {
         Some(run) => Ok(Json(run)),
@@ -205,4 +211,61 @@ pub(super) async fn run(
             "no run has this id; a request that still waits in the queue has none yet",
         )),
     }
+}
+
+/// Ends a run that goes on, or a request that waits in the queue, within 5 s: its event says `cancelled`. Rows that it
+/// has written stay.
+#[utoipa::path(post, path = "/sync/runs/{id}/cancel", tag = "sync", security(("token" = [])),
+    params(("id" = Uuid, Path, description = "The request's id")),
+    responses(
+        (status = 202, description = "It ends, or has been cancelled before", body = Accepted),
+        (
+            status = 400,
+            description = "The id is no UUID",
+            body = ProblemDetails,
+            content_type = "application/problem+json",
+        ),
+        (
+            status = 409,
+            description = "The run has ended already, and not as cancelled",
+            body = ProblemDetails,
+            content_type = "application/problem+json",
+        ),
+        Guarded,
+    ))]
+pub(super) async fn cancel(
+    State(state): State<HttpState>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<(StatusCode, Json<Accepted>), Problem> {
+    let id = RunId(run_id(id)?);
+    match cancel_run(&state, id).await? {
+        RunStatus::Cancelled | RunStatus::Running => Ok((StatusCode::ACCEPTED, Json(Accepted { request_id: id.0 }))),
+        ended => Err(Problem::new(
+            StatusCode::CONFLICT,
+            format!("the run has ended already, as {}: nothing was cancelled", ended.as_str()),
+        )),
+    }
+}
+
+/// Asks a run to end. Returns how it has ended, or that it is running: a task ends it then, which the caller does not
+/// wait for.
+pub(super) async fn cancel_run(state: &HttpState, id: RunId) -> Result<RunStatus, StoreError> {
+    let account = state.names.account().clone();
+    match cancel::ask(&state.pool, &account, id).await? {
+        Asked::HasEnded(status) => Ok(status),
+        Asked::IsRunning => {
+            let pool = state.pool.clone();
+            tokio::spawn(async move {
+                if let Err(error) = cancel::settle(&pool, &account, id).await {
+                    warn!(run = %id, %error, "A run that was cancelled could not be ended; its worker will end it");
+                }
+            });
+            Ok(RunStatus::Running)
+        }
+    }
+}
+
+fn run_id(id: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {
+    let id: Option<Uuid> = id.ok().and_then(|Path(id)| id.parse().ok());
+    id.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "a run's id is a UUID"))
 }

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::cause::Cause;
 use super::id::{NAMESPACE, id_of_message};
 use super::request::Mode;
+use super::state::AccountState;
 use super::text::{MAX_ERROR, shortened};
 use crate::ids::Account;
 
@@ -28,6 +30,8 @@ pub enum EventKind {
     Partial,
     /// All failed, or the request could not be processed.
     Failed,
+    /// Somebody ended the run, or the request before it became one.
+    Cancelled,
     /// An operator has to authorize the account.
     AuthorizationRequired,
     /// Another person than before has authorized it.
@@ -43,6 +47,7 @@ impl EventKind {
             Self::Completed => ("sync", "completed"),
             Self::Partial => ("sync", "partial"),
             Self::Failed => ("sync", "failed"),
+            Self::Cancelled => ("sync", "cancelled"),
             Self::AuthorizationRequired => ("authorization", "required"),
             Self::AuthorizationChanged => ("authorization", "changed"),
         }
@@ -59,6 +64,11 @@ impl EventKind {
         let (group, word) = self.words();
         format!("{group}.{account}.{word}")
     }
+
+    /// What the routing keys of all events of an account fit, as a pattern of a topic exchange.
+    pub fn routing_pattern(account: &Account) -> String {
+        format!("*.{account}.#")
+    }
 }
 
 /// How a run, or one resource of it, ended.
@@ -74,6 +84,8 @@ pub enum RunStatus {
     Partial,
     /// Nothing was completed.
     Failed,
+    /// Somebody ended it.
+    Cancelled,
 }
 
 impl RunStatus {
@@ -84,7 +96,15 @@ impl RunStatus {
             Self::Completed => "completed",
             Self::Partial => "partial",
             Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
         }
+    }
+
+    /// The status that has this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Running, Self::Completed, Self::Partial, Self::Failed, Self::Cancelled]
+            .into_iter()
+            .find(|status| status.as_str() == word)
     }
 
     /// The event that reports it.
@@ -94,6 +114,7 @@ impl RunStatus {
             Self::Completed => EventKind::Completed,
             Self::Partial => EventKind::Partial,
             Self::Failed => EventKind::Failed,
+            Self::Cancelled => EventKind::Cancelled,
         }
     }
 }
@@ -160,6 +181,12 @@ pub struct ResourceReport {
     pub verified: bool,
     /// Why it failed or was skipped.
     pub error: Option<String>,
+    /// Why it failed, as a word that a program can decide by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// What to do about that, with the commands as they are typed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
     /// How the API's answers differed from the documentation, as text. Values that differed are stored all the same.
     #[serde(default)]
     pub drift: Vec<String>,
@@ -213,6 +240,9 @@ pub struct RunReport {
     /// Of a run that goes on: what it is still expected to take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
+    /// Of a run that goes on: what its account is doing, or waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<AccountState>,
     /// Views of schema `teamleader_views` that are not as they should be, and how to fix them, as text.
     /// They say nothing of the records.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -234,9 +264,15 @@ impl RunReport {
             api_requests: 0,
             resources: BTreeMap::new(),
             forecast: None,
+            state: None,
             view_problems: Vec::new(),
             error: Some(shortened(reason.to_owned(), MAX_ERROR)),
         }
+    }
+
+    /// The report on a request that was cancelled before it became a run.
+    pub fn cancelled(account: &Account, id: Uuid) -> Self {
+        Self { status: RunStatus::Cancelled, error: None, ..Self::refused(account, id, "") }
     }
 }
 

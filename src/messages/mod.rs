@@ -1,13 +1,19 @@
 //! The messages: what a request and an event may hold.
 
+mod cause;
 mod event;
 mod id;
 mod request;
 #[cfg(test)]
 mod schema;
+mod state;
 mod text;
 
-pub use event::{Audited, EVENT_CONTENT_TYPE, Event, Forecast, ResourceReport, ResourceStatus, RunReport, RunStatus};
+pub use cause::{Advice, Cause, request_command};
+pub use event::{
+    Audited, EVENT_CONTENT_TYPE, Event, EventKind, Forecast, ResourceReport, ResourceStatus, RunReport, RunStatus,
+};
 pub use id::id_of_message;
 pub use request::{BadRequest, MAX_REQUEST_BYTES, Mode, Parameters, Request, SyncRequest, from_object};
+pub use state::{AccountState, StateName};
 pub use text::{MAX_ERROR, shortened};

@@ -78,7 +78,14 @@ fn event() -> Value {
         },
         "oneOf": [
             of(
-                &[EventKind::Started, EventKind::Progress, EventKind::Completed, EventKind::Partial, EventKind::Failed],
+                &[
+                    EventKind::Started,
+                    EventKind::Progress,
+                    EventKind::Completed,
+                    EventKind::Partial,
+                    EventKind::Failed,
+                    EventKind::Cancelled,
+                ],
                 "RunReport",
             ),
             of(&[EventKind::AuthorizationRequired], "AuthorizationRequired"),

@@ -40,6 +40,10 @@ pub enum Point {
     FinishWritten,
     /// The end of the run and its event are committed; the event is not sent.
     FinishCommitted,
+    /// A run is asked to end, if it is running.
+    CancelAsked,
+    /// Whoever cancelled a run has written its end and its event, which is not committed.
+    CancelWritten,
     /// An event is about to be published.
     EventWanted,
     /// A message of any kind is on its way to the broker; its confirm is not awaited yet.

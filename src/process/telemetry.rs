@@ -38,6 +38,13 @@ const DEAD_LETTERS: &str = "teamleader2db_dead_letters_total";
 const DRIFT: &str = "teamleader2db_drift_total";
 /// Times that the guard held deletions back, by `resource`.
 const DELETIONS_HELD: &str = "teamleader2db_deletions_held_total";
+/// Rows that the guard keeps from being marked deleted, by `account` and `resource`: until a full sync has settled it.
+const DELETIONS_HELD_NOW: &str = "teamleader2db_deletions_held";
+/// 1 for what the account is doing, 0 for all else, by `account` and `state` (waiting_for_authorization,
+/// waiting_for_api, waiting_for_budget, running, idle).
+const STATE: &str = "teamleader2db_state";
+/// When the account goes on by itself, in Unix seconds, by `account`; 0: it does not wait for a time.
+const WAITING_UNTIL: &str = "teamleader2db_waiting_until_timestamp_seconds";
 /// Rows whose detail is missing or older than their list item, by `resource`.
 const STALE_DETAILS: &str = "teamleader2db_stale_details";
 /// Records that could not be read or stored, and are asked for again, by `resource`.
@@ -99,6 +106,16 @@ pub fn start_metrics(resources: impl IntoIterator<Item = &'static str>) -> Optio
     describe_counter!(DEAD_LETTERS, "Messages sent to the dead letter exchange, by reason.");
     describe_counter!(DRIFT, "Ways in which the API's answers differed from the documentation, by resource.");
     describe_counter!(DELETIONS_HELD, "Times that the guard held deletions back, by resource.");
+    describe_gauge!(
+        DELETIONS_HELD_NOW,
+        "Rows that the guard keeps from being marked deleted, until a full sync has settled it."
+    );
+    describe_gauge!(STATE, "1 for what the account is doing, 0 for all else, by account and state.");
+    describe_gauge!(
+        WAITING_UNTIL,
+        Unit::Seconds,
+        "When the account goes on by itself, in Unix seconds; 0: it does not wait for a time."
+    );
     describe_gauge!(STALE_DETAILS, "Rows whose detail is missing or older than their list item, by resource.");
     describe_gauge!(
         REJECTED_RECORDS,
@@ -204,6 +221,22 @@ pub fn drift(resource: &'static str) {
 /// The guard held deletions of a resource back.
 pub fn deletions_held(resource: &'static str) {
     counter!(DELETIONS_HELD, "resource" => resource).increment(1);
+}
+
+/// How many rows of a resource of an account the guard keeps from being marked deleted at this time.
+pub fn deletions_held_now(account: &str, resource: &str, rows: i64) {
+    let rows = f64::from(i32::try_from(rows).unwrap_or(i32::MAX));
+    gauge!(DELETIONS_HELD_NOW, "account" => account.to_owned(), "resource" => resource.to_owned()).set(rows);
+}
+
+/// What an account is doing, of all that it can do, and until when it waits.
+pub fn state(account: &str, states: &[(&'static str, bool)], waits_until: Option<DateTime<Utc>>) {
+    for (state, holds) in states {
+        gauge!(STATE, "account" => account.to_owned(), "state" => *state).set(if *holds { 1.0 } else { 0.0 });
+    }
+    #[allow(clippy::cast_precision_loss)]
+    let until = waits_until.map_or(0.0, |at| at.timestamp() as f64);
+    gauge!(WAITING_UNTIL, "account" => account.to_owned()).set(until);
 }
 
 /// How many rows of a resource have no detail, or an old one.

@@ -26,6 +26,7 @@ pub mod runs;
 mod scratch;
 pub mod seen_ids;
 pub mod sqlstate;
+pub mod state;
 pub mod tables;
 pub mod tokens;
 

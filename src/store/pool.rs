@@ -92,6 +92,9 @@ pub enum StoreError {
          The run goes on from the rows as they are"
     )]
     Lost,
+    /// The run is not `running` any more: stop, and write nothing more of it.
+    #[error("the run has ended meanwhile: it was cancelled")]
+    RunEnded,
     /// The schema is older than this program.
     #[error("the database's schema is not up to date: run `teamleader2db migrate`, or set MIGRATE_ON_START=true")]
     OldSchema,
@@ -248,7 +251,7 @@ impl StoreError {
                 "a newer version's run comes first: it waits for a worker at least as new as the one that began it",
             ),
             Self::Unmet(_) => Some("the database lacks what the worker needs: `teamleader2db doctor` names it"),
-            Self::Url(_) | Self::Fenced | Self::Lost | Self::Migration(_) | Self::Corrupt(_) => None,
+            Self::Url(_) | Self::Fenced | Self::Lost | Self::RunEnded | Self::Migration(_) | Self::Corrupt(_) => None,
             Self::NoAnswer(_) | Self::Tokens(_) | Self::Database(_) => None,
         }
     }
@@ -261,6 +264,7 @@ impl StoreError {
             Self::Database(error)
             | Self::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => passes(error),
             Self::Url(_) | Self::OldSchema | Self::Migration(_) | Self::Corrupt(_) | Self::NewerRun(_) => false,
+            Self::RunEnded => false,
             Self::Sealed(_) | Self::TokensUnusable(_) | Self::Unmet(_) => false,
         }
     }

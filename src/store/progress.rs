@@ -1,7 +1,8 @@
 //! How far each resource is complete, in `teamleader2db.cursor`: its watermark, and what its last passes took.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool};
 
 use super::pool::StoreError;
 use super::runs::Step;
@@ -113,4 +114,81 @@ pub(super) async fn note_success<C>(
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// Notes that `missing` of `rows` rows were not marked deleted, since they are too many. Since when: the first time
+/// counts.
+pub async fn hold_deletions(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    (missing, rows): (i64, i64),
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "insert into teamleader2db.cursor as c (account, resource, held_rows, held_of, held_at)
+         values ($1, $2, $3, $4, now())
+         on conflict (account, resource) do update set
+             held_rows = excluded.held_rows, held_of = excluded.held_of,
+             held_at = coalesce(c.held_at, excluded.held_at)",
+        account.as_str(),
+        resource.name,
+        missing,
+        rows,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Notes that no row of a resource waits to be marked deleted: a complete pass has marked what is missing, or found it.
+pub async fn settle_deletions(tx: &mut PgConnection, account: &Account, resource: &Resource) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update teamleader2db.cursor set held_rows = null, held_of = null, held_at = null
+         where account = $1 and resource = $2 and held_at is not null",
+        account.as_str(),
+        resource.name,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Whether a run has ever completed the resource.
+pub async fn has_succeeded(pool: &PgPool, account: &Account, resource: &Resource) -> Result<bool, StoreError> {
+    let succeeded = sqlx::query_scalar!(
+        r#"select exists (
+             select from teamleader2db.cursor
+             where account = $1 and resource = $2 and last_success_at is not null) as "exists!""#,
+        account.as_str(),
+        resource.name,
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(succeeded)
+}
+
+/// Deletions that are held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeldDeletions {
+    /// The resource.
+    pub resource: String,
+    /// Rows whose records are missing from Teamleader.
+    pub missing: i64,
+    /// Rows of the resource.
+    pub rows: i64,
+    /// Since when.
+    pub since: DateTime<Utc>,
+}
+
+/// The deletions of an account that are held.
+pub async fn held_deletions(pool: &PgPool, account: &Account) -> Result<Vec<HeldDeletions>, StoreError> {
+    let held = sqlx::query_as!(
+        HeldDeletions,
+        r#"select resource, held_rows as "missing!", held_of as "rows!", held_at as "since!" from teamleader2db.cursor
+           where account = $1 and held_at is not null order by resource"#,
+        account.as_str(),
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(held)
 }

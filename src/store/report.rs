@@ -10,7 +10,7 @@ use super::pool::StoreError;
 use super::runs::{Run, Step};
 use crate::catalog::{RESOURCES, Resource};
 use crate::ids::{Account, RunId};
-use crate::messages::{MAX_ERROR, Mode, ResourceReport, RunReport, RunStatus, shortened};
+use crate::messages::{Cause, MAX_ERROR, Mode, ResourceReport, ResourceStatus, RunReport, RunStatus, shortened};
 
 /// The report on a run as it stands.
 pub fn of_run<C>(account: &Account, run: &Run<C>, status: RunStatus, error: Option<String>) -> RunReport {
@@ -25,9 +25,10 @@ pub fn of_run<C>(account: &Account, run: &Run<C>, status: RunStatus, error: Opti
         resources: run
             .steps
             .iter()
-            .map(|step| (step.resource.name.to_owned(), of_step(step, run.parameters.mode)))
+            .map(|step| (step.resource.name.to_owned(), of_step(step, account, run.parameters.mode)))
             .collect(),
         forecast: None,
+        state: None,
         view_problems: run.view_problems.iter().take(MAX_VIEW_PROBLEMS).map(|problem| bounded(problem)).collect(),
         error: error.as_deref().map(bounded),
     }
@@ -43,7 +44,8 @@ fn bounded(text: &str) -> String {
     shortened(text.to_owned(), MAX_ERROR)
 }
 
-fn of_step<C>(step: &Step<C>, mode: Mode) -> ResourceReport {
+fn of_step<C>(step: &Step<C>, account: &Account, mode: Mode) -> ResourceReport {
+    let cause = step.cause.filter(|_| step.status == Some(ResourceStatus::Failed));
     ResourceReport {
         status: step.status.unwrap_or_default(),
         listed: step.counts.listed,
@@ -56,6 +58,8 @@ fn of_step<C>(step: &Step<C>, mode: Mode) -> ResourceReport {
         matches: step.matches,
         verified: step.verified,
         error: step.error.as_deref().map(bounded),
+        cause,
+        advice: cause.map(|cause| cause.advice(account, &[step.resource.name], mode).to_string()),
         drift: step.drift.iter().map(|difference| shortened(difference.clone(), MAX_DIFFERENCE)).collect(),
         audited: (mode == Mode::Audit).then_some(step.counts.audited),
     }
@@ -115,25 +119,38 @@ pub struct Shortfall {
     pub at: DateTime<Utc>,
     /// Why.
     pub error: Option<String>,
+    /// Why it failed, as the word that decides what to do about it.
+    pub cause: Option<Cause>,
+    /// The mode of that run.
+    pub mode: Mode,
 }
 
-/// The resources of an account whose last sync did not complete. Audits do not count.
+/// The resources of an account whose last sync did not complete. Audits do not count, nor what a run did not come to
+/// that was cancelled.
 pub async fn shortfalls(pool: &PgPool, account: &Account) -> Result<Vec<Shortfall>, StoreError> {
-    let shortfalls = sqlx::query_as!(
-        Shortfall,
-        r#"select resource, status as "status!", at as "at!", error
-         from (select distinct on (s.resource) s.resource, s.status, s.error, coalesce(r.finished_at, r.started_at)
-             as at
+    let rows = sqlx::query!(
+        r#"select resource, status as "status!", at as "at!", error, cause, mode as "mode!"
+         from (select distinct on (s.resource) s.resource, s.status, s.error, s.cause, r.request ->> 'mode' as mode,
+                   coalesce(r.finished_at, r.started_at) as at
                from teamleader2db.sync_step s
                join teamleader2db.sync_run r on r.account = s.account and r.id = s.run_id
                where s.account = $1 and s.status is not null and r.request ->> 'mode' <> 'audit'
+                   and s.cause is distinct from 'cancelled'
                order by s.resource, r.started_at desc) as last
          where status <> 'completed'"#,
         account.as_str(),
     )
     .fetch_all(pool)
     .await?;
-    Ok(shortfalls)
+    let shortfalls = rows.into_iter().map(|row| Shortfall {
+        resource: row.resource,
+        status: row.status,
+        at: row.at,
+        error: row.error,
+        cause: row.cause.as_deref().map(Cause::parse),
+        mode: if row.mode == Mode::Full.as_str() { Mode::Full } else { Mode::Incremental },
+    });
+    Ok(shortfalls.collect())
 }
 
 /// How many rows of each resource that has details have none, or an old one.
@@ -157,7 +174,7 @@ fn detailed() -> Vec<String> {
     RESOURCES.iter().filter(|resource| resource.has_details()).map(|resource| resource.name.to_owned()).collect()
 }
 
-/// When each resource last succeeded.
+/// When each resource last succeeded; the beginning of Unix time for one that runs have ended with, and none completed.
 pub async fn last_successes(
     pool: &PgPool,
     account: &Account,
@@ -165,8 +182,13 @@ pub async fn last_successes(
 ) -> Result<Vec<(String, DateTime<Utc>)>, StoreError> {
     let names: Vec<String> = resources.iter().map(|resource| resource.name.to_owned()).collect();
     let rows = sqlx::query!(
-        r#"select resource, last_success_at as "at!" from teamleader2db.cursor
-         where account = $1 and resource = any($2) and last_success_at is not null"#,
+        r#"select n.resource as "resource!", coalesce(c.last_success_at, to_timestamp(0)) as "at!"
+         from unnest($2::text[]) as n (resource)
+         left join teamleader2db.cursor c on c.account = $1 and c.resource = n.resource
+         where c.last_success_at is not null or exists (
+             select from teamleader2db.sync_step s
+             where s.account = $1 and s.resource = n.resource and s.status = 'failed'
+                 and s.cause is distinct from 'cancelled')"#,
         account.as_str(),
         &names,
     )

@@ -18,7 +18,7 @@ use super::slice::{BATCH_BYTES, BATCH_LASTS, Slice, WorkError};
 use crate::api_client::answer::{self, Record, Rejected};
 use crate::api_client::client::ApiError;
 use crate::catalog::{Detail, Resource};
-use crate::messages::{Parameters, ResourceStatus};
+use crate::messages::{Cause, Parameters};
 use crate::process::telemetry;
 use crate::retry::{Failure, Verdict};
 use crate::store::records;
@@ -208,10 +208,13 @@ async fn merge(
         step.counts.aged += fetched.handled;
     }
     step.note_drift(answer::drift(&fetched.batch.records));
-    if let Some(failure) = &fetched.first_failure
-        && step.error.is_none()
-    {
-        step.error = Some(format!("not every detail could be fetched: {failure}"));
+    if let Some(failure) = &fetched.first_failure {
+        // A right that is missing does not come with the next sync.
+        let cause = match failure.cause() {
+            Cause::Forbidden => Cause::Forbidden,
+            _ => Cause::Details,
+        };
+        step.note_failure(cause, format!("not every detail could be fetched: {failure}"));
     }
     step.cursor = StepCursor::Details(cursor.clone());
     let tx = slice.begin().await?;
@@ -358,7 +361,7 @@ pub(super) fn concerns_the_record(error: &WorkError) -> bool {
         },
         WorkError::Unusable(_) => true,
         WorkError::Api(ApiError::NotAuthorized | ApiError::Store(_)) => false,
-        WorkError::Store(_) | WorkError::Down(_) | WorkError::Inapplicable(_) => false,
+        WorkError::Store(_) | WorkError::Down(_) | WorkError::Inapplicable(_) | WorkError::Withheld(_) => false,
     }
 }
 
@@ -370,10 +373,7 @@ async fn end(slice: &Slice<'_>, index: usize, mut step: Step, gives_up: bool) ->
     if step.phase == Phase::Detail && unvouched && !gives_up && !slice.parameters.is_audit() {
         step.enter(Phase::Aged);
     } else {
-        match step.error.take() {
-            None => step.end(ResourceStatus::Completed, None),
-            Some(error) => step.end(ResourceStatus::Failed, Some(error)),
-        }
+        step.end();
     }
     if step.phase == Phase::Done {
         info!(run = %slice.id, resource, detailed, "Finished {resource}, {detailed} details");

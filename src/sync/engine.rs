@@ -9,30 +9,29 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, OnceCell, mpsc};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::cursor::{Run, Step, StepCursor};
 use super::slice::{LISTS_AT_ONCE, Settings, Slice, WorkError};
-use super::{details, doubts, forecast, list, sweep};
+use super::{details, doubts, list, sweep, watch};
 use crate::api_client::auth::TokenStoreError;
 use crate::api_client::client::{ApiError, Client};
-use crate::catalog::Scope;
+use crate::catalog::{Resource, Scope};
 use crate::ids::Epoch;
-use crate::messages::{ResourceStatus, RunReport, RunStatus};
+use crate::messages::{Cause, ResourceStatus, RunReport, RunStatus};
 use crate::process::failpoints::{self, Point};
 use crate::process::telemetry;
 use crate::retry::{self, Failure};
 use crate::store::pool::{self, StoreError};
+use crate::store::progress;
 use crate::store::records;
+use crate::store::runs::finish::Ending;
 use crate::store::runs::{Phase, finish};
 use crate::store::tokens::Tokens;
 use crate::store::tokens::authorization::Accepted;
 use crate::views::{self, names};
-
-/// Progress is reported at most this often.
-const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// The database's clock is read at the beginning of a slice and this often: this machine's continues it, which may be
 /// paused.
@@ -52,11 +51,12 @@ pub enum Outcome {
     Wait {
         /// Which delay queue.
         seconds: u32,
+        /// What it answers instead.
+        reason: String,
         /// Requests made to the API since the last checkpoint.
         requests: i64,
     },
-    /// Nothing more may or can be written: another worker has taken over, or the database is lost. The delivery is left
-    /// as it is.
+    /// Nothing more may or can be written: another worker has taken over, the database is lost, or the run has ended.
     Stopped(StoreError),
 }
 
@@ -97,9 +97,16 @@ impl Engine {
             project_api: OnceCell::new(),
         };
         failpoints::reached(Point::SliceBegun);
-        let outcome = match self.prepare(&slice).await {
-            None => self.work_on_steps(&slice, progress).await,
-            Some(end) => end.outcome(&slice).await,
+        let working = async {
+            match self.prepare(&slice).await {
+                None => self.work_on_steps(&slice).await,
+                Some(end) => end.outcome(&slice).await,
+            }
+        };
+        let outcome = tokio::select! {
+            outcome = working => outcome,
+            // What it was in the midst of is rolled back.
+            () = watch::until_cancelled(&slice, &progress) => finish(&slice, Ending::Cancelled).await,
         };
         if matches!(outcome, Outcome::Finished) {
             self.run_finished.notify_one();
@@ -120,11 +127,9 @@ impl Engine {
         }
     }
 
-    async fn work_on_steps(&self, slice: &Slice<'_>, progress: mpsc::Sender<RunReport>) -> Outcome {
+    async fn work_on_steps(&self, slice: &Slice<'_>) -> Outcome {
         let mut working = FuturesUnordered::new();
         let mut busy = HashSet::new();
-        let mut report_due = tokio::time::interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
-        report_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Beside the steps, which may hold all connections.
         let mut keeping_time = pin!(self.keep_time());
         // However short the slice: each does something, or a run would be handed round for ever.
@@ -146,15 +151,11 @@ impl Engine {
                         return end.outcome(slice).await;
                     }
                     None if slice.run().steps.iter().all(|step| step.phase == Phase::Done) => {
-                        return finish(slice, None).await;
+                        return finish(slice, Ending::Worked).await;
                     }
                     None => return requeue(slice),
                 },
                 never = &mut keeping_time => match never {},
-                // Lost when the publisher is behind: the next one reports more.
-                _ = report_due.tick() => {
-                    let _ = progress.try_send(forecast::report(slice));
-                }
             }
         }
     }
@@ -191,9 +192,11 @@ fn requeue(slice: &Slice<'_>) -> Outcome {
 fn refuse(error: WorkError) -> End {
     match error {
         WorkError::Store(_) | WorkError::Api(ApiError::Store(_)) => End::Stops(into_store_error(error)),
-        WorkError::Api(_) | WorkError::Down(_) | WorkError::Unusable(_) | WorkError::Inapplicable(_) => {
-            End::GivesUp(error.to_string())
-        }
+        WorkError::Api(_)
+        | WorkError::Down(_)
+        | WorkError::Unusable(_)
+        | WorkError::Inapplicable(_)
+        | WorkError::Withheld(_) => End::GivesUp(error.cause(), error.to_string()),
     }
 }
 
@@ -209,12 +212,12 @@ enum StepOutcome {
 enum End {
     /// The request goes back to the queue.
     Requeues,
-    /// The request waits for the API, for this many seconds.
-    Waits(u32),
+    /// The request waits for the API, for this many seconds, since it answers this.
+    Waits(u32, String),
     /// Nothing more may or can be written.
     Stops(StoreError),
     /// The run is finished as failed.
-    GivesUp(String),
+    GivesUp(Cause, String),
 }
 
 impl End {
@@ -222,9 +225,11 @@ impl End {
     async fn outcome(self, slice: &Slice<'_>) -> Outcome {
         match self {
             Self::Requeues => requeue(slice),
-            Self::Waits(seconds) => Outcome::Wait { seconds, requests: slice.client.take_request_count() },
+            Self::Waits(seconds, reason) => {
+                Outcome::Wait { seconds, reason, requests: slice.client.take_request_count() }
+            }
             Self::Stops(error) => Outcome::Stopped(error),
-            Self::GivesUp(why) => finish(slice, Some(why)).await,
+            Self::GivesUp(cause, why) => finish(slice, Ending::Failed(cause, why)).await,
         }
     }
 }
@@ -287,19 +292,30 @@ async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> StepOutcom
             return StepOutcome::Ends(End::Stops(into_store_error(error)));
         }
         WorkError::Api(ApiError::NotAuthorized) => return StepOutcome::Ends(End::Requeues),
-        WorkError::Api(ApiError::Failed { failure: Failure::Forbidden, .. }) if untouched => ResourceStatus::Skipped,
+        WorkError::Api(ApiError::Failed { failure: Failure::Forbidden, .. }) | WorkError::Withheld(_) if untouched => {
+            match is_expected(slice, step.resource).await {
+                Ok(true) => ResourceStatus::Failed,
+                Ok(false) => ResourceStatus::Skipped,
+                Err(error) => return StepOutcome::Ends(End::Stops(error)),
+            }
+        }
         WorkError::Inapplicable(_) => ResourceStatus::Skipped,
-        WorkError::Api(ApiError::Failed { .. }) | WorkError::Down(_) | WorkError::Unusable(_) => ResourceStatus::Failed,
+        WorkError::Api(ApiError::Failed { .. }) | WorkError::Down(_) => ResourceStatus::Failed,
+        WorkError::Unusable(_) | WorkError::Withheld(_) => ResourceStatus::Failed,
     };
     if slice.is_down(&error).await {
         return StepOutcome::Ends(wait(slice, &error));
     }
+    let cause = error.cause();
     let why = match &error {
         WorkError::Store(refused) => format!("the table teamleader.{}: {refused}", names::table(resource)),
         other => other.to_string(),
     };
     warn!(run = %slice.id, resource, error = why, "Resource {resource}: {}", status.as_str());
-    step.end(status, Some(why));
+    match status {
+        ResourceStatus::Skipped => step.skip(why),
+        _ => step.fail(cause, why),
+    }
     let written = match slice.begin().await {
         Ok(tx) => slice.commit(tx, index, step).await,
         Err(error) => Err(error),
@@ -307,25 +323,31 @@ async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> StepOutcom
     written.err().map_or(StepOutcome::On, |error| StepOutcome::Ends(End::Stops(error)))
 }
 
+/// Whether somebody counts on a resource that may not be read: the request names it, or it completed before.
+async fn is_expected(slice: &Slice<'_>, resource: &'static Resource) -> Result<bool, StoreError> {
+    let named = slice.parameters.resources.as_ref().is_some_and(|names| names.iter().any(|name| name == resource.name));
+    Ok(named || progress::has_succeeded(slice.pool, &slice.settings.account, resource).await?)
+}
+
 /// The API is down: waits in a delay queue, or gives up after many waits in a row.
 fn wait(slice: &Slice<'_>, error: &WorkError) -> End {
     let waits = slice.run().waits;
     if waits >= retry::MAX_WAITS {
-        return End::GivesUp(format!("the API could not be reached for hours, last: {error}"));
+        return End::GivesUp(Cause::ApiDown, format!("the API could not be reached for hours, last: {error}"));
     }
     let seconds = retry::delay_step(waits);
     warn!(run = %slice.id, seconds, %error, "The API is down: the request waits {seconds} s in a delay queue");
-    End::Waits(seconds)
+    End::Waits(seconds, error.to_string())
 }
 
-async fn finish(slice: &Slice<'_>, error: Option<String>) -> Outcome {
+async fn finish(slice: &Slice<'_>, ending: Ending) -> Outcome {
     let view_problems = view_problems(slice).await;
     // The count is written below, or lost: nothing that can take long lies between.
     let requests = slice.client.take_request_count();
     // It is the only one that works on the run now; the lock is not for awaiting in.
     let mut run = slice.run().clone();
     run.view_problems = view_problems;
-    let finished = finish::finish(slice.pool, &slice.settings.account, slice.epoch, &mut run, requests, error).await;
+    let finished = finish::finish(slice.pool, &slice.settings.account, slice.epoch, &mut run, requests, ending).await;
     let report = match finished {
         Ok(report) => report,
         Err(error) => return Outcome::Stopped(error),
@@ -349,6 +371,7 @@ async fn finish(slice: &Slice<'_>, error: Option<String>) -> Outcome {
         RunStatus::Completed | RunStatus::Running => info!(%run, status, requests, "The run is {status}"),
         RunStatus::Partial => warn!(%run, status, requests, "The run is {status}"),
         RunStatus::Failed => error!(%run, status, requests, "The run is {status}"),
+        RunStatus::Cancelled => warn!(%run, status, requests, "The run is {status}"),
     }
     Outcome::Finished
 }

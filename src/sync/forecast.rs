@@ -94,7 +94,6 @@ mod tests {
     use crate::api_client::answer::{Page, Record};
     use crate::catalog;
     use crate::messages::Mode;
-    use crate::messages::ResourceStatus;
     use crate::store::runs::{Baseline, Counts};
     use crate::sync::pager::{ListCursor, Next};
     use uuid::Uuid;
@@ -199,7 +198,7 @@ mod tests {
         listed.enter(Phase::Detail);
         (listed.counts.created, listed.counts.updated, listed.counts.detailed) = (30, 20, 15);
         assert_eq!(requests_to_come(&[listed.clone()], &asked(Mode::Incremental)), 35);
-        listed.end(ResourceStatus::Completed, None);
+        listed.end();
         assert_eq!(requests_to_come(&[listed], &asked(Mode::Incremental)), 0);
     }
 }

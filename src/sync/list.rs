@@ -32,7 +32,7 @@ use crate::store::records::Source;
 use crate::store::records::load::Loader;
 use crate::store::records::newest::Origin;
 use crate::store::runs::Phase;
-use crate::store::{doubts, records, seen_ids};
+use crate::store::{doubts, progress, records, seen_ids};
 use crate::views;
 
 /// Pages that were read and are not yet stored, besides those that are on their way.
@@ -352,6 +352,9 @@ async fn merge(
             end_pass(slice, &mut tx, &mut step, progress, end).await?;
             if step.phase == Phase::Sweep && loader.has_listed_all() {
                 // Nothing to ask for, and nothing missing.
+                if slice.parameters.marks_deletions() && step.verified {
+                    progress::settle_deletions(&mut tx, &slice.settings.account, resource).await?;
+                }
                 step.enter(Phase::Detail);
             }
             None

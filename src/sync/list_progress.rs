@@ -61,7 +61,7 @@ impl ListProgress {
         }
         let resource = step.resource.name;
         warn!(resource, %error, "A partition of {resource} could not be read");
-        step.error.get_or_insert(format!("not every partition could be read: {error}"));
+        step.note_failure(error.cause(), format!("not every partition could be read: {error}"));
         (self.incomplete, self.unproven) = (true, true);
         true
     }
@@ -171,7 +171,8 @@ impl ListProgress {
     ) -> Result<(), WorkError> {
         let (account, run, resource) = (&slice.settings.account, slice.id, step.resource);
         if let (0, Some(reason), None) = (pages_read, &self.refusal, &step.error) {
-            return Err(WorkError::Inapplicable(format!("{}: {reason}", resource.list_endpoint())));
+            let why = format!("{}: {reason}", resource.list_endpoint());
+            return Err(if self.withheld { WorkError::Withheld(why) } else { WorkError::Inapplicable(why) });
         }
         step.note_drift(self.includes_that_did_not_come(step));
         let audited = slice.parameters.is_audit();

@@ -22,3 +22,4 @@ mod sink;
 pub mod slice;
 mod sweep;
 pub mod verdict;
+mod watch;

@@ -18,7 +18,7 @@ use crate::api_client::answer::Page;
 use crate::api_client::client::{ApiError, Client};
 use crate::catalog::{ProjectApi, Resource};
 use crate::ids::{Account, Epoch, RunId};
-use crate::messages::Parameters;
+use crate::messages::{Cause, Parameters};
 use crate::process::failpoints::{self, Point};
 use crate::retry::{Failure, Verdict};
 use crate::store::lease;
@@ -119,6 +119,28 @@ pub enum WorkError {
     /// The account does not have the resource.
     #[error("{0}")]
     Inapplicable(String),
+    /// Nothing of the resource may be read, of whatever kind of parent.
+    #[error("{0}")]
+    Withheld(String),
+}
+
+impl WorkError {
+    /// Why a resource fails that meets this.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Api(ApiError::Failed { failure, .. }) => match failure {
+                Failure::Forbidden | Failure::Unauthorized => Cause::Forbidden,
+                Failure::Network | Failure::Timeout | Failure::Server | Failure::Page => Cause::Endpoint,
+                Failure::RateLimited(_) => Cause::Endpoint,
+                Failure::Malformed | Failure::Unreadable | Failure::Rejected => Cause::Answer,
+                Failure::TooLong | Failure::NotFound => Cause::Answer,
+            },
+            Self::Api(ApiError::NotAuthorized) | Self::Withheld(_) | Self::Inapplicable(_) => Cause::Forbidden,
+            Self::Api(ApiError::Store(_)) | Self::Store(_) => Cause::Table,
+            Self::Down(_) => Cause::ApiDown,
+            Self::Unusable(_) => Cause::Answer,
+        }
+    }
 }
 
 impl From<sqlx::Error> for WorkError {
@@ -187,7 +209,8 @@ impl Slice<'_> {
             WorkError::Api(ApiError::Failed { failure, .. }) if failure.verdict() == Verdict::Backoff => {
                 !self.client.is_up().await
             }
-            WorkError::Api(_) | WorkError::Store(_) | WorkError::Unusable(_) | WorkError::Inapplicable(_) => false,
+            WorkError::Api(_) | WorkError::Store(_) | WorkError::Unusable(_) => false,
+            WorkError::Inapplicable(_) | WorkError::Withheld(_) => false,
         }
     }
 

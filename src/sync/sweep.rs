@@ -9,11 +9,12 @@ use super::slice::{Slice, WorkError};
 use super::{agreement, lookup, sample};
 use crate::api_client::answer::Record;
 use crate::catalog::{AskAgain, PAGE_SIZE};
+use crate::messages::Cause;
 use crate::process::telemetry;
 use crate::store::records::Source;
 use crate::store::records::newest::Origin;
 use crate::store::runs::Phase;
-use crate::store::{records, seen_ids};
+use crate::store::{progress, records, seen_ids};
 
 /// Up to this many rows of a resource are marked deleted without asking what share they are.
 const GUARD_ROWS: i64 = 20;
@@ -101,6 +102,10 @@ async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let missing = seen_ids::count_missing(&mut tx, slice.key(resource)).await?;
     let emptied = missing > 0 && seen_ids::gave_nothing(&mut tx, slice.key(resource)).await?;
     let rows = if missing > 0 { records::count_rows(&mut tx, &account, resource).await? } else { 0 };
+    let proven = match &step.cursor {
+        StepCursor::Sweep(cursor) => cursor.proven,
+        _ => None,
+    };
     let too_many = (missing > GUARD_ROWS || emptied) && missing * 100 > rows * GUARD_PERCENT;
     let mut deleted = 0;
     let held = too_many && !slice.parameters.allow_deletions;
@@ -111,11 +116,15 @@ async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
             resource.name
         );
         warn!(run = %run, resource = resource.name, missing, rows, "{what}");
-        step.error = Some(what);
+        step.note_failure(Cause::DeletionsHeld, what);
+        progress::hold_deletions(&mut tx, &account, resource, (missing, rows)).await?;
     } else if missing > 0 {
         deleted = seen_ids::mark_deleted(&mut tx, slice.key(resource)).await?;
         step.counts.deleted += deleted;
         info!(run = %run, resource = resource.name, deleted, "Marked {deleted} {} deleted", resource.name);
+    }
+    if !held && slice.parameters.marks_deletions() && proven.unwrap_or(step.verified) {
+        progress::settle_deletions(&mut tx, &account, resource).await?;
     }
     step.enter(Phase::Detail);
     slice.commit(tx, index, step).await?;

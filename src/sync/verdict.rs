@@ -9,6 +9,7 @@ use super::pager::{Evidence, PassEnd, Verdict};
 use super::plan;
 use super::sink::{Missing, Sink};
 use super::slice::{Slice, WorkError};
+use crate::messages::Cause;
 use crate::process::failpoints;
 use crate::store::{parents, seen_ids};
 
@@ -158,7 +159,7 @@ async fn conclude(
             progress.unproven |= !verified;
         }
         Verdict::Contradiction(what) => {
-            step.error.get_or_insert(format!("{}: {what}", resource.list_endpoint()));
+            step.note_failure(Cause::Answer, format!("{}: {what}", resource.list_endpoint()));
             (progress.incomplete, progress.unproven) = (true, true);
         }
     }

@@ -396,10 +396,13 @@ impl Worker {
         drop(working);
         match outcome {
             Outcome::Finished => self.relay.flush().await.into(),
+            // Somebody has cancelled it: there is nothing left to do for it.
+            Outcome::Stopped(StoreError::RunEnded) => self.relay.flush().await.into(),
             Outcome::Stopped(error) => Settlement::Leave(error.into()),
-            Outcome::Wait { seconds, requests } => {
+            Outcome::Wait { seconds, reason, requests } => {
                 let queue = self.names.delay_queue(seconds);
-                let next = Requeue { run: id, slice: slice.saturating_add(1), waited: true, requests };
+                let waits = Some((seconds, reason));
+                let next = Requeue { run: id, slice: slice.saturating_add(1), waits, requests };
                 self.requeue(message, ("", &queue), epoch, &next).await.into()
             }
             Outcome::Requeue { requests } => {
@@ -408,7 +411,7 @@ impl Worker {
                     Ok(authorized) => !authorized || stop.is_cancelled(),
                     Err(error) => return Settlement::Leave(error.into()),
                 };
-                let next = Requeue { run: id, slice: slice.saturating_add(1), waited: false, requests };
+                let next = Requeue { run: id, slice: slice.saturating_add(1), waits: None, requests };
                 match self.requeue(message, (&exchange, key), epoch, &next).await {
                     Ok(()) if rest => Settlement::AckAndRest,
                     done => done.into(),
@@ -429,7 +432,11 @@ impl Worker {
         failpoints::reached(Point::CopyWanted);
         self.publisher.publish(exchange, key, message.body(), properties).await?;
         failpoints::reached(Point::CopyConfirmed);
-        checkpoint::requeue(&self.pool, self.names.account(), epoch, next).await?;
+        match checkpoint::requeue(&self.pool, self.names.account(), epoch, next).await {
+            // Somebody has cancelled it meanwhile: the copy finds it ended, too.
+            Err(StoreError::RunEnded) => return Ok(self.relay.flush().await?),
+            requeued => requeued?,
+        }
         failpoints::reached(Point::HandBackCommitted);
         info!(run = %next.run, slice = next.slice, "Requeued the request");
         Ok(())

@@ -17,6 +17,7 @@ fn hasty_rules() -> String {
     let mut rules = ALERTS.to_owned();
     for (real, hasty) in [
         ("for: 10m", "for: 1s"),
+        ("for: 30m", "for: 1s"),
         ("for: 5m", "for: 1s"),
         ("for: 2m", "for: 1s"),
         ("for: 6h", "for: 1s"),
@@ -130,7 +131,17 @@ async fn each_alert_fires_for_its_cause_and_ends() {
     assert_eq!(stage.final_event(id).await.kind(), "sync.failed");
     let labels = watch.fires("TeamleaderDeletionsHeld", "a fifth of all contacts is gone").await;
     assert_eq!(labels["resource"], "contacts");
+    stage.complete(json!({ "resources": ["contacts"] })).await;
+    watch.fires("TeamleaderDeletionsHeld", "an incremental sync settles nothing").await;
     stage.complete(json!({ "mode": "full", "resources": ["contacts"], "allow_deletions": true })).await;
+    watch.clears("TeamleaderDeletionsHeld", "they are marked").await;
+
+    stage.simulator.inject(Fault::new(FaultKind::ServerErrorHtml { status: 503 }));
+    let waiting = stage.request(json!({ "resources": ["users"] })).await;
+    watch.fires("TeamleaderApiDown", "each request is answered with 503").await;
+    stage.simulator.clear_faults();
+    stage.completed(waiting).await;
+    watch.clears("TeamleaderApiDown", "it answers").await;
 
     stage.simulator.set_rate_limit(50, std::time::Duration::from_secs(10));
     stage.simulator.spend_rate_limit(50);
@@ -151,8 +162,7 @@ async fn each_alert_fires_for_its_cause_and_ends() {
     // The request may be in a delay queue: another of the same id is worked on.
     stage.request_again(waiting, json!({ "resources": ["users"] }), BasicProperties::default()).await;
     stage.completed(waiting).await;
-    for alert in ["TeamleaderRunsFailing", "TeamleaderDeadLetters", "TeamleaderDeletionsHeld", "TeamleaderRateLimited"]
-    {
+    for alert in ["TeamleaderRunsFailing", "TeamleaderDeadLetters", "TeamleaderRateLimited"] {
         watch.clears(alert, "nothing new").await;
     }
     the_dashboard_has_data(&watch.prometheus).await;

@@ -204,16 +204,23 @@ async fn an_include_that_came_with_no_record_of_a_list_is_drift_and_one_that_cam
 
 #[tokio::test]
 async fn children_that_the_api_refuses_for_each_parent_are_skipped_and_fail_nothing() {
-    let stage = Stage::small().await;
+    let mut stage = Stage::small().await;
+    stage.set("TEAMLEADER_RESOURCES", "users,users.daysOff");
     let _worker = stage.worker().await;
     stage.complete(json!({ "resources": ["users"] })).await;
     // As where external days off are off.
     stage.simulator.inject(Fault::new(FaultKind::Forbidden).at("users.listDaysOff"));
-    let event = stage.complete(json!({ "mode": "full", "resources": ["users", "users.daysOff"] })).await;
+    let event = stage.complete(json!({ "mode": "full" })).await;
     let report = event.resource("users.daysOff");
     assert_eq!(report["status"], "skipped", "{}", event.body);
     assert!(report["error"].as_str().unwrap().contains("403"), "{report}");
-    assert_eq!(stage.asked("users.listDaysOff"), 1, "the first of a kind tells for all");
+    assert_eq!(stage.asked("users.listDaysOff"), 1, "the first of a kind stands for all");
+
+    // Who asks for them by name is not put off with a word.
+    let id = stage.request(json!({ "resources": ["users.daysOff"] })).await;
+    let event = stage.final_event(id).await;
+    let report = event.resource("users.daysOff");
+    assert_eq!((&report["status"], &report["cause"]), (&json!("failed"), &json!("forbidden")), "{}", event.body);
 }
 
 #[tokio::test]

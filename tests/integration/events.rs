@@ -47,7 +47,10 @@ async fn events_come_as_words_for_people_and_as_json_for_programs() {
     let id = stage.request(json!({ "mode": "full", "refetch": true })).await;
     assert_eq!(stage.final_event(id).await.kind(), "sync.partial");
     let partial = line(&words, "it tells what failed", |line| line.contains("  partial ")).await;
-    assert!(partial.contains("; companies: ") && partial.contains("Send a new request"), "{partial}");
+    assert!(
+        partial.contains("; companies: ") && partial.contains(": teamleader2db request companies --account "),
+        "{partial}"
+    );
 
     assert_eq!((words.end("INT").await.code(), json.end("TERM").await.code()), (Some(0), Some(0)));
     drop(worker);

@@ -12,7 +12,7 @@ use crate::stage::{ACCOUNT, RESOURCES, Stage, free_port, until};
 pub const TOKEN: &str = "a token of the tests";
 
 /// The metric families that `/metrics` tells after a run, and how Prometheus is to take them.
-const FAMILIES: [(&str, &str); 21] = [
+const FAMILIES: [(&str, &str); 24] = [
     ("teamleader2db_runs_total", "counter"),
     ("teamleader2db_records_total", "counter"),
     ("teamleader2db_api_requests_total", "counter"),
@@ -28,6 +28,9 @@ const FAMILIES: [(&str, &str); 21] = [
     ("teamleader2db_dead_letters_total", "counter"),
     ("teamleader2db_drift_total", "counter"),
     ("teamleader2db_deletions_held_total", "counter"),
+    ("teamleader2db_deletions_held", "gauge"),
+    ("teamleader2db_state", "gauge"),
+    ("teamleader2db_waiting_until_timestamp_seconds", "gauge"),
     ("teamleader2db_stale_details", "gauge"),
     ("teamleader2db_rejected_records", "gauge"),
     ("teamleader2db_audit_findings_total", "counter"),

@@ -14,6 +14,7 @@ mod authorization;
 mod blueprint;
 mod borders;
 mod broker_limits;
+mod cancel;
 mod certificate;
 mod commands;
 #[cfg(feature = "compat")]
@@ -58,6 +59,7 @@ mod shutdown;
 mod slices;
 #[path = "../stage/mod.rs"]
 mod stage;
+mod states;
 #[cfg(feature = "fault-points")]
 mod token_seams;
 mod tokens;

@@ -164,8 +164,9 @@ async fn a_kind_of_parent_that_may_not_be_asked_for_is_left_out_and_told() {
     assert_eq!(event.resource("notes")["verified"], true, "all parents were visited");
 
     stage.simulator.inject(Fault::new(FaultKind::Forbidden).at("files.list"));
-    let event = stage.complete(json!({ "resources": ["files"] })).await;
-    assert_eq!(event.resource("files")["status"], "skipped", "no kind may be asked for");
+    let id = stage.request(json!({ "resources": ["files"] })).await;
+    let event = stage.final_event(id).await;
+    assert_eq!(event.resource("files")["status"], "failed", "no kind may be asked for, and the request names them");
 }
 
 #[tokio::test]

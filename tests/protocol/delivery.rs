@@ -11,7 +11,7 @@ impl Requests {
     /// The next step goes well. A step that writes is two: its transaction begins with the fence, and commits.
     pub fn step(&self, s: &mut State, w: usize) {
         let Some(mut job) = s.workers[w] else { return };
-        let writes = matches!(job.step, Step::Claim | Step::Abandon | Step::CommitSlice)
+        let writes = matches!(job.step, Step::Claim | Step::Abandon | Step::CommitSlice | Step::EndCancelled)
             || job.step == Step::Work && !self.waits(s, &job);
         if writes && !job.open {
             if self.rules.fence != Fence::Absent && !job.newest {
@@ -23,6 +23,16 @@ impl Requests {
         }
         s.stale_write |= writes && !job.newest;
         job.open = false;
+        let of_run = writes && matches!(job.step, Step::Work | Step::CommitSlice | Step::EndCancelled);
+        if of_run && s.run(&job).status != Status::Running {
+            if self.rules.ends_once {
+                // Somebody has ended it: the message is acknowledged once that is told.
+                job.step = Step::Flush;
+                s.workers[w] = Some(job);
+                return;
+            }
+            s.written_after_end = true;
+        }
         match job.step {
             Step::TakeLease => {
                 s.workers.iter_mut().flatten().for_each(|other| other.newest = false);
@@ -34,6 +44,10 @@ impl Requests {
             Step::Merge => {
                 s.run(&job).rows |= 1 << (job.position - 1);
                 job.step = Step::Work;
+            }
+            Step::EndCancelled => {
+                s.run(&job).finish(Status::Cancelled);
+                job.step = Step::Flush;
             }
             Step::Copy => {
                 s.publish(&job);
@@ -66,7 +80,9 @@ impl Requests {
 
     /// The process lives, and takes back its claim, if it has one.
     pub fn leave_in_order(&self, s: &mut State, w: usize) {
-        let claimed = |job: &Job| matches!(job.step, Step::Work | Step::Merge | Step::Copy | Step::CommitSlice);
+        let claimed = |job: &Job| {
+            matches!(job.step, Step::Work | Step::Merge | Step::EndCancelled | Step::Copy | Step::CommitSlice)
+        };
         if let Some(job) = s.workers[w].filter(claimed)
             && self.rules.orderly_ends_forgiven
             && s.run(&job).status == Status::Running
@@ -85,6 +101,9 @@ impl Requests {
             job.step = Step::Flush;
         } else if self.rules.slice_number && job.message.slice < run.slice {
             job.step = Step::Ack;
+        } else if run.cancel_asked {
+            run.finish(Status::Cancelled);
+            job.step = Step::Flush;
         } else if run.attempts >= MAX_ATTEMPTS {
             run.finish(Status::Failed);
             job.step = Step::Bury;

@@ -6,7 +6,7 @@ use stateright::{Model, Property};
 
 use super::request_tests::properties;
 use super::rules::{Fence, RequestRules};
-use super::world::{Grip, Job, Message, NEW, State, Step};
+use super::world::{Grip, Job, Message, NEW, State, Status, Step};
 
 /// Pages that a run reads.
 pub const PAGES: u8 = 2;
@@ -32,6 +32,14 @@ pub enum Action {
     /// A worker takes a message that the broker gave up, between two others.
     TakeUndelivered(usize),
     GiveUp(Message),
+    /// Somebody asks a request to end.
+    AskToCancel(u8),
+    /// A worker sees that its run was asked to end.
+    SeeCancel(usize),
+    /// Whoever asked ends the run.
+    EndByCaller(u8),
+    /// Whoever asked dies before.
+    LoseCaller(u8),
     Crash(usize),
     LoseConnection(usize),
     /// A copy or an event goes out, its confirm is lost.
@@ -50,6 +58,8 @@ pub struct Requests {
     pub outages: u8,
     /// Whether the broker may give a request up, for a limit or an expiry.
     pub gives_up: bool,
+    /// How often somebody asks a request to end.
+    pub cancels: u8,
 }
 
 impl Requests {
@@ -80,6 +90,10 @@ impl Requests {
             if job.step == Step::Work && !job.open && job.begun && job.position < PAGES && s.outage == 0 {
                 actions.push(Action::HandBack(w));
             }
+            let run = &s.runs[usize::from(job.message.request)];
+            if job.step == Step::Work && !job.open && run.cancel_asked {
+                actions.push(Action::SeeCancel(w));
+            }
             if job.step == Step::Ack && job.grip == Grip::Holds && job.handed_back {
                 actions.push(Action::Cancel(w));
             }
@@ -89,6 +103,10 @@ impl Requests {
         }
         if !s.delayed.is_empty() {
             actions.push(Action::DelayPasses);
+        }
+        // It locks the row of the lease, which whoever writes holds.
+        if !s.workers.iter().flatten().any(|job| job.open) {
+            actions.extend(s.callers.iter().map(|request| Action::EndByCaller(*request)));
         }
     }
 
@@ -121,6 +139,9 @@ impl Model for Requests {
             dead: false,
             stale_write: false,
             moved_back: false,
+            written_after_end: false,
+            cancels_left: self.cancels,
+            callers: Vec::new(),
         }]
     }
 
@@ -128,6 +149,9 @@ impl Model for Requests {
         self.progress(s, actions);
         if self.settled(s) {
             return;
+        }
+        if s.cancels_left > 0 {
+            actions.extend((0..self.requests).map(Action::AskToCancel));
         }
         if s.outages_left > 0 {
             actions.push(Action::ApiGoesDown);
@@ -138,6 +162,7 @@ impl Model for Requests {
         if self.gives_up {
             actions.extend(s.queue.iter().map(|message| Action::GiveUp(*message)));
         }
+        actions.extend(s.callers.iter().map(|request| Action::LoseCaller(*request)));
         for (w, job) in s.workers.iter().enumerate().filter_map(|(w, job)| Some((w, (*job)?))) {
             actions.push(Action::Crash(w));
             if job.grip != Grip::Lost && !job.undelivered {
@@ -156,6 +181,7 @@ impl Model for Requests {
         if matches!(
             action,
             Action::GiveUp(_)
+                | Action::LoseCaller(_)
                 | Action::Crash(_)
                 | Action::LoseConnection(_)
                 | Action::LoseConfirm(_)
@@ -174,6 +200,27 @@ impl Model for Requests {
                 s.queue.remove(at);
                 s.undelivered.push(message);
             }
+            Action::AskToCancel(request) => {
+                s.cancels_left -= 1;
+                let run = &mut s.runs[usize::from(request)];
+                match run.status {
+                    Status::Unknown => run.finish(Status::Cancelled),
+                    Status::Running => {
+                        run.cancel_asked = true;
+                        s.callers.push(request);
+                    }
+                    _ => {}
+                }
+            }
+            Action::SeeCancel(w) => s.workers[w].as_mut()?.step = Step::EndCancelled,
+            Action::EndByCaller(request) => {
+                s.callers.retain(|other| *other != request);
+                let run = &mut s.runs[usize::from(request)];
+                if run.status == Status::Running || !self.rules.ends_once {
+                    run.finish(Status::Cancelled);
+                }
+            }
+            Action::LoseCaller(request) => s.callers.retain(|other| *other != request),
             Action::TakeUndelivered(w) => {
                 let message = s.undelivered.pop()?;
                 s.workers[w] = Some(Job { grip: Grip::Cancelled, undelivered: true, ..Job::begin(message) });

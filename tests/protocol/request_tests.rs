@@ -15,6 +15,8 @@ const ACKED_LAST: &str = "what the broker has no more was told";
 const NO_FAILURE: &str = "no run fails, and nothing is dead-lettered, but what the broker gave up before it ran";
 const FENCED: &str = "no write with a stale epoch";
 const FORWARD: &str = "progress never moves back";
+const ENDED: &str = "nothing is written to a run that has ended";
+const CANCELLED: &str = "a run that was asked to end has ended once all is settled";
 
 /// In every state, and the states without which the check would be of little worth.
 pub fn properties(model: &Requests) -> Vec<Property<Requests>> {
@@ -26,7 +28,8 @@ pub fn properties(model: &Requests) -> Vec<Property<Requests>> {
     }
     let mut properties = vec![
         always(TABLES, |m, s| {
-            !m.settled(s) || s.runs.iter().all(|run| run.rows == (1 << PAGES) - 1 || m.gives_up && never_ran(run))
+            let may_lack = |run: &Run| m.gives_up && never_ran(run) || run.status == Status::Cancelled;
+            !m.settled(s) || s.runs.iter().all(|run| run.rows == (1 << PAGES) - 1 || may_lack(run))
         }),
         always(ONE_EVENT, |m, s| s.runs.iter().all(|run| run.events() == 1 || run.events() == 0 && !m.settled(s))),
         always(ACKED_LAST, |_, s| {
@@ -38,6 +41,10 @@ pub fn properties(model: &Requests) -> Vec<Property<Requests>> {
         }),
         always(FENCED, |_, s| !s.stale_write),
         always(FORWARD, |_, s| !s.moved_back),
+        always(ENDED, |_, s| !s.written_after_end),
+        always(CANCELLED, |m, s| {
+            !m.settled(s) || s.runs.iter().all(|run| !run.cancel_asked || run.status != Status::Running)
+        }),
         sometimes("all is settled after every fault", |m, s| s.faults_left == 0 && m.settled(s)),
         sometimes("a run goes on from its checkpoint after a fault", |m, s| {
             let resumed = |job: &Job| job.step == Step::Work && !job.begun && job.position > 0;
@@ -63,6 +70,18 @@ pub fn properties(model: &Requests) -> Vec<Property<Requests>> {
             s.outage == 0 && s.outages_left == 0 && s.runs.iter().any(|run| run.waits == OUTAGE)
         }));
     }
+    if model.cancels > 0 {
+        properties.push(sometimes("a run is cancelled that is worked on", |_, s| {
+            let is_cancelled = |job: &Job| s.runs[usize::from(job.message.request)].status == Status::Cancelled;
+            s.workers.iter().flatten().any(|job| job.step == Step::Work && is_cancelled(job))
+        }));
+        properties.push(sometimes("an id is cancelled before a worker knows it", |_, s| {
+            s.runs.iter().any(|run| run.status == Status::Cancelled && run.attempts == 0 && !run.cancel_asked)
+        }));
+        properties.push(sometimes("a run completes that was asked to end", |_, s| {
+            s.runs.iter().any(|run| run.status == Status::Completed && run.cancel_asked)
+        }));
+    }
     properties
 }
 
@@ -81,7 +100,7 @@ fn claims(s: &State, fits: fn(u8, Message) -> bool) -> bool {
 
 /// One request, and one fault.
 fn small(rules: RequestRules) -> Requests {
-    Requests { rules, requests: 1, sent_twice: false, faults: 1, outages: 0, gives_up: false }
+    Requests { rules, requests: 1, sent_twice: false, faults: 1, outages: 0, gives_up: false, cancels: 0 }
 }
 
 #[test]
@@ -103,6 +122,21 @@ fn two_faults_and_an_outage_break_no_promise() {
 fn what_the_broker_gives_up_is_told_once() {
     let model = Requests { sent_twice: true, faults: 2, gives_up: true, ..small(REQUEST_RULES) };
     holds("one request, sent twice, two faults, and the broker may give up", model);
+}
+
+#[test]
+fn a_run_that_is_cancelled_ends_once() {
+    let model = Requests { faults: 2, cancels: 2, ..small(REQUEST_RULES) };
+    holds("one request, two faults, cancelled twice", model);
+    let model = Requests { sent_twice: true, cancels: 1, outages: 1, ..small(REQUEST_RULES) };
+    holds("one request, sent twice, one fault, an outage, cancelled once", model);
+}
+
+#[test]
+fn without_a_look_at_whether_it_is_running_a_run_ends_twice() {
+    let rules = RequestRules { ends_once: false, ..REQUEST_RULES };
+    breaks("ends more than once", Requests { cancels: 1, ..small(rules) }, ONE_EVENT);
+    breaks("ends more than once", Requests { cancels: 1, ..small(rules) }, ENDED);
 }
 
 /// A run is abandoned, with its event; the process dies before it has acknowledged the message; the next one finds the
@@ -133,7 +167,7 @@ fn every_way_comes_to_an_end() {
         ended.insert(state, all);
         all
     }
-    let model = Requests { outages: 1, ..small(REQUEST_RULES) };
+    let model = Requests { outages: 1, cancels: 1, ..small(REQUEST_RULES) };
     let mut ended = HashMap::new();
     assert!(model.init_states().into_iter().all(|state| ends(&model, state, &mut ended)));
 }

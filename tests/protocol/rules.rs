@@ -41,6 +41,8 @@ pub struct RequestRules {
     pub given_up_as_a_run: bool,
     /// A request whose run has begun is delivered again when it expires.
     pub begun_never_expires: bool,
+    /// Whatever is written to a run, its end included, is written only while it is running.
+    pub ends_once: bool,
 }
 
 pub const REQUEST_RULES: RequestRules = RequestRules {
@@ -53,6 +55,7 @@ pub const REQUEST_RULES: RequestRules = RequestRules {
     orderly_ends_forgiven: true,
     given_up_as_a_run: true,
     begun_never_expires: true,
+    ends_once: true,
 };
 
 /// The rules for the refresh token.

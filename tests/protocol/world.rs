@@ -15,6 +15,8 @@ pub enum Status {
     Failed,
     /// It never became a run; only as an event, which has another id than that of a run.
     Refused,
+    /// Somebody ended it, or its id before it became a run.
+    Cancelled,
 }
 
 /// What the database and the listeners know of a request.
@@ -28,6 +30,8 @@ pub struct Run {
     pub position: u8,
     /// The pages whose rows are in the tables, as bits.
     pub rows: u8,
+    /// Somebody has asked it to end.
+    pub cancel_asked: bool,
     /// The final events in the outbox that are not marked as sent, as bits of `Status`.
     pub pending: u8,
     /// Those that were told.
@@ -56,6 +60,8 @@ pub enum Step {
     Work,
     /// The rows of the page before the position; only without the rule.
     Merge,
+    /// The end of a run that is cancelled.
+    EndCancelled,
     Copy,
     CommitSlice,
     Flush,
@@ -102,10 +108,24 @@ pub struct State {
     pub dead: bool,
     pub stale_write: bool,
     pub moved_back: bool,
+    /// Something was written to a run that had ended.
+    pub written_after_end: bool,
+    pub cancels_left: u8,
+    /// Those who have asked a run to end, and end it themselves if no worker does.
+    pub callers: Vec<u8>,
 }
 
-pub const NEW: Run =
-    Run { status: Status::Unknown, slice: 0, attempts: 0, waits: 0, position: 0, rows: 0, pending: 0, told: 0 };
+pub const NEW: Run = Run {
+    status: Status::Unknown,
+    slice: 0,
+    attempts: 0,
+    waits: 0,
+    position: 0,
+    rows: 0,
+    cancel_asked: false,
+    pending: 0,
+    told: 0,
+};
 
 impl Run {
     /// Final events that were told.
@@ -114,7 +134,7 @@ impl Run {
     }
 
     pub fn finished(&self) -> bool {
-        matches!(self.status, Status::Completed | Status::Failed)
+        matches!(self.status, Status::Completed | Status::Failed | Status::Cancelled)
     }
 
     pub fn tell(&mut self, event: Status) {

@@ -343,7 +343,7 @@ impl Event {
 
     /// Whether it is the last event of a request.
     pub fn is_final(&self) -> bool {
-        matches!(self.kind(), "sync.completed" | "sync.partial" | "sync.failed")
+        matches!(self.kind(), "sync.completed" | "sync.partial" | "sync.failed" | "sync.cancelled")
     }
 
     /// The report on a resource.

@@ -1,5 +1,6 @@
 //! `doctor`: checks each dependency, and says how to fix it. Changes nothing, and uses no token up.
 
+mod account;
 mod args;
 mod finding;
 mod postgresql;
@@ -26,6 +27,7 @@ async fn examine(args: &DoctorArgs) -> (bool, String) {
     let checks = [
         ("configuration", configuration(args)),
         ("PostgreSQL", database),
+        ("account", account::examine(args).await),
         ("RabbitMQ", rabbitmq::examine(args).await),
         ("Teamleader", teamleader::examine(args, tokens, &database_clock).await),
     ];

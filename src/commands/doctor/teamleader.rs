@@ -9,7 +9,7 @@ use super::args::DoctorArgs;
 use super::finding::{Finding, PATIENCE, clock as machine_clock, wrong};
 use crate::api_client::auth::TokenStore;
 use crate::api_client::clock::{self, DatabaseClock, Dated};
-use crate::api_client::oauth::{Integration, OAuth};
+use crate::api_client::oauth::{Integration, OAuth, Unnamed};
 use crate::config::endpoint;
 use crate::store::tokens::Tokens;
 
@@ -78,8 +78,13 @@ async fn access(integration: Integration, tokens: &Tokens) -> Option<Finding> {
             "set TEAMLEADER_API_VERSION to a version that the API has, or leave it out; if it is right, does a proxy \
              on the way to Teamleader drop the header X-Api-Version?",
         ),
-        Err(error) => wrong(
-            format!("the API does not take the stored access token: {error}"),
+        Err(Unnamed { refused: false, why }) => wrong(
+            format!("the API does not answer as it should: {why}"),
+            "their side, or a proxy on the way: nothing is wrong with the token. The worker waits and tries again by \
+             itself, and `teamleader2db status` shows since when",
+        ),
+        Err(Unnamed { refused: true, why }) => wrong(
+            format!("the API does not take the stored access token: {why}"),
             "the next sync gets a new one by itself; if that is refused, too, open the worker's /sync/authorize in a \
              browser",
         ),

@@ -15,7 +15,8 @@ use crate::http::cookies::LOGIN_LASTS;
 use crate::http::paths::{DASHBOARD, LOGIN};
 use crate::http::problem::Problem;
 use crate::http::state::HttpState;
-use crate::http::sync::{Rejected, request_sync};
+use crate::http::sync::{Rejected, cancel_run, request_sync};
+use crate::ids::RunId;
 use crate::messages::Mode;
 use crate::store::{logins, pool};
 
@@ -27,6 +28,13 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) struct SyncForm {
     form_token: String,
     mode: Mode,
+}
+
+/// Cancels a run.
+#[derive(Deserialize)]
+pub(super) struct CancelForm {
+    form_token: String,
+    id: Uuid,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +78,20 @@ pub(super) async fn sync(
         Err(Rejected::Invalid(reason)) => Err(Problem::new(StatusCode::BAD_REQUEST, reason)),
         Err(Rejected::Problem(problem)) => Err(problem),
     }
+}
+
+pub(super) async fn cancel(
+    State(state): State<HttpState>,
+    headers: HeaderMap,
+    form: Result<Form<CancelForm>, FormRejection>,
+) -> Result<Redirect, Problem> {
+    let Form(form) = form.map_err(|rejection| unreadable(&rejection))?;
+    if !state.guard.is_form_token(&headers, &form.form_token) {
+        return Err(forged());
+    }
+    // One that has ended meanwhile is shown as it ended.
+    cancel_run(&state, RunId(form.id)).await?;
+    Ok(Redirect::to(DASHBOARD))
 }
 
 pub(super) async fn ask_to_log_in(

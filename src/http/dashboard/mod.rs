@@ -21,7 +21,7 @@ use super::state::HttpState;
 use crate::ids::RunId;
 use crate::messages::Parameters;
 use crate::store::pool::StoreError;
-use crate::store::{outbox, report, runs};
+use crate::store::{outbox, progress, report, runs, state};
 use crate::sync::forecast;
 use overview::{Running, Shown};
 
@@ -35,6 +35,7 @@ pub(super) fn routes() -> Router<HttpState> {
     Router::new()
         .route(DASHBOARD, get(show))
         .route("/dashboard/sync", post(forms::sync))
+        .route("/dashboard/cancel", post(forms::cancel))
         .route("/dashboard/logout", post(forms::log_out))
 }
 
@@ -88,6 +89,8 @@ async fn look(state: &HttpState) -> Result<Shown, StoreError> {
         running.push(Running { id: row.request_id, mode: parameters.mode, made: row.api_requests, forecast });
     }
     Ok(Shown {
+        state: state::of(&state.pool, account).await?.with_consumer(state.has_consumer()),
+        held: progress::held_deletions(&state.pool, account).await?,
         authorization,
         consuming: state.consuming.is_active(),
         unsent: outbox::count_pending(&state.pool, account).await?,

@@ -9,12 +9,17 @@ use super::numbers::{ago, thousands, time, took, until};
 use super::page::{frame, pill};
 use crate::http::paths::AUTHORIZE;
 use crate::http::state::HttpState;
-use crate::messages::{Forecast, Mode};
+use crate::messages::{AccountState, Advice, Cause, Forecast, Mode, StateName};
+use crate::store::progress::HeldDeletions;
 use crate::store::report::{RunStatusRow, Shortfall, TableStatus};
 use crate::store::tokens::authorization::Authorization;
 
 /// What the dashboard shows.
 pub(super) struct Shown {
+    /// What the account is doing, or waits for.
+    pub(super) state: AccountState,
+    /// Deletions that are held.
+    pub(super) held: Vec<HeldDeletions>,
     pub(super) authorization: Authorization,
     /// Whether this process consumes, or stands by.
     pub(super) consuming: bool,
@@ -51,10 +56,10 @@ pub(super) fn dashboard(state: &HttpState, shown: &Shown, form_token: &str, aske
                 "The request " code { (id) } " is in the queue. A worker starts it as soon as it is free."
             }
         }
-        @for finding in findings(shown) {
+        @for finding in findings(state, shown) {
             section .finding role="alert" { p { strong { (finding.problem) } } p { (finding.advice) } }
         }
-        (now(&shown.running, form_token))
+        (now(&shown.state, &shown.running, form_token))
         section .columns {
             (authorization(&shown.authorization))
             (budget(&shown.budget))
@@ -85,12 +90,12 @@ pub(super) fn dashboard(state: &HttpState, shown: &Shown, form_token: &str, aske
     frame(state, html! { (pill) }, logout, content)
 }
 
-fn now(running: &[Running], form_token: &str) -> Markup {
+fn now(state: &AccountState, running: &[Running], form_token: &str) -> Markup {
     html! {
         section {
             h2 { "Now" }
-            @for running in running { (progress(running)) }
-            @if running.is_empty() { p .quiet { "Nothing is running." } }
+            p data-state=(state.name.as_str()) { (state.sentence()) }
+            @for running in running { (progress(state, running, form_token)) }
             form .actions method="post" action="/dashboard/sync" {
                 input type="hidden" name="form_token" value=(form_token);
                 button name="mode" value="incremental" { "Sync what changed" }
@@ -133,7 +138,8 @@ fn budget(budget: &Budget) -> Markup {
     }
 }
 
-fn findings(shown: &Shown) -> Vec<Finding> {
+fn findings(state: &HttpState, shown: &Shown) -> Vec<Finding> {
+    let account = state.names.account();
     let mut findings = Vec::new();
     if let Authorization { authorized: false, reason, .. } = &shown.authorization {
         let reason = reason.as_deref().unwrap_or("no reason is known");
@@ -161,29 +167,65 @@ fn findings(shown: &Shown) -> Vec<Finding> {
         });
     }
     // A feature that the account does not have is not a problem.
-    for shortfall in shown.shortfalls.iter().filter(|shortfall| shortfall.status == "failed") {
+    let is_said = |shortfall: &&Shortfall| shortfall.cause == Some(Cause::DeletionsHeld);
+    let failed = shown.shortfalls.iter().filter(|shortfall| shortfall.status == "failed");
+    for shortfall in failed.filter(|shortfall| !is_said(shortfall)) {
         let reason = shortfall.error.as_deref().unwrap_or("no reason is known");
+        let cause = shortfall.cause.unwrap_or(Cause::Unknown);
+        let advice = cause.advice(account, &[&shortfall.resource], shortfall.mode);
         findings.push(Finding {
             problem: format!("{} failed.", shortfall.resource),
             advice: html! {
-                (ago(shortfall.at)) ": " (reason.trim_end_matches('.')) ". Once that is fixed, sync again."
+                (ago(shortfall.at)) ": " (reason.trim_end_matches('.')) ". " (advised(&advice))
             },
+        });
+    }
+    for held in &shown.held {
+        let advice = Cause::DeletionsHeld.advice(account, &[&held.resource], Mode::Full);
+        findings.push(Finding {
+            problem: format!(
+                "{} of {} {} are missing from Teamleader and were not marked deleted.",
+                held.missing, held.rows, held.resource
+            ),
+            advice: html! { "Since " (ago(held.since)) ". " (advised(&advice)) },
         });
     }
     findings
 }
 
-fn progress(running: &Running) -> Markup {
+/// Advice, with its commands as they are typed.
+fn advised(advice: &Advice) -> Markup {
+    html! {
+        (advice.first) ": "
+        @for (place, command) in advice.commands.iter().enumerate() {
+            @if place > 0 { ", then " }
+            code { (command) }
+        }
+    }
+}
+
+fn progress(state: &AccountState, running: &Running, form_token: &str) -> Markup {
     let Forecast { api_requests, done_at } = running.forecast;
     let percent = if api_requests > 0 { 100 * running.made / api_requests } else { 0 };
     html! {
         div .running {
             p {
                 (running.mode.as_str()) " sync, " (percent) " %"
-                span .quiet { " · " (running.made) " of about " (api_requests) " requests · done " (until(done_at)) }
+                span .quiet {
+                    " · " (running.made) " of about " (api_requests) " requests"
+                    // While it waits, when it is done is not known.
+                    @if matches!(state.name, StateName::Running | StateName::WaitingForBudget) {
+                        " · done " (until(done_at))
+                    }
+                }
             }
             progress max=(api_requests) value=(running.made) aria-label=(format!("{percent} %")) {}
-            p .quiet { code { (running.id) } }
+            form .actions method="post" action="/dashboard/cancel" {
+                input type="hidden" name="form_token" value=(form_token);
+                input type="hidden" name="id" value=(running.id);
+                code .quiet { (running.id) }
+                button .second title="Rows that it has written stay" { "Cancel" }
+            }
         }
     }
 }

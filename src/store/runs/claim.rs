@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::{PgPool, Postgres, Transaction};
 
-use super::finish;
-use super::{Cursor, Delivered, NO_SLICE, Run, Step};
+use super::finish::{self, Ending};
+use super::{Cursor, Delivered, NO_SLICE, Run, Step, stored};
 use crate::ids::{Account, Epoch, RunId};
-use crate::messages::{Event, Forecast, Parameters, RunStatus};
+use crate::messages::{Cause, Event, Forecast, Parameters, RunStatus};
 use crate::process::failpoints::{self, Point};
 use crate::store::outbox::{self, Reply};
 use crate::store::pool::StoreError;
@@ -24,7 +24,7 @@ pub enum Claim<C> {
     Fresh(Beginning),
     /// A run that goes on from its checkpoint.
     Resumed(Run<C>),
-    /// The run is finished; its event is in the outbox again.
+    /// The run is finished, or was cancelled; its event is in the outbox, or is there again.
     AlreadyDone,
     /// Another delivery carries the run on; this one is dropped. Its reply address is stored.
     Superseded,
@@ -60,22 +60,14 @@ pub async fn claim<C: Cursor>(
 ) -> Result<Claim<C>, StoreError> {
     let mut tx = lease::begin(pool, account, epoch).await?;
     let id = delivered.id;
-    let known = sqlx::query!(
-        "select request, status, slice, attempts, waits, replies, started_at, event, api_requests, panics, panicked_at
-         from teamleader2db.sync_run where account = $1 and id = $2 for update",
-        account.as_str(),
-        id.0
-    )
-    .fetch_optional(&mut *tx)
-    .await?;
+    let known = stored::lock(&mut tx, account, id).await?;
     let Some(known) = known else {
         return Ok(Claim::Fresh(Beginning::of(tx, account, delivered).await?));
     };
-    // Not the JSON: a later version may write more keys than the one that began the run.
-    if runs::from_json::<Parameters>(known.request)? != *delivered.parameters {
+    if !known.is_of(delivered.parameters)? {
         return Ok(Claim::Conflict);
     }
-    if known.status != RunStatus::Running.as_str() {
+    if !known.is_running() {
         let report = finish::put_event_again(&mut tx, account, known.event, &delivered.reply).await?;
         tx.commit().await?;
         // Given up before, and delivered again: the process that gave it up died before the message was a dead letter.
@@ -85,7 +77,7 @@ pub async fn claim<C: Cursor>(
             None => Claim::AlreadyDone,
         });
     }
-    if !runs::join(&mut tx, account, id, runs::from_json(known.replies)?, &delivered.reply).await? {
+    if !runs::join(&mut tx, account, id, runs::from_json(known.replies.clone())?, &delivered.reply).await? {
         return Ok(Claim::Crowded);
     }
     if delivered.is_behind(known.slice) {
@@ -101,20 +93,16 @@ pub async fn claim<C: Cursor>(
     )
     .execute(&mut *tx)
     .await?;
-    let mut run = Run {
-        id,
-        parameters: delivered.parameters.clone(),
-        slice,
-        waits: known.waits,
-        api_requests: known.api_requests,
-        started_at: known.started_at,
-        steps: runs::load_steps(&mut tx, account, id).await?,
-        view_problems: Vec::new(),
-    };
+    let mut run = Run { slice, ..known.load(&mut tx, account, id).await? };
     if let Some(why) = why_given_up(known.attempts, known.panics, known.panicked_at.as_deref()) {
-        finish::finish_in(&mut tx, account, &mut run, Some(why.clone())).await?;
+        finish::finish_in(&mut tx, account, &mut run, Ending::Failed(Cause::Crashed, why.clone())).await?;
         tx.commit().await?;
         return Ok(Claim::GivenUp(why));
+    }
+    if known.cancel_at.is_some() {
+        finish::finish_in(&mut tx, account, &mut run, Ending::Cancelled).await?;
+        tx.commit().await?;
+        return Ok(Claim::AlreadyDone);
     }
     tx.commit().await?;
     Ok(Claim::Resumed(run))

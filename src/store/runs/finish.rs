@@ -4,9 +4,9 @@ use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::{Delivered, NO_SLICE, Run, Step, from_json};
+use super::{Delivered, NO_SLICE, Run, Step, from_json, stored};
 use crate::ids::{Account, Epoch, RunId};
-use crate::messages::{Event, Mode, Parameters, ResourceStatus, RunReport, RunStatus};
+use crate::messages::{Cause, Event, Mode, ResourceStatus, RunReport, RunStatus};
 use crate::process::failpoints::{self, Point};
 use crate::store::outbox::{self, Reply};
 use crate::store::pool::{self, StoreError};
@@ -15,26 +15,60 @@ use crate::store::{lease, progress, rejected, report, runs};
 /// Why a resource is failed that was not worked on to its end.
 const UNFINISHED: &str = "the run ended before it was done";
 
-/// Finishes a run: its status, the resources' last success, and the final event, in one transaction. An `error` of the
-/// run as a whole makes it `failed`, whatever its resources did.
+/// The same of a run that somebody ended.
+const CANCELLED: &str = "the run was cancelled before it was done";
+
+/// How a run ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// As its resources did.
+    Worked,
+    /// As failed, whatever its resources did: for this cause, and why.
+    Failed(Cause, String),
+    /// Somebody ended it.
+    Cancelled,
+}
+
+impl Ending {
+    /// Why the run as a whole failed.
+    fn error(&self) -> Option<&str> {
+        match self {
+            Self::Failed(_, why) => Some(why),
+            Self::Worked | Self::Cancelled => None,
+        }
+    }
+
+    /// Why the resources failed that it was not done with.
+    fn of_unfinished(&self) -> (Cause, &str) {
+        match self {
+            Self::Worked => (Cause::Crashed, UNFINISHED),
+            Self::Failed(cause, why) => (*cause, why),
+            Self::Cancelled => (Cause::Cancelled, CANCELLED),
+        }
+    }
+}
+
+/// Finishes a run: its status, the resources' last success, and the final event, in one transaction.
+/// [`StoreError::RunEnded`], where somebody else has ended it.
 pub async fn finish<C: Default>(
     pool: &PgPool,
     account: &Account,
     epoch: Epoch,
     run: &mut Run<C>,
     api_requests: i64,
-    error: Option<String>,
+    ending: Ending,
 ) -> Result<RunReport, StoreError> {
     let mut tx = lease::begin(pool, account, epoch).await?;
     sqlx::query!(
-        "update teamleader2db.sync_run set api_requests = api_requests + $3 where account = $1 and id = $2",
+        "update teamleader2db.sync_run set api_requests = api_requests + $3
+         where account = $1 and id = $2 and status = 'running'",
         account.as_str(),
         run.id.0,
         api_requests,
     )
     .execute(&mut *tx)
     .await?;
-    let report = finish_in(&mut tx, account, run, error).await?;
+    let report = finish_in(&mut tx, account, run, ending).await?;
     failpoints::reached(Point::FinishWritten);
     tx.commit().await?;
     failpoints::reached(Point::FinishCommitted);
@@ -46,9 +80,13 @@ pub(super) async fn finish_in<C: Default>(
     tx: &mut PgConnection,
     account: &Account,
     run: &mut Run<C>,
-    error: Option<String>,
+    ending: Ending,
 ) -> Result<RunReport, StoreError> {
-    fail_unfinished(tx, account, run, error.as_deref().unwrap_or(UNFINISHED)).await?;
+    // Before its steps, which are locked after it.
+    if !stored::lock(tx, account, run.id).await?.is_some_and(|stored| stored.is_running()) {
+        return Err(StoreError::RunEnded);
+    }
+    fail_unfinished(tx, account, run, ending.of_unfinished()).await?;
     // What was read is read completely, also where records were rejected: these are asked for again.
     let read_completely: Vec<String> =
         run.steps.iter().filter(is_read_completely).map(|step| step.resource.name.to_owned()).collect();
@@ -58,13 +96,8 @@ pub(super) async fn finish_in<C: Default>(
         step.counts.rejected = counted.map_or(0, |(_, records)| *records);
         step.verified &= step.counts.rejected == 0;
     }
-    let failed = run.steps.iter().filter(|step| step.status == Some(ResourceStatus::Failed)).count();
-    let status = match failed {
-        _ if error.is_some() => RunStatus::Failed,
-        0 if run.steps.iter().all(|step| step.counts.rejected == 0) => RunStatus::Completed,
-        all if all == run.steps.len() => RunStatus::Failed,
-        _ => RunStatus::Partial,
-    };
+    let status = status_of(run, &ending);
+    let error = ending.error().map(str::to_owned);
     let row = sqlx::query!(
         "update teamleader2db.sync_run set status = $3, finished_at = now(), error = $4 where account = $1 and id = $2
          returning api_requests, finished_at, replies",
@@ -99,24 +132,37 @@ pub(super) async fn finish_in<C: Default>(
     Ok(report)
 }
 
+/// How a run ends that ends so, its steps being what they are.
+fn status_of<C>(run: &Run<C>, ending: &Ending) -> RunStatus {
+    let failed = run.steps.iter().filter(|step| step.status == Some(ResourceStatus::Failed)).count();
+    match (ending, failed) {
+        (Ending::Cancelled, _) => RunStatus::Cancelled,
+        (Ending::Failed(..), _) => RunStatus::Failed,
+        (Ending::Worked, 0) if run.steps.iter().all(|step| step.counts.rejected == 0) => RunStatus::Completed,
+        (Ending::Worked, all) if all == run.steps.len() => RunStatus::Failed,
+        (Ending::Worked, _) => RunStatus::Partial,
+    }
+}
+
 /// Fails the resources that the run was not done with.
 async fn fail_unfinished<C: Default>(
     tx: &mut PgConnection,
     account: &Account,
     run: &mut Run<C>,
-    reason: &str,
+    (cause, why): (Cause, &str),
 ) -> Result<(), StoreError> {
     let mut unfinished = 0;
     for step in run.steps.iter_mut().filter(|step| step.status.is_none()) {
-        step.end(ResourceStatus::Failed, Some(reason.to_owned()));
+        step.fail(cause, why.to_owned());
         unfinished += 1;
     }
     let ended = sqlx::query!(
-        "update teamleader2db.sync_step set phase = 'done', status = 'failed', position = null, error = $3
+        "update teamleader2db.sync_step set phase = 'done', status = 'failed', position = null, error = $3, cause = $4
          where account = $1 and run_id = $2 and status is null",
         account.as_str(),
         run.id.0,
-        reason,
+        why,
+        cause.as_str(),
     )
     .execute(tx)
     .await?;
@@ -179,38 +225,22 @@ pub async fn abandon(
     .execute(&mut *tx)
     .await?;
     let never_ran = inserted.rows_affected() == 1;
-    let known = sqlx::query!(
-        "select request, status, slice, waits, replies, started_at, api_requests, event from teamleader2db.sync_run
-         where account = $1 and id = $2 for update",
-        account.as_str(),
-        id.0
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    let parameters: Parameters = from_json(known.request)?;
-    if parameters != *delivered.parameters {
+    let known = stored::lock(&mut tx, account, id).await?.ok_or(StoreError::Lost)?;
+    if !known.is_of(delivered.parameters)? {
         return Ok(Abandoned::Conflict);
     }
-    if known.status != RunStatus::Running.as_str() {
+    if !known.is_running() {
         put_event_again(&mut tx, account, known.event, &delivered.reply).await?;
         tx.commit().await?;
         return Ok(Abandoned::Ended);
     }
-    runs::join(&mut tx, account, id, from_json(known.replies)?, &delivered.reply).await?;
+    runs::join(&mut tx, account, id, from_json(known.replies.clone())?, &delivered.reply).await?;
     let what = if delivered.is_behind(known.slice) {
         Abandoned::GoesOn
     } else if never_ran || poisonous {
-        let mut run: Run<()> = Run {
-            id,
-            parameters,
-            slice: known.slice,
-            waits: known.waits,
-            api_requests: known.api_requests,
-            started_at: known.started_at,
-            steps: runs::load_steps(&mut tx, account, id).await?,
-            view_problems: Vec::new(),
-        };
-        finish_in(&mut tx, account, &mut run, Some(reason.to_owned())).await?;
+        let mut run: Run<()> = known.load(&mut tx, account, id).await?;
+        let ending = Ending::Failed(Cause::Crashed, reason.to_owned());
+        finish_in(&mut tx, account, &mut run, ending).await?;
         Abandoned::Ended
     } else {
         Abandoned::HasBegun
@@ -245,7 +275,8 @@ pub async fn fail_unreadable(
     let mut replies = vec![reply.clone()];
     if let Some(ended) = ended {
         sqlx::query!(
-            "update teamleader2db.sync_step set phase = 'done', status = 'failed', position = null, error = $3
+            "update teamleader2db.sync_step
+             set phase = 'done', status = 'failed', position = null, error = $3, cause = 'crashed'
              where account = $1 and run_id = $2 and status is null",
             account.as_str(),
             id.0,

@@ -4,9 +4,11 @@
 //! again. The request id is the *idempotency key*: one run is stored under it, and a request that is sent or delivered
 //! again joins that run, or gets its final event once more. An event that is published again has the same event id.
 
+pub mod cancel;
 pub mod checkpoint;
 pub mod claim;
 pub mod finish;
+mod stored;
 
 use std::collections::BTreeSet;
 
@@ -19,7 +21,7 @@ use super::outbox::Reply;
 use super::pool::StoreError;
 use crate::catalog::{self, Resource};
 use crate::ids::{Account, RunId};
-use crate::messages::{Audited, Parameters, ResourceStatus};
+use crate::messages::{Audited, Cause, Parameters, ResourceStatus};
 use crate::process::telemetry;
 
 /// Reply addresses of a run: this many senders may wait for it.
@@ -183,6 +185,8 @@ pub struct Step<C> {
     pub clock: Option<DateTime<Utc>>,
     /// Why it failed or was skipped.
     pub error: Option<String>,
+    /// Why it failed, or will have: what an operator does about it follows.
+    pub cause: Option<Cause>,
     /// Drift: how the API's answers differed from its documents, as text.
     pub drift: BTreeSet<String>,
     /// What such steps usually take.
@@ -253,6 +257,7 @@ impl<C: Default> Step<C> {
             verified: false,
             clock: None,
             error: None,
+            cause: None,
             drift: BTreeSet::new(),
             baseline: Baseline::default(),
         }
@@ -283,11 +288,29 @@ impl<C: Default> Step<C> {
         self.cursor = C::default();
     }
 
-    /// Ends it.
-    pub fn end(&mut self, status: ResourceStatus, error: Option<String>) {
+    /// Notes why it will have failed, but for what was noted before.
+    pub fn note_failure(&mut self, cause: Cause, error: String) {
+        if self.error.is_none() {
+            (self.error, self.cause) = (Some(error), Some(cause));
+        }
+    }
+
+    /// Ends it: failed, where a failure was noted.
+    pub fn end(&mut self) {
         self.enter(Phase::Done);
-        self.status = Some(status);
-        self.error = error;
+        self.status = Some(if self.error.is_some() { ResourceStatus::Failed } else { ResourceStatus::Completed });
+    }
+
+    /// Ends it, since the account does not have the resource.
+    pub fn skip(&mut self, why: String) {
+        self.enter(Phase::Done);
+        (self.status, self.error, self.cause) = (Some(ResourceStatus::Skipped), Some(why), None);
+    }
+
+    /// Ends it as failed.
+    pub fn fail(&mut self, cause: Cause, why: String) {
+        self.enter(Phase::Done);
+        (self.status, self.error, self.cause) = (Some(ResourceStatus::Failed), Some(why), Some(cause));
     }
 }
 
@@ -300,7 +323,7 @@ pub async fn load_steps<C: Cursor>(
     let rows = sqlx::query!(
         "select resource, checkpoint, phase, status, since, position, listed, created, updated, unchanged, deleted,
              detailed, matches,
-             verified, replaced, rejected, clock, error, drift, aged, missing, stale, wrong, pages, usual_pages,
+             verified, replaced, rejected, clock, error, cause, drift, aged, missing, stale, wrong, pages, usual_pages,
              usual_details
          from teamleader2db.sync_step where account = $1 and run_id = $2 order by ordinal",
         account.as_str(),
@@ -337,6 +360,7 @@ pub async fn load_steps<C: Cursor>(
                 verified: row.verified.unwrap_or(false),
                 clock: row.clock,
                 error: row.error,
+                cause: row.cause.as_deref().map(Cause::parse),
                 drift: from_json(row.drift)?,
                 baseline: Baseline { pages: row.usual_pages, details: row.usual_details },
             })

@@ -1,0 +1,48 @@
+//! `cancel`: ends a sync that goes on or waits in the queue. Rows that it has written stay.
+
+use clap::Args;
+use uuid::Uuid;
+
+use super::outcome::Outcome;
+use super::terminal;
+use crate::config::CopyArgs;
+use crate::ids::RunId;
+use crate::messages::RunStatus;
+use crate::store::pool;
+use crate::store::runs::cancel::{self, Asked};
+
+/// The arguments of `cancel`.
+#[derive(Args, Debug)]
+pub struct CancelArgs {
+    /// The request's id, as `request` printed it
+    #[arg(value_name = "REQUEST_ID")]
+    request_id: Uuid,
+    #[command(flatten)]
+    copy: CopyArgs,
+}
+
+impl CancelArgs {
+    /// Runs the command.
+    pub async fn run(self) -> anyhow::Result<Outcome> {
+        let pool = pool::connect(&self.copy.database_url()?)?;
+        pool::check_schema(&pool).await?;
+        let (account, id) = (self.copy.account(), RunId(self.request_id));
+        let ended = match cancel::ask(&pool, account, id).await? {
+            Asked::HasEnded(status) => status,
+            Asked::IsRunning => cancel::settle(&pool, account, id).await?,
+        };
+        Ok(match ended {
+            RunStatus::Cancelled => {
+                terminal::print(&format!("request {id} is cancelled; rows that it has written stay"));
+                Outcome::Done
+            }
+            other => {
+                terminal::complain(&format!(
+                    "request {id} has ended before, as {}: nothing was cancelled",
+                    other.as_str()
+                ));
+                Outcome::Failed
+            }
+        })
+    }
+}
