@@ -8,6 +8,7 @@ mod derived;
 mod entry;
 mod kind;
 mod members;
+mod naming;
 mod resource;
 mod resources;
 mod row_id;
@@ -20,6 +21,7 @@ mod tests;
 pub use derived::{RESOURCES, named};
 pub use kind::Kind;
 pub use members::{Member, members, shared_fields};
+pub use naming::{ALL, is_all, resolve, snake_case, spellings, table};
 pub use resource::{AskAgain, Child, Detail, Key, Order, Paging, Parent, ProjectApi, Resource, Scope, Window};
 pub use shape::{Field, Shape, Shapes};
 
@@ -35,32 +37,9 @@ pub fn pages(records: i64, size: usize) -> i64 {
     records.max(0).unsigned_abs().div_ceil(size.max(1) as u64).try_into().unwrap_or(i64::MAX)
 }
 
-/// The resource of that name.
+/// The resource of exactly that name; [`resolve`] takes what people write.
 pub fn find(name: &str) -> Option<&'static Resource> {
     RESOURCES.iter().find(|r| r.name == name)
-}
-
-/// All names, comma-separated, for messages to operators.
-pub fn names() -> String {
-    RESOURCES.iter().map(|r| r.name).collect::<Vec<_>>().join(", ")
-}
-
-/// The name of a resource's table and view.
-pub fn table(resource: &str) -> String {
-    snake_case(&resource.replace(['/', '.', '-'], "_"))
-}
-
-/// `workOrder` is `work_order`.
-pub fn snake_case(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len() + 8);
-    for c in name.chars() {
-        let after_word = snake.ends_with(|before: char| before.is_ascii_lowercase() || before.is_ascii_digit());
-        if c.is_ascii_uppercase() && after_word {
-            snake.push('_');
-        }
-        snake.push(c.to_ascii_lowercase());
-    }
-    snake
 }
 
 /// The resources whose records belong to records of this one.

@@ -5,15 +5,23 @@ use clap::Args;
 use super::outcome::Outcome;
 use super::sender::{self, SenderArgs};
 use super::wait::Ended;
-use super::{audit_report, terminal};
+use super::{audit_report, help, terminal};
 use crate::broker::request_publisher::OutgoingRequest;
 use crate::messages::{Mode, RunStatus, SyncRequest};
 
+/// What the help shows of it.
+const EXAMPLES: &str = "\
+Examples:
+  teamleader2db audit --sample 100               100 records of each resource, chosen at random
+  teamleader2db audit contacts                   all contacts, with a call for each
+  teamleader2db audit contacts --repair          and correct the rows that differ";
+
 /// The arguments of `audit`.
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES, after_long_help = help::with_resources(EXAMPLES))]
 pub struct AuditArgs {
-    /// What to compare; everything unless named
-    #[arg(value_name = "RESOURCE")]
+    /// What to compare, such as contacts or time_tracking; everything unless named
+    #[arg(value_name = "RESOURCE", value_delimiter = ',')]
     resources: Vec<String>,
     /// Compare this many records of each resource, chosen at random, instead of all
     #[arg(long, value_name = "NUMBER")]

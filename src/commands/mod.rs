@@ -11,6 +11,7 @@ mod event_text;
 pub mod events;
 pub mod export;
 pub mod healthcheck;
+mod help;
 pub mod migrate;
 pub mod outcome;
 pub mod request;

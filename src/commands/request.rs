@@ -5,16 +5,26 @@ use uuid::Uuid;
 
 use super::outcome::Outcome;
 use super::sender::{self, SenderArgs};
-use super::terminal;
 use super::wait::Ended;
+use super::{help, terminal};
 use crate::broker::request_publisher::OutgoingRequest;
 use crate::messages::{Mode, SyncRequest};
 
+/// What the help shows of it.
+const EXAMPLES: &str = "\
+Examples:
+  teamleader2db request                                   what has changed since the last sync
+  teamleader2db request contacts,companies --wait         of two resources; wait, and show what came of it
+  teamleader2db request --full                            everything, and what was deleted
+  teamleader2db request contacts --full --allow-deletions although many contacts were deleted
+  teamleader2db request all,notes --full                  with the notes of each record";
+
 /// The arguments of `request`.
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES, after_long_help = help::with_resources(EXAMPLES))]
 pub struct RequestArgs {
-    /// What to sync; everything unless named
-    #[arg(value_name = "RESOURCE")]
+    /// What to sync, such as contacts or time_tracking; everything unless named
+    #[arg(value_name = "RESOURCE", value_delimiter = ',')]
     resources: Vec<String>,
     /// A complete pass with deletion detection, instead of what changed
     #[arg(long)]

@@ -74,9 +74,6 @@ enum Switch {
     Off,
 }
 
-/// The word of `TEAMLEADER_RESOURCES` for all that do not take a call for each parent record.
-const ALL: &str = "all";
-
 /// The bound of `SYNC_CONCURRENCY=auto`: enough for the API's 200 requests a minute where an answer takes almost 5 s;
 /// from 2.3 s on all of them are in use.
 const AUTO_CONCURRENCY: usize = 16;
@@ -124,15 +121,12 @@ fn parse_concurrency(text: &str) -> Result<usize, String> {
 impl SyncArgs {
     /// The resources that a request without any syncs.
     pub fn resources(&self) -> Result<Vec<&'static Resource>, ConfigError> {
-        let named: Vec<&str> =
-            self.teamleader_resources.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
-        let unknown = named.iter().find(|name| **name != ALL && catalog::find(name).is_none());
-        if let Some(name) = unknown {
-            let how = format!("there is no resource {name:?}; there are {ALL}, {}", catalog::names());
-            return Err(ConfigError::Invalid("TEAMLEADER_RESOURCES", how));
-        }
-        let all = named.is_empty() || named.contains(&ALL);
-        let wanted = |resource: &&Resource| all && resource.stands_alone() || named.contains(&resource.name);
+        let names = self.teamleader_resources.iter().map(|name| name.trim()).filter(|name| !name.is_empty());
+        let (words, names): (Vec<&str>, Vec<&str>) = names.partition(|name| catalog::is_all(name));
+        let named: Result<Vec<&Resource>, _> = names.into_iter().map(catalog::resolve).collect();
+        let named = named.map_err(|unknown| ConfigError::Invalid("TEAMLEADER_RESOURCES", unknown.to_string()))?;
+        let all = named.is_empty() || !words.is_empty();
+        let wanted = |resource: &&Resource| all && resource.stands_alone() || named.contains(resource);
         Ok(RESOURCES.iter().filter(wanted).collect())
     }
 
@@ -155,5 +149,37 @@ impl SyncArgs {
     pub fn first_refresh_token(&self) -> Result<Option<SecretString>, ConfigError> {
         let (value, file) = (self.teamleader_refresh_token.as_ref(), self.teamleader_refresh_token_file.as_deref());
         secret("TEAMLEADER_REFRESH_TOKEN", value, file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        sync: SyncArgs,
+    }
+
+    fn with(setting: &str) -> SyncArgs {
+        Cli::try_parse_from(["worker", setting]).expect(setting).sync
+    }
+
+    #[test]
+    fn the_resources_of_a_worker_are_named_in_either_spelling() {
+        let names = |list: &str| {
+            let resources = with(&format!("--teamleader-resources={list}")).resources();
+            resources.map(|resources| resources.iter().map(|resource| resource.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names("time_tracking, Contacts").expect("known"), ["contacts", "timeTracking"]);
+        let alone = RESOURCES.iter().filter(|resource| resource.stands_alone()).count();
+        assert_eq!(names("").expect("all").len(), alone);
+        assert_eq!(names("all").expect("all").len(), alone);
+        assert_eq!(names("All,notes").expect("all").len(), alone + 1);
+        let refused = names("contacts,contact").expect_err("unknown").to_string();
+        assert!(refused.starts_with("TEAMLEADER_RESOURCES: there is no resource \"contact\": did you"), "{refused}");
     }
 }

@@ -7,16 +7,18 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
-use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use super::problem::{Guarded, Problem, ProblemDetails};
 use super::state::HttpState;
 use crate::broker::request_publisher::{self, OutgoingRequest};
-use crate::catalog::RESOURCES;
+use crate::catalog;
 use crate::ids::{RunId, TraceParent};
-use crate::messages::{AccountState, MAX_REQUEST_BYTES, Mode, Request, RunStatus, SyncRequest, from_object};
+use crate::messages::{
+    AccountState, MAX_REQUEST_BYTES, Mode, Request, RunStatus, SyncRequest, from_object, resource_names,
+};
 use crate::store::pool::StoreError;
 use crate::store::report::{self, RunStatusRow, TableStatus};
 use crate::store::runs::cancel::{self, Asked};
@@ -31,8 +33,8 @@ const RUNS: i64 = 20;
 pub(super) struct Body {
     /// A complete pass with deletion detection, instead of what changed.
     full_sync: bool,
-    /// The resources; without it, all that the worker is configured for.
-    #[schema(min_items = 1, value_type = Option<Vec<ResourceName>>)]
+    #[serde(deserialize_with = "resource_names")]
+    #[schema(value_type = Option<ResourceNames>)]
     resources: Option<Vec<String>>,
 }
 
@@ -45,17 +47,21 @@ pub(super) struct Parameters {
     full_sync: Option<bool>,
 }
 
-/// A resource that the worker knows, for the description.
-struct ResourceName;
+/// Resources by their names, for the description.
+struct ResourceNames;
 
-impl PartialSchema for ResourceName {
+impl PartialSchema for ResourceNames {
     fn schema() -> RefOr<Schema> {
-        let names = RESOURCES.iter().map(|resource| resource.name);
-        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).into()
+        let name = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(catalog::spellings()));
+        let names = ArrayBuilder::new().items(name).min_items(Some(1));
+        let all = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([catalog::ALL]));
+        let described = "The resources, or `all`: those that take no call for each parent record. Without it, all that \
+                         the worker is configured for.";
+        OneOfBuilder::new().item(names).item(all).description(Some(described)).into()
     }
 }
 
-impl ToSchema for ResourceName {}
+impl ToSchema for ResourceNames {}
 
 /// A request that is in the queue.
 #[derive(Debug, Serialize, ToSchema)]

@@ -14,6 +14,6 @@ pub use event::{
     Audited, EVENT_CONTENT_TYPE, Event, EventKind, Forecast, ResourceReport, ResourceStatus, RunReport, RunStatus,
 };
 pub use id::id_of_message;
-pub use request::{BadRequest, MAX_REQUEST_BYTES, Mode, Parameters, Request, SyncRequest, from_object};
+pub use request::{BadRequest, MAX_REQUEST_BYTES, Mode, Parameters, Request, SyncRequest, from_object, resource_names};
 pub use state::{AccountState, StateName};
 pub use text::{MAX_ERROR, shortened};

@@ -1,12 +1,15 @@
 //! Requests: what they may say, and why one is refused.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::id::NAMESPACE;
 use super::text::shortened;
-use crate::catalog;
+use crate::catalog::{self, Resource};
 use crate::ids::RunId;
 
 /// Requests over this many bytes are refused.
@@ -49,8 +52,10 @@ pub struct SyncRequest {
     /// The request's id; without it the AMQP `message_id` serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Uuid>,
-    /// What to sync; without it all resources that the worker is configured for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What to sync, in the API's spelling or in the table's; `all`: those that take no call for each parent record.
+    /// Without it all that the worker is configured for.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "resource_names")]
+    #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub resources: Option<Vec<String>>,
     /// How much to read.
     pub mode: Mode,
@@ -69,7 +74,7 @@ pub struct SyncRequest {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Parameters {
-    /// What to sync; `None`: all that the worker is configured for.
+    /// What to sync, in the API's spelling, and maybe the word `all`; `None`: all that the worker is configured for.
     pub resources: Option<Vec<String>>,
     /// How much to read.
     pub mode: Mode,
@@ -84,6 +89,12 @@ pub struct Parameters {
 }
 
 impl Parameters {
+    /// Whether a resource is to be synced; `configured`: whether the worker syncs it where none is named.
+    pub fn wants(&self, resource: &Resource, configured: bool) -> bool {
+        let Some(names) = &self.resources else { return configured };
+        names.iter().any(|name| name == resource.name || name == catalog::ALL && resource.stands_alone())
+    }
+
     /// Whether the run is an audit.
     pub fn is_audit(&self) -> bool {
         self.mode == Mode::Audit
@@ -179,16 +190,51 @@ pub fn from_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, serde_js
     }
 }
 
-/// Known names, each once, in the catalog's order.
+/// Known names, each once, in the catalog's order and spelling; `all` stands before them.
 fn normalise(names: Vec<String>) -> Result<Vec<String>, String> {
     if names.is_empty() {
         return Err("resources is an empty list: leave the key out to sync all resources".to_owned());
     }
-    if let Some(unknown) = names.iter().find(|name| catalog::find(name).is_none()) {
-        let unknown: String = unknown.chars().take(64).collect();
-        return Err(format!("unknown resource {unknown:?}; the resources are {}", catalog::names()));
+    let (all, named): (Vec<&String>, Vec<&String>) = names.iter().partition(|name| catalog::is_all(name));
+    let named: Result<Vec<&Resource>, _> = named.into_iter().map(|name| catalog::resolve(name)).collect();
+    let named = named.map_err(|unknown| unknown.to_string())?;
+    let word = (!all.is_empty()).then_some(catalog::ALL);
+    let known = catalog::RESOURCES.iter().filter(|resource| named.contains(resource)).map(|resource| resource.name);
+    Ok(word.into_iter().chain(known).map(str::to_owned).collect())
+}
+
+/// Reads the names of resources: a list, the word `all`, or null.
+pub fn resource_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    struct Names;
+
+    impl<'de> Visitor<'de> for Names {
+        type Value = Option<Vec<String>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of names of resources, or \"all\"")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            match catalog::is_all(text) {
+                true => Ok(Some(vec![catalog::ALL.to_owned()])),
+                false => Err(E::invalid_value(Unexpected::Str(text), &self)),
+            }
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut names = Vec::new();
+            while let Some(name) = list.next_element()? {
+                names.push(name);
+            }
+            Ok(Some(names))
+        }
     }
-    Ok(catalog::RESOURCES.iter().map(|r| r.name.to_owned()).filter(|name| names.contains(name)).collect())
+
+    deserializer.deserialize_any(Names)
 }
 
 /// The run's id for a `message_id`, which is any text: itself where it is a UUID, else one made from it.
@@ -231,9 +277,36 @@ mod tests {
     }
 
     #[test]
+    fn resources_are_stored_in_the_spelling_of_the_api() {
+        let stored = |body: &str| Request::parse(body.as_bytes(), None).expect(body).parameters.resources;
+        let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(stored(r#"{"resources":["time_tracking","Contacts"]}"#), names(&["contacts", "timeTracking"]));
+        for all in [r#"{"resources":"all"}"#, r#"{"resources":["all"]}"#, r#"{"resources":["ALL","all"]}"#] {
+            assert_eq!(stored(all), names(&["all"]), "{all}");
+        }
+        assert_eq!(stored(r#"{"resources":["notes","all"]}"#), names(&["all", "notes"]));
+        assert_eq!(stored(r#"{"resources":null}"#), None);
+    }
+
+    #[test]
+    fn all_are_those_that_take_no_call_for_each_parent() {
+        let wants = |names: Option<&[&str]>, resource: &str, configured: bool| {
+            let resources = names.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+            let parameters = Parameters { resources, ..Parameters::default() };
+            parameters.wants(catalog::find(resource).expect("known"), configured)
+        };
+        assert!(wants(None, "contacts", true) && !wants(None, "contacts", false));
+        assert!(wants(Some(&["all"]), "contacts", false) && !wants(Some(&["all"]), "notes", true));
+        assert!(wants(Some(&["all", "notes"]), "notes", false));
+        assert!(wants(Some(&["notes"]), "notes", false) && !wants(Some(&["notes"]), "contacts", true));
+    }
+
+    #[test]
     fn a_bad_request_says_what_to_mend() {
         assert!(reason(r#"{"resource":["contacts"]}"#).contains("unknown field `resource`"));
-        assert!(reason(r#"{"resources":["contact"]}"#).contains("companies, contacts"));
+        assert!(reason(r#"{"resources":["users","contact"]}"#).contains("did you mean contacts?"));
+        assert!(reason(r#"{"resources":"contacts"}"#).contains("a list of names of resources, or \"all\""));
+        assert!(reason(r#"{"resources":[7]}"#).contains("expected a string"));
         assert!(reason(r#"{"resources":[]}"#).contains("leave the key out"));
         assert!(reason(r#"{"mode":"all"}"#).contains("incremental"));
         assert!(reason(r#"{"repair":true}"#).contains("audit only"));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::event::{AuthorizationChanged, AuthorizationRequired, EventKind, RunReport};
 use super::request::SyncRequest;
-use crate::catalog::RESOURCES;
+use crate::catalog;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schemas");
 
@@ -22,9 +22,12 @@ fn request() -> Value {
     let mut schema = json!(SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<SyncRequest>());
     schema["$id"] = json!(format!("{ADDRESS}/request.json"));
     schema["title"] = json!("A sync request of teamleader2db");
-    let names: Vec<&str> = RESOURCES.iter().map(|resource| resource.name).collect();
-    schema["properties"]["resources"]["items"] = json!({ "enum": names });
-    schema["properties"]["resources"]["minItems"] = json!(1);
+    let names = json!({ "type": "array", "minItems": 1, "items": { "enum": catalog::spellings() } });
+    let resources = &mut schema["properties"]["resources"];
+    *resources = json!({
+        "description": resources["description"],
+        "anyOf": [names, { "const": catalog::ALL }, { "type": "null" }],
+    });
     schema["properties"]["request_id"]["pattern"] = json!("^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$");
     schema["properties"]["sample"]["minimum"] = json!(1);
     schema["properties"]["sample"]["maximum"] = json!(u32::MAX);
@@ -122,6 +125,8 @@ fn the_schema_of_requests_says_what_the_parser_says() {
                 json!(["users", "users"]),
                 json!([]),
                 json!(["contact"]),
+                json!(["time_tracking", "all"]),
+                json!("all"),
                 json!("contacts"),
                 json!(null),
             ],

@@ -11,10 +11,7 @@ use crate::store::runs::Baseline;
 
 /// The steps of a run that begins at `now` (the database's clock), in the catalog's order.
 pub fn plan(parameters: &Parameters, settings: &Settings, progress: &[Progress], now: DateTime<Utc>) -> Vec<Step> {
-    let wanted = |resource: &&'static Resource| match &parameters.resources {
-        Some(named) => named.iter().any(|name| name == resource.name),
-        None => settings.resources.contains(resource),
-    };
+    let wanted = |resource: &&'static Resource| parameters.wants(resource, settings.resources.contains(resource));
     let step = |resource: &'static Resource| {
         let cursor = progress.iter().find(|cursor| cursor.resource == resource.name);
         let since = cursor.filter(|_| parameters.mode == Mode::Incremental);

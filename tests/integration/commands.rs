@@ -180,14 +180,17 @@ async fn request_refuses_what_the_worker_would_refuse() {
     let _worker = stage.worker().await;
     let ended = stage.run(&["request", "contact"]).await;
     assert_eq!(ended.code, 2, "{ended:?}");
-    assert!(ended.err.contains("contacts"), "it names what there is: {ended:?}");
-    assert_eq!(ended.out, "");
+    assert!(ended.err.contains("there is no resource \"contact\": did you mean contacts?"), "{ended:?}");
+    assert_eq!((ended.out.as_str(), ended.err.trim().lines().count()), ("", 1), "{ended:?}");
 
-    let ended = stage.run(&["request", "users", "--full"]).await;
+    // In either spelling, in any case, and with commas.
+    let ended = stage.run(&["request", "custom_field_definitions,Users", "--full"]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
     let id: Uuid = ended.out.trim().parse().expect("the request's id on standard output");
     let event = stage.completed(id).await;
     assert_eq!(event.body["data"]["mode"], "full");
+    let stored: Value = stage.database.value("select request -> 'resources' from teamleader2db.sync_run").await;
+    assert_eq!(stored, json!(["users", "customFieldDefinitions"]));
 
     let ended = stage.run(&["request", "users", "--wait"]).await;
     assert_eq!(ended.code, 0, "{ended:?}");

@@ -7,6 +7,7 @@ use strsim::jaro_winkler;
 
 use super::error::ExportError;
 use super::formulas;
+use crate::catalog;
 use crate::ids::Account;
 use crate::store::pool::{self, StoreError};
 use crate::store::sqlstate;
@@ -94,7 +95,8 @@ impl Selection {
         .await
         .map_err(StoreError::from)?;
         let named = |name: &str| views.iter().find(|view| view.name == name);
-        let Some(view) = named(name).or_else(|| named(&names::table(name))) else {
+        let of_resource = || named(&names::table(catalog::resolve(name).ok()?.name));
+        let Some(view) = named(name).or_else(|| named(&names::table(name))).or_else(of_resource) else {
             let all: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
             return Err(ExportError::Unknown(name.to_owned(), instead(name, &all)));
         };
