@@ -116,7 +116,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
         return true;
     }
     error.is::<ConfigError>()
-        || matches!(error.downcast_ref(), Some(AmqpError::Url))
+        || matches!(error.downcast_ref(), Some(AmqpError::Url(_)))
         || matches!(error.downcast_ref(), Some(StoreError::Url(_)))
         || error.downcast_ref().is_some_and(ExportError::is_usage)
 }

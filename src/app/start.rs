@@ -49,6 +49,8 @@ impl Start {
     }
 
     async fn try_to_prepare(&self) -> Result<Vec<(String, DateTime<Utc>)>, StoreError> {
+        // First: an error of the pool would not say why there is no connection.
+        pool::check(&self.pool).await?;
         if self.migrate {
             views::migrate(&self.pool).await?;
         } else {

@@ -98,6 +98,7 @@ impl Upkeep {
         while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
             let deleted = self.retention.apply(&self.pool, &self.account);
             if let Some(Err(error)) = stop.run_until_cancelled(deleted).await {
+                let error = pool::explained(&self.pool, error).await;
                 warn!(%error, "Old rows could not be deleted");
             }
             stop.run_until_cancelled(tokio::time::sleep(RETENTION_EVERY)).await;

@@ -28,8 +28,18 @@ pub const BODY_BOUND: u64 = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum AmqpError {
     /// The URL cannot be read. It may hold a password, so it is not shown.
-    #[error("AMQP_URL is not a URL like amqp://user:password@host:5672/vhost")]
-    Url,
+    #[error("AMQP_URL: {0}")]
+    Url(&'static str),
+    /// There is no connection: where to, what happened, and what to do. Names neither user nor password.
+    #[error("RabbitMQ at {address}: {cause}: {advice}")]
+    Unreachable {
+        /// Host and port.
+        address: String,
+        /// What happened.
+        cause: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
     /// The broker, or the way to it.
     #[error("RabbitMQ: {0}")]
     Broker(#[from] lapin::Error),
@@ -95,10 +105,81 @@ pub async fn connect(url: &SecretString, name: &str) -> Result<Connection, AmqpE
 
 /// The same with another bound for the bodies of messages.
 pub async fn connect_for_bodies_of(bytes: u64, url: &SecretString, name: &str) -> Result<Connection, AmqpError> {
-    let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_: String| AmqpError::Url)?;
+    let mut uri = parse(url).map_err(AmqpError::Url)?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    with_deadline(CONNECT_TIMEOUT, screen::connect(uri, properties, bytes)).await
+    let (address, vhost) = (format!("{}:{}", uri.authority.host, uri.authority.port), uri.vhost.clone());
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, screen::connect(uri, properties, bytes)).await;
+    let (cause, advice) = match connected {
+        Ok(Ok(connection)) => return Ok(connection),
+        Ok(Err(error)) => why_not(&error, &vhost),
+        Err(_) => (format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()), WRONG_PLACE),
+    };
+    Err(AmqpError::Unreachable { address, cause, advice })
+}
+
+/// Whether a broker may be reached by this URL, whatever comes of trying; else why not.
+pub fn check_url(url: &SecretString) -> Result<(), &'static str> {
+    parse(url).map(drop)
+}
+
+fn parse(url: &SecretString) -> Result<AMQPUri, &'static str> {
+    let text = url.expose_secret();
+    if !(text.starts_with("amqp://") || text.starts_with("amqps://")) {
+        return Err("it is a URL that begins with amqp:// or amqps://, like amqp://user:password@host:5672/vhost");
+    }
+    let form = "it is a URL like amqp://user:password@host:5672/vhost, and this one cannot be read; a character of a \
+                password that is no letter or digit is written like %40";
+    let uri: AMQPUri = text.parse().map_err(|_: String| form)?;
+    match uri.authority.port {
+        0 => Err("it is a URL like amqp://user:password@host:5672/vhost, and no broker has the port 0"),
+        _ => Ok(uri),
+    }
+}
+
+/// What to do where nothing answers.
+const WRONG_PLACE: &str = "is the broker up, and are host and port in AMQP_URL right?";
+
+/// What to do where something else answers than is expected.
+const WRONG_PORT: &str = "amqps:// in AMQP_URL needs the broker's TLS port, mostly 5671, and amqp:// the other one, \
+    mostly 5672";
+
+/// Why there is no connection, and what to do. The broker's own words may name the user.
+fn why_not(error: &lapin::Error, vhost: &str) -> (String, &'static str) {
+    match (refusal(error), error.kind()) {
+        (Some(Refusal::Access), _) => (
+            "the login is refused".to_owned(),
+            "fix user and password in AMQP_URL (guest may only log in from the broker's own machine): `rabbitmqctl \
+             authenticate_user …`",
+        ),
+        (Some(Refusal::Vhost), _) => (
+            format!("the vhost {vhost:?} is not there, or closed to this user"),
+            "fix the vhost at the end of AMQP_URL (%2f is /), or let the user in: `rabbitmqctl set_permissions \
+             --vhost …`",
+        ),
+        (Some(Refusal::Missing | Refusal::Other), _) => (error.to_string(), "see the broker's log"),
+        (None, ErrorKind::IOError(error)) => match error.kind() {
+            std::io::ErrorKind::InvalidData if error.to_string().contains("certificate") => (
+                error.to_string(),
+                "with a certificate authority of your own: SSL_CERT_FILE; and the host in AMQP_URL has to be the \
+                 certificate's",
+            ),
+            // What rustls makes of bytes that are no TLS.
+            std::io::ErrorKind::InvalidData => (format!("it does not speak TLS there ({error})"), WRONG_PORT),
+            // What a TLS port, or another server, does to a client that does not speak its language.
+            std::io::ErrorKind::ConnectionReset
+            | std::io::ErrorKind::ConnectionAborted
+            | std::io::ErrorKind::UnexpectedEof => (lower_first(&error.to_string()), WRONG_PORT),
+            _ => (lower_first(&error.to_string()), WRONG_PLACE),
+        },
+        (None, _) => (lower_first(&error.to_string()), WRONG_PORT),
+    }
+}
+
+/// "Connection refused" begins no sentence here.
+fn lower_first(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 /// Closes a connection; messages in hand on it go back to their queue, with or without the broker's goodbye.
@@ -114,5 +195,59 @@ pub async fn with_deadline<T>(
     match tokio::time::timeout(limit, answer).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(AmqpError::NoAnswer(limit)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn why(url: &str) -> String {
+        connect(&url.to_owned().into(), "test").await.expect_err("no broker").to_string()
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_names_address_cause_and_advice_and_no_password() {
+        assert_eq!(
+            why("amqp://anna:hunter2@127.0.0.1:9/%2f").await,
+            "RabbitMQ at 127.0.0.1:9: connection refused (os error 111): is the broker up, and are host and port in \
+             AMQP_URL right?"
+        );
+    }
+
+    #[tokio::test]
+    async fn another_server_than_a_broker_is_not_taken_for_none() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            }
+        });
+        for scheme in ["amqp", "amqps"] {
+            let said = why(&format!("{scheme}://anna:hunter2@{address}/%2f")).await;
+            assert!(said.starts_with(&format!("RabbitMQ at {address}: ")) && said.contains("TLS port"), "{said}");
+            assert!(!said.contains("hunter2") && !said.contains("anna"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_no_try_can_make_work_is_refused_and_not_shown() {
+        for bad in [
+            "",
+            "http://hunter2",
+            "amqp:/hunter2",
+            "amqp:hunter2",
+            "AMQP_URL",
+            "amqp://a:hunter2@host:99999/%2f",
+            "amqp://a:hunter2@host:0/%2f",
+            "amqp://a:hunter2@host/%2f?heartbeat=soon",
+        ] {
+            let refused = check_url(&bad.to_owned().into()).expect_err(bad);
+            assert!(refused.contains("amqp://user:password@host:5672/vhost") && !refused.contains("hunter2"));
+        }
+        for good in ["amqp://host", "amqps://a:b@host:5671/%2f?heartbeat=2", "amqp://a:p%40ss@host:5672/vhost"] {
+            assert_eq!(check_url(&good.to_owned().into()), Ok(()), "{good}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::views;
 
 /// Migrates the schema and the views.
 pub async fn run(database: &DatabaseArgs) -> anyhow::Result<Outcome> {
-    let problems = views::migrate(&pool::connect(&database.url()?)?).await?;
+    let problems = views::migrate(&pool::open(&database.url()?).await?).await?;
     terminal::print("the schema is up to date");
     for found in &problems {
         terminal::print(&format!("the view {} is not as it should be: {}", found.view, found.problem));

@@ -65,7 +65,7 @@ pub async fn send_and_wait(
     loop {
         match wait_for_run(url, names, declare, database, outgoing, &progress).await {
             Ok(ended) => return Ok(ended),
-            Err(error @ (AmqpError::Url | AmqpError::Topology { .. })) => return Err(error),
+            Err(error @ (AmqpError::Url(_) | AmqpError::Topology { .. })) => return Err(error),
             Err(error) if first => return Err(error),
             Err(error) => {
                 let delay = delays.next_delay().unwrap_or(retry::RECONNECT.longest);

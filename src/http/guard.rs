@@ -50,8 +50,12 @@ pub(super) async fn require_token(State(state): State<HttpState>, mut request: R
             (challenge, Problem::new(StatusCode::UNAUTHORIZED, how)).into_response()
         }
         // Whether the login holds is not known.
-        Err(error) if is_page => dashboard::no_database(&state, &error),
-        Err(error) => Problem::from(error).into_response(),
+        Err(error) if is_page => dashboard::no_database(&state, &error, false),
+        Err(error) => {
+            tracing::error!(%error, "Whether a login holds is not known");
+            let why = "the database cannot be used now: see the worker's log";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+        }
     }
 }
 
@@ -66,6 +70,7 @@ async fn caller(state: &HttpState, headers: &HeaderMap) -> Result<Option<Caller>
         return Ok(Some(caller));
     }
     let Some(login) = state.guard.cookies.login(headers) else { return Ok(None) };
-    let holds = pool::with_deadline_of(PATIENCE, logins::holds(&state.pool, state.names.account(), login)).await?;
+    let holds = pool::promptly(&state.pool, logins::holds(&state.pool, state.names.account(), login));
+    let holds = pool::with_deadline_of(PATIENCE, holds).await?;
     Ok(holds.then_some(Caller::Browser))
 }

@@ -14,6 +14,7 @@ use super::origin::{accepts_html, is_loaded_by_another_site};
 use super::problem::{Guarded, Problem};
 use super::state::HttpState;
 use crate::authorization_flow::{self, Rejected};
+use crate::store::pool;
 use crate::store::tokens::authorization::StartedBy;
 
 /// The most callbacks at a time; each may wait for the database and for Teamleader, and needs no login.
@@ -49,7 +50,8 @@ pub(super) async fn authorize(
         Caller::Program => StartedBy::Command,
         Caller::Browser => StartedBy::Browser,
     };
-    let link = authorization_flow::link(&state.tokens, &state.oauth, started_by).await?;
+    let link = authorization_flow::link(&state.tokens, &state.oauth, started_by);
+    let link = pool::promptly(&state.pool, link).await?;
     let cookie = (started_by == StartedBy::Browser)
         .then(|| [(header::SET_COOKIE, state.guard.cookies.of_state(&link.state, &headers))]);
     Ok((cookie.map(AppendHeaders), Redirect::to(&link.url)).into_response())

@@ -54,14 +54,23 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         error!(%error, "A request over HTTP failed on the database");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the database cannot be used now: see the worker's log")
+        let detail = match error {
+            // Where to, why, and what to do: all of it is for those who may call.
+            StoreError::Unreachable(why) => why.to_string(),
+            _ => "the database cannot be used now: see the worker's log".to_owned(),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 }
 
 impl From<AmqpError> for Problem {
     fn from(error: AmqpError) -> Self {
         error!(%error, "A request over HTTP failed on the broker");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "RabbitMQ cannot be used now: see the worker's log")
+        let detail = match error {
+            AmqpError::Unreachable { .. } => error.to_string(),
+            _ => "RabbitMQ cannot be used now: see the worker's log".to_owned(),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 }
 

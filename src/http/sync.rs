@@ -19,7 +19,7 @@ use crate::ids::{RunId, TraceParent};
 use crate::messages::{
     AccountState, MAX_REQUEST_BYTES, Mode, Request, RunStatus, SyncRequest, from_object, resource_names,
 };
-use crate::store::pool::StoreError;
+use crate::store::pool::{self, StoreError};
 use crate::store::report::{self, RunStatusRow, TableStatus};
 use crate::store::runs::cancel::{self, Asked};
 use crate::store::state;
@@ -173,16 +173,19 @@ pub(super) async fn request_sync(
 ))]
 pub(super) async fn status(State(state): State<HttpState>) -> Result<Json<Status>, Problem> {
     let account = state.names.account();
-    let authorization = state.tokens.authorization().await?;
-    Ok(Json(Status {
-        account: account.to_string(),
-        authorized: authorization.authorized,
-        authorized_by: authorization.authorized_by,
-        reason: authorization.reason,
-        state: state::of(&state.pool, account).await?.with_consumer(state.has_consumer()),
-        resources: report::tables(&state.pool, account).await?,
-        runs: report::runs(&state.pool, account, None, RUNS).await?,
-    }))
+    let looked = async {
+        let authorization = state.tokens.authorization().await?;
+        Ok(Status {
+            account: account.to_string(),
+            authorized: authorization.authorized,
+            authorized_by: authorization.authorized_by,
+            reason: authorization.reason,
+            state: state::of(&state.pool, account).await?.with_consumer(state.has_consumer()),
+            resources: report::tables(&state.pool, account).await?,
+            runs: report::runs(&state.pool, account, None, RUNS).await?,
+        })
+    };
+    Ok(Json(pool::promptly(&state.pool, looked).await?))
 }
 
 /// One run.
@@ -209,7 +212,8 @@ pub(super) async fn run(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<RunStatusRow>, Problem> {
     let id = run_id(id)?;
-    let mut runs = report::runs(&state.pool, state.names.account(), Some(RunId(id)), 1).await?;
+    let found = report::runs(&state.pool, state.names.account(), Some(RunId(id)), 1);
+    let mut runs = pool::promptly(&state.pool, found).await?;
     match runs.pop() {
         Some(run) => Ok(Json(run)),
         None => Err(Problem::new(

@@ -8,6 +8,7 @@
 //! - `deleted_at` of a row is a *soft delete*: the row stays. [`retention`] may erase its content later.
 //! - The *idempotency key* of a run, and *at-least-once* delivery: see [`runs`].
 
+pub mod accounts;
 pub mod comparison;
 pub mod doubts;
 pub mod lease;
@@ -16,6 +17,7 @@ pub mod outbox;
 pub mod parents;
 pub mod pool;
 pub mod progress;
+pub mod reach;
 pub mod records;
 pub mod rejected;
 pub mod report;
@@ -25,6 +27,7 @@ pub mod runs;
 #[cfg(test)]
 mod scratch;
 pub mod seen_ids;
+mod server_error;
 pub mod sqlstate;
 pub mod state;
 pub mod tables;

@@ -1,16 +1,20 @@
 //! Connections to PostgreSQL, the schema's version, and what can go wrong.
 
-use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPoolOptions, PgSeverity};
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 use tracing::Instrument as _;
 
-use super::sqlstate::{Cause, FORBIDDEN, Sent};
+use super::reach::{self, Unreachable};
+pub(super) use super::server_error::refused_value;
+use super::server_error::{ACQUIRE_TIMEOUT, cause, passes};
+pub use super::server_error::{in_words, sqlstate};
+use super::sqlstate::{Cause, FORBIDDEN, NO_TABLE};
 use super::tables;
 
 /// Where sqlx stores which migrations were applied. Qualified: by PostgreSQL's default the place of an unqualified name
@@ -54,8 +58,8 @@ const SET_SESSION: &str = "select set_config('teamleader2db.history', $3, false)
          from unnest($1::text[], $2::text[]) as wanted (name, value) join pg_settings s on s.name = wanted.name),
      case when current_setting('synchronous_commit') = 'off' then set_config('synchronous_commit', 'on', false) end";
 
-/// How long to wait for a free connection, or a new one.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// After this long without an answer it is looked whether there can be one, and again as long after that.
+const LOOK_AFTER: Duration = Duration::from_millis(500);
 
 /// No answer is waited for longer than this, which is longer than the server lets a statement run. Only a connection
 /// that died silently takes so long: a host that froze or a firewall that forgot it sends nothing more, and the kernel
@@ -81,8 +85,8 @@ impl std::fmt::Display for Unmet {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL cannot be read. It may hold a password, so it is not shown.
-    #[error("DATABASE_URL is not a URL like postgres://user:password@host:5432/database: {0}")]
-    Url(sqlx::Error),
+    #[error("{VARIABLE}: {0}")]
+    Url(String),
     /// A newer slice holds the lease: stop, and write nothing more.
     #[error("another worker has taken over (a newer epoch holds the lease)")]
     Fenced,
@@ -122,9 +126,22 @@ pub enum StoreError {
     /// The tokens could not be read or written, and waiting does not help.
     #[error("the token store: {0}")]
     TokensUnusable(String),
+    /// There is no connection.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
     /// PostgreSQL, or the way to it.
     #[error("PostgreSQL: {}", in_words(.0))]
     Database(#[from] sqlx::Error),
+}
+
+/// The variable that has the database's address.
+pub const VARIABLE: &str = "DATABASE_URL";
+
+/// Connections to `url`, for a command: one is made at once, so that an error has its cause.
+pub async fn open(url: &SecretString) -> Result<PgPool, StoreError> {
+    let pool = connect(url)?;
+    check(&pool).await?;
+    Ok(pool)
 }
 
 /// Prepares connections to `url`. Does not connect yet.
@@ -138,18 +155,76 @@ pub fn connect(url: &SecretString) -> Result<PgPool, StoreError> {
 /// Each session ends a transaction that idles for 10 s, so that a frozen process cannot hold the lease's row against
 /// the next.
 pub fn connect_keeping(url: &SecretString, history: bool) -> Result<PgPool, StoreError> {
-    let text = url.expose_secret();
-    // sqlx takes any.
-    let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-    if scheme.is_some_and(|scheme| scheme != "postgres" && scheme != "postgresql") {
-        return Err(StoreError::Url(sqlx::Error::Configuration("it begins with something else".into())));
-    }
-    let options: PgConnectOptions = text.parse().map_err(StoreError::Url)?;
     Ok(PgPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .after_connect(move |connection, _| Box::pin(set_session(connection, history)))
-        .connect_lazy_with(options.application_name("teamleader2db")))
+        .connect_lazy_with(options(url).map_err(StoreError::Url)?))
+}
+
+/// Whether a server may be reached by this URL, whatever comes of trying; else why not. The reason shows nothing of it.
+pub fn check_url(url: &SecretString) -> Result<(), String> {
+    options(url).map(drop)
+}
+
+fn options(url: &SecretString) -> Result<PgConnectOptions, String> {
+    const FORM: &str = "it is a URL like postgres://user:password@host:5432/database";
+    let text = url.expose_secret();
+    // sqlx takes any.
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    match scheme.as_deref() {
+        Some("postgres" | "postgresql") => {}
+        Some(_) => return Err(format!("{FORM}, and this one begins with something else")),
+        None => return Err(format!("{FORM}, and this one has no ://")),
+    }
+    let options: PgConnectOptions = text.parse().map_err(|error: sqlx::Error| {
+        let why = error.to_string();
+        match why.contains("ssl_mode") {
+            // The words would show the value, which may be a part of a password that is not escaped.
+            true => "it has an sslmode that is none of disable, allow, prefer, require, verify-ca and verify-full"
+                .to_owned(),
+            false => format!("{FORM}, and this one is not: {}", why.trim_start_matches("error with configuration: ")),
+        }
+    })?;
+    if options.get_port() == 0 {
+        return Err(format!("{FORM}, and no server has the port 0"));
+    }
+    Ok(options.application_name("teamleader2db"))
+}
+
+/// Makes sure that the server takes connections; an error says at once why it does not.
+pub async fn check(pool: &PgPool) -> Result<(), StoreError> {
+    let connection = reach::connect(&pool.connect_options(), VARIABLE).await?;
+    // A look was all; the goodbye does not matter.
+    let _ = tokio::time::timeout(Duration::from_secs(1), connection.close()).await;
+    Ok(())
+}
+
+/// The error with its cause, where it is the pool's, which knows none.
+pub async fn explained(pool: &PgPool, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Database(sqlx::Error::PoolTimedOut) => check(pool).await.err().unwrap_or(error),
+        error => error,
+    }
+}
+
+/// The answer; or, without waiting for the pool, why there is none, where the server cannot be reached. For what may be
+/// dropped at any moment.
+pub async fn promptly<T>(pool: &PgPool, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let unreachable = async {
+        loop {
+            tokio::time::sleep(LOOK_AFTER).await;
+            match reach::connect(&pool.connect_options(), VARIABLE).await {
+                Err(unreachable) if unreachable.is_silent() => break unreachable,
+                _ => {}
+            }
+        }
+    };
+    let mut answer = pin!(answer);
+    tokio::select! {
+        answer = &mut answer => answer,
+        unreachable = unreachable => Err(unreachable.into()),
+    }
 }
 
 /// By a statement, not by the connection's options: poolers refuse these, or drop them without a word.
@@ -223,7 +298,7 @@ pub async fn check_schema(pool: &PgPool) -> Result<(), StoreError> {
 
 /// Whether there is no such table.
 fn is_missing(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("42P01"))
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(NO_TABLE))
 }
 
 impl StoreError {
@@ -252,7 +327,7 @@ impl StoreError {
             ),
             Self::Unmet(_) => Some("the database lacks what the worker needs: `teamleader2db doctor` names it"),
             Self::Url(_) | Self::Fenced | Self::Lost | Self::RunEnded | Self::Migration(_) | Self::Corrupt(_) => None,
-            Self::NoAnswer(_) | Self::Tokens(_) | Self::Database(_) => None,
+            Self::NoAnswer(_) | Self::Tokens(_) | Self::Unreachable(_) | Self::Database(_) => None,
         }
     }
 
@@ -263,73 +338,11 @@ impl StoreError {
             Self::Fenced | Self::Lost | Self::NoAnswer(_) | Self::Tokens(_) => true,
             Self::Database(error)
             | Self::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => passes(error),
+            Self::Unreachable(why) => passes(why.error()),
             Self::Url(_) | Self::OldSchema | Self::Migration(_) | Self::Corrupt(_) | Self::NewerRun(_) => false,
             Self::RunEnded => false,
             Self::Sealed(_) | Self::TokensUnusable(_) | Self::Unmet(_) => false,
         }
-    }
-}
-
-/// The SQLSTATE of the error, if the server reported it.
-pub fn sqlstate(error: &sqlx::Error) -> Option<Cow<'_, str>> {
-    error.as_database_error()?.code()
-}
-
-/// What PostgreSQL says, the code that its manual explains, and where: the table, the constraint, the line of a user's
-/// function. Not its detail, which may hold a whole row; nor, as sqlx has it, the line of PostgreSQL's own source.
-pub fn in_words(error: &sqlx::Error) -> String {
-    match sent(error) {
-        Some(error) => {
-            let mut words = format!("{} (SQLSTATE {}", error.message(), error.code());
-            if let (Some(schema), Some(table)) = (error.schema(), error.table()) {
-                words.extend([", table ", schema, ".", table]);
-            }
-            words.extend(error.constraint().iter().flat_map(|name| [", constraint ", name]));
-            // Other lines of the context may show a row, or a statement with its values.
-            let function = |line: &&str| line.starts_with("PL/pgSQL function ");
-            words.extend(
-                error.r#where().and_then(|lines| lines.lines().find(function)).iter().flat_map(|at| [", ", at]),
-            );
-            words + ")"
-        }
-        None if matches!(error, sqlx::Error::PoolTimedOut) => {
-            format!("no connection within {} s; `teamleader2db doctor` says why", ACQUIRE_TIMEOUT.as_secs())
-        }
-        None => error.to_string(),
-    }
-}
-
-/// What it means, if the server sent it.
-fn cause(error: &sqlx::Error) -> Option<Cause> {
-    Some(as_sent(sent(error)?).cause())
-}
-
-/// The SQLSTATE with which PostgreSQL itself refuses a value, if it does.
-pub(super) fn refused_value(error: &sqlx::Error) -> Option<&str> {
-    let error = sent(error)?;
-    (as_sent(error).is_of_a_value() && error.constraint().is_none()).then(|| error.code())
-}
-
-fn as_sent(error: &PgDatabaseError) -> Sent<'_> {
-    Sent {
-        code: error.code(),
-        fatal: matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic),
-        by_postgresql: error.routine().is_some(),
-        context: error.r#where().unwrap_or_default(),
-    }
-}
-
-fn sent(error: &sqlx::Error) -> Option<&PgDatabaseError> {
-    error.as_database_error()?.try_downcast_ref()
-}
-
-fn passes(error: &sqlx::Error) -> bool {
-    use sqlx::Error;
-    match error {
-        Error::Database(_) => cause(error) == Some(Cause::Passing),
-        // What the server sends, or the URL asks for, this program cannot use.
-        Error::ColumnDecode { .. } | Error::Decode(_) | Error::Tls(_) | Error::Configuration(_) => false,
-        _ => true,
     }
 }
 
@@ -359,5 +372,17 @@ mod tests {
                 break;
             }
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_waits_for_a_pool_in_vain_is_not_waited_for() {
+        let pool = connect(&"postgres://anna@127.0.0.1:9/nothing".to_owned().into()).expect("a URL");
+        let waiting = promptly(&pool, std::future::pending::<Result<(), StoreError>>());
+        let refused =
+            tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("at once").expect_err("refused");
+        assert!(refused.is_transient() && refused.to_string().contains("127.0.0.1:9: connection refused"), "{refused}");
+        let timed_out = StoreError::Database(sqlx::Error::PoolTimedOut);
+        let explained = explained(&pool, timed_out).await.to_string();
+        assert!(explained.contains("127.0.0.1:9: connection refused"), "{explained}");
     }
 }

@@ -17,6 +17,12 @@ pub enum Cause {
 /// The SQLSTATE of a right that is missing.
 pub const FORBIDDEN: &str = "42501";
 
+/// The SQLSTATE of a table or view that is missing.
+pub const NO_TABLE: &str = "42P01";
+
+/// The SQLSTATE of a column that is missing.
+pub const NO_COLUMN: &str = "42703";
+
 /// What deadlocks and serialization failures have, wherever they arise: each concerns a transaction, and not its rows.
 const IN_THE_WAY: [&str; 2] = ["40001", "40P01"];
 

@@ -114,6 +114,7 @@ impl Worker {
             let ended = self.session(&stop, &mut delays, &mut left).await;
             self.consuming.set_active(false);
             let Err(error) = ended else { continue };
+            let error = error.explained(&self.pool).await;
             if let Some(obstacle) = error.obstacle() {
                 error!(%error, "No request can be worked on: {obstacle}");
                 obstacle::wait_for_an_operator(&self.pool, &self.tokens, &self.consuming, obstacle, &stop).await;

@@ -45,6 +45,16 @@ pub enum RelayError {
     Store(#[from] StoreError),
 }
 
+impl RelayError {
+    /// The same, with its cause where the pool had no connection.
+    pub async fn explained(self, pool: &PgPool) -> Self {
+        match self {
+            Self::Store(error) => Self::Store(pool::explained(pool, error).await),
+            Self::Amqp(error) => Self::Amqp(error),
+        }
+    }
+}
+
 /// Sends the events of one account.
 #[derive(Clone, Debug)]
 pub struct Relay {
@@ -122,6 +132,7 @@ impl Relay {
                 Err(error) => {
                     // Once, not every two seconds: the gauge and /health/ready show that it lasts.
                     if !failing {
+                        let error = error.explained(&self.pool).await;
                         warn!(%error, "Events cannot be sent; they stay in the outbox");
                     }
                     failing = true;

@@ -67,15 +67,17 @@ impl Replies {
                 true => tokio::time::timeout(LAST_TRIES, sending).await.unwrap_or(Ok(())),
                 false => stop.run_until_cancelled(sending).await.unwrap_or(Ok(())),
             };
-            if let Err(error) = &sent
+            let is_failing = sent.is_err();
+            if let Err(error) = sent
                 && !failing
             {
+                let error = error.explained(&self.pool).await;
                 warn!(%error, "Replies cannot be sent; they stay in the outbox");
             }
-            if failing && sent.is_ok() {
+            if failing && !is_failing {
                 info!("Replies are sent again");
             }
-            failing = sent.is_err();
+            failing = is_failing;
             if stopped {
                 self.publisher.close().await;
                 return;

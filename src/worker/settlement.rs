@@ -1,9 +1,11 @@
 //! What becomes of a message in hand, and why it may have to be left.
 
+use sqlx::PgPool;
+
 use super::relay::RelayError;
 use crate::broker::link::AmqpError;
 use crate::process::panics::Panicked;
-use crate::store::pool::StoreError;
+use crate::store::pool::{self, StoreError};
 
 /// Why consuming ended.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,15 @@ impl SessionError {
             Self::Amqp(_) | Self::Relay(RelayError::Amqp(_)) => true,
             Self::Store(error) | Self::Relay(RelayError::Store(error)) => error.is_transient(),
             Self::Overdue | Self::Panicked(_) => false,
+        }
+    }
+
+    /// The same, with its cause where the pool had no connection.
+    pub async fn explained(self, pool: &PgPool) -> Self {
+        match self {
+            Self::Store(error) => Self::Store(pool::explained(pool, error).await),
+            Self::Relay(error) => Self::Relay(error.explained(pool).await),
+            Self::Amqp(_) | Self::Overdue | Self::Panicked(_) => self,
         }
     }
 

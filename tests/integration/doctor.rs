@@ -58,10 +58,10 @@ async fn a_database_that_cannot_be_reached() {
     let server = stage.database.url.rsplit_once('/').expect("a URL").0.to_owned();
     for (url, about, mend) in [
         (format!("{server}/there_is_none"), "WRONG  PostgreSQL: no connection", "create database"),
-        (url_as(&stage, "nobody_at_all"), "nobody_at_all", "pg_hba.conf"),
-        ("postgres://nobody@127.0.0.1:9/nothing".to_owned(), "refused", "is the server up"),
-        ("mysql is what we have".to_owned(), "DATABASE_URL is not a URL", "fix DATABASE_URL"),
-        ("mysql://root@localhost/teamleader".to_owned(), "DATABASE_URL is not a URL", "fix DATABASE_URL"),
+        (url_as(&stage, "nobody_at_all"), "the login is refused (SQLSTATE 28000)", "pg_hba.conf"),
+        ("postgres://nobody@127.0.0.1:9/nothing".to_owned(), "connection refused", "is it running"),
+        ("mysql is what we have".to_owned(), "DATABASE_URL: it is a URL like", "fix DATABASE_URL"),
+        ("mysql://root@localhost/teamleader".to_owned(), "DATABASE_URL: it is a URL like", "fix DATABASE_URL"),
     ] {
         stage.set("DATABASE_URL", &url);
         assert_complains(&stage, about, mend).await;
@@ -147,10 +147,14 @@ async fn a_broker_that_cannot_be_used() {
     let good = stage.setting("AMQP_URL").to_owned();
     let address = stage.broker.authority();
     for (url, about, mend) in [
-        (format!("amqp://{}:wrong-password@{address}/%2f", stage.broker.user()), "ACCESS", "user and password"),
+        (
+            format!("amqp://{}:wrong-password@{address}/%2f", stage.broker.user()),
+            "the login is refused",
+            "user and password",
+        ),
         (good.replacen("/%2f", "/there-is-none", 1), "vhost", "fix the vhost"),
         ("amqp://guest:guest@127.0.0.1:9/%2f".to_owned(), "WRONG  RabbitMQ", "is the broker up"),
-        ("a broker".to_owned(), "AMQP_URL is not a URL", "fix"),
+        ("a broker".to_owned(), "AMQP_URL: it is a URL that begins with", "fix"),
     ] {
         stage.set("AMQP_URL", &url);
         assert_complains(&stage, about, mend).await;

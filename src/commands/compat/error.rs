@@ -1,14 +1,10 @@
 //! Why a step of the move was not done, and what to do.
 
-use std::time::Duration;
-
 use crate::broker::link::AmqpError;
 use crate::config::ConfigError;
 use crate::ids::Account;
 use crate::store::pool::{self, StoreError};
-
-/// The longest wait for a connection to the Python service's database.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+use crate::store::reach::Unreachable;
 
 /// Why it was not done, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +18,9 @@ pub enum CompatError {
     /// The Python service's database.
     #[error("the Python service's database: {}", pool::in_words(.0))]
     Old(sqlx::Error),
-    /// It does not answer.
-    #[error("the Python service's database: no connection within {} s", PATIENCE.as_secs())]
-    OldAway,
+    /// There is no connection to it.
+    #[error("the Python service's database: {0}")]
+    OldAway(Unreachable),
     /// Something else has the name of a view.
     #[error(
         "{0} is there already, and not a view that this command made for the account {1}: rename it (alter table {0} \

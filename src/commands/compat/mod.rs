@@ -91,14 +91,14 @@ impl Compat {
     pub async fn run(self) -> Result<Outcome, CompatError> {
         match self {
             Self::Views(args) => {
-                let pool = pool::connect(&args.copy.database_url()?)?;
+                let pool = pool::open(&args.copy.database_url()?).await?;
                 terminal::print(&views::make(&pool, args.copy.account(), &args.schema).await?);
                 Ok(Outcome::Done)
             }
             Self::Compare(args) => {
                 let url = args.copy.database_url()?;
-                let ours = pool::connect(&url)?;
-                let mut old = connect(args.old.url()?.as_ref().unwrap_or(&url)).await?;
+                let ours = pool::open(&url).await?;
+                let mut old = connect(&args.old, &url).await?;
                 let asked = Asked::or_all(args.tables, &args.schema);
                 let compared = comparison::compare(&mut old, &asked, &ours, args.copy.account()).await?;
                 terminal::print(&if args.json { compared.as_json() } else { compared.as_text() });
@@ -106,9 +106,9 @@ impl Compat {
             }
             Self::Tokens(args) => {
                 let url = args.copy.database_url()?;
-                let mut old = connect(args.old.url()?.as_ref().unwrap_or(&url)).await?;
+                let mut old = connect(&args.old, &url).await?;
                 let taking = tokens::Taking {
-                    pool: pool::connect(&url)?,
+                    pool: pool::open(&url).await?,
                     names: args.amqp.names(args.copy.account())?,
                     amqp_url: args.amqp.url()?,
                     declare: args.amqp.amqp_declare,

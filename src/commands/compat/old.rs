@@ -1,11 +1,11 @@
 //! The Python service's database: its tables, and the connection to them.
 
 use secrecy::SecretString;
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::PgConnection;
 
-use super::error::{CompatError, PATIENCE};
-use crate::config::{CompatArgs, ConfigError};
-use crate::store::pool::{self, StoreError};
+use super::error::CompatError;
+use crate::config::CompatArgs;
+use crate::store::{pool, reach};
 
 /// A table of the Python service, and the resource that it is a copy of.
 #[derive(Clone, Copy, Debug)]
@@ -32,17 +32,12 @@ pub(super) const OLD_TABLES: [OldTable; 8] = [
 /// What the comment of a view begins with that this program made.
 pub(super) const MADE: &str = "Made by `teamleader2db compat views`";
 
-/// A connection to the Python service's database, which may be this program's own.
-pub(super) async fn connect(url: &SecretString) -> Result<PgConnection, CompatError> {
-    let pool = pool::connect(url).map_err(|error| match error {
-        StoreError::Url(_) => {
-            let how = "not a URL like postgres://user:password@host:5432/database".to_owned();
-            ConfigError::Invalid(CompatArgs::NAME, how).into()
-        }
-        error => CompatError::from(error),
-    })?;
-    let connected = tokio::time::timeout(PATIENCE, pool.connect_options().connect()).await;
-    connected.map_err(|_| CompatError::OldAway)?.map_err(CompatError::Old)
+/// A connection to the Python service's database: that of `COMPAT_DATABASE_URL`, else this program's own.
+pub(super) async fn connect(old: &CompatArgs, ours: &SecretString) -> Result<PgConnection, CompatError> {
+    let theirs = old.url()?;
+    let variable = if theirs.is_some() { CompatArgs::NAME } else { pool::VARIABLE };
+    let pool = pool::connect(theirs.as_ref().unwrap_or(ours))?;
+    reach::connect(&pool.connect_options(), variable).await.map_err(CompatError::OldAway)
 }
 
 /// The name of a table as it can stand in a statement, if it is there. The server reads the name and quotes it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-/// The longest wait for an answer of Teamleader, or for a connection to PostgreSQL.
+/// The longest wait for an answer of Teamleader.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Clocks that differ by less are as good as equal: `Date` has whole seconds, and answers take their time.
@@ -26,11 +26,6 @@ pub(super) enum Finding {
 
 pub(super) fn wrong(what: impl ToString, fix: impl Into<String>) -> Finding {
     Finding::Wrong { what: what.to_string(), fix: fix.into() }
-}
-
-/// Whether a server's certificate is not believed: rustls reports it as invalid data.
-pub(super) fn is_untrusted(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::InvalidData
 }
 
 /// The error of somebody else's clock, or with this machine's; `whose` is like `Teamleader's`.

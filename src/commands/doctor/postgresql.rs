@@ -2,15 +2,15 @@
 //! stored in it.
 
 use chrono::{DateTime, Utc};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::PgPool;
 
 use super::args::DoctorArgs;
-use super::finding::{Finding, PATIENCE, clock, is_untrusted, wrong};
+use super::finding::{Finding, clock, wrong};
 use crate::api_client::clock::DatabaseClock;
 use crate::store::pool::{self, StoreError};
 use crate::store::tokens::Tokens;
 use crate::store::tokens::authorization;
-use crate::store::{report, requirements};
+use crate::store::{accounts, report, requirements};
 use crate::views;
 
 /// What the worker does with its tables; docs/operations.md has the same as grants.
@@ -77,6 +77,10 @@ async fn look(
     }
     findings.push(rights(&pool).await.map_err(|error| wrong(error, "see the server's log"))?);
     let account = args.copy.account();
+    let unknown = accounts::unknown(&pool, account).await.map_err(|error| wrong(error, "see the server's log"))?;
+    if let Some(unknown) = unknown {
+        return Err(wrong(unknown, "a worker that is started with this name makes the account"));
+    }
     let ahead = report::watermarks_ahead(&pool, account).await.map_err(|error| wrong(error, "see the server's log"))?;
     findings.extend(watermarks(&ahead));
     findings.push(views(&pool).await.map_err(|error| wrong(error, "see the server's log"))?);
@@ -98,35 +102,12 @@ async fn look(
 
 /// One connection, not through the pool: that tries again until its patience ends, and does not say why.
 async fn connect(pool: &PgPool) -> Result<(), Finding> {
-    let options = pool.connect_options();
-    match tokio::time::timeout(PATIENCE, options.connect()).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(wrong(format!("no connection: {error}"), mend_connection(&error))),
-        Err(_) => Err(wrong(
-            format!("no connection to {} within {} s", options.get_host(), PATIENCE.as_secs()),
-            "is the host in DATABASE_URL right, or does a firewall stand in between?",
-        )),
-    }
-}
-
-fn mend_connection(error: &sqlx::Error) -> &'static str {
-    let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
-    match (&*code, error) {
-        ("28P01", _) => "the password in DATABASE_URL is wrong, or the role has none: `alter role … password '…'`",
-        ("28000", _) => {
-            "is the user in DATABASE_URL right? It has to be a role that may log in, and pg_hba.conf has to let it in \
-             from here"
+    match pool::check(pool).await {
+        Ok(()) => Ok(()),
+        Err(StoreError::Unreachable(why)) => {
+            Err(wrong(format!("no connection to {}: {}", why.address(), why.cause()), why.advice()))
         }
-        ("3D000", _) => "fix the database's name in DATABASE_URL, or make it: `create database … owner …`",
-        ("42501", _) => "as the database's owner: `grant connect on database … to …`",
-        ("53300", _) => "raise the server's max_connections, or end what uses them: a worker takes 8 at most",
-        ("57P03", _) => "wait until the server has started",
-        (_, sqlx::Error::Io(error)) if is_untrusted(error) => {
-            "with a certificate authority of your own: sslrootcert in DATABASE_URL, or SSL_CERT_FILE; and the host \
-             has to be the certificate's"
-        }
-        (_, sqlx::Error::Tls(_)) => "set sslmode and sslrootcert in DATABASE_URL as the server needs them",
-        _ => "is the server up, and are host and port in DATABASE_URL right?",
+        Err(error) => Err(wrong(error, "see the server's log")),
     }
 }
 

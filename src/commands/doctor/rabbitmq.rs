@@ -1,10 +1,8 @@
 //! The broker: the way there, the login, and the queues.
 
-use lapin::ErrorKind;
-
 use super::args::DoctorArgs;
-use super::finding::{Finding, is_untrusted, wrong};
-use crate::broker::link::{self, AmqpError, Refusal};
+use super::finding::{Finding, wrong};
+use crate::broker::link::{self, AmqpError};
 use crate::broker::topology::{Declare, Differing, Names};
 
 pub(super) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
@@ -12,12 +10,15 @@ pub(super) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
     let (url, names) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
-            return vec![wrong(error, "AMQP_URL is like amqp://user:password@host:5672/vhost")];
+            return vec![wrong(error, "fix AMQP_URL, or AMQP_PREFIX, as it says")];
         }
     };
     let connection = match link::connect(&url, "teamleader2db doctor").await {
         Ok(connection) => connection,
-        Err(error) => return vec![wrong(&error, mend_connection(&error))],
+        Err(AmqpError::Unreachable { address, cause, advice }) => {
+            return vec![wrong(format!("no connection to {address}: {cause}"), advice)];
+        }
+        Err(error) => return vec![wrong(error, "see the broker's log")],
     };
     let mut findings = vec![Finding::Well("connected".to_owned())];
     // First a look, which changes nothing; then, if the worker would declare, with all settings: they must be the same.
@@ -57,34 +58,4 @@ fn differs(differing: &Differing, names: &Names) -> Finding {
             .to_owned(),
     };
     Finding::Note { what: format!("the queue {queue} has another {argument} than it is declared with"), fix }
-}
-
-fn mend_connection(error: &AmqpError) -> &'static str {
-    let error = match error {
-        AmqpError::Broker(error) => error,
-        AmqpError::Url => {
-            return "fix AMQP_URL; a character of a password that is no letter or digit is written like \
-            %40";
-        }
-        _ => return "is the broker up, and are host and port in AMQP_URL right?",
-    };
-    match link::refusal(error) {
-        Some(Refusal::Access) => {
-            "fix user and password in AMQP_URL (guest may only log in from the broker's own machine): `rabbitmqctl \
-             authenticate_user …`"
-        }
-        Some(Refusal::Vhost) => {
-            "fix the vhost at the end of AMQP_URL (%2f is /), or let the user in: `rabbitmqctl set_permissions \
-             --vhost …`"
-        }
-        Some(Refusal::Missing | Refusal::Other) => "see the broker's log",
-        None if matches!(error.kind(), ErrorKind::IOError(error) if is_untrusted(error)) => {
-            "with a certificate authority of your own: SSL_CERT_FILE; and the host in AMQP_URL has to be the \
-             certificate's"
-        }
-        None => {
-            "is the broker up, and are host and port in AMQP_URL right? amqps:// needs the broker's TLS port, mostly \
-             5671"
-        }
-    }
 }

@@ -125,8 +125,9 @@ pub(super) async fn log_in(
     }
     let id = Uuid::new_v4();
     let stored = logins::begin(&state.pool, state.names.account(), id, LOGIN_LASTS);
+    let stored = pool::promptly(&state.pool, stored);
     if let Err(error) = pool::with_deadline_of(PATIENCE, stored).await {
-        return page::no_database(&state, &error);
+        return page::no_database(&state, &error, true);
     }
     let cookie = [(header::SET_COOKIE, state.guard.cookies.of_login(id, &headers))];
     let next = match next {

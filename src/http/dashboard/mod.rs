@@ -20,7 +20,7 @@ use super::paths::{DASHBOARD, LOGIN};
 use super::state::HttpState;
 use crate::ids::RunId;
 use crate::messages::Parameters;
-use crate::store::pool::StoreError;
+use crate::store::pool::{self, StoreError};
 use crate::store::{outbox, progress, report, runs, state};
 use crate::sync::forecast;
 use overview::{Running, Shown};
@@ -65,9 +65,9 @@ async fn show(
 ) -> Response {
     let asked = said.ok().and_then(|Query(said)| said.asked);
     let form_token = state.guard.form_token(&headers);
-    match look(&state).await {
+    match pool::promptly(&state.pool, look(&state)).await {
         Ok(shown) => page::answer(StatusCode::OK, overview::dashboard(&state, &shown, &form_token, asked)),
-        Err(error) => page::no_database(&state, &error),
+        Err(error) => page::no_database(&state, &error, true),
     }
 }
 

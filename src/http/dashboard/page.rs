@@ -63,12 +63,14 @@ pub(in crate::http) fn after_authorizing(state: &HttpState, status: StatusCode, 
     answer(status, frame(state, html! {}, html! {}, content))
 }
 
-/// The page in place of one that needs the database. Logs why.
-pub(in crate::http) fn no_database(state: &HttpState, error: &StoreError) -> Response {
+/// The page in place of one that needs the database. Logs why. `may_see`: whether the caller is known to be one who may
+/// see where the database is.
+pub(in crate::http) fn no_database(state: &HttpState, error: &StoreError, may_see: bool) -> Response {
     tracing::error!(%error, "The dashboard cannot be shown");
     let content = html! {
         section .finding role="alert" {
             p { strong { "The database cannot be used." } }
+            @if let (true, StoreError::Unreachable(why)) = (may_see, error) { p { (why) } }
             p { "The worker retries by itself. Its log and " code { "teamleader2db doctor" } " report the cause." }
         }
     };
