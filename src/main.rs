@@ -1,10 +1,7 @@
-//! Parses the command line, runs, and returns the exit code.
+//! Runs the command line, and returns the exit code.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use teamleader2db::cli::Cli;
-
 fn main() -> ExitCode {
-    Cli::parse().run()
+    teamleader2db::cli::main()
 }

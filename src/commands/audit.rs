@@ -1,12 +1,14 @@
 //! `audit`: compares the rows with the API, through a worker.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 
 use super::outcome::Outcome;
 use super::sender::{self, SenderArgs};
 use super::wait::Ended;
 use super::{audit_report, help, terminal};
 use crate::broker::request_publisher::OutgoingRequest;
+use crate::config::completion;
 use crate::messages::{Mode, RunStatus, SyncRequest};
 
 /// What the help shows of it.
@@ -21,7 +23,7 @@ Examples:
 #[command(after_help = EXAMPLES, after_long_help = help::with_resources(EXAMPLES))]
 pub struct AuditArgs {
     /// What to compare, such as contacts or time_tracking; everything unless named
-    #[arg(value_name = "RESOURCE", value_delimiter = ',')]
+    #[arg(value_name = "RESOURCE", value_delimiter = ',', add = ArgValueCompleter::new(completion::resources))]
     resources: Vec<String>,
     /// Compare this many records of each resource, chosen at random, instead of all
     #[arg(long, value_name = "NUMBER")]

@@ -100,7 +100,8 @@ fn at_work(name: &str, resource: &ResourceReport) -> String {
     format!("{name} ({}{of} listed{details})", resource.listed)
 }
 
-fn end(report: &RunReport) -> String {
+/// What a run that has ended did, in all: requests, time and counts.
+pub fn in_numbers(report: &RunReport) -> String {
     let sum = |count: fn(&ResourceReport) -> i64| report.resources.values().map(count).sum::<i64>();
     let mut said = format!("{} requests", report.api_requests);
     if let (Some(began), Some(ended)) = (report.started_at, report.finished_at) {
@@ -128,6 +129,11 @@ fn end(report: &RunReport) -> String {
     if rejected > 0 {
         said.push_str(&format!(", {rejected} could not be read or stored: `teamleader2db status` names them"));
     }
+    said
+}
+
+fn end(report: &RunReport) -> String {
+    let mut said = in_numbers(report);
     if report.resources.is_empty() {
         // It never became a run.
         said.clear();

@@ -9,11 +9,11 @@ use serde::de::IgnoredAny;
 use tracing::{info, warn};
 
 use super::outcome::Outcome;
-use super::{event_text, terminal};
+use super::{event_text, sender, terminal};
 use crate::broker::link::AmqpError;
 use crate::broker::listener::Listener;
 use crate::broker::topology::{Declare, Names};
-use crate::config::{AccountArgs, AmqpArgs};
+use crate::config::{AmqpArgs, CopyArgs};
 use crate::process::lifecycle::Signals;
 use crate::retry;
 
@@ -24,7 +24,7 @@ pub struct EventsArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    account: AccountArgs,
+    copy: CopyArgs,
     #[command(flatten)]
     amqp: AmqpArgs,
 }
@@ -32,7 +32,8 @@ pub struct EventsArgs {
 impl EventsArgs {
     /// Prints each event to standard output until a signal, or until nobody reads.
     pub async fn run(self, signals: &mut Signals) -> anyhow::Result<Outcome> {
-        let (url, names) = (self.amqp.url()?, self.amqp.names(&self.account.account)?);
+        let (url, names) = (self.amqp.url()?, self.amqp.names(self.copy.account())?);
+        sender::database(&self.copy).await?;
         print(&url, &names, self.amqp.amqp_declare, self.json, &mut std::io::stdout(), signals).await?;
         Ok(Outcome::Done)
     }

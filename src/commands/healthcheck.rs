@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::outcome::Outcome;
 use super::terminal;
+use crate::config::parse_listen;
 
 /// A worker that does not answer within this is not well. Shorter than the five seconds that the image's HEALTHCHECK
 /// allows.
@@ -16,7 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Args, Debug)]
 pub struct HealthcheckArgs {
     /// Where the worker's HTTP server listens
-    #[arg(long, env = "HTTP_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "HTTP_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_parser = parse_listen,
+        value_name = "ADDRESS"
+    )]
     http_listen: SocketAddr,
 }
 

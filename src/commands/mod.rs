@@ -15,6 +15,7 @@ mod help;
 pub mod migrate;
 pub mod outcome;
 pub mod request;
+mod run_table;
 mod sender;
 pub mod status;
 pub mod terminal;

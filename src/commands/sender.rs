@@ -1,6 +1,7 @@
 //! What the commands that publish a request share.
 
 use clap::Args;
+use sqlx::PgPool;
 
 use super::outcome::Outcome;
 use super::terminal;
@@ -9,7 +10,8 @@ use crate::broker::request_publisher::{self, OutgoingRequest};
 use crate::config::{AmqpArgs, CopyArgs};
 use crate::ids::TraceParent;
 use crate::messages::Request;
-use crate::store::pool;
+use crate::store::accounts;
+use crate::store::pool::{self, StoreError};
 
 /// What publishing a request takes.
 #[derive(Args, Debug)]
@@ -35,14 +37,35 @@ impl SenderArgs {
     /// Publishes a request and waits for its end.
     pub async fn send_and_wait(&self, outgoing: &OutgoingRequest) -> anyhow::Result<Ended> {
         let (url, names) = (self.amqp.url()?, self.amqp.names(self.copy.account())?);
-        let pool = self.copy.database_url_if_set()?.map(|url| pool::connect(&url)).transpose()?;
+        let pool = database(&self.copy).await?;
         Ok(wait::send_and_wait(&url, &names, self.amqp.amqp_declare, pool.as_ref(), outgoing).await?)
     }
 
     /// Publishes a request.
     pub async fn send(&self, outgoing: &OutgoingRequest) -> anyhow::Result<()> {
         let (url, names) = (self.amqp.url()?, self.amqp.names(self.copy.account())?);
+        database(&self.copy).await?;
         Ok(request_publisher::send(&url, &names, self.amqp.amqp_declare, outgoing).await?)
+    }
+}
+
+/// The database, for a command that needs the broker alone. One that is away is no obstacle. An account that it does
+/// not know is an error: nobody would ever consume its queue.
+pub async fn database(copy: &CopyArgs) -> anyhow::Result<Option<PgPool>> {
+    let Some(url) = copy.database_url_if_set()? else { return Ok(None) };
+    let looked = async {
+        let pool = pool::open(&url).await?;
+        let unknown = accounts::unknown(&pool, copy.account()).await?;
+        Ok::<_, StoreError>((pool, unknown))
+    };
+    match looked.await {
+        Ok((pool, None)) => Ok(Some(pool)),
+        Ok((_, Some(unknown))) => Err(unknown.into()),
+        Err(error @ StoreError::Url(_)) => Err(error.into()),
+        Err(error) => {
+            tracing::warn!(%error, "Whether the account is there and authorized is not known");
+            Ok(None)
+        }
     }
 }
 

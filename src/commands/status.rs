@@ -13,6 +13,7 @@ use super::terminal::{self, one_line};
 use crate::config::CopyArgs;
 use crate::ids::Account;
 use crate::messages::{Cause, Mode, ResourceStatus, request_command};
+use crate::store::accounts;
 use crate::store::pool::{self, StoreError};
 use crate::store::progress::{self, HeldDeletions};
 use crate::store::rejected::{self, RejectedRecord};
@@ -24,8 +25,15 @@ use crate::views::{self, ViewProblem};
 /// How many rejected records of a resource are named.
 const REJECTED_SHOWN: i64 = 5;
 
+/// What the help shows of it.
+const EXAMPLES: &str = "\
+Examples:
+  teamleader2db status                               a table, and what is wrong below it
+  teamleader2db status --json | jq '.resources[]'    for programs";
+
 /// The arguments of `status`.
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct StatusArgs {
     /// JSON instead of a table
     #[arg(long)]
@@ -37,7 +45,11 @@ pub struct StatusArgs {
 impl StatusArgs {
     /// Prints it.
     pub async fn run(self) -> anyhow::Result<Outcome> {
-        let pool = pool::connect(&self.copy.database_url()?)?;
+        let pool = pool::open(&self.copy.database_url()?).await?;
+        pool::check_schema(&pool).await?;
+        if let Some(unknown) = accounts::unknown(&pool, self.copy.account()).await? {
+            return Err(unknown.into());
+        }
         terminal::print(&show(&pool, self.copy.account(), self.json).await?);
         Ok(Outcome::Done)
     }
@@ -45,7 +57,6 @@ impl StatusArgs {
 
 /// The tables of an account and whether it is authorized, for people or as JSON.
 async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<String, StoreError> {
-    pool::check_schema(pool).await?;
     let tables = report::tables(pool, account).await?;
     let shortfalls = report::shortfalls(pool, account).await?;
     let known = authorization::authorization(pool, account).await?;

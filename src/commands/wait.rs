@@ -19,6 +19,7 @@ use crate::broker::request_publisher::{OutgoingRequest, publish};
 use crate::broker::topology::{Declare, Names};
 use crate::messages::{Event, RunReport, RunStatus};
 use crate::retry;
+use crate::store::pool;
 use crate::store::tokens::authorization;
 
 /// How often the account's authorization is looked at while waiting.
@@ -59,14 +60,18 @@ pub async fn send_and_wait(
     database: Option<&PgPool>,
     outgoing: &OutgoingRequest,
 ) -> Result<Ended, AmqpError> {
-    let progress = Progress::new();
+    let mut progress = Progress::new();
     let mut delays = retry::RECONNECT.begin();
     let mut first = true;
     loop {
-        match wait_for_run(url, names, declare, database, outgoing, &progress).await {
-            Ok(ended) => return Ok(ended),
-            Err(error @ (AmqpError::Url(_) | AmqpError::Topology { .. })) => return Err(error),
-            Err(error) if first => return Err(error),
+        match wait_for_run(url, names, declare, database, outgoing, &mut progress).await {
+            Ok(ended) => {
+                progress.goes_on = None;
+                return Ok(ended);
+            }
+            Err(error) if first || matches!(error, AmqpError::Url(_) | AmqpError::Topology { .. }) => {
+                return Err(error);
+            }
             Err(error) => {
                 let delay = delays.next_delay().unwrap_or(retry::RECONNECT.longest);
                 warn!(%error, "The connection broke; the request is published again with the same id");
@@ -83,13 +88,14 @@ async fn wait_for_run(
     declare: Declare,
     database: Option<&PgPool>,
     outgoing: &OutgoingRequest,
-    progress: &Progress,
+    progress: &mut Progress,
 ) -> Result<Ended, AmqpError> {
     let mut events = Listener::open(url, names, declare, "teamleader2db request --wait").await?;
     let publisher = Publisher::new(url.clone(), "teamleader2db request");
     publish(&publisher, names, outgoing).await?;
-    publisher.close().await;
     let id = outgoing.id;
+    progress.goes_on = Some(id);
+    publisher.close().await;
     let final_ids = Event::final_ids(names.account(), id, &outgoing.body());
     progress.say(&format!("request {id} is in the queue {}", names.requests_queue()));
     loop {
@@ -131,13 +137,16 @@ async fn wait_for_run(
 
 /// Whether the account is authorized, if there is a database to ask.
 async fn is_authorized(database: Option<&PgPool>, names: &Names) -> Option<bool> {
-    let known = authorization::authorization(database?, names.account()).await;
+    let database = database?;
+    let known = pool::promptly(database, authorization::authorization(database, names.account())).await;
     known.ok().map(|authorization| authorization.authorized)
 }
 
 /// A bar on a terminal, plain lines elsewhere; always on standard error.
 struct Progress {
     bar: Option<ProgressBar>,
+    /// The request that is in the queue, and goes on where the waiting ends before it.
+    goes_on: Option<Uuid>,
 }
 
 impl Progress {
@@ -150,7 +159,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Self { bar }
+        Self { bar, goes_on: None }
     }
 
     fn say(&self, text: &str) {
@@ -174,6 +183,10 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+        // By a signal, which drops the waiting, or by an error.
+        if let Some(id) = self.goes_on {
+            terminal::complain(&format!("the sync goes on; id {id}; cancel it with: teamleader2db cancel {id}"));
         }
     }
 }

@@ -56,7 +56,7 @@ impl WorkerArgs {
             first_refresh_token: sync.first_refresh_token()?,
             rate_reserve: sync.rate_reserve,
             most_in_flight: sync.sync_concurrency,
-            retention: Retention { keep: sync.retention, erase_deleted_after: sync.erase_deleted_after() },
+            retention: Retention { keep: sync.retention_of_worker(), erase_deleted_after: sync.erase_deleted_after() },
             settings: Settings {
                 resources: sync.resources()?,
                 account: self.copy.account().clone(),

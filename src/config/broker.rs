@@ -8,12 +8,14 @@ use secrecy::SecretString;
 
 use super::error::ConfigError;
 use super::secret::secret;
+use crate::broker::link;
 use crate::broker::reply_address::ReplyAddresses;
 use crate::broker::topology::{Declare, Names};
 use crate::ids::Account;
 
 /// RabbitMQ.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Connections")]
 pub struct AmqpArgs {
     /// RabbitMQ, as amqp://user:password@host:5672/vhost
     #[arg(long, env = "AMQP_URL", hide_env_values = true, value_name = "URL")]
@@ -32,8 +34,16 @@ pub struct AmqpArgs {
 impl AmqpArgs {
     /// `AMQP_URL`.
     pub fn url(&self) -> Result<SecretString, ConfigError> {
-        secret("AMQP_URL", self.amqp_url.as_ref(), self.amqp_url_file.as_deref())?
-            .ok_or(ConfigError::Missing("AMQP_URL"))
+        self.url_if_set()?.ok_or(ConfigError::Missing("AMQP_URL"))
+    }
+
+    /// `AMQP_URL`, where the command can do without.
+    pub fn url_if_set(&self) -> Result<Option<SecretString>, ConfigError> {
+        let url = secret("AMQP_URL", self.amqp_url.as_ref(), self.amqp_url_file.as_deref())?;
+        if let Some(url) = &url {
+            link::check_url(url).map_err(|why| ConfigError::Invalid("AMQP_URL", why.to_owned()))?;
+        }
+        Ok(url)
     }
 
     /// The names of exchanges and queues.
@@ -51,6 +61,7 @@ impl AmqpArgs {
 
 /// Replies to senders.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Replies")]
 pub struct ReplyArgs {
     /// Which queues of others a reply may go to: a regular expression, found anywhere in a name; without it any queue
     /// that has neither the prefix nor a name of RabbitMQ's own, and no `.tokens.` or `.requests.` in it
@@ -63,8 +74,12 @@ impl ReplyArgs {
     pub fn addresses(&self, names: Names) -> Result<ReplyAddresses, ConfigError> {
         // As everywhere, an empty variable is one that is not set.
         let pattern = self.reply_to_allowed.as_deref().filter(|pattern| !pattern.is_empty()).map(Regex::new);
-        let pattern =
-            pattern.transpose().map_err(|error| ConfigError::Invalid("REPLY_TO_ALLOWED", error.to_string()))?;
+        let pattern = pattern.transpose().map_err(|error| {
+            // Of its lines the last has the reason; those before it draw where.
+            let error = error.to_string();
+            let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            ConfigError::Invalid("REPLY_TO_ALLOWED", format!("it is a regular expression, and this one is none: {why}"))
+        })?;
         Ok(ReplyAddresses::new(names, pattern))
     }
 }

@@ -14,9 +14,16 @@ const SHORTEST_TOKEN: usize = 16;
 
 /// The HTTP server.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "HTTP")]
 pub struct HttpArgs {
     /// Where the HTTP server listens; beyond loopback a token is required
-    #[arg(long, env = "HTTP_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "HTTP_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_parser = parse_listen,
+        value_name = "ADDRESS"
+    )]
     http_listen: SocketAddr,
     /// The token that callers send as `Authorization: Bearer …`
     #[arg(long, env = "HTTP_API_TOKEN", hide_env_values = true, value_name = "TOKEN")]
@@ -24,6 +31,12 @@ pub struct HttpArgs {
     /// A file that holds it
     #[arg(long, env = "HTTP_API_TOKEN_FILE", value_name = "FILE")]
     http_api_token_file: Option<PathBuf>,
+}
+
+/// Where a server listens.
+pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let how = "it is an IP address and a port, such as 127.0.0.1:8080, or 0.0.0.0:8080 for all addresses";
+    text.parse().map_err(|_| how.to_owned())
 }
 
 impl HttpArgs {

@@ -15,6 +15,7 @@ use crate::store::tokens::cipher::Cipher;
 
 /// The integration, as registered in Teamleader's marketplace.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Teamleader")]
 pub struct IntegrationArgs {
     /// Client id of the integration
     #[arg(long, env = "TEAMLEADER_CLIENT_ID", hide_env_values = true, value_name = "ID")]
@@ -56,7 +57,9 @@ impl IntegrationArgs {
 
     /// The integration, all of it.
     pub fn integration(&self) -> Result<Integration, ConfigError> {
-        let client_id = match (&self.teamleader_client_id, &self.teamleader_client_id_file) {
+        // As everywhere, an empty variable is one that is not set.
+        let given = self.teamleader_client_id.as_ref().filter(|id| !id.is_empty());
+        let client_id = match (given, &self.teamleader_client_id_file) {
             (Some(_), Some(_)) => return Err(ConfigError::Both("TEAMLEADER_CLIENT_ID")),
             (Some(id), None) => id.clone(),
             (None, Some(file)) => read_file("TEAMLEADER_CLIENT_ID", file)?,
@@ -73,7 +76,12 @@ impl IntegrationArgs {
                 the marketplace";
             ConfigError::Invalid("TEAMLEADER_REDIRECT_URI", how.to_owned())
         })?;
-        endpoint::http_url(redirect_uri).map_err(|why| ConfigError::Invalid("TEAMLEADER_REDIRECT_URI", why))?;
+        let checked = endpoint::http_url(redirect_uri);
+        let checked = checked.map_err(|why| ConfigError::Invalid("TEAMLEADER_REDIRECT_URI", why))?;
+        if checked.fragment().is_some() {
+            let why = "a URL without #, to which Teamleader sends nobody back".to_owned();
+            return Err(ConfigError::Invalid("TEAMLEADER_REDIRECT_URI", why));
+        }
         Ok(Integration {
             client_id,
             client_secret,
@@ -90,6 +98,7 @@ impl IntegrationArgs {
 
 /// How tokens are sealed.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Teamleader")]
 pub struct KeyArgs {
     /// Keys of 32 bytes in base64, comma-separated: the first encrypts tokens, all decrypt
     #[arg(long, env = "TOKEN_ENCRYPTION_KEY", hide_env_values = true, value_name = "KEYS")]

@@ -21,12 +21,12 @@
 //! | `MIGRATE_ON_START` | `true` | `false`: refuse to start on an old schema |
 //! | `SYNC_SLICE` | `30s` | how long one delivery is worked on |
 //! | `SYNC_CONCURRENCY` | `auto` | API requests in flight; a number caps them |
-//! | `RATE_RESERVE` | `0` | requests of each minute left to others |
+//! | `RATE_RESERVE` | `0` | requests of each minute left to others, at most 150 |
 //! | `SYNC_LOOKBACK` | `5m` | how far watermarks stay behind the API's clock |
 //! | `DETAIL_MAX_AGE` | `7d` | when details that no list vouches for are fetched again |
 //! | `INCREMENTAL_WINDOW` | `60d` | how far back an incremental pass reads by date; `off`: all |
 //! | `HISTORY` | `off` | `on`: each changed version of a record is retained |
-//! | `RETENTION` | `90d` | runs, sent events and history older than it go |
+//! | `RETENTION` | `90d` | runs, sent events and history older than it are deleted; `never`: none |
 //! | `ERASE_DELETED_AFTER` | `never` | content of rows that are deleted for so long is erased |
 //! | `COMPAT_DATABASE_URL` | that of `DATABASE_URL` | of `compat`: the database of the Python service |
 //! | `TRACEPARENT` | none | of `request` and `audit`: the request's place in a trace |
@@ -38,6 +38,7 @@
 mod broker;
 #[cfg(feature = "compat")]
 mod compat;
+pub mod completion;
 mod database;
 pub mod endpoint;
 mod error;
@@ -49,8 +50,9 @@ mod sync;
 pub use broker::{AmqpArgs, ReplyArgs};
 #[cfg(feature = "compat")]
 pub use compat::CompatArgs;
-pub use database::{AccountArgs, CopyArgs, DatabaseArgs};
+pub use database::{CopyArgs, DatabaseArgs};
 pub use error::ConfigError;
-pub use http::HttpArgs;
+pub use http::{HttpArgs, parse_listen};
 pub use integration::{IntegrationArgs, KeyArgs};
+pub use secret::refresh_token;
 pub use sync::SyncArgs;

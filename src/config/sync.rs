@@ -4,15 +4,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use humantime::parse_duration;
 use secrecy::SecretString;
+use tracing::warn;
 
+use super::completion;
 use super::error::ConfigError;
-use super::secret::secret;
+use super::secret::{refresh_token, secret};
 use crate::catalog::{self, RESOURCES, Resource};
 
 /// How the worker syncs.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Syncing")]
 pub struct SyncArgs {
     /// First refresh token for a new database; ignored once one is stored
     #[arg(long, env = "TEAMLEADER_REFRESH_TOKEN", hide_env_values = true, value_name = "TOKEN")]
@@ -21,7 +25,14 @@ pub struct SyncArgs {
     #[arg(long, env = "TEAMLEADER_REFRESH_TOKEN_FILE", value_name = "FILE")]
     teamleader_refresh_token_file: Option<PathBuf>,
     /// What a request without resources syncs; `all` are those that do not take a call for each parent record
-    #[arg(long, env = "TEAMLEADER_RESOURCES", value_delimiter = ',', value_name = "NAMES")]
+    #[arg(
+        long,
+        env = "TEAMLEADER_RESOURCES",
+        default_value = "all",
+        value_delimiter = ',',
+        value_name = "NAMES",
+        add = ArgValueCompleter::new(completion::resources)
+    )]
     teamleader_resources: Vec<String>,
     /// Bring the schema up to date at the start; false: refuse to start on an old one
     #[arg(long, env = "MIGRATE_ON_START", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
@@ -39,13 +50,13 @@ pub struct SyncArgs {
     )]
     pub sync_concurrency: usize,
     /// Requests of each minute that are left to other users of the integration
-    #[arg(long, env = "RATE_RESERVE", default_value_t = 0, value_name = "NUMBER")]
+    #[arg(long, env = "RATE_RESERVE", default_value = "0", value_parser = parse_reserve, value_name = "NUMBER")]
     pub rate_reserve: u32,
     /// How far watermarks stay behind the API's clock
-    #[arg(long, env = "SYNC_LOOKBACK", default_value = "5m", value_parser = parse_duration, value_name = "TIME")]
+    #[arg(long, env = "SYNC_LOOKBACK", default_value = "5m", value_parser = parse_lookback, value_name = "TIME")]
     pub sync_lookback: Duration,
     /// When details that no list vouches for are fetched again
-    #[arg(long, env = "DETAIL_MAX_AGE", default_value = "7d", value_parser = parse_duration, value_name = "TIME")]
+    #[arg(long, env = "DETAIL_MAX_AGE", default_value = "7d", value_parser = parse_age, value_name = "TIME")]
     pub detail_max_age: Duration,
     /// How far back an incremental pass reads lists that have dates and do not show changes: a time, or off
     #[arg(long, env = "INCREMENTAL_WINDOW", default_value = "60d", value_parser = parse_window, value_name = "TIME")]
@@ -53,9 +64,9 @@ pub struct SyncArgs {
     /// Whether each changed version of a record is retained
     #[arg(long, env = "HISTORY", default_value = "off", value_name = "HOW")]
     history: Switch,
-    /// Runs, sent events and history older than this are deleted
-    #[arg(long, env = "RETENTION", default_value = "90d", value_parser = parse_duration, value_name = "TIME")]
-    pub retention: Duration,
+    /// Runs, sent events and history older than this are deleted: a time, or never
+    #[arg(long, env = "RETENTION", default_value = "90d", value_parser = parse_retention, value_name = "TIME")]
+    retention: TimeOrNone,
     /// The content of rows that are deleted for so long is erased: a time, or never
     #[arg(long, env = "ERASE_DELETED_AFTER", default_value = "never", value_parser = parse_erase, value_name = "TIME")]
     erase_deleted_after: TimeOrNone,
@@ -78,33 +89,114 @@ enum Switch {
 /// from 2.3 s on all of them are in use.
 const AUTO_CONCURRENCY: usize = 16;
 
+/// The API allows 200 requests a minute: at least a quarter of them is left to the worker.
+const LARGEST_RESERVE: u32 = 150;
+
+/// A worker deletes runs that are younger than this only where that is meant: a repeated request finds its run no more.
+const USUAL_RETENTION: Duration = Duration::from_secs(24 * 3600);
+
+/// Times from one to the other, both as they are written.
+struct Range {
+    from: &'static str,
+    to: &'static str,
+    /// The word that stands for none.
+    none: Option<&'static str>,
+    /// Why no others.
+    why: &'static str,
+}
+
 /// Shorter than RabbitMQ's 30 minutes for an acknowledgement, with room for the page in hand.
-const LONGEST_SLICE: Duration = Duration::from_secs(15 * 60);
+const SLICES: Range = Range {
+    from: "1s",
+    to: "15m",
+    none: None,
+    why: "RabbitMQ closes the channel of a delivery that is not acknowledged for 30 minutes",
+};
+
+const LOOKBACKS: Range =
+    Range { from: "0s", to: "30d", none: None, why: "each incremental sync reads again what has changed within it" };
+
+const AGES: Range =
+    Range { from: "1h", to: "3650d", none: None, why: "each detail that is older takes a request of each sync" };
+
+const WINDOWS: Range = Range {
+    from: "1d",
+    to: "3650d",
+    none: Some("off"),
+    why: "an incremental sync reads no dates before it, and off reads all",
+};
+
+const RETENTIONS: Range = Range {
+    from: "1s",
+    to: "36500d",
+    none: Some("never"),
+    why: "0 would delete each run and each event as soon as it is over, and never deletes none",
+};
+
+const ERASURES: Range = Range {
+    from: "1s",
+    to: "36500d",
+    none: Some("never"),
+    why: "0 would erase a record as soon as a sync marks it deleted, and never erases none",
+};
+
+impl Range {
+    fn time(&self, text: &str) -> Result<Duration, String> {
+        match self.parse(text)? {
+            TimeOrNone(Some(time)) => Ok(time),
+            TimeOrNone(None) => Err(self.allowed()),
+        }
+    }
+
+    fn parse(&self, text: &str) -> Result<TimeOrNone, String> {
+        if self.none == Some(text) {
+            return Ok(TimeOrNone(None));
+        }
+        let time = parse_duration(text).map_err(|error| format!("{error}; {}", self.allowed()))?;
+        let ends = parse_duration(self.from).ok().zip(parse_duration(self.to).ok());
+        match ends {
+            Some((from, to)) if (from..=to).contains(&time) => Ok(TimeOrNone(Some(time))),
+            _ => Err(self.allowed()),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        let none = self.none.map(|word| format!(", or {word}")).unwrap_or_default();
+        format!("it is a time from {} to {}{none}: {}", self.from, self.to, self.why)
+    }
+}
 
 fn parse_slice(text: &str) -> Result<Duration, String> {
-    let slice = parse_duration(text).map_err(|error| error.to_string())?;
-    if (Duration::from_secs(1)..=LONGEST_SLICE).contains(&slice) {
-        Ok(slice)
-    } else {
-        Err("from 1s to 15m: RabbitMQ closes the channel of a delivery that is not acknowledged for 30 minutes"
-            .to_owned())
-    }
+    SLICES.time(text)
+}
+
+fn parse_lookback(text: &str) -> Result<Duration, String> {
+    LOOKBACKS.time(text)
+}
+
+fn parse_age(text: &str) -> Result<Duration, String> {
+    AGES.time(text)
 }
 
 fn parse_window(text: &str) -> Result<TimeOrNone, String> {
-    parse_time_or("off", text)
+    WINDOWS.parse(text)
+}
+
+fn parse_retention(text: &str) -> Result<TimeOrNone, String> {
+    RETENTIONS.parse(text)
 }
 
 fn parse_erase(text: &str) -> Result<TimeOrNone, String> {
-    parse_time_or("never", text)
+    ERASURES.parse(text)
 }
 
-fn parse_time_or(none: &str, text: &str) -> Result<TimeOrNone, String> {
-    if text == none {
-        return Ok(TimeOrNone(None));
-    }
-    let time = parse_duration(text).map_err(|error| format!("{error}; a time like 60d, or {none}"))?;
-    Ok(TimeOrNone(Some(time)))
+fn parse_reserve(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|reserve| *reserve <= LARGEST_RESERVE).ok_or_else(|| {
+        format!(
+            "it is a number from 0 to {LARGEST_RESERVE}: the API allows 200 requests a minute, and the worker needs \
+             some of them"
+        )
+    })
 }
 
 fn parse_concurrency(text: &str) -> Result<usize, String> {
@@ -114,7 +206,7 @@ fn parse_concurrency(text: &str) -> Result<usize, String> {
             .parse()
             .ok()
             .filter(|n| (1..=64).contains(n))
-            .ok_or_else(|| "auto, or a number from 1 to 64".to_owned()),
+            .ok_or_else(|| "it is auto, or a number from 1 to 64".to_owned()),
     }
 }
 
@@ -140,6 +232,21 @@ impl SyncArgs {
         self.history == Switch::On
     }
 
+    /// How long runs, sent events and history are stored; `None`: for ever. A warning in the log where it is so short
+    /// that a mistake is likely.
+    pub fn retention_of_worker(&self) -> Option<Duration> {
+        let TimeOrNone(retention) = self.retention;
+        if let Some(time) = retention.filter(|time| *time < USUAL_RETENTION) {
+            let retention = humantime::format_duration(time).to_string();
+            warn!(
+                retention,
+                "RETENTION is {retention}: runs, sent events and history are deleted when they are older, and a \
+                 request that is repeated later makes a second sync"
+            );
+        }
+        retention
+    }
+
     /// After how long the content of deleted rows is erased; `None`: never.
     pub fn erase_deleted_after(&self) -> Option<Duration> {
         self.erase_deleted_after.0
@@ -148,7 +255,8 @@ impl SyncArgs {
     /// The first refresh token, if one is given.
     pub fn first_refresh_token(&self) -> Result<Option<SecretString>, ConfigError> {
         let (value, file) = (self.teamleader_refresh_token.as_ref(), self.teamleader_refresh_token_file.as_deref());
-        secret("TEAMLEADER_REFRESH_TOKEN", value, file)
+        let given = secret("TEAMLEADER_REFRESH_TOKEN", value, file)?;
+        given.map(|token| refresh_token("TEAMLEADER_REFRESH_TOKEN", &token)).transpose()
     }
 }
 

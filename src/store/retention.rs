@@ -18,8 +18,9 @@ const DELETED_AT_ONCE: i64 = 10_000;
 /// How long things are stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
-    /// Runs since they were finished, events since they were sent, versions of records since they were written over.
-    pub keep: Duration,
+    /// Runs since they were finished, events since they were sent, versions of records since they were written over;
+    /// `None`: for ever.
+    pub keep: Option<Duration>,
     /// The content of rows since they were marked deleted; `None`: for ever.
     pub erase_deleted_after: Option<Duration>,
 }
@@ -31,7 +32,9 @@ impl Retention {
         if let Some(after) = self.erase_deleted_after {
             while erase(pool, account, after).await? {}
         }
-        while delete_some(pool, account, self.keep).await? {}
+        if let Some(keep) = self.keep {
+            while delete_some(pool, account, keep).await? {}
+        }
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ mod borders;
 mod broker_limits;
 mod cancel;
 mod certificate;
+mod command_line;
 mod commands;
 #[cfg(feature = "compat")]
 mod compat;
@@ -31,6 +32,7 @@ mod export_files;
 mod failures;
 mod fields;
 mod foreign_database;
+
 mod grants;
 mod healthcheck;
 mod history;

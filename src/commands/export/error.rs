@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
+use crate::store::accounts::UnknownAccount;
 use crate::store::pool::{self, StoreError};
+use crate::store::sqlstate;
 
 /// Why it was not done, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -21,13 +23,13 @@ pub enum ExportError {
     )]
     NoCopy,
     /// There is no such account.
-    #[error("there is no account {0:?} in this copy, which has {1}: set TEAMLEADER_ACCOUNT, or --account")]
-    Account(String, String),
+    #[error(transparent)]
+    Account(#[from] UnknownAccount),
     /// There is no such view.
     #[error("there is no view {0:?} in schema teamleader_views: {1}")]
     Unknown(String, String),
     /// The condition is not one, or cannot be decided for a row.
-    #[error("--where: {}", pool::in_words(.0))]
+    #[error("--where: {}{}", pool::in_words(.0), hint(.0))]
     Condition(sqlx::Error),
     /// The file, or the disk.
     #[error("{file} cannot be written: {1}. Fix that, or name another file with -o", file = .0.display())]
@@ -45,5 +47,15 @@ impl ExportError {
                 | Self::Unknown(..)
                 | Self::Condition(_)
         )
+    }
+}
+
+/// What is likely to be meant: `status = active` asks for a column `active`.
+fn hint(error: &sqlx::Error) -> &'static str {
+    match pool::sqlstate(error).as_deref() {
+        Some(sqlstate::NO_COLUMN) => {
+            ". A text stands in single quotes, and all in double ones for the shell: --where \"status = 'active'\""
+        }
+        _ => "",
     }
 }

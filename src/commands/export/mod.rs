@@ -11,15 +11,16 @@ mod selection;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
+use clap_complete::engine::ArgValueCompleter;
 use futures_util::TryStreamExt as _;
 use sqlx::{PgPool, Postgres, Transaction};
 
 use super::outcome::Outcome;
 use super::terminal;
-use crate::config::{ConfigError, CopyArgs};
+use crate::config::{ConfigError, CopyArgs, completion};
 use crate::store::pool::{self, StoreError};
-use crate::store::sqlstate;
+use crate::store::{accounts, sqlstate};
 use destination::Destination;
 pub use error::ExportError;
 use selection::{Form, Selection};
@@ -31,15 +32,28 @@ const TRANSACTION: &str = "set transaction isolation level repeatable read, read
     set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0;
     select set_config('client_connection_check_interval', '2s', true) where version() like '%linux%';";
 
+/// What the help shows of it.
+const EXAMPLES: &str = "\
+Examples:
+  teamleader2db export contacts -o contacts.csv
+  teamleader2db export time_tracking --format jsonl | jq .
+  teamleader2db export contacts -o active.csv --where \"status = 'active'\"";
+
 /// The arguments of `export`.
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct ExportArgs {
     /// A view of schema teamleader_views, such as contact_emails or contacts_wide, or a resource, such as
     /// projects-v2/projects
-    #[arg(value_name = "NAME", required_unless_present = "preset", conflicts_with = "preset")]
+    #[arg(
+        value_name = "NAME",
+        required_unless_present = "preset",
+        conflicts_with = "preset",
+        add = ArgValueCompleter::new(completion::resources)
+    )]
     name: Option<String>,
-    /// How the rows are written
-    #[arg(long, value_name = "FORMAT", required_unless_present = "preset", conflicts_with = "preset")]
+    /// How the rows are written; without it as the name of the file ends, .csv or .jsonl
+    #[arg(long, value_name = "FORMAT", conflicts_with = "preset")]
     format: Option<Format>,
     /// A list as the Python service wrote it, instead of a view
     #[arg(long, value_name = "PRESET")]
@@ -52,7 +66,7 @@ pub struct ExportArgs {
     #[arg(long)]
     escape_formulas: bool,
     /// The file, which is replaced once all is written; standard output if there is none, or for `-`
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
     #[command(flatten)]
     copy: CopyArgs,
@@ -81,7 +95,7 @@ impl ExportArgs {
     ///
     /// Dropped before its end, it removes what it has half done, as after an error.
     pub async fn run(self) -> Result<Outcome, ExportError> {
-        let pool = pool::connect(&self.copy.database_url()?)?;
+        let pool = pool::open(&self.copy.database_url()?).await?;
         check_schema(&pool).await?;
         let mut tx = pool::begin(&pool).await?;
         sqlx::raw_sql(TRANSACTION).execute(&mut *tx).await.map_err(StoreError::from)?;
@@ -105,35 +119,39 @@ impl ExportArgs {
         selection: &Selection,
         tx: &mut Transaction<'static, Postgres>,
     ) -> Result<(), ExportError> {
-        // No macro can check what no migration makes.
-        let sql = "select account from teamleader_views.account \
-                   union select account from teamleader_views.freshness order by 1";
-        let known: Vec<String> = match sqlx::query_scalar(sql).fetch_all(pool).await {
-            Ok(known) => known,
-            // One that may read some views only.
-            Err(error) if pool::sqlstate(&error).as_deref() == Some(sqlstate::FORBIDDEN) => return Ok(()),
-            Err(error) => return Err(StoreError::from(error).into()),
-        };
-        let account = self.copy.account().as_str();
-        if known.is_empty() || known.iter().any(|known| known == account) || selection.has_rows(tx).await? {
-            return Ok(());
+        match accounts::unknown(pool, self.copy.account()).await? {
+            // Rows without anything else of their account are rows all the same.
+            Some(unknown) if !selection.has_rows(tx).await? => Err(unknown.into()),
+            _ => Ok(()),
         }
-        Err(ExportError::Account(account.to_owned(), known.join(", ")))
     }
 
     async fn selection(&self, tx: &mut Transaction<'static, Postgres>) -> Result<Selection, ExportError> {
         let escaped = self.escape_formulas;
-        let form = match (self.preset, self.format) {
+        let form = match (self.preset, self.format.or_else(|| self.format_of_file())) {
             (Some(Preset::Contacts), _) => Form::OldContacts { escaped },
             (None, Some(Format::Jsonl)) if escaped => {
                 let why = "only CSV has formulas: leave it out, or take --format csv";
                 return Err(ConfigError::Invalid("--escape-formulas", why.to_owned()).into());
             }
             (None, Some(Format::Jsonl)) => Form::Jsonl,
-            (None, Some(Format::Csv) | None) => Form::Csv { escaped },
+            (None, Some(Format::Csv)) => Form::Csv { escaped },
+            (None, None) => {
+                let why = "it is csv or jsonl; without it -o has to name a file that ends in .csv or .jsonl";
+                return Err(ConfigError::Invalid("--format", why.to_owned()).into());
+            }
         };
         let name = self.name.as_deref().unwrap_or("contacts");
         Selection::of(tx, name, self.copy.account(), self.condition.clone(), form).await
+    }
+
+    /// The format that the file's name ends with.
+    fn format_of_file(&self) -> Option<Format> {
+        match self.file()?.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "csv" => Some(Format::Csv),
+            "jsonl" | "ndjson" => Some(Format::Jsonl),
+            _ => None,
+        }
     }
 
     /// The file, unless it is standard output.

@@ -9,15 +9,30 @@ use secrecy::{ExposeSecret, SecretString};
 
 const NONCE_BYTES: usize = 24;
 
+const KEY_BYTES: usize = 32;
+
+const HOW_TO_MAKE_A_KEY: &str = "it is a key of 32 bytes in base64, or several, separated by commas: make one with \
+    `head -c 32 /dev/urandom | base64`";
+
+/// Which key of the list.
+fn nth(place: &usize) -> String {
+    if *place == 1 { "the key".to_owned() } else { format!("key {place} of the list") }
+}
+
 /// Why sealing or opening failed. Shows neither key nor text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CipherError {
-    /// A key is not 32 bytes in base64.
-    #[error(
-        "TOKEN_ENCRYPTION_KEY is a comma-separated list of keys of 32 bytes in base64: make one with \
-         `head -c 32 /dev/urandom | base64`"
-    )]
-    BadKey,
+    /// A key is not in base64. With its place in the list, from 1.
+    #[error("TOKEN_ENCRYPTION_KEY: {} is not base64: {HOW_TO_MAKE_A_KEY}", nth(.0))]
+    NotBase64(usize),
+    /// A key has another length than 32 bytes.
+    #[error("TOKEN_ENCRYPTION_KEY: {} has {bytes} bytes and not {KEY_BYTES}: {HOW_TO_MAKE_A_KEY}", nth(.place))]
+    KeyLength {
+        /// Its place.
+        place: usize,
+        /// Its length.
+        bytes: usize,
+    },
     /// The system has no randomness, or the text is too long.
     #[error("the token could not be sealed")]
     Seal,
@@ -47,28 +62,29 @@ impl Cipher {
     /// Reads `TOKEN_ENCRYPTION_KEY`.
     pub fn new(keys: &SecretString) -> Result<Self, CipherError> {
         let mut root = None;
-        let keys: Result<Vec<_>, _> = keys
-            .expose_secret()
-            .split(',')
-            .map(|key| {
-                let key = STANDARD.decode(key.trim()).map_err(|_| CipherError::BadKey)?;
+        let keys: Result<Vec<_>, _> = (1..)
+            .zip(keys.expose_secret().split(','))
+            .map(|(place, key)| {
+                let key = STANDARD.decode(key.trim()).map_err(|_| CipherError::NotBase64(place))?;
+                let cipher = XChaCha20Poly1305::new_from_slice(&key);
+                let cipher = cipher.map_err(|_| CipherError::KeyLength { place, bytes: key.len() })?;
                 root.get_or_insert_with(|| hkdf::Salt::new(hkdf::HKDF_SHA256, b"teamleader2db").extract(&key));
-                XChaCha20Poly1305::new_from_slice(&key).map_err(|_| CipherError::BadKey)
+                Ok(cipher)
             })
             .collect();
-        Ok(Self { keys: keys?, root: root.ok_or(CipherError::BadKey)? })
+        Ok(Self { keys: keys?, root: root.ok_or(CipherError::KeyLength { place: 1, bytes: 0 })? })
     }
 
     /// A key for signatures, derived from the first key and from all that it is for.
     pub fn signing_key(&self, purpose: &[&[u8]]) -> Result<hmac::Key, CipherError> {
-        Ok(self.root.expand(purpose, hmac::HMAC_SHA256).map_err(|_| CipherError::BadKey)?.into())
+        Ok(self.root.expand(purpose, hmac::HMAC_SHA256).map_err(|_| CipherError::Seal)?.into())
     }
 
     /// Seals `text`; only the same `purpose` opens it.
     pub fn seal(&self, text: &str, purpose: &str) -> Result<Vec<u8>, CipherError> {
         let nonce = XNonce::try_generate().map_err(|_| CipherError::Seal)?;
         let payload = Payload { msg: text.as_bytes(), aad: purpose.as_bytes() };
-        let key = self.keys.first().ok_or(CipherError::BadKey)?;
+        let key = self.keys.first().ok_or(CipherError::Seal)?;
         let sealed = key.encrypt(&nonce, payload).map_err(|_| CipherError::Seal)?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
@@ -112,8 +128,17 @@ mod tests {
 
     #[test]
     fn a_key_of_the_wrong_length_is_refused() {
-        for bad in ["", "c2hvcnQ=", "not base64!"] {
-            assert_eq!(Cipher::new(&bad.to_owned().into()).err(), Some(CipherError::BadKey), "{bad}");
+        let sound = STANDARD.encode([7; 32]);
+        for (bad, why) in [
+            ("", "the key has 0 bytes and not 32"),
+            ("c2hvcnQ=", "the key has 5 bytes and not 32"),
+            ("abc", "the key is not base64"),
+            ("not base64!", "the key is not base64"),
+            (&format!("{sound},c2hvcnQ="), "key 2 of the list has 5 bytes and not 32"),
+            (&format!("{sound},"), "key 2 of the list has 0 bytes and not 32"),
+        ] {
+            let refused = Cipher::new(&bad.to_owned().into()).expect_err(bad).to_string();
+            assert!(refused.starts_with(&format!("TOKEN_ENCRYPTION_KEY: {why}: ")), "{refused}");
         }
     }
 }

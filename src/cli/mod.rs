@@ -1,8 +1,11 @@
 //! The command line: what can be asked of the program, and the exit codes.
 
+mod completion;
+mod usage;
+
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Command as ClapCommand, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::broker::link::AmqpError;
@@ -24,6 +27,7 @@ use crate::config::{ConfigError, DatabaseArgs};
 use crate::process::lifecycle::{self, Signals};
 use crate::process::panics;
 use crate::process::telemetry::{self, LogFormat};
+use crate::store::accounts::UnknownAccount;
 use crate::store::pool::StoreError;
 
 /// Keeps a PostgreSQL copy of a Teamleader Focus account, driven by RabbitMQ.
@@ -31,7 +35,14 @@ use crate::store::pool::StoreError;
 #[command(name = "teamleader2db", version, about, propagate_version = true)]
 pub struct Cli {
     /// How log lines look
-    #[arg(long, global = true, env = "LOG_FORMAT", default_value = "pretty", value_name = "FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        env = "LOG_FORMAT",
+        default_value = "pretty",
+        value_name = "FORMAT",
+        help_heading = "Logging"
+    )]
     log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
@@ -65,7 +76,7 @@ enum Command {
     #[cfg(feature = "compat")]
     #[command(subcommand)]
     Compat(Compat),
-    /// Print what makes a shell complete commands and settings
+    /// Print what makes a shell complete commands, settings, and names of resources, accounts and runs
     Completions {
         /// The shell
         shell: Shell,
@@ -84,9 +95,33 @@ fn exit_code(outcome: Outcome) -> ExitCode {
     }
 }
 
+/// Answers a shell that completes a line; else does what the arguments say.
+pub fn main() -> ExitCode {
+    completion::answer_a_shell();
+    let parsed = command().try_get_matches().and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    match parsed {
+        Ok(cli) => cli.run(),
+        Err(error) => match usage::explained(&error, command()) {
+            Some(why) => {
+                terminal::complain(&why);
+                exit_code(Outcome::Usage)
+            }
+            None => error.exit(),
+        },
+    }
+}
+
+/// The command line. Help shows the names of variables, and never what they are set to.
+fn command() -> ClapCommand {
+    fn without_values(command: ClapCommand) -> ClapCommand {
+        command.mut_args(|argument| argument.hide_env_values(true)).mut_subcommands(without_values)
+    }
+    without_values(Cli::command())
+}
+
 impl Cli {
     /// Runs the command. Errors go to standard error, with what to do about them.
-    pub fn run(self) -> ExitCode {
+    fn run(self) -> ExitCode {
         telemetry::start_logging(self.log_format);
         panics::log_them();
         lifecycle::leave_no_core_dump();
@@ -118,6 +153,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
     error.is::<ConfigError>()
         || matches!(error.downcast_ref(), Some(AmqpError::Url(_)))
         || matches!(error.downcast_ref(), Some(StoreError::Url(_)))
+        || error.is::<UnknownAccount>()
         || error.downcast_ref().is_some_and(ExportError::is_usage)
 }
 
@@ -162,9 +198,7 @@ impl Command {
             #[cfg(feature = "compat")]
             Self::Compat(compat) => Ok(compat.run().await?),
             Self::Completions { shell } => {
-                let mut script = Vec::new();
-                clap_complete::generate(shell, &mut Cli::command(), "teamleader2db", &mut script);
-                let _ = std::io::Write::write_all(&mut std::io::stdout(), &script);
+                terminal::print(completion::script(shell)?.trim_end());
                 Ok(Outcome::Done)
             }
         }
