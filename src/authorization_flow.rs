@@ -1,11 +1,13 @@
 //! Authorizing an account: a link with a state that works once, and the code that comes back. For the browser and the
 //! shell.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use tracing::{info, warn};
 
+use crate::api_client::auth::Auth;
 use crate::api_client::oauth::{Authorizer, OAuth, TOKEN_TIMEOUT, TokenAnswer, TokenPair};
 use crate::process::failpoints::{self, Point};
 use crate::process::panics::{self, Panicked};
@@ -119,6 +121,109 @@ pub async fn accept(tokens: &Tokens, oauth: &OAuth, callback: Callback) -> Resul
     // Before the pair is stored, since one of another account must not replace the stored one.
     let by = who_authorized(oauth, &pair).await;
     pool::with_deadline_of(STORE_TIMEOUT, store_with_retries(tokens, &pair, by.as_ref())).await
+}
+
+/// Why a refresh token that an operator gave is not in use. What was stored before is as it was, unless it says else.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// It is stored already.
+    #[error("this refresh token is stored already: the worker trades it when it needs an access token")]
+    Stored,
+    /// It does not work.
+    #[error(
+        "Teamleader refused the refresh token ({0}), so nothing was stored. It works once, and for the integration \
+         alone that it was made for"
+    )]
+    Refused(String),
+    /// The integration's own id or secret are wrong.
+    #[error(
+        "Teamleader rejected the integration ({0}), so nothing was stored, and the token is not used up: check \
+         TEAMLEADER_CLIENT_ID and TEAMLEADER_CLIENT_SECRET"
+    )]
+    Client(String),
+    /// Teamleader cannot be reached.
+    #[error(
+        "the token was not tried, since Teamleader cannot be reached ({0}), and nothing was stored. Try again later, \
+         or store it untried with --force"
+    )]
+    NotSent(String),
+    /// Nobody knows whether it is used up.
+    #[error(
+        "Teamleader did not answer as it should ({0}): the token may be used up, and nothing was stored. Open the \
+         worker's /sync/authorize in a browser"
+    )]
+    Unclear(String),
+    /// It belongs to another account than the one whose records are stored.
+    #[error(
+        "the refresh token belongs to another Teamleader account than the rows here, and is used up. It was not stored"
+    )]
+    OtherAccount,
+    /// The pair belongs to somebody, and nobody knows to whom.
+    #[error(
+        "the token is used up, and the new pair could not be stored ({0}), since whose it is is not known. Open the \
+         worker's /sync/authorize in a browser"
+    )]
+    Lost(String),
+    /// The database, before anything was used up.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// Tries a refresh token that an operator gives: trades it, once, for its next pair, and stores that. What is stored
+/// stays until then. Returns who authorized, if that is known. Not to be cancelled: the token would be used up and its
+/// pair in no place.
+///
+/// Where a pair is stored that works, it is asked first whose the new one is: one of another account must not replace
+/// it. Else storing comes first, as with each pair.
+pub async fn try_refresh_token(
+    tokens: &Tokens,
+    oauth: &OAuth,
+    given: &SecretString,
+) -> Result<Option<Authorizer>, NotTaken> {
+    let standing = pool::with_deadline_of(STATE_TIMEOUT, tokens.standing(given)).await?;
+    if standing.holds_it {
+        // A worker may be trading it at this moment: it would be sent twice.
+        return Err(NotTaken::Stored);
+    }
+    let pair = match oauth.refresh(given).await {
+        TokenAnswer::Pair(pair) => pair,
+        TokenAnswer::Refused(reason) => return Err(NotTaken::Refused(reason)),
+        TokenAnswer::ClientRejected(reason) => return Err(NotTaken::Client(reason)),
+        TokenAnswer::NotSent(reason) => return Err(NotTaken::NotSent(reason)),
+        TokenAnswer::Unknown(reason) => return Err(NotTaken::Unclear(reason)),
+    };
+    let protects = standing.is_authorized && standing.teamleader_account.is_some();
+    let by = if protects { who_authorized(oauth, &pair).await } else { None };
+    let stored = pool::with_deadline_of(STORE_TIMEOUT, store_with_retries(tokens, &pair, by.as_ref())).await;
+    let by = match by {
+        None => who_authorized(oauth, &pair).await,
+        by => by,
+    };
+    match stored {
+        Ok(()) => confirm(tokens, by).await,
+        Err(Rejected::OtherAccount) => Err(NotTaken::OtherAccount),
+        Err(rejected) => {
+            warn!(%rejected, "The new token pair could not be stored yet");
+            match (standing.teamleader_account, &by) {
+                (Some(ours), Some(by)) if ours != by.account => return Err(NotTaken::OtherAccount),
+                (Some(_), None) => return Err(NotTaken::Lost(rejected.to_string())),
+                _ => {}
+            }
+            // Whoever stores it later leaves whose it was before: that is the same account, or nobody knows yet.
+            Auth::new(Arc::new(tokens.clone()), oauth.clone()).adopt(standing.generation, pair).await;
+            Ok(by)
+        }
+    }
+}
+
+/// Stores whose a stored pair is, if that was not known before.
+async fn confirm(tokens: &Tokens, by: Option<Authorizer>) -> Result<Option<Authorizer>, NotTaken> {
+    if let Some(by) = &by
+        && tokens.confirm_identity(by).await? == Accepted::OtherAccount
+    {
+        return Err(NotTaken::OtherAccount);
+    }
+    Ok(by)
 }
 
 /// Whose pair it is; `None`: it is not known in time.

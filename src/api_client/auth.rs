@@ -268,6 +268,14 @@ impl Auth {
         }
     }
 
+    /// Stores a pair that an operator's refresh token was traded for, as one of its own: in a task, escrowed where the
+    /// database does not take it. Nothing happens where the stored generation is above `made_from`.
+    pub async fn adopt(&self, made_from: Generation, pair: TokenPair) {
+        let attempt = Attempt { auth: self.clone(), epoch: Epoch(0), generation: made_from };
+        // A panic is in the log.
+        let _ = tokio::spawn(async move { attempt.store_or_escrow(&pair).await }.in_current_span()).await;
+    }
+
     /// From now on no refresh token is sent. For shutdown.
     pub fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);

@@ -169,7 +169,7 @@ impl Command {
                 Ok(done) => Ok(exit_code(done?)),
                 Err(_) => anyhow::bail!("stopped before the end"),
             },
-            Self::Authorize(args) if args.trades_a_code() => match signals.unless_two_come(args.run()).await {
+            Self::Authorize(args) if args.trades() => match signals.unless_two_come(args.run()).await {
                 Ok(done) => done.map(exit_code),
                 Err(signal) => Ok(signal.exit_code().into()),
             },

@@ -13,6 +13,11 @@ pub fn complain(text: &str) {
     let _ = std::io::stderr().write_fmt(format_args!("teamleader2db: {}\n", visible(text)));
 }
 
+/// Writes to standard error what is for people alone; a reader that closed it is no error.
+pub fn note(text: &str) {
+    let _ = std::io::stderr().write_fmt(format_args!("{}\n", visible(text)));
+}
+
 /// The text with its control characters made visible, line feeds and tabs aside: ESC becomes `\u001b`. So do the
 /// characters that change the direction of what follows. JSON means the same as before, since it holds such characters
 /// only within strings.

@@ -32,7 +32,7 @@ mod export_files;
 mod failures;
 mod fields;
 mod foreign_database;
-
+mod given_tokens;
 mod grants;
 mod healthcheck;
 mod history;

@@ -1,6 +1,6 @@
 //! Who authorized an account, and how a new authorization replaces an old one.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{PgConnection, PgPool};
 use tracing::warn;
 use uuid::Uuid;
@@ -58,6 +58,19 @@ pub enum StateUse {
     Unknown,
 }
 
+/// What a new authorization meets.
+#[derive(Debug)]
+pub struct Standing {
+    /// The stored pair's.
+    pub generation: Generation,
+    /// Whether a worker may run.
+    pub is_authorized: bool,
+    /// Teamleader's id of the account, once known.
+    pub teamleader_account: Option<Uuid>,
+    /// Whether the token that is given is the stored one, which a worker may trade at any moment.
+    pub holds_it: bool,
+}
+
 /// How a new authorization ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Accepted {
@@ -108,6 +121,29 @@ impl Tokens {
 
     /// Whether the keys open the stored refresh token.
     pub async fn check_key(&self) -> Result<(), StoreError> {
+        self.stored_refresh_token().await.map(drop)
+    }
+
+    /// What a new authorization meets. Makes the account's row, where there is none, and so proves that the database
+    /// can be written before a token is used up.
+    pub async fn standing(&self, given: &SecretString) -> Result<Standing, StoreError> {
+        let mut tx = pool::begin(&self.pool).await?;
+        let row = self.lock_row(&mut tx).await?;
+        tx.commit().await?;
+        let stored = match self.stored_refresh_token().await {
+            // A new authorization is how an account goes on whose key is lost.
+            Err(StoreError::Sealed(_)) => None,
+            stored => stored?,
+        };
+        Ok(Standing {
+            generation: row.generation,
+            is_authorized: row.is_authorized,
+            teamleader_account: row.teamleader_account,
+            holds_it: stored.is_some_and(|stored| stored.expose_secret() == given.expose_secret()),
+        })
+    }
+
+    async fn stored_refresh_token(&self) -> Result<Option<SecretString>, StoreError> {
         let stored = sqlx::query!(
             r#"select generation, refresh_token as "refresh_token!" from teamleader2db.oauth_token
              where account = $1 and refresh_token is not null and state <> 'reauthorization_required'"#,
@@ -115,10 +151,8 @@ impl Tokens {
         )
         .fetch_optional(&self.pool)
         .await?;
-        if let Some(row) = stored {
-            self.open(&row.refresh_token, "refresh", Generation(row.generation))?;
-        }
-        Ok(())
+        let Some(row) = stored else { return Ok(None) };
+        Ok(Some(self.open(&row.refresh_token, "refresh", Generation(row.generation))?))
     }
 
     /// The state of the authorization, as far as it may be shown.
