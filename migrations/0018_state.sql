@@ -25,13 +25,21 @@ comment on column teamleader2db.sync_run.wait_reason is 'What the API answered i
 comment on column teamleader2db.sync_run.budget_since is 'Since when it waits for the budget of the API.';
 comment on column teamleader2db.sync_run.budget_until is 'When the next request may be sent; past: it does not wait for the budget.';
 
-alter table teamleader2db.sync_step add column cause text;
+alter table teamleader2db.sync_step add column cause text, add column stale_details bigint;
+comment on column teamleader2db.sync_step.stale_details is
+    'Details that were missing or stale when the run started; null: unknown.';
 comment on column teamleader2db.sync_step.cause is 'Why it failed, as the word that decides what an operator does; null: it did not.';
 
 alter table teamleader2db.cursor
+    add column incremental_span double precision,
+    add column listed_rows bigint,
     add column held_rows bigint,
     add column held_of bigint,
     add column held_at timestamptz;
+comment on column teamleader2db.cursor.incremental_span is
+    'Of how many seconds the last incremental pass read the changes: for the forecasts of those to come.';
+comment on column teamleader2db.cursor.listed_rows is
+    'Records that the last complete pass has listed, and rows that later ones have created: for forecasts.';
 comment on column teamleader2db.cursor.held_rows is
     'Rows whose records are missing from Teamleader, and that were not marked deleted since they are too many; null: none.';
 comment on column teamleader2db.cursor.held_of is 'Of how many rows.';

@@ -56,9 +56,10 @@ pub fn run(report: &RunReport) -> String {
 
 fn beginning(report: &RunReport) -> String {
     let mode = report.mode.map_or("", |mode| mode.as_str());
-    let expected = report
-        .forecast
-        .map(|forecast| format!(", about {} requests, {}", forecast.api_requests, to_go(forecast.done_at)));
+    let expected = report.forecast.map(|forecast| match forecast.at_least {
+        true => format!(", at least {} requests, the rest is not known yet", forecast.api_requests),
+        false => format!(", about {} requests, {}", forecast.api_requests, to_go(forecast.done_at)),
+    });
     format!("{mode} sync of {} resources{}", report.resources.len(), expected.unwrap_or_default())
 }
 
@@ -66,12 +67,16 @@ fn progress(report: &RunReport) -> String {
     let done = report.resources.values().filter(|resource| resource.status != ResourceStatus::Running).count();
     let waits = report.state.as_ref().filter(|state| !matches!(state.name, StateName::Running | StateName::Idle));
     let requests = match report.forecast {
-        // How long it takes is not known while it waits.
-        Some(forecast) if waits.is_some_and(|state| state.name != StateName::WaitingForBudget) => {
-            format!("{} of about {} requests", report.api_requests, forecast.api_requests)
+        Some(forecast) if forecast.at_least => {
+            format!("{} of at least {} requests, the rest is not known yet", report.api_requests, forecast.api_requests)
         }
         Some(forecast) => {
-            format!("{} of about {} requests, {}", report.api_requests, forecast.api_requests, to_go(forecast.done_at))
+            let of_about = format!("{} of about {} requests", report.api_requests, forecast.api_requests);
+            // How long it takes is not known while Teamleader is away.
+            match waits.is_none_or(|state| state.name == StateName::WaitingForBudget) {
+                true => format!("{of_about}, {}", to_go(forecast.done_at)),
+                false => of_about,
+            }
         }
         None => format!("{} requests", report.api_requests),
     };
@@ -223,7 +228,8 @@ mod tests {
             RunStatus::Running,
             [("contacts", contacts), ("deals", resource(ResourceStatus::Completed, 7, None))],
         );
-        running.forecast = Some(Forecast { api_requests: 8204, done_at: Utc::now() + TimeDelta::seconds(2330) });
+        running.forecast =
+            Some(Forecast { api_requests: 8204, done_at: Utc::now() + TimeDelta::seconds(2330), at_least: false });
         assert_eq!(
             run(&running),
             "1 of 2 resources done, 340 of about 8204 requests, 39 min to go; now contacts (1200 of 2000 listed, 30 \

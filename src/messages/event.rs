@@ -215,6 +215,9 @@ pub struct Forecast {
     pub api_requests: i64,
     /// When they will be made at the API's budget.
     pub done_at: DateTime<Utc>,
+    /// Whether there will be more, nobody knows how many: a list that is to be read was never read to its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
 }
 
 /// The `data` of a `sync` event.

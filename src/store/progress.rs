@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 
 use super::pool::StoreError;
-use super::runs::Step;
+use super::runs::{Run, Step};
 use crate::catalog::Resource;
 use crate::ids::Account;
 use crate::messages::ResourceStatus;
@@ -25,14 +25,24 @@ pub struct Progress {
     pub incremental_pages: Option<i64>,
     /// Details that the run of the last incremental pass fetched.
     pub incremental_details: Option<i64>,
+    /// Of how many seconds that pass read the changes.
+    pub incremental_span: Option<f64>,
+    /// Records that the last complete pass has listed, and rows that later ones have created; `None`: there was none.
+    pub rows: Option<i64>,
+    /// Rows whose detail is missing or stale; of a resource without details, all.
+    pub stale_details: i64,
 }
 
 /// The progress of all resources of an account.
 pub(super) async fn of_account(connection: &mut PgConnection, account: &Account) -> Result<Vec<Progress>, StoreError> {
     let progress = sqlx::query_as!(
         Progress,
-        "select resource, watermark, last_full_at, complete_pages, incremental_pages, incremental_details
-         from teamleader2db.cursor where account = $1",
+        r#"select resource, watermark, last_full_at, complete_pages, incremental_pages, incremental_details,
+             incremental_span, listed_rows as rows,
+             (select count(*) from teamleader.record r
+              where r.resource = c.resource and r.account = $1 and r.deleted_at is null
+                and (r.detail_at is null or r.detail_at < r.listed_at)) as "stale_details!"
+         from teamleader2db.cursor c where account = $1"#,
         account.as_str()
     )
     .fetch_all(connection)
@@ -82,34 +92,42 @@ pub async fn move_watermark(
 pub(super) async fn note_success<C>(
     tx: &mut PgConnection,
     account: &Account,
-    steps: &[Step<C>],
+    run: &Run<C>,
     read_completely: &[String],
 ) -> Result<(), StoreError> {
     // What it took, for the forecasts of those to come.
-    let done: Vec<&Step<C>> = steps.iter().filter(|step| step.status == Some(ResourceStatus::Completed)).collect();
+    let done: Vec<&Step<C>> = run.steps.iter().filter(|step| step.status == Some(ResourceStatus::Completed)).collect();
     let names: Vec<String> = done.iter().map(|step| step.resource.name.to_owned()).collect();
     let pages: Vec<i64> = done.iter().map(|step| step.counts.pages).collect();
     let details: Vec<i64> = done.iter().map(|step| step.counts.detailed).collect();
-    let incremental: Vec<bool> = done.iter().map(|step| step.since.is_some()).collect();
+    let rows: Vec<i64> =
+        done.iter().map(|step| if step.since.is_none() { step.counts.listed } else { step.counts.created }).collect();
+    let spans: Vec<Option<f64>> =
+        done.iter().map(|step| Some((run.started_at - step.since?).as_seconds_f64())).collect();
     sqlx::query!(
         "insert into teamleader2db.cursor as c (account, resource, last_success_at, last_full_at, complete_pages,
-             incremental_pages, incremental_details)
+             incremental_pages, incremental_details, incremental_span, listed_rows)
          select $1, resource, now(), case when resource = any($3) then now() end,
-             case when not incremental then pages end, case when incremental then pages end, case when incremental
-             then details end
-         from unnest($2::text[], $4::bigint[], $5::bigint[], $6::boolean[]) as done (resource, pages, details,
-             incremental)
+             case when span is null then pages end, case when span is not null then pages end,
+             case when span is not null then details end, span, case when span is null then rows end
+         from unnest($2::text[], $4::bigint[], $5::bigint[], $6::double precision[], $7::bigint[])
+                  as done (resource, pages, details, span, rows)
          on conflict (account, resource) do update set
              last_success_at = excluded.last_success_at, last_full_at = coalesce(excluded.last_full_at, c.last_full_at),
              complete_pages = coalesce(excluded.complete_pages, c.complete_pages),
              incremental_pages = coalesce(excluded.incremental_pages, c.incremental_pages),
-             incremental_details = coalesce(excluded.incremental_details, c.incremental_details)",
+             incremental_details = coalesce(excluded.incremental_details, c.incremental_details),
+             incremental_span = coalesce(excluded.incremental_span, c.incremental_span),
+             listed_rows = coalesce(excluded.listed_rows, c.listed_rows + (
+                 select rows from unnest($2::text[], $7::bigint[]) as done (resource, rows)
+                 where done.resource = excluded.resource))",
         account.as_str(),
         &names,
         read_completely,
         &pages,
         &details,
-        &incremental,
+        &spans as &[Option<f64>],
+        &rows,
     )
     .execute(tx)
     .await?;

@@ -233,7 +233,7 @@ async fn merge(
 
 /// Whether `.info` is asked at all. Where it adds next to nothing, a request has to name the resource, and to say
 /// `refetch`.
-fn wants_details(asked: &Parameters, resource: &Resource) -> bool {
+pub(super) fn wants_details(asked: &Parameters, resource: &Resource) -> bool {
     match resource.detail {
         Detail::None => false,
         Detail::Info { .. } => true,

@@ -4,6 +4,7 @@
 use chrono::Utc;
 
 use super::cursor::{ListProgress, Run, Step};
+use super::details;
 use super::slice::Slice;
 use crate::api_client::client::Client;
 use crate::catalog::{PAGE_SIZE, Paging, Scope, pages};
@@ -24,25 +25,42 @@ pub fn report(slice: &Slice<'_>) -> RunReport {
 }
 
 /// The forecast for a run that has made `made` requests, where `to_come` are still to come.
-pub fn of_requests(made: i64, to_come: i64, client: &Client) -> Forecast {
+pub fn of_requests(made: i64, to_come: ToCome, client: &Client) -> Forecast {
     // `time_for` is bounded to years that a calendar has.
-    Forecast { api_requests: made.saturating_add(to_come), done_at: Utc::now() + client.time_for(to_come) }
+    let done_at = Utc::now() + client.time_for(to_come.requests);
+    Forecast { api_requests: made.saturating_add(to_come.requests), done_at, at_least: to_come.at_least }
+}
+
+/// Requests that are still to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToCome {
+    /// As far as is known.
+    pub requests: i64,
+    /// Whether that is only a part: a list is not read yet of which nothing is known.
+    pub at_least: bool,
 }
 
 /// The requests that these steps are still to make, as far as that is known: no retries, and no records that the passes
 /// do not give.
-pub fn requests_to_come(steps: &[Step], asked: &Parameters) -> i64 {
+pub fn requests_to_come(steps: &[Step], asked: &Parameters) -> ToCome {
     let to_come = |step: &Step| {
         let read = ListProgress::of(step);
         pages_to_come(step, asked, read.as_ref()).saturating_add(details_to_come(step, asked, read.as_ref()))
     };
-    steps.iter().filter(|step| step.phase != Phase::Done).map(to_come).fold(0, i64::saturating_add)
+    let requests = steps.iter().filter(|step| step.phase != Phase::Done).map(to_come).fold(0, i64::saturating_add);
+    ToCome { requests, at_least: steps.iter().any(|step| is_unknown(step, asked)) }
+}
+
+/// Whether nothing is known yet of what a step reads: its list was never read to its end.
+fn is_unknown(step: &Step, asked: &Parameters) -> bool {
+    step.phase == Phase::List && step.since.is_none() && asked.sample().is_none() && step.baseline.pages.is_none()
 }
 
 /// List requests. A list says with its first page how much it holds; before that, and where it is read in partitions,
 /// the baseline counts.
 fn pages_to_come(step: &Step, asked: &Parameters, read: Option<&ListProgress>) -> i64 {
-    if step.phase != Phase::List {
+    // What rows name is read from them.
+    if step.phase != Phase::List || step.resource.stored_in().is_some() {
         return 0;
     }
     if let Some(sample) = asked.sample() {
@@ -60,30 +78,39 @@ fn pages_to_come(step: &Step, asked: &Parameters, read: Option<&ListProgress>) -
     in_all.saturating_sub(read.map_or(0, |progress| i64::from(progress.at.pages_read))).max(1)
 }
 
-/// Requests for details: of what has changed so far, and of as many of the records to come.
+/// Requests for details: of what is missing or stale already, of what has changed so far, and of as many of the records
+/// to come; or of all rows, where all are asked for.
 fn details_to_come(step: &Step, asked: &Parameters, read: Option<&ListProgress>) -> i64 {
-    if !step.resource.has_details() || step.phase == Phase::Aged {
+    if !details::wants_details(asked, step.resource) || step.phase == Phase::Aged {
         return 0;
     }
-    let counts = &step.counts;
-    let is_sampled = asked.sample().is_some();
-    let changed = counts.created.saturating_add(counts.updated);
-    let wanted = if asked.is_audit() || asked.refetch { counts.listed } else { changed };
-    let all = match step.phase {
-        Phase::List if !is_sampled => {
-            let holds = read.and_then(|progress| progress.at.matches()).unwrap_or(0);
-            match counts.listed {
-                ..=0 => step.baseline.details.unwrap_or(0),
-                listed => {
-                    let of_others =
-                        i128::from(wanted) * i128::from(holds.saturating_sub(listed).max(0)) / i128::from(listed);
-                    wanted.saturating_add(i64::try_from(of_others).unwrap_or(i64::MAX))
-                }
-            }
-        }
-        _ => wanted,
+    let (counts, baseline) = (&step.counts, &step.baseline);
+    if let Some(sample) = asked.sample() {
+        return sample.min(baseline.details.unwrap_or(sample)).saturating_sub(counts.detailed).max(0);
+    }
+    let takes_all = asked.is_audit() || asked.refetch;
+    let changed = if takes_all { counts.listed } else { counts.created.saturating_add(counts.updated) };
+    let of_others = match step.phase {
+        Phase::List => of_others(changed, counts.listed, read.and_then(|progress| progress.at.matches()).unwrap_or(0)),
+        _ => 0,
     };
-    all.saturating_sub(counts.detailed).max(0)
+    let changed = changed.saturating_add(of_others);
+    let expected = match (takes_all, step.phase) {
+        // Rows that the list does not give are asked for, too.
+        (true, _) | (false, Phase::List) => baseline.details.unwrap_or(0),
+        (false, _) => 0,
+    };
+    let stale = if takes_all { 0 } else { baseline.stale.unwrap_or(0) };
+    changed.max(expected).saturating_add(stale).saturating_sub(counts.detailed).max(0)
+}
+
+/// Of how many of the records that a list still holds details are asked for, if they are as those that it has given.
+fn of_others(wanted: i64, listed: i64, holds: i64) -> i64 {
+    if listed <= 0 {
+        return 0;
+    }
+    let of_others = i128::from(wanted) * i128::from(holds.saturating_sub(listed).max(0)) / i128::from(listed);
+    i64::try_from(of_others).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -100,6 +127,10 @@ mod tests {
 
     fn asked(mode: Mode) -> Parameters {
         Parameters { mode, ..Parameters::default() }
+    }
+
+    fn requests(steps: &[Step], asked: &Parameters) -> i64 {
+        requests_to_come(steps, asked).requests
     }
 
     fn step(resource: &str) -> Step {
@@ -137,25 +168,25 @@ mod tests {
     #[test]
     fn before_anything_is_known_a_list_is_a_page_and_later_what_it_usually_is() {
         let mut unknown = step("contacts");
-        assert_eq!(requests_to_come(&[unknown.clone()], &asked(Mode::Full)), 1);
-        unknown.baseline = Baseline { pages: Some(70), details: Some(12) };
-        assert_eq!(requests_to_come(&[unknown], &asked(Mode::Full)), 82);
+        assert_eq!(requests(&[unknown.clone()], &asked(Mode::Full)), 1);
+        unknown.baseline = Baseline { pages: Some(70), details: Some(12), stale: None };
+        assert_eq!(requests(&[unknown], &asked(Mode::Full)), 82);
     }
 
     #[test]
     fn the_first_page_shows_how_many_follow_and_how_many_details() {
         // 1,000 contacts are 10 pages, all of them new.
-        assert_eq!(requests_to_come(&[after_first_page("contacts", 1_000)], &asked(Mode::Full)), 9 + 1_000);
+        assert_eq!(requests(&[after_first_page("contacts", 1_000)], &asked(Mode::Full)), 9 + 1_000);
         // Events have no details, and a full sync reads them twice.
-        assert_eq!(requests_to_come(&[after_first_page("events", 1_000)], &asked(Mode::Full)), 19);
-        assert_eq!(requests_to_come(&[after_first_page("events", 1_000)], &asked(Mode::Incremental)), 9);
+        assert_eq!(requests(&[after_first_page("events", 1_000)], &asked(Mode::Full)), 19);
+        assert_eq!(requests(&[after_first_page("events", 1_000)], &asked(Mode::Incremental)), 9);
     }
 
     #[test]
     fn a_list_that_does_not_say_how_much_it_holds_is_read_twice() {
         let usually = |resource: &str, mode: Mode| {
-            let baseline = Baseline { pages: Some(26), details: None };
-            requests_to_come(&[Step { baseline, ..step(resource) }], &asked(mode))
+            let baseline = Baseline { pages: Some(26), details: None, stale: None };
+            requests(&[Step { baseline, ..step(resource) }], &asked(mode))
         };
         assert_eq!((usually("events", Mode::Incremental), usually("events", Mode::Full)), (52, 52));
         assert_eq!((usually("expenses", Mode::Incremental), usually("expenses", Mode::Full)), (26, 52));
@@ -179,11 +210,11 @@ mod tests {
                 let mut step = if *resource == "notes" { step(resource) } else { after_first_page(resource, holds) };
                 step.phase = phase;
                 step.counts = Counts { listed, created, updated, detailed, pages, ..step.counts };
-                step.baseline = Baseline { pages: Some(usual_pages), details: Some(usual_details) };
+                step.baseline = Baseline { pages: Some(usual_pages), details: Some(usual_details), stale: Some(usual_details) };
                 step
             }).collect();
             let asked = Parameters { refetch, sample: u32::try_from(sample).ok(), ..asked(mode) };
-            prop_assert!(requests_to_come(&steps, &asked) >= 0);
+            prop_assert!(requests(&steps, &asked) >= 0);
         }
     }
 
@@ -197,8 +228,8 @@ mod tests {
         let mut listed = after_first_page("contacts", 1_000);
         listed.enter(Phase::Detail);
         (listed.counts.created, listed.counts.updated, listed.counts.detailed) = (30, 20, 15);
-        assert_eq!(requests_to_come(&[listed.clone()], &asked(Mode::Incremental)), 35);
+        assert_eq!(requests(&[listed.clone()], &asked(Mode::Incremental)), 35);
         listed.end();
-        assert_eq!(requests_to_come(&[listed], &asked(Mode::Incremental)), 0);
+        assert_eq!(requests(&[listed], &asked(Mode::Incremental)), 0);
     }
 }

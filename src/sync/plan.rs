@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::cursor::Step;
 use super::slice::Settings;
-use crate::catalog::{AskAgain, RESOURCES, Resource};
+use crate::catalog::{self, AskAgain, PAGE_SIZE, RESOURCES, Resource};
 use crate::messages::{Mode, Parameters};
 use crate::store::progress::Progress;
 use crate::store::runs::Baseline;
@@ -16,15 +16,49 @@ pub fn plan(parameters: &Parameters, settings: &Settings, progress: &[Progress],
         let cursor = progress.iter().find(|cursor| cursor.resource == resource.name);
         let since = cursor.filter(|_| parameters.mode == Mode::Incremental);
         let mut step = Step::new(resource, since.and_then(|cursor| since_when(resource, cursor, settings, now)));
-        if let Some(cursor) = cursor {
-            step.baseline = match step.since {
-                None => Baseline { pages: cursor.complete_pages, details: None },
-                Some(_) => Baseline { pages: cursor.incremental_pages, details: cursor.incremental_details },
-            };
-        }
+        step.baseline = baseline(&step, parameters, progress, now);
         step
     };
     RESOURCES.iter().filter(wanted).map(step).collect()
+}
+
+/// What a step is expected to take, as far as the last steps and the rows say.
+fn baseline(step: &Step, parameters: &Parameters, progress: &[Progress], now: DateTime<Utc>) -> Baseline {
+    let of = |name: &str| progress.iter().find(|progress| progress.resource == name);
+    let Some(known) = of(step.resource.name) else {
+        return Baseline { pages: lists_of_parents(step.resource, progress), ..Baseline::default() };
+    };
+    let takes_all = parameters.refetch || parameters.is_audit();
+    // Changes of a longer time than the last pass read are as many more.
+    let span = step.since.map(|since| (now - since).as_seconds_f64());
+    let factor =
+        span.zip(known.incremental_span).map_or(1.0, |(span, last)| (span / last.max(1.0)).clamp(0.0, 10_000.0));
+    let changed = known.incremental_details.map(|details| scaled(details, factor));
+    let pages = match step.since {
+        None => known.complete_pages.or_else(|| lists_of_parents(step.resource, progress)),
+        Some(_) => {
+            let of_changes = changed.filter(|_| factor > 1.0).map(|changed| catalog::pages(changed, PAGE_SIZE));
+            known.incremental_pages.map(|pages| pages.max(of_changes.unwrap_or(0)))
+        }
+    };
+    let stale = step.resource.has_details().then_some(known.stale_details);
+    Baseline { pages, details: if takes_all { known.rows } else { changed }, stale }
+}
+
+/// The lists of a resource that is listed by parent: one for each parent. `None`: it is not, or not all are known.
+fn lists_of_parents(resource: &Resource, progress: &[Progress]) -> Option<i64> {
+    if resource.stands_alone() {
+        return None;
+    }
+    let rows = |name: &str| progress.iter().find(|progress| progress.resource == name)?.rows;
+    resource.parents().iter().map(|parent| rows(parent.resource)).sum()
+}
+
+/// A number of changes by a factor.
+#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+fn scaled(changes: i64, factor: f64) -> i64 {
+    // Saturates: whatever the factor, it is a number.
+    (changes as f64 * factor).ceil() as i64
 }
 
 /// Since when an incremental pass asks; `None`: it reads everything.
@@ -88,6 +122,9 @@ mod tests {
             complete_pages: None,
             incremental_pages: None,
             incremental_details: None,
+            incremental_span: None,
+            rows: None,
+            stale_details: 0,
         };
         let cursors = [
             cursor("contacts", true, true),
@@ -130,6 +167,9 @@ mod tests {
                 complete_pages: None,
                 incremental_pages: None,
                 incremental_details: None,
+                incremental_span: None,
+                rows: None,
+                stale_details: 0,
             };
             since_when(crate::catalog::find("contacts").expect("known"), &cursor, &settings, now)
         };

@@ -13,6 +13,7 @@ mod settlement;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::SecondsFormat;
 use futures_util::FutureExt as _;
 use secrecy::SecretString;
 use sqlx::PgPool;
@@ -339,10 +340,11 @@ impl Worker {
         let (parameters, Engine { settings, client, .. }) = (&request.parameters, &self.engine);
         let steps = plan::plan(parameters, settings, &beginning.progress, beginning.started_at);
         let forecast = forecast::of_requests(0, forecast::requests_to_come(&steps, parameters), client);
-        let Forecast { api_requests, done_at } = forecast;
+        let Forecast { api_requests, done_at, at_least } = forecast;
         let run = beginning.begin(steps, forecast).await?;
         let (mode, resources) = (parameters.mode.as_str(), run.steps.len());
-        info!(run = %run.id, mode, resources, expected_requests = api_requests, %done_at, "Began a run");
+        let done_at = (!at_least).then(|| done_at.to_rfc3339_opts(SecondsFormat::Secs, true));
+        info!(run = %run.id, mode, resources, expected_requests = api_requests, at_least, done_at, "Began a run");
         Ok(run)
     }
 

@@ -197,3 +197,26 @@ async fn a_record_that_cannot_be_asked_for_by_its_id_costs_no_other() {
     assert_eq!((&report["status"], &report["rejected"]), (&json!("completed"), &json!(2)), "{}", event.body);
     assert_eq!(stage.database.deleted("projects").await, [gone].into());
 }
+
+/// Each level is asked for with its parent alone: of a deleted one no list is read any more.
+#[tokio::test]
+async fn the_children_of_children_are_marked_with_them() {
+    let stage = Stage::with(teamleader_simulator::Config::scaled(200)).await;
+    let _worker = stage.worker().await;
+    let named = ["expenses", "incomingInvoices", "incomingInvoices.payments"];
+    stage.complete(json!({ "mode": "full", "resources": named })).await;
+    let parent: Uuid = stage
+        .database
+        .value("select parent_id from teamleader.incoming_invoices_payments order by parent_id limit 1")
+        .await;
+    assert!(stage.simulator.delete_record("incomingInvoices", parent));
+    stage.complete(json!({ "mode": "full", "resources": named })).await;
+    let payments: i64 = stage
+        .database
+        .value("select count(*) from teamleader.incoming_invoices_payments where deleted_at is not null")
+        .await;
+    assert!(payments > 0, "its payments are marked, too");
+    for resource in named {
+        stage.database.assert_table_equals(&stage.simulator, resource).await;
+    }
+}

@@ -31,6 +31,7 @@ mod export;
 mod export_files;
 mod failures;
 mod fields;
+mod forecast;
 mod foreign_database;
 mod given_tokens;
 mod grants;

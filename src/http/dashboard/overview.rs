@@ -205,21 +205,26 @@ fn advised(advice: &Advice) -> Markup {
 }
 
 fn progress(state: &AccountState, running: &Running, form_token: &str) -> Markup {
-    let Forecast { api_requests, done_at } = running.forecast;
+    let Forecast { api_requests, done_at, at_least } = running.forecast;
     let percent = if api_requests > 0 { 100 * running.made / api_requests } else { 0 };
     html! {
         div .running {
             p {
-                (running.mode.as_str()) " sync, " (percent) " %"
+                (running.mode.as_str()) " sync" @if !at_least { ", " (percent) " %" }
                 span .quiet {
-                    " · " (running.made) " of about " (api_requests) " requests"
+                    " · " (running.made)
+                    @if at_least { " of at least " } @else { " of about " }
+                    (api_requests) " requests"
+                    @if at_least { ", the rest is not known yet" }
                     // While it waits, when it is done is not known.
-                    @if matches!(state.name, StateName::Running | StateName::WaitingForBudget) {
+                    @else if matches!(state.name, StateName::Running | StateName::WaitingForBudget) {
                         " · done " (until(done_at))
                     }
                 }
             }
-            progress max=(api_requests) value=(running.made) aria-label=(format!("{percent} %")) {}
+            @if at_least { progress aria-label="the rest is not known yet" {} } @else {
+                progress max=(api_requests) value=(running.made) aria-label=(format!("{percent} %")) {}
+            }
             form .actions method="post" action="/dashboard/cancel" {
                 input type="hidden" name="form_token" value=(form_token);
                 input type="hidden" name="id" value=(running.id);

@@ -148,20 +148,22 @@ impl Beginning {
         let Self { mut tx, account, id, parameters, reply, started_at, .. } = self;
         let resources: Vec<String> = steps.iter().map(|step| step.resource.name.to_owned()).collect();
         let since: Vec<Option<DateTime<Utc>>> = steps.iter().map(|step| step.since).collect();
-        let (pages, details): (Vec<_>, Vec<_>) =
-            steps.iter().map(|step| (step.baseline.pages, step.baseline.details)).unzip();
+        let pages: Vec<Option<i64>> = steps.iter().map(|step| step.baseline.pages).collect();
+        let details: Vec<Option<i64>> = steps.iter().map(|step| step.baseline.details).collect();
+        let stale: Vec<Option<i64>> = steps.iter().map(|step| step.baseline.stale).collect();
         sqlx::query!(
             "insert into teamleader2db.sync_step (account, run_id, resource, ordinal, phase, since, usual_pages,
-                     usual_details)
-         select $1, $2, resource, ordinal, 'list', since, pages, details
-         from unnest($3::text[], $4::timestamptz[], $5::bigint[], $6::bigint[]) with ordinality
-                  as planned (resource, since, pages, details, ordinal)",
+                     usual_details, stale_details)
+         select $1, $2, resource, ordinal, 'list', since, pages, details, stale
+         from unnest($3::text[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::bigint[]) with ordinality
+                  as planned (resource, since, pages, details, stale, ordinal)",
             account.as_str(),
             id.0,
             &resources,
             &since as &[Option<DateTime<Utc>>],
             &pages as &[Option<i64>],
             &details as &[Option<i64>],
+            &stale as &[Option<i64>],
         )
         .execute(&mut *tx)
         .await?;

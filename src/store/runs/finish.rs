@@ -113,7 +113,7 @@ pub(super) async fn finish_in<C: Default>(
     report.finished_at = row.finished_at;
     // An audit says nothing of how fresh the copy is.
     if run.parameters.mode != Mode::Audit {
-        progress::note_success(tx, account, &run.steps, &read_completely).await?;
+        progress::note_success(tx, account, run, &read_completely).await?;
     }
     sqlx::query!("delete from teamleader2db.sync_page where account = $1 and run_id = $2", account.as_str(), run.id.0)
         .execute(&mut *tx)

@@ -193,13 +193,15 @@ pub struct Step<C> {
     pub baseline: Baseline,
 }
 
-/// What the last step of the same resource and kind (complete or incremental) took, for forecasts.
+/// What a step is expected to take, from what is known when its run starts, for forecasts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Baseline {
-    /// List requests of a pass.
+    /// List requests of a pass; `None`: nothing is known of the list.
     pub pages: Option<i64>,
-    /// Details, of an incremental step.
+    /// Details of what will have changed, or of all rows where all are asked for.
     pub details: Option<i64>,
+    /// Details that are missing or stale already.
+    pub stale: Option<i64>,
 }
 
 /// How many differences from the documents are reported of a resource.
@@ -324,7 +326,7 @@ pub async fn load_steps<C: Cursor>(
         "select resource, checkpoint, phase, status, since, position, listed, created, updated, unchanged, deleted,
              detailed, matches,
              verified, replaced, rejected, clock, error, cause, drift, aged, missing, stale, wrong, pages, usual_pages,
-             usual_details
+             usual_details, stale_details
          from teamleader2db.sync_step where account = $1 and run_id = $2 order by ordinal",
         account.as_str(),
         id.0
@@ -362,7 +364,7 @@ pub async fn load_steps<C: Cursor>(
                 error: row.error,
                 cause: row.cause.as_deref().map(Cause::parse),
                 drift: from_json(row.drift)?,
-                baseline: Baseline { pages: row.usual_pages, details: row.usual_details },
+                baseline: Baseline { pages: row.usual_pages, details: row.usual_details, stale: row.stale_details },
             })
         })
         .collect()
