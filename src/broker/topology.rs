@@ -64,6 +64,17 @@ impl Names {
         format!("{}.dead", self.prefix)
     }
 
+    /// The exchange, there while a command goes through the dead letters, by which those that stay return to their
+    /// queue and to no other.
+    pub fn dead_again(&self) -> String {
+        format!("{}.again", self.dead())
+    }
+
+    /// The queue that exists while a command goes through the dead letters.
+    pub fn dead_lock(&self) -> String {
+        format!("{}.lock", self.dead())
+    }
+
     /// The topic exchange of events.
     pub fn events_exchange(&self) -> String {
         format!("{}.events", self.prefix)

@@ -14,6 +14,7 @@ use crate::commands::authorize::AuthorizeArgs;
 use crate::commands::cancel::CancelArgs;
 #[cfg(feature = "compat")]
 use crate::commands::compat::{Compat, CompatError};
+use crate::commands::dead_letters::DeadLetters;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::events::EventsArgs;
 use crate::commands::export::{ExportArgs, ExportError};
@@ -64,6 +65,9 @@ enum Command {
     Audit(AuditArgs),
     /// Show each resource's rows, last success, watermark, stale details and deletions
     Status(StatusArgs),
+    /// List the requests that could not be processed, show one, send it again or drop it
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
     /// Write a view's rows as CSV or as lines of JSON
     Export(ExportArgs),
     /// Print the link that authorizes the account, or store what came of it
@@ -192,6 +196,7 @@ impl Command {
             Self::Cancel(args) => args.run().await,
             Self::Audit(args) => args.run().await,
             Self::Status(args) => args.run().await,
+            Self::DeadLetters(command) => command.run().await,
             Self::Authorize(args) => args.run().await,
             Self::Doctor(args) => Ok(args.run().await),
             Self::Healthcheck(args) => Ok(args.run().await?),

@@ -6,6 +6,7 @@ pub mod authorize;
 pub mod cancel;
 #[cfg(feature = "compat")]
 pub mod compat;
+pub mod dead_letters;
 pub mod doctor;
 mod event_text;
 pub mod events;

@@ -22,6 +22,7 @@ mod commands;
 mod compat;
 mod crashes;
 mod custom_fields;
+mod dead_letters;
 mod deletions;
 mod doctor;
 mod drift;

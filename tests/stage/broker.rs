@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
     ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
@@ -136,6 +136,15 @@ impl Broker {
         (queue, inbox)
     }
 
+    /// A queue of the test's own that is bound to a fanout exchange: what comes to it, which has to be JSON.
+    pub async fn bound_queue(&self, exchange: &str) -> Inbox {
+        let (name, inbox) = self.reply_queue().await;
+        let options = QueueBindOptions::default();
+        let (queue, exchange) = (name.as_str().into(), exchange.into());
+        self.channel().await.queue_bind(queue, exchange, "".into(), options, FieldTable::default()).await.unwrap();
+        inbox
+    }
+
     /// Publishes a request, as soon as a worker has made the exchange and the queue, and waits for the broker's
     /// confirmation.
     pub async fn publish(&self, body: &[u8], properties: BasicProperties) {
@@ -194,6 +203,24 @@ impl Broker {
         assert!(delivery.acker.ack(BasicAckOptions::default()).await.unwrap());
         channel.close(200, "done".into()).await.unwrap();
         delivery
+    }
+
+    /// Takes a message of a queue away, and touches no other.
+    pub async fn get(&self, queue: &str) -> Option<Delivery> {
+        let channel = self.channel().await;
+        let got = channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap()?.delivery;
+        assert!(got.acker.ack(BasicAckOptions::default()).await.unwrap());
+        channel.close(200, "done".into()).await.unwrap();
+        Some(got)
+    }
+
+    /// Publishes a message to an exchange that is there.
+    pub async fn publish_to(&self, exchange: &str, key: &str, body: &[u8], properties: BasicProperties) {
+        let channel = self.channel().await;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let published = channel.basic_publish(exchange.into(), key.into(), options, body, properties);
+        assert!(matches!(published.await.unwrap().await.unwrap(), Confirmation::Ack(None)), "{exchange} took it");
     }
 
     /// A durable queue of this name, that is nobody's in particular; gives the name.

@@ -285,6 +285,11 @@ impl Watcher {
         until(&format!("it says {what:?}"), async || self.log().contains(what).then_some(())).await;
     }
 
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Sends a signal by its name, `TERM`, and waits for the end.
     pub async fn end(&mut self, signal: &str) -> ExitStatus {
         let kill = format!("kill -{signal} {}", self.child.id());
