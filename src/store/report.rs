@@ -207,6 +207,25 @@ pub async fn watermarks_ahead(pool: &PgPool, account: &Account) -> Result<Vec<St
     Ok(ahead.fetch_all(pool).await?)
 }
 
+/// The resources of an account that have no row, not even one marked deleted, though the last complete pass listed
+/// records: somebody has emptied their tables.
+pub async fn emptied(pool: &PgPool, account: &Account) -> Result<Vec<String>, StoreError> {
+    let emptied = sqlx::query_scalar!(
+        r#"select last.resource
+         from (select distinct on (s.resource) s.resource, s.listed
+               from teamleader2db.sync_step s
+               join teamleader2db.sync_run r on r.account = s.account and r.id = s.run_id
+               where s.account = $1 and s.status = 'completed' and s.since is null
+                 and r.request ->> 'mode' <> 'audit' and r.finished_at is not null
+               order by s.resource, r.finished_at desc) as last
+         where last.listed > 0
+           and not exists (select from teamleader.record where resource = last.resource and account = $1)
+         order by last.resource"#,
+        account.as_str(),
+    );
+    Ok(emptied.fetch_all(pool).await?)
+}
+
 /// A run, for the command `status` and for HTTP.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct RunStatusRow {

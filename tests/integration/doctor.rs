@@ -6,7 +6,7 @@ use axum::Router;
 use axum::http::header;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ConnectionProperties};
+use lapin::{BasicProperties, Connection, ConnectionProperties};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
@@ -279,4 +279,74 @@ async fn what_is_wrong_with_teamleader_and_the_settings() {
     stage.simulator.expire_access_tokens();
     assert_complains(&stage, "does not take the stored access token: users.me answered 401", "next sync").await;
     assert_eq!(stage.simulator.counters().refreshes, refreshes, "it uses no token up");
+}
+
+#[tokio::test]
+async fn what_waits_in_the_queues_and_whether_a_worker_reads_them() {
+    let stage = settled().await;
+    let note = async |parts: &[&str]| {
+        let out = stage.run(&["doctor"]).await.out;
+        assert!(parts.iter().all(|part| out.contains(part)), "{parts:?}: {out}");
+    };
+    stage.request(json!({ "resources": ["users"] })).await;
+    stage.broker.put(&stage.broker.delay_queue(3600), b"{}").await;
+    let read = format!("no worker reads this queue: {}, in which 1 request waits", stage.broker.requests_queue());
+    note(&["note   RabbitMQ: ", &read, "start one, `teamleader2db worker`", "1 request is delayed"]).await;
+    let _worker = stage.worker().await;
+    stage.broker.publish(b"no JSON", BasicProperties::default()).await;
+    stage.broker.await_ready(&stage.broker.dead_queue(), 1).await;
+    let read = format!("1 worker reads {}, in which 0 requests wait", stage.broker.requests_queue());
+    let dead = format!("1 dead letter lies in {}", stage.broker.dead_queue());
+    note(&["ok     RabbitMQ: ", &read, &dead, "`teamleader2db dead-letters list --all-accounts` says why"]).await;
+}
+
+/// Runs what a finding says is to be done: its commands stand between backquotes.
+async fn follow(stage: &Stage, finding: &str) {
+    for command in finding.split('`').skip(1).step_by(2) {
+        match command.strip_prefix("teamleader2db ") {
+            Some(arguments) => {
+                let ended = stage.run(&arguments.split(' ').collect::<Vec<_>>()).await;
+                assert_eq!(ended.code, 0, "{command}: {ended:?}");
+            }
+            None => {
+                let sql = AssertSqlSafe(command.to_owned());
+                sqlx::raw_sql(sql).execute(&stage.database.pool).await.map(drop).unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_and_schemas_that_somebody_deleted_come_back_by_what_it_says() {
+    let stage = settled().await;
+    let worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    stage.database.execute("delete from teamleader.record where resource in ('contacts', 'users')").await;
+    assert_complains(
+        &stage,
+        "no row is left of contacts users, though the last complete sync listed records",
+        "`teamleader2db request contacts users --full --wait`",
+    )
+    .await;
+    follow(&stage, &complaint(&stage).await).await;
+    assert!(!stage.run(&["doctor"]).await.out.contains("WRONG"));
+    stage.assert_copy_is_equal().await;
+
+    stage.database.execute("drop schema teamleader_views cascade").await;
+    let missing = complaint(&stage).await;
+    assert!(missing.contains("the schema teamleader_views is missing"), "{missing}");
+    assert_eq!(stage.run(&["migrate"]).await.code, 0);
+    assert!(!stage.run(&["doctor"]).await.out.contains("WRONG"));
+
+    drop(worker);
+    stage.database.execute("drop schema teamleader cascade").await;
+    let missing = complaint(&stage).await;
+    assert!(missing.contains("the schema teamleader is missing, with all records"), "{missing}");
+    let (mending, syncing) = missing.split_once("then start a worker").expect("what to do");
+    assert!(syncing.contains("`teamleader2db request --full`"), "{missing}");
+    follow(&stage, mending).await;
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    assert!(!stage.run(&["doctor"]).await.out.contains("WRONG"));
+    stage.assert_copy_is_equal().await;
 }

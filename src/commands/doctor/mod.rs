@@ -4,7 +4,9 @@ mod account;
 mod args;
 mod finding;
 mod postgresql;
+mod queues;
 mod rabbitmq;
+mod schemas;
 mod teamleader;
 
 use super::outcome::Outcome;

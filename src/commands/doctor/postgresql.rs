@@ -6,6 +6,7 @@ use sqlx::PgPool;
 
 use super::args::DoctorArgs;
 use super::finding::{Finding, clock, wrong};
+use super::schemas;
 use crate::api_client::clock::DatabaseClock;
 use crate::store::pool::{self, StoreError};
 use crate::store::tokens::Tokens;
@@ -66,7 +67,12 @@ async fn look(
     findings.extend(session(&pool).await.map_err(|error| wrong(error, "see the server's log"))?);
     match pool::check_schema(&pool).await {
         Ok(()) => findings.push(Finding::Well("the schema is up to date".to_owned())),
-        Err(error @ StoreError::OldSchema) => return Err(wrong(error, mend_schema(&pool).await)),
+        Err(error @ StoreError::OldSchema) => {
+            return Err(match schemas::lost(&pool).await {
+                Some(lost) => lost,
+                None => wrong(error, mend_schema(&pool).await),
+            });
+        }
         Err(error) if is_denied(&error) => {
             return Err(wrong(
                 error,
@@ -83,6 +89,7 @@ async fn look(
     }
     let ahead = report::watermarks_ahead(&pool, account).await.map_err(|error| wrong(error, "see the server's log"))?;
     findings.extend(watermarks(&ahead));
+    findings.extend(schemas::emptied(&pool, account).await.map_err(|error| wrong(error, "see the server's log"))?);
     findings.push(views(&pool).await.map_err(|error| wrong(error, "see the server's log"))?);
     let tokens = args.key.cipher().ok().map(|cipher| Tokens::new(pool.clone(), account.clone(), cipher, None));
     if let Some(tokens) = &tokens
@@ -167,7 +174,10 @@ fn is_denied(error: &StoreError) -> bool {
 }
 
 async fn views(pool: &PgPool) -> Result<Finding, StoreError> {
-    Ok(if views::are_current(pool).await? {
+    Ok(if !schemas::has_views(pool).await? {
+        let what = "the schema teamleader_views is missing, with all views: was it dropped?";
+        wrong(what, mend_schema(pool).await)
+    } else if views::are_current(pool).await? {
         Finding::Well("the views are up to date".to_owned())
     } else {
         wrong("the views of schema teamleader_views are not those of this version", mend_schema(pool).await)

@@ -2,6 +2,7 @@
 
 use super::args::DoctorArgs;
 use super::finding::{Finding, wrong};
+use super::queues;
 use crate::broker::link::{self, AmqpError};
 use crate::broker::topology::{Declare, Differing, Names};
 
@@ -42,6 +43,7 @@ pub(super) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
     });
     // A look was all; the goodbye does not matter.
     link::close(&connection).await;
+    findings.extend(queues::examine(&url, &names).await);
     findings
 }
 
