@@ -21,6 +21,7 @@ use crate::commands::export::{ExportArgs, ExportError};
 use crate::commands::healthcheck::HealthcheckArgs;
 use crate::commands::outcome::Outcome;
 use crate::commands::request::RequestArgs;
+use crate::commands::runs::{RunArgs, RunsArgs};
 use crate::commands::status::StatusArgs;
 use crate::commands::worker::WorkerArgs;
 use crate::commands::{migrate, terminal};
@@ -65,6 +66,10 @@ enum Command {
     Audit(AuditArgs),
     /// Show each resource's rows, last success, watermark, stale details and deletions
     Status(StatusArgs),
+    /// List the latest runs, with what was asked for and what came of it
+    Runs(RunsArgs),
+    /// Show a run: what was asked for, its times, and each resource with its counts
+    Run(RunArgs),
     /// List the requests that could not be processed, show one, send it again or drop it
     #[command(subcommand)]
     DeadLetters(DeadLetters),
@@ -196,6 +201,8 @@ impl Command {
             Self::Cancel(args) => args.run().await,
             Self::Audit(args) => args.run().await,
             Self::Status(args) => args.run().await,
+            Self::Runs(args) => args.run().await,
+            Self::Run(args) => args.run().await,
             Self::DeadLetters(command) => command.run().await,
             Self::Authorize(args) => args.run().await,
             Self::Doctor(args) => Ok(args.run().await),

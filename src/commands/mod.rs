@@ -17,6 +17,7 @@ pub mod migrate;
 pub mod outcome;
 pub mod request;
 mod run_table;
+pub mod runs;
 mod sender;
 pub mod status;
 pub mod terminal;

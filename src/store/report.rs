@@ -254,6 +254,27 @@ pub async fn runs(
     id: Option<RunId>,
     limit: i64,
 ) -> Result<Vec<RunStatusRow>, StoreError> {
+    runs_that(pool, account, &Which { id, ..Which::default() }, limit).await
+}
+
+/// Which runs are wanted; without anything all.
+#[derive(Clone, Debug, Default)]
+pub struct Which {
+    /// The one with this id.
+    pub id: Option<RunId>,
+    /// Those whose ids begin so, in lower case with hyphens.
+    pub prefix: Option<String>,
+    /// Those with this status.
+    pub status: Option<String>,
+}
+
+/// The newest of some runs.
+pub async fn runs_that(
+    pool: &PgPool,
+    account: &Account,
+    which: &Which,
+    limit: i64,
+) -> Result<Vec<RunStatusRow>, StoreError> {
     let rows = sqlx::query_as!(
         RunStatusRow,
         r#"select r.id as request_id, r.request, r.status, r.started_at, r.finished_at, r.api_requests, r.error,
@@ -270,10 +291,13 @@ pub async fn runs(
                  from teamleader2db.sync_step s where s.account = r.account and s.run_id = r.id), '{}') as "resources!"
          from teamleader2db.sync_run r
          where r.account = $1 and ($2::uuid is null or r.id = $2)
+           and ($4::text is null or starts_with(r.id::text, $4)) and ($5::text is null or r.status = $5)
          order by r.started_at desc limit $3"#,
         account.as_str(),
-        id.map(|id| id.0),
+        which.id.map(|id| id.0),
         limit,
+        which.prefix.as_deref(),
+        which.status.as_deref(),
     )
     .fetch_all(pool)
     .await?;

@@ -1,5 +1,6 @@
 //! The command line, for people and scripts.
 
+use lapin::BasicProperties;
 use serde_json::{Value, json};
 use teamleader_simulator::{Fault, FaultKind};
 use uuid::Uuid;
@@ -280,4 +281,61 @@ async fn what_others_have_written_gives_no_orders_to_a_terminal() {
     }
     let json: Value = serde_json::from_str(&stage.run(&["status", "--json"]).await.out).expect("JSON");
     assert_eq!(json["reason"], "no\u{1b}[2J\u{9b}", "JSON means the same");
+}
+
+#[tokio::test]
+async fn runs_are_listed_and_one_is_shown_with_what_was_asked_and_what_came_of_it() {
+    let stage = Stage::small().await;
+    assert_eq!(stage.run(&["runs"]).await.out, format!("account {ACCOUNT} has no run\n"));
+    let _worker = stage.worker().await;
+    let full = stage.complete(json!({ "mode": "full" })).await;
+    stage.simulator.inject(Fault::new(FaultKind::Forbidden).at("companies.info"));
+    let partial =
+        stage.request(json!({ "mode": "full", "resources": ["companies", "contacts"], "refetch": true })).await;
+    assert_eq!(stage.final_event(partial).await.kind(), "sync.partial");
+    let audit = stage.complete(json!({ "mode": "audit", "resources": ["users"], "sample": 2 })).await;
+
+    let listed = stage.run(&["runs"]).await;
+    let rows: Vec<&str> = listed.out.lines().skip(1).map(str::trim).filter(|row| !row.is_empty()).collect();
+    let [third, second, first] = rows[..] else { panic!("{listed:?}") };
+    let created: usize = RESOURCES.iter().map(|resource| stage.simulator.count(resource)).sum();
+    for (row, parts) in [
+        (
+            first,
+            &[full.subject(), "full", &format!("all ({})", RESOURCES.len()), "completed", &format!("+{created} ~0 -0")]
+                [..],
+        ),
+        (second, &[&partial.to_string(), "full", "companies, contacts", "partial"]),
+        (third, &[audit.subject(), "audit", "users", "completed", "0 missing, 0 stale, 0 wrong"]),
+    ] {
+        assert!(parts.iter().all(|part| row.contains(part)), "{parts:?}: {row}");
+    }
+    let json = stage.run(&["runs", "--json", "--limit", "2", "--status", "completed"]).await;
+    let json: Value = serde_json::from_str(&json.out).expect("JSON");
+    let ids: Vec<&str> = json.as_array().unwrap().iter().map(|run| run["request_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, [audit.subject(), full.subject()]);
+
+    let whole = partial.to_string();
+    let shown = stage.run(&["run", &whole[..8].to_uppercase()]).await;
+    for part in [
+        &format!("run {partial}: partial"),
+        "asked for: full of companies, contacts, refetch",
+        "requests to the API",
+        "resource   status",
+        "\ncompanies: not every detail could be fetched: companies.info: answered 403",
+    ] {
+        assert!(shown.code == 0 && shown.out.contains(part), "{part}: {shown:?}");
+    }
+    let json: Value = serde_json::from_str(&stage.run(&["run", &whole, "--json"]).await.out).expect("JSON");
+    assert_eq!((&json["request_id"], &json["resources"]["contacts"]["status"]), (&json!(whole), &json!("completed")));
+
+    let none = stage.run(&["run", &Uuid::new_v4().to_string()]).await;
+    assert!(none.code == 1 && none.err.contains("`teamleader2db runs` shows those that are there"), "{none:?}");
+    let short = stage.run(&["run", &whole[..7]]).await;
+    assert!(short.code == 2 && short.err.contains("at least 8 characters"), "{short:?}");
+    let other = format!("{}-0000-4000-8000-000000000000", &whole[..8]);
+    stage.request_again(other.parse().unwrap(), json!({ "resources": ["users"] }), BasicProperties::default()).await;
+    stage.completed(other.parse().unwrap()).await;
+    let several = stage.run(&["run", &whole[..8]]).await;
+    assert!(several.code == 2 && several.err.contains(&whole) && several.err.contains(&other), "{several:?}");
 }
