@@ -36,6 +36,8 @@ alter table teamleader2db.cursor
     add column held_rows bigint,
     add column held_of bigint,
     add column held_at timestamptz;
+comment on column teamleader2db.cursor.incremental_details is
+    'Rows that the last incremental pass has created or changed: each takes a detail.';
 comment on column teamleader2db.cursor.incremental_span is
     'Of how many seconds the last incremental pass read the changes: for the forecasts of those to come.';
 comment on column teamleader2db.cursor.listed_rows is

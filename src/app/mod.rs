@@ -19,7 +19,7 @@ pub use process::ProcessConfig;
 
 use crate::authorization_flow;
 use crate::broker::publisher::Publisher;
-use crate::http::{self, Guard, HttpState};
+use crate::http::{self, Guard, HttpState, QueueLook};
 use crate::process::lifecycle::{Ended, Parts, Signals};
 use crate::worker::Worker;
 use crate::worker::relay::Relay;
@@ -94,7 +94,9 @@ impl Application {
         let wide_views = WideViews { pool: process.pool.clone(), run_finished: process.run_finished };
         let redirect_uri = &of_account.integration.redirect_uri;
         let guard = Guard::new(of_process.api_token, &of_account.cipher, &account.name, redirect_uri)?;
+        let queue = QueueLook::new(process.amqp_url.clone(), of_account.names.clone());
         let http = HttpState {
+            queue,
             pool: process.pool,
             tokens: account.tokens,
             oauth: account.oauth,

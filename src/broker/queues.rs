@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::link::{self, AmqpError, REPLY_TIMEOUT, Refusal};
 use super::topology::Names;
+use crate::messages::QueueState;
 use crate::retry::DELAY_STEPS;
 
 /// How many messages wait in the queues of an account, but for what a worker has in hand; `None`: there is no such
@@ -25,6 +26,24 @@ pub struct Depths {
     pub undelivered: Option<u32>,
     /// Dead letters, of all accounts under the prefix.
     pub dead: Option<u32>,
+}
+
+impl Depths {
+    /// What the surfaces show of it, where a request usually takes this many requests to the API.
+    pub fn state(&self, usual_api_requests: i64) -> QueueState {
+        let cost = |requests: u32| i64::from(requests).saturating_mul(usual_api_requests);
+        QueueState {
+            requests: self.requests,
+            expected_api_requests: self.requests.map(cost),
+            delayed: self.delayed,
+            dead: self.dead,
+        }
+    }
+
+    /// Whether a worker reads the queue of requests; `None`: unknown.
+    pub fn has_consumer(&self) -> Option<bool> {
+        self.consumers.map(|workers| workers > 0)
+    }
 }
 
 /// How much waits in the queues of an account.

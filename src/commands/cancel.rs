@@ -1,21 +1,22 @@
 //! `cancel`: ends a sync that goes on or waits in the queue. Rows that it has written stay.
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use uuid::Uuid;
 
 use super::outcome::Outcome;
 use super::terminal;
-use crate::config::CopyArgs;
+use crate::config::{CopyArgs, completion};
 use crate::ids::RunId;
 use crate::messages::RunStatus;
-use crate::store::pool;
 use crate::store::runs::cancel::{self, Asked};
+use crate::store::{accounts, pool};
 
 /// The arguments of `cancel`.
 #[derive(Args, Debug)]
 pub struct CancelArgs {
     /// The request's id, as `request` printed it
-    #[arg(value_name = "REQUEST_ID")]
+    #[arg(value_name = "REQUEST_ID", add = ArgValueCompleter::new(completion::run_ids))]
     request_id: Uuid,
     #[command(flatten)]
     copy: CopyArgs,
@@ -24,8 +25,11 @@ pub struct CancelArgs {
 impl CancelArgs {
     /// Runs the command.
     pub async fn run(self) -> anyhow::Result<Outcome> {
-        let pool = pool::connect(&self.copy.database_url()?)?;
+        let pool = pool::open(&self.copy.database_url()?).await?;
         pool::check_schema(&pool).await?;
+        if let Some(unknown) = accounts::unknown(&pool, self.copy.account()).await? {
+            return Err(unknown.into());
+        }
         let (account, id) = (self.copy.account(), RunId(self.request_id));
         let ended = match cancel::ask(&pool, account, id).await? {
             Asked::HasEnded(status) => status,

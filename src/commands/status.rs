@@ -1,18 +1,22 @@
 //! `status`: a table, a resource a row, and the problems.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::json;
 use sqlx::PgPool;
 
 use super::outcome::Outcome;
 use super::terminal::{self, one_line};
-use crate::config::CopyArgs;
+use crate::broker::queues::{self, Depths};
+use crate::catalog;
+use crate::config::{AmqpArgs, CopyArgs, completion};
 use crate::ids::Account;
-use crate::messages::{Cause, Mode, ResourceStatus, request_command};
+use crate::messages::{AccountState, Cause, Mode, QueueState, ResourceStatus, StateName, command, request_command};
 use crate::store::accounts;
 use crate::store::pool::{self, StoreError};
 use crate::store::progress::{self, HeldDeletions};
@@ -21,6 +25,9 @@ use crate::store::report::{self, Shortfall, TableStatus};
 use crate::store::state;
 use crate::store::tokens::authorization::{self, Authorization};
 use crate::views::{self, ViewProblem};
+
+/// A broker that does not answer within this is shown as one that could not be asked.
+const BROKER_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How many rejected records of a resource are named.
 const REJECTED_SHOWN: i64 = 5;
@@ -35,11 +42,16 @@ Examples:
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct StatusArgs {
+    /// Which resources; all unless named
+    #[arg(value_name = "RESOURCE", value_delimiter = ',', add = ArgValueCompleter::new(completion::resources))]
+    resources: Vec<String>,
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     copy: CopyArgs,
+    #[command(flatten)]
+    amqp: AmqpArgs,
 }
 
 impl StatusArgs {
@@ -50,45 +62,112 @@ impl StatusArgs {
         if let Some(unknown) = accounts::unknown(&pool, self.copy.account()).await? {
             return Err(unknown.into());
         }
-        terminal::print(&show(&pool, self.copy.account(), self.json).await?);
+        let names = match self.named() {
+            Ok(names) => names,
+            Err(unknown) => {
+                terminal::complain(&unknown);
+                return Ok(Outcome::Usage);
+            }
+        };
+        let looked = look(&pool, self.copy.account(), self.queue().await, &names).await?;
+        terminal::print(&if self.json {
+            as_json(self.copy.account(), &looked)
+        } else {
+            as_text(self.copy.account(), looked)
+        });
         Ok(Outcome::Done)
+    }
+
+    /// The resources that are asked for; none: all.
+    fn named(&self) -> Result<Vec<&'static str>, String> {
+        let all = self.resources.iter().any(|name| name == catalog::ALL);
+        let names = self.resources.iter().filter(|_| !all);
+        names
+            .map(|name| catalog::resolve(name).map(|resource| resource.name).map_err(|error| error.to_string()))
+            .collect()
+    }
+
+    /// What the broker says of the queues; `None` without AMQP_URL, or where it cannot be asked.
+    async fn queue(&self) -> Option<Depths> {
+        let url = self.amqp.url_if_set().ok()??;
+        let names = self.amqp.names(self.copy.account()).ok()?;
+        tokio::time::timeout(BROKER_PATIENCE, queues::depths(&url, &names)).await.ok()?.ok()
     }
 }
 
-/// The tables of an account and whether it is authorized, for people or as JSON.
-async fn show(pool: &PgPool, account: &Account, as_json: bool) -> Result<String, StoreError> {
-    let tables = report::tables(pool, account).await?;
-    let shortfalls = report::shortfalls(pool, account).await?;
-    let known = authorization::authorization(pool, account).await?;
-    let state = state::of(pool, account).await?;
-    let held = progress::held_deletions(pool, account).await?;
-    let rejected = rejected::first(pool, account, REJECTED_SHOWN).await?;
-    let views = views::problems(pool).await?;
-    if as_json {
-        let shown = json!({
-            "account": account,
-            "authorized": known.authorized,
-            "reason": known.reason,
-            "state": state,
-            "resources": tables,
-            "shortfalls": shortfalls,
-            "held": held,
-            "rejected": rejected,
-            "view_problems": views,
-        });
-        return Ok(shown.to_string());
-    }
-    let counts = match rejected.is_empty() {
-        true => Vec::new(),
-        false => rejected::counts(pool, account, &resources(&rejected)).await?,
-    };
+/// What is shown of an account.
+struct Looked {
+    tables: Vec<TableStatus>,
+    shortfalls: Vec<Shortfall>,
+    authorization: Authorization,
+    state: AccountState,
+    queue: Option<QueueState>,
+    held: Vec<HeldDeletions>,
+    rejected: Vec<RejectedRecord>,
+    rejected_counts: Vec<(String, i64)>,
+    views: Vec<ViewProblem>,
+}
+
+/// Looks at the account; of its resources at those that are named, or at all.
+async fn look(pool: &PgPool, account: &Account, depths: Option<Depths>, names: &[&str]) -> Result<Looked, StoreError> {
+    let is_asked = |resource: &str| names.is_empty() || names.contains(&resource);
+    let (mut tables, mut shortfalls) = (report::tables(pool, account).await?, report::shortfalls(pool, account).await?);
+    let mut held = progress::held_deletions(pool, account).await?;
+    let mut rejected = rejected::first(pool, account, REJECTED_SHOWN).await?;
+    tables.retain(|table| is_asked(&table.resource));
+    shortfalls.retain(|shortfall| is_asked(&shortfall.resource));
+    held.retain(|held| is_asked(&held.resource));
+    rejected.retain(|record| is_asked(&record.resource));
+    let usual = report::usual_requests(pool, account).await?;
+    let has_consumer = depths.and_then(|depths| depths.has_consumer());
+    Ok(Looked {
+        rejected_counts: match rejected.is_empty() {
+            true => Vec::new(),
+            false => rejected::counts(pool, account, &resources(&rejected)).await?,
+        },
+        tables,
+        shortfalls,
+        authorization: authorization::authorization(pool, account).await?,
+        state: state::of(pool, account).await?.with_consumer(has_consumer),
+        queue: depths.map(|depths| depths.state(usual)),
+        held,
+        rejected,
+        views: views::problems(pool).await?,
+    })
+}
+
+fn as_json(account: &Account, looked: &Looked) -> String {
+    let known = &looked.authorization;
+    let shown = json!({
+        "account": account,
+        "authorized": known.authorized,
+        "reason": known.reason,
+        "state": looked.state,
+        "queue": looked.queue,
+        "resources": looked.tables,
+        "shortfalls": looked.shortfalls,
+        "held": looked.held,
+        "rejected": looked.rejected,
+        "view_problems": looked.views,
+    });
+    shown.to_string()
+}
+
+fn as_text(account: &Account, looked: Looked) -> String {
+    let Looked { tables, shortfalls, authorization, state, queue, held, rejected, rejected_counts, views } = looked;
     let problems = failures(account, &shortfalls)
         + &holds(account, &held)
-        + &problems(&tables, &views)
-        + &rejections(account, &rejected, &counts);
+        + &problems(account, &tables, &views)
+        + &rejections(account, &rejected, &rejected_counts);
     let problems = if problems.is_empty() { problems } else { format!("\n{problems}") };
-    let (state, authorization) = (one_line(&state.sentence()), authorization_as_text(known));
-    Ok(format!("account {account}: {state}\n{authorization}\n{}{problems}", in_rows(tables, &shortfalls)))
+    let mut above =
+        vec![format!("account {account}: {}", one_line(&state.sentence())), authorization_as_text(authorization)];
+    // Without an authorization no worker reads the queue.
+    if state.no_consumer == Some(true) && state.name != StateName::WaitingForAuthorization {
+        above.push(format!("no worker reads the queue: {}", command(account, "worker", "")));
+    }
+    above.extend(queue.and_then(|queue| queue.sentence()));
+    format!("{}\n{}{problems}", above.join("\n"), in_rows(tables, &shortfalls))
 }
 
 fn in_rows(tables: Vec<TableStatus>, shortfalls: &[Shortfall]) -> Table {
@@ -167,13 +246,13 @@ fn holds(account: &Account, held: &[HeldDeletions]) -> String {
 }
 
 /// What else is not as it should be, and what to do about it.
-fn problems(tables: &[TableStatus], views: &[ViewProblem]) -> String {
+fn problems(account: &Account, tables: &[TableStatus], views: &[ViewProblem]) -> String {
     let mut said = String::new();
     let stale: i64 = tables.iter().map(|table| table.stale_details).sum();
     if stale > 0 {
         said.push_str(&format!(
-            "\n{stale} details are missing or stale: a sync fetches them, 200 a minute at most; if none runs: \
-             teamleader2db request"
+            "\n{stale} details are missing or stale: a sync fetches them, 200 a minute at most; if none runs: {}",
+            request_command(account, &[], "")
         ));
     }
     for ViewProblem { view, problem, since } in views {

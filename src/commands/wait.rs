@@ -15,15 +15,18 @@ use super::{event_text, terminal};
 use crate::broker::link::AmqpError;
 use crate::broker::listener::Listener;
 use crate::broker::publisher::Publisher;
+use crate::broker::queues;
 use crate::broker::request_publisher::{OutgoingRequest, publish};
 use crate::broker::topology::{Declare, Names};
-use crate::messages::{Event, RunReport, RunStatus};
+use crate::ids::Account;
+use crate::messages::{Event, RunReport, RunStatus, StateName, command};
 use crate::retry;
 use crate::store::pool;
+use crate::store::state;
 use crate::store::tokens::authorization;
 
-/// How often the account's authorization is looked at while waiting.
-const LOOK_AT_AUTHORIZATION: Duration = Duration::from_secs(5);
+/// After this long without an event it is looked why none comes.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How a request that was waited for ended.
 #[derive(Debug)]
@@ -60,7 +63,7 @@ pub async fn send_and_wait(
     database: Option<&PgPool>,
     outgoing: &OutgoingRequest,
 ) -> Result<Ended, AmqpError> {
-    let mut progress = Progress::new();
+    let mut progress = Progress::new(names.account());
     let mut delays = retry::RECONNECT.begin();
     let mut first = true;
     loop {
@@ -101,9 +104,11 @@ async fn wait_for_run(
     loop {
         let payload = tokio::select! {
             payload = events.next() => payload?,
-            () = tokio::time::sleep(LOOK_AT_AUTHORIZATION) => {
-                if is_authorized(database, names).await == Some(false) {
-                    return Ok(Ended::NotAuthorized);
+            () = tokio::time::sleep(LOOK_EVERY) => {
+                match why_silent(url, names, database).await {
+                    Silence::NotAuthorized => return Ok(Ended::NotAuthorized),
+                    Silence::Because(why) => progress.say_once(why),
+                    Silence::Unexplained => {}
                 }
                 continue;
             }
@@ -135,6 +140,37 @@ async fn wait_for_run(
     }
 }
 
+/// Why no event comes.
+enum Silence {
+    NotAuthorized,
+    Because(String),
+    Unexplained,
+}
+
+/// Asks the database and the broker why no event comes.
+async fn why_silent(url: &SecretString, names: &Names, database: Option<&PgPool>) -> Silence {
+    let state = match database {
+        Some(pool) => pool::promptly(pool, state::of(pool, names.account())).await.ok(),
+        None => None,
+    };
+    if let Some(state) = state {
+        match state.name {
+            StateName::WaitingForAuthorization => return Silence::NotAuthorized,
+            StateName::WaitingForApi | StateName::WaitingForBudget => return Silence::Because(state.sentence()),
+            StateName::Running | StateName::Idle => {}
+        }
+    }
+    let depths = tokio::time::timeout(LOOK_EVERY, queues::depths(url, names)).await;
+    match depths.ok().and_then(Result::ok).and_then(|depths| depths.has_consumer()) {
+        Some(false) => Silence::Because(format!(
+            "no worker reads the queue {}: the request waits there; start one with {}",
+            names.requests_queue(),
+            command(names.account(), "worker", "")
+        )),
+        Some(true) | None => Silence::Unexplained,
+    }
+}
+
 /// Whether the account is authorized, if there is a database to ask.
 async fn is_authorized(database: Option<&PgPool>, names: &Names) -> Option<bool> {
     let database = database?;
@@ -147,10 +183,13 @@ struct Progress {
     bar: Option<ProgressBar>,
     /// The request that is in the queue, and goes on where the waiting ends before it.
     goes_on: Option<Uuid>,
+    account: Account,
+    /// What was said last of why no event comes.
+    said: Option<String>,
 }
 
 impl Progress {
-    fn new() -> Self {
+    fn new(account: &Account) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::no_length();
             // Cut to the terminal's width.
@@ -159,7 +198,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Self { bar, goes_on: None }
+        Self { bar, goes_on: None, account: account.clone(), said: None }
     }
 
     fn say(&self, text: &str) {
@@ -170,7 +209,16 @@ impl Progress {
         }
     }
 
-    fn show(&self, report: &RunReport) {
+    /// Says why no event comes, unless it was just said.
+    fn say_once(&mut self, why: String) {
+        if self.said.as_ref() != Some(&why) {
+            self.say(&terminal::one_line(&why));
+            self.said = Some(why);
+        }
+    }
+
+    fn show(&mut self, report: &RunReport) {
+        self.said = None;
         if let (Some(bar), Some(forecast)) = (&self.bar, report.forecast) {
             bar.set_length(forecast.api_requests.unsigned_abs());
             bar.set_position(report.api_requests.unsigned_abs());
@@ -186,7 +234,8 @@ impl Drop for Progress {
         }
         // By a signal, which drops the waiting, or by an error.
         if let Some(id) = self.goes_on {
-            terminal::complain(&format!("the sync goes on; id {id}; cancel it with: teamleader2db cancel {id}"));
+            let cancel = command(&self.account, &format!("cancel {id}"), "");
+            terminal::complain(&format!("the sync goes on; id {id}; cancel it with: {cancel}"));
         }
     }
 }

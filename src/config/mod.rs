@@ -50,7 +50,7 @@ mod sync;
 pub use broker::{AmqpArgs, ReplyArgs};
 #[cfg(feature = "compat")]
 pub use compat::CompatArgs;
-pub use database::{CopyArgs, DatabaseArgs};
+pub use database::{AccountArgs, CopyArgs, DatabaseArgs};
 pub use error::ConfigError;
 pub use http::{HttpArgs, parse_listen};
 pub use integration::{IntegrationArgs, KeyArgs};

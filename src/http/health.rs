@@ -86,7 +86,7 @@ pub(super) async fn ready(State(state): State<HttpState>, headers: HeaderMap) ->
     let may_see = state.guard.without_login(&headers).is_some();
     let (mut authorization, mut pending, mut of_account) = (None, None, None);
     if let Some((authorized, events, doing)) = looked {
-        let doing = doing.with_consumer(state.has_consumer());
+        let doing = doing.with_consumer(state.has_consumer().await);
         let reason = doing.reason.clone().filter(|_| may_see);
         (authorization, pending) = (Some(authorized), Some(events));
         of_account = Some(AccountState { reason, ..doing });

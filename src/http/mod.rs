@@ -12,6 +12,7 @@ mod oauth;
 mod origin;
 mod paths;
 mod problem;
+mod queue;
 mod router;
 mod security;
 mod server;
@@ -20,5 +21,6 @@ mod sync;
 
 pub use access::Guard;
 pub use dashboard::memory::Memory;
+pub use queue::QueueLook;
 pub use router::serve;
 pub use state::HttpState;

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::access::Guard;
 use super::dashboard::memory::Memory;
+use super::queue::QueueLook;
 use crate::api_client::client::Client;
 use crate::api_client::oauth::OAuth;
 use crate::broker::publisher::Publisher;
@@ -39,6 +40,8 @@ pub struct HttpState {
     pub client: Client,
     /// The cache of the dashboard.
     pub memory: Arc<Memory>,
+    /// What waits in the queues.
+    pub queue: QueueLook,
     /// Cancelled once the database is up to date and the account has its row.
     pub prepared: CancellationToken,
     /// Authorizations in progress, which the shutdown waits for. Closed: none starts any more.
@@ -46,8 +49,11 @@ pub struct HttpState {
 }
 
 impl HttpState {
-    /// Whether a worker reads the account's queue, as far as this process knows by itself: it does where it consumes.
-    pub fn has_consumer(&self) -> Option<bool> {
-        self.consuming.is_active().then_some(true)
+    /// Whether a worker reads the account's queue: this process does where it consumes; else the broker is asked.
+    pub(super) async fn has_consumer(&self) -> Option<bool> {
+        if self.consuming.is_active() {
+            return Some(true);
+        }
+        self.queue.depths().await?.has_consumer()
     }
 }

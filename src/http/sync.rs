@@ -17,7 +17,7 @@ use crate::broker::request_publisher::{self, OutgoingRequest};
 use crate::catalog;
 use crate::ids::{RunId, TraceParent};
 use crate::messages::{
-    AccountState, MAX_REQUEST_BYTES, Mode, Request, RunStatus, SyncRequest, from_object, resource_names,
+    AccountState, MAX_REQUEST_BYTES, Mode, QueueState, Request, RunStatus, SyncRequest, from_object, resource_names,
 };
 use crate::store::pool::{self, StoreError};
 use crate::store::report::{self, RunStatusRow, TableStatus};
@@ -83,6 +83,8 @@ pub(super) struct Status {
     reason: Option<String>,
     /// What it is doing, or waits for.
     state: AccountState,
+    /// What waits in its queues; null: the broker could not be asked.
+    queue: Option<QueueState>,
     /// Each resource's table.
     resources: Vec<TableStatus>,
     /// The newest runs, the newest first.
@@ -173,14 +175,17 @@ pub(super) async fn request_sync(
 ))]
 pub(super) async fn status(State(state): State<HttpState>) -> Result<Json<Status>, Problem> {
     let account = state.names.account();
+    let (has_consumer, depths) = (state.has_consumer().await, state.queue.depths().await);
     let looked = async {
         let authorization = state.tokens.authorization().await?;
+        let usual = report::usual_requests(&state.pool, account).await?;
         Ok(Status {
             account: account.to_string(),
             authorized: authorization.authorized,
             authorized_by: authorization.authorized_by,
             reason: authorization.reason,
-            state: state::of(&state.pool, account).await?.with_consumer(state.has_consumer()),
+            state: state::of(&state.pool, account).await?.with_consumer(has_consumer),
+            queue: depths.map(|depths| depths.state(usual)),
             resources: report::tables(&state.pool, account).await?,
             runs: report::runs(&state.pool, account, None, RUNS).await?,
         })

@@ -43,7 +43,7 @@ pub struct Advice {
 }
 
 /// A command of this program as it is typed for an account: the word and its arguments, then the account, then flags.
-fn command(account: &Account, words: &str, flags: &str) -> String {
+pub fn command(account: &Account, words: &str, flags: &str) -> String {
     let account = if account.is_default() { String::new() } else { format!(" --account {account}") };
     format!("teamleader2db {words}{account}{flags}")
 }

@@ -83,6 +83,37 @@ impl AccountState {
     }
 }
 
+/// What waits in an account's queues; a count is null where the broker could not be asked for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct QueueState {
+    /// Requests that wait for a worker.
+    pub requests: Option<u32>,
+    /// Requests to the API that they will take, if they are as the last ones.
+    pub expected_api_requests: Option<i64>,
+    /// Requests that wait in delay queues, since the API was down.
+    pub delayed: Option<u32>,
+    /// Messages that could not be processed, of all accounts under the prefix.
+    pub dead: Option<u32>,
+}
+
+impl QueueState {
+    /// In a sentence; `None` where nothing waits.
+    pub fn sentence(&self) -> Option<String> {
+        let mut said = Vec::new();
+        if let Some(requests @ 1..) = self.requests {
+            let cost = self.expected_api_requests.map(|cost| format!(" (about {cost} requests to the API)"));
+            said.push(format!("{requests} in the queue{}", cost.unwrap_or_default()));
+        }
+        if let Some(delayed @ 1..) = self.delayed {
+            said.push(format!("{delayed} delayed, since the API was down"));
+        }
+        if let Some(dead @ 1..) = self.dead {
+            said.push(format!("{dead} dead letters: teamleader2db dead-letters list"));
+        }
+        (!said.is_empty()).then(|| format!("requests: {}", said.join(", ")))
+    }
+}
+
 /// The time of day, with the day where it is another.
 fn clock(at: DateTime<Utc>) -> String {
     let form = if at.date_naive() == Utc::now().date_naive() { "%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%SZ" };

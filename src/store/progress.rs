@@ -23,7 +23,7 @@ pub struct Progress {
     pub complete_pages: Option<i64>,
     /// The same of the last incremental pass.
     pub incremental_pages: Option<i64>,
-    /// Details that the run of the last incremental pass fetched.
+    /// Rows that the last incremental pass has created or changed: each takes a detail.
     pub incremental_details: Option<i64>,
     /// Of how many seconds that pass read the changes.
     pub incremental_span: Option<f64>,
@@ -99,7 +99,7 @@ pub(super) async fn note_success<C>(
     let done: Vec<&Step<C>> = run.steps.iter().filter(|step| step.status == Some(ResourceStatus::Completed)).collect();
     let names: Vec<String> = done.iter().map(|step| step.resource.name.to_owned()).collect();
     let pages: Vec<i64> = done.iter().map(|step| step.counts.pages).collect();
-    let details: Vec<i64> = done.iter().map(|step| step.counts.detailed).collect();
+    let details: Vec<i64> = done.iter().map(|step| step.counts.created + step.counts.updated).collect();
     let rows: Vec<i64> =
         done.iter().map(|step| if step.since.is_none() { step.counts.listed } else { step.counts.created }).collect();
     let spans: Vec<Option<f64>> =

@@ -153,6 +153,20 @@ pub async fn shortfalls(pool: &PgPool, account: &Account) -> Result<Vec<Shortfal
     Ok(shortfalls.collect())
 }
 
+/// Requests to the API that a run usually takes: the mean of the last ones.
+pub async fn usual_requests(pool: &PgPool, account: &Account) -> Result<i64, StoreError> {
+    let usual = sqlx::query_scalar!(
+        r#"select coalesce(avg(api_requests), 0)::bigint as "usual!" from (
+             select api_requests from teamleader2db.sync_run
+             where account = $1 and finished_at is not null and request is not null and status <> 'cancelled'
+             order by finished_at desc limit 20) as last"#,
+        account.as_str(),
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(usual)
+}
+
 /// How many rows of each resource that has details have none, or an old one.
 pub async fn stale_details(pool: &PgPool, account: &Account) -> Result<Vec<(String, i64)>, StoreError> {
     let rows = sqlx::query!(

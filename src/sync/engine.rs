@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 
 use super::cursor::{Run, Step, StepCursor};
 use super::slice::{LISTS_AT_ONCE, Settings, Slice, WorkError};
-use super::{details, doubts, list, sweep, watch};
+use super::{details, doubts, forecast, list, sweep, watch};
 use crate::api_client::auth::TokenStoreError;
 use crate::api_client::client::{ApiError, Client};
 use crate::catalog::{Resource, Scope};
@@ -53,6 +53,8 @@ pub enum Outcome {
         seconds: u32,
         /// What it answers instead.
         reason: String,
+        /// How far the run is.
+        report: Box<RunReport>,
         /// Requests made to the API since the last checkpoint.
         requests: i64,
     },
@@ -226,7 +228,8 @@ impl End {
         match self {
             Self::Requeues => requeue(slice),
             Self::Waits(seconds, reason) => {
-                Outcome::Wait { seconds, reason, requests: slice.client.take_request_count() }
+                let (report, requests) = (Box::new(forecast::report(slice)), slice.client.take_request_count());
+                Outcome::Wait { seconds, reason, report, requests }
             }
             Self::Stops(error) => Outcome::Stopped(error),
             Self::GivesUp(cause, why) => finish(slice, Ending::Failed(cause, why)).await,

@@ -3,7 +3,7 @@
 
 use chrono::Utc;
 
-use super::cursor::{ListProgress, Run, Step};
+use super::cursor::{ListProgress, Run, Step, StepCursor};
 use super::details;
 use super::slice::Slice;
 use crate::api_client::client::Client;
@@ -85,8 +85,13 @@ fn details_to_come(step: &Step, asked: &Parameters, read: Option<&ListProgress>)
         return 0;
     }
     let (counts, baseline) = (&step.counts, &step.baseline);
+    // An audit merges none.
+    let handled = match &step.cursor {
+        StepCursor::Details(cursor) => cursor.handled.max(counts.detailed),
+        _ => counts.detailed,
+    };
     if let Some(sample) = asked.sample() {
-        return sample.min(baseline.details.unwrap_or(sample)).saturating_sub(counts.detailed).max(0);
+        return sample.min(baseline.details.unwrap_or(sample)).saturating_sub(handled).max(0);
     }
     let takes_all = asked.is_audit() || asked.refetch;
     let changed = if takes_all { counts.listed } else { counts.created.saturating_add(counts.updated) };
@@ -101,7 +106,7 @@ fn details_to_come(step: &Step, asked: &Parameters, read: Option<&ListProgress>)
         (false, _) => 0,
     };
     let stale = if takes_all { 0 } else { baseline.stale.unwrap_or(0) };
-    changed.max(expected).saturating_add(stale).saturating_sub(counts.detailed).max(0)
+    changed.max(expected).saturating_add(stale).saturating_sub(handled).max(0)
 }
 
 /// Of how many of the records that a list still holds details are asked for, if they are as those that it has given.
@@ -210,7 +215,8 @@ mod tests {
                 let mut step = if *resource == "notes" { step(resource) } else { after_first_page(resource, holds) };
                 step.phase = phase;
                 step.counts = Counts { listed, created, updated, detailed, pages, ..step.counts };
-                step.baseline = Baseline { pages: Some(usual_pages), details: Some(usual_details), stale: Some(usual_details) };
+                let (pages, details) = (Some(usual_pages), Some(usual_details));
+                step.baseline = Baseline { pages, details, stale: details };
                 step
             }).collect();
             let asked = Parameters { refetch, sample: u32::try_from(sample).ok(), ..asked(mode) };

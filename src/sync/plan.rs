@@ -19,15 +19,21 @@ pub fn plan(parameters: &Parameters, settings: &Settings, progress: &[Progress],
         step.baseline = baseline(&step, parameters, progress, now);
         step
     };
-    RESOURCES.iter().filter(wanted).map(step).collect()
+    let mut steps: Vec<Step> = RESOURCES.iter().filter(wanted).map(step).collect();
+    for index in 0..steps.len() {
+        let step = &steps[index];
+        // A complete pass over the lists of parents has one for each.
+        if step.since.is_none() && step.baseline.pages.is_none() {
+            steps[index].baseline.pages = lists_of_parents(step.resource, progress, &steps);
+        }
+    }
+    steps
 }
 
 /// What a step is expected to take, as far as the last steps and the rows say.
 fn baseline(step: &Step, parameters: &Parameters, progress: &[Progress], now: DateTime<Utc>) -> Baseline {
     let of = |name: &str| progress.iter().find(|progress| progress.resource == name);
-    let Some(known) = of(step.resource.name) else {
-        return Baseline { pages: lists_of_parents(step.resource, progress), ..Baseline::default() };
-    };
+    let Some(known) = of(step.resource.name) else { return Baseline::default() };
     let takes_all = parameters.refetch || parameters.is_audit();
     // Changes of a longer time than the last pass read are as many more.
     let span = step.since.map(|since| (now - since).as_seconds_f64());
@@ -35,7 +41,7 @@ fn baseline(step: &Step, parameters: &Parameters, progress: &[Progress], now: Da
         span.zip(known.incremental_span).map_or(1.0, |(span, last)| (span / last.max(1.0)).clamp(0.0, 10_000.0));
     let changed = known.incremental_details.map(|details| scaled(details, factor));
     let pages = match step.since {
-        None => known.complete_pages.or_else(|| lists_of_parents(step.resource, progress)),
+        None => known.complete_pages,
         Some(_) => {
             let of_changes = changed.filter(|_| factor > 1.0).map(|changed| catalog::pages(changed, PAGE_SIZE));
             known.incremental_pages.map(|pages| pages.max(of_changes.unwrap_or(0)))
@@ -45,13 +51,19 @@ fn baseline(step: &Step, parameters: &Parameters, progress: &[Progress], now: Da
     Baseline { pages, details: if takes_all { known.rows } else { changed }, stale }
 }
 
-/// The lists of a resource that is listed by parent: one for each parent. `None`: it is not, or not all are known.
-fn lists_of_parents(resource: &Resource, progress: &[Progress]) -> Option<i64> {
+/// The lists of a resource that is listed by parent: one for each parent. `None`: it is not, or a parent's list is read
+/// before it of which nothing is known.
+fn lists_of_parents(resource: &Resource, progress: &[Progress], steps: &[Step]) -> Option<i64> {
     if resource.stands_alone() {
         return None;
     }
-    let rows = |name: &str| progress.iter().find(|progress| progress.resource == name)?.rows;
-    resource.parents().iter().map(|parent| rows(parent.resource)).sum()
+    let is_read = |name: &str| steps.iter().any(|step| step.resource.name == name);
+    let rows = |name: &str| progress.iter().find(|progress| progress.resource == name).and_then(|known| known.rows);
+    let lists = resource.parents().iter().map(|parent| match rows(parent.resource) {
+        None if is_read(parent.resource) => None,
+        rows => Some(rows.unwrap_or(0)),
+    });
+    lists.sum()
 }
 
 /// A number of changes by a factor.

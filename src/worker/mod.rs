@@ -30,8 +30,8 @@ use crate::broker::link::AmqpError;
 use crate::broker::publisher::Publisher;
 use crate::broker::reply_address::ReplyAddresses;
 use crate::broker::topology::{Declare, Names};
-use crate::ids::{Epoch, RunId};
-use crate::messages::{self, Forecast, Request};
+use crate::ids::{Epoch, RunId, TraceParent};
+use crate::messages::{self, Forecast, Request, RunReport};
 use crate::process::consumer_state::ConsumerState;
 use crate::process::failpoints::{self, Point};
 use crate::process::panics::{self, Panicked};
@@ -41,6 +41,7 @@ use crate::store::pool::{self, StoreError};
 use crate::store::runs;
 use crate::store::runs::checkpoint::{self, Requeue};
 use crate::store::runs::claim::{self, Beginning, Claim};
+use crate::store::state;
 use crate::store::tokens::Tokens;
 use crate::sync::cursor::{Run, StepCursor};
 use crate::sync::engine::{Engine, Outcome};
@@ -70,6 +71,9 @@ const LONG_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long to try to take a claim back that came to nothing. Not vital: the database may be away.
 const UNCOUNT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to try to report that a run waits for the API.
+const WAIT_REPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long after the end of its slice a delivery is settled at the latest. Waiting for the API's budget takes longest,
 /// of what ends by itself: 8 resets, of a minute each as the API documents them.
@@ -402,11 +406,15 @@ impl Worker {
             // Somebody has cancelled it: there is nothing left to do for it.
             Outcome::Stopped(StoreError::RunEnded) => self.relay.flush().await.into(),
             Outcome::Stopped(error) => Settlement::Leave(error.into()),
-            Outcome::Wait { seconds, reason, requests } => {
+            Outcome::Wait { seconds, reason, report, requests } => {
                 let queue = self.names.delay_queue(seconds);
                 let waits = Some((seconds, reason));
                 let next = Requeue { run: id, slice: slice.saturating_add(1), waits, requests };
-                self.requeue(message, ("", &queue), epoch, &next).await.into()
+                let requeued = self.requeue(message, ("", &queue), epoch, &next).await;
+                if requeued.is_ok() {
+                    self.report_wait(*report, message.traceparent().as_ref()).await;
+                }
+                requeued.into()
             }
             Outcome::Requeue { requests } => {
                 let (exchange, key) = (self.names.requests_exchange(), self.names.account().as_str());
@@ -443,6 +451,17 @@ impl Worker {
         failpoints::reached(Point::HandBackCommitted);
         info!(run = %next.run, slice = next.slice, "Requeued the request");
         Ok(())
+    }
+
+    /// Reports that a run waits for the API, to listeners that cannot ask the database. Lost where that takes long: the
+    /// message is to be acknowledged.
+    async fn report_wait(&self, report: RunReport, traceparent: Option<&TraceParent>) {
+        let reported = async {
+            let state = state::of(&self.pool, self.names.account()).await.ok();
+            let state = state.map(|state| state.with_consumer(Some(true)));
+            self.relay.send_progress(&RunReport { state, ..report }, traceparent).await;
+        };
+        let _ = tokio::time::timeout(WAIT_REPORT_TIMEOUT, reported).await;
     }
 
     /// What each log line about a request says besides, as far as it is known by then; its place in a trace, if its

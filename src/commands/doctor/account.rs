@@ -13,7 +13,7 @@ pub(super) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
 
 async fn look(args: &DoctorArgs) -> Result<Vec<Finding>, StoreError> {
     let Ok(url) = args.copy.database_url() else { return Ok(Vec::new()) };
-    let (pool, account) = (pool::connect(&url)?, args.copy.account());
+    let (pool, account) = (pool::open(&url).await?, args.copy.account());
     pool::check_schema(&pool).await?;
     let state = state::of(&pool, account).await?;
     let mut findings = vec![doing(&state)];

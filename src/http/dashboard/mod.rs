@@ -89,7 +89,11 @@ async fn look(state: &HttpState) -> Result<Shown, StoreError> {
         running.push(Running { id: row.request_id, mode: parameters.mode, made: row.api_requests, forecast });
     }
     Ok(Shown {
-        state: state::of(&state.pool, account).await?.with_consumer(state.has_consumer()),
+        state: state::of(&state.pool, account).await?.with_consumer(state.has_consumer().await),
+        queue: match state.queue.depths().await {
+            Some(depths) => Some(depths.state(report::usual_requests(&state.pool, account).await?)),
+            None => None,
+        },
         held: progress::held_deletions(&state.pool, account).await?,
         authorization,
         consuming: state.consuming.is_active(),

@@ -9,7 +9,7 @@ use super::numbers::{ago, thousands, time, took, until};
 use super::page::{frame, pill};
 use crate::http::paths::AUTHORIZE;
 use crate::http::state::HttpState;
-use crate::messages::{AccountState, Advice, Cause, Forecast, Mode, StateName};
+use crate::messages::{AccountState, Advice, Cause, Forecast, Mode, QueueState, StateName};
 use crate::store::progress::HeldDeletions;
 use crate::store::report::{RunStatusRow, Shortfall, TableStatus};
 use crate::store::tokens::authorization::Authorization;
@@ -18,6 +18,8 @@ use crate::store::tokens::authorization::Authorization;
 pub(super) struct Shown {
     /// What the account is doing, or waits for.
     pub(super) state: AccountState,
+    /// What waits in the queues, where the broker could be asked.
+    pub(super) queue: Option<QueueState>,
     /// Deletions that are held.
     pub(super) held: Vec<HeldDeletions>,
     pub(super) authorization: Authorization,
@@ -59,7 +61,7 @@ pub(super) fn dashboard(state: &HttpState, shown: &Shown, form_token: &str, aske
         @for finding in findings(state, shown) {
             section .finding role="alert" { p { strong { (finding.problem) } } p { (finding.advice) } }
         }
-        (now(&shown.state, &shown.running, form_token))
+        (now(shown, form_token))
         section .columns {
             (authorization(&shown.authorization))
             (budget(&shown.budget))
@@ -90,11 +92,13 @@ pub(super) fn dashboard(state: &HttpState, shown: &Shown, form_token: &str, aske
     frame(state, html! { (pill) }, logout, content)
 }
 
-fn now(state: &AccountState, running: &[Running], form_token: &str) -> Markup {
+fn now(shown: &Shown, form_token: &str) -> Markup {
+    let Shown { state, running, queue, .. } = shown;
     html! {
         section {
             h2 { "Now" }
             p data-state=(state.name.as_str()) { (state.sentence()) }
+            @if let Some(waiting) = queue.as_ref().and_then(QueueState::sentence) { p .quiet { (waiting) } }
             @for running in running { (progress(state, running, form_token)) }
             form .actions method="post" action="/dashboard/sync" {
                 input type="hidden" name="form_token" value=(form_token);
