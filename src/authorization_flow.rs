@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::api_client::auth::Auth;
 use crate::api_client::oauth::{Authorizer, OAuth, TOKEN_TIMEOUT, TokenAnswer, TokenPair};
@@ -43,8 +44,17 @@ pub enum Rejected {
     )]
     Client(String),
     /// The user belongs to another account than the one whose records are stored.
-    #[error("another Teamleader account")]
-    OtherAccount,
+    #[error(
+        "another Teamleader account: the records here are of {wanted}, and who logged in belongs to {came}. Log in to \
+         Teamleader as a user of the former and open /sync/authorize again, or give the latter a TEAMLEADER_ACCOUNT of \
+         its own"
+    )]
+    OtherAccount {
+        /// Whose records are stored.
+        wanted: Uuid,
+        /// Whose user came.
+        came: Uuid,
+    },
     /// Nothing is used up yet, so the same address works later.
     #[error("{0}: load this page again in a minute")]
     NotNow(&'static str),
@@ -259,6 +269,6 @@ async fn store(tokens: &Tokens, pair: &TokenPair, by: Option<&Authorizer>) -> Re
             }
             Ok(())
         }
-        Accepted::OtherAccount => Err(Rejected::OtherAccount),
+        Accepted::OtherAccount { wanted, came } => Err(Rejected::OtherAccount { wanted, came }),
     }
 }

@@ -7,6 +7,7 @@ use tracing::{error, info};
 
 use crate::catalog::Resource;
 use crate::ids::Account;
+use crate::process::log_lines::{self, Seldom};
 use crate::process::telemetry;
 use crate::retry;
 use crate::store::pool::{self, StoreError};
@@ -29,7 +30,7 @@ impl Start {
     /// Waits for the database, brings it up to date or refuses an old one, and makes sure that the account's tokens can
     /// be used.
     pub(super) async fn prepare(self) -> anyhow::Result<()> {
-        let mut delays = retry::RECONNECT.begin();
+        let (mut delays, mut seldom) = (retry::RECONNECT.begin(), Seldom::default());
         // The database may be starting, too, or start again. A schema or a key that does not fit is an error at once.
         let successes = loop {
             let error = match self.try_to_prepare().await {
@@ -38,7 +39,9 @@ impl Start {
                 Err(error) => return Err(error.into()),
             };
             let delay = delays.next_delay().unwrap_or(retry::RECONNECT.longest);
-            error!(%error, ?delay, "The database cannot be used yet; trying again");
+            if seldom.lets_through(&error.to_string()) {
+                error!(%error, delay = log_lines::seconds(delay), "The database cannot be used yet; trying again");
+            }
             tokio::time::sleep(delay).await;
         };
         info!("The database is ready");

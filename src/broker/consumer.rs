@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ErrorKind};
+use lapin::{Channel, Connection, ErrorKind, Queue};
 use secrecy::SecretString;
 use tracing::warn;
 
@@ -20,6 +20,7 @@ pub struct Consumer {
     connection: Connection,
     channel: Channel,
     stream: lapin::Consumer,
+    on_standby: bool,
 }
 
 impl Consumer {
@@ -42,6 +43,8 @@ impl Consumer {
         let channel = link::with_deadline(REPLY_TIMEOUT, connection.create_channel()).await?;
         link::with_deadline(REPLY_TIMEOUT, channel.basic_qos(1, BasicQosOptions::default())).await?;
         let queue = names.requests_queue();
+        // Of several RabbitMQ counts the active one alone, so this asks before it is one of them.
+        let on_standby = look_at(&channel, &queue).await?.consumer_count() > 0;
         let consumed = channel.basic_consume(
             queue.as_str().into(),
             TAG.into(),
@@ -49,7 +52,7 @@ impl Consumer {
             FieldTable::default(),
         );
         let stream = link::with_deadline(REPLY_TIMEOUT, consumed).await?;
-        Ok(Self { connection, channel, stream })
+        Ok(Self { connection, channel, stream, on_standby })
     }
 
     /// The next message. An error means that nothing more comes, and that a message in hand will be delivered again.
@@ -69,9 +72,12 @@ impl Consumer {
 
     /// How many messages wait in a queue.
     pub async fn waiting_in(&self, queue: &str) -> Result<u32, AmqpError> {
-        let options = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
-        let declared = self.channel.queue_declare(queue.into(), options, FieldTable::default());
-        Ok(link::with_deadline(REPLY_TIMEOUT, declared).await?.message_count())
+        Ok(look_at(&self.channel, queue).await?.message_count())
+    }
+
+    /// Whether another consumer was active when this one came.
+    pub fn came_on_standby(&self) -> bool {
+        self.on_standby
     }
 
     /// Closes the connection; a message in hand goes back to the queue.
@@ -141,6 +147,11 @@ impl PullConsumer {
     pub async fn close(self) {
         link::close(&self.connection).await;
     }
+}
+
+async fn look_at(channel: &Channel, queue: &str) -> Result<Queue, AmqpError> {
+    let options = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
+    link::with_deadline(REPLY_TIMEOUT, channel.queue_declare(queue.into(), options, FieldTable::default())).await
 }
 
 fn is_soft(error: &lapin::Error, kind: &AMQPSoftError) -> bool {

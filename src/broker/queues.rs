@@ -18,7 +18,7 @@ use crate::retry::DELAY_STEPS;
 pub struct Depths {
     /// Requests that wait for the worker.
     pub requests: Option<u32>,
-    /// Workers that read the queue of requests, those on standby included.
+    /// Whether a worker reads the queue of requests: RabbitMQ counts the active one, and none that is on standby.
     pub consumers: Option<u32>,
     /// Requests that wait in the delay queues, since the API was down.
     pub delayed: Option<u32>,

@@ -15,6 +15,7 @@ use crate::broker::listener::Listener;
 use crate::broker::topology::{Declare, Names};
 use crate::config::{AmqpArgs, CopyArgs};
 use crate::process::lifecycle::Signals;
+use crate::process::log_lines::{self, Seldom};
 use crate::retry;
 
 /// The arguments of `events`.
@@ -90,13 +91,15 @@ async fn open(url: &SecretString, names: &Names, declare: Declare) -> Result<Lis
 
 /// Tries until the broker is there. Queues that do not fit any more are an error.
 async fn reopen(url: &SecretString, names: &Names, declare: Declare) -> Result<Listener, AmqpError> {
-    let mut delays = retry::RECONNECT.begin();
+    let (mut delays, mut seldom) = (retry::RECONNECT.begin(), Seldom::default());
     loop {
         match open(url, names, declare).await {
             Err(error @ AmqpError::Topology { .. }) => return Err(error),
             Err(error) => {
                 let delay = delays.next_delay().unwrap_or(retry::RECONNECT.longest);
-                warn!(%error, ?delay, "No connection yet; trying again");
+                if seldom.lets_through(&error.to_string()) {
+                    warn!(%error, delay = log_lines::seconds(delay), "No connection yet; trying again");
+                }
                 tokio::time::sleep(delay).await;
             }
             opened => {

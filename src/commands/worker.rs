@@ -1,13 +1,19 @@
 //! `worker`: consumes requests, syncs, publishes events and serves HTTP.
 
 use clap::Args;
+use tracing::info;
 
 use super::outcome::Outcome;
 use crate::app::{AccountConfig, Application, ProcessConfig, WorkerConfig};
 use crate::config::{AmqpArgs, ConfigError, CopyArgs, HttpArgs, IntegrationArgs, KeyArgs, ReplyArgs, SyncArgs};
+use crate::process::json_lines;
 use crate::process::lifecycle::Signals;
+use crate::store::pool;
 use crate::store::retention::Retention;
 use crate::sync::slice::Settings;
+
+/// Up to this number of resources are named at the start.
+const RESOURCES_NAMED: usize = 10;
 
 /// The arguments of `worker`.
 #[derive(Args, Debug)]
@@ -31,8 +37,26 @@ pub struct WorkerArgs {
 impl WorkerArgs {
     /// Runs a worker until a signal.
     pub async fn run(self, signals: &mut Signals) -> anyhow::Result<Outcome> {
+        self.announce();
         Application::build(self.config()?).await?.run_until_stopped(signals).await?;
         Ok(Outcome::Done)
+    }
+
+    /// The first line of the log: what runs here, and for whom. What is wrong with the settings is said after it.
+    fn announce(&self) {
+        let (version, account, schema) = (env!("CARGO_PKG_VERSION"), self.copy.account(), pool::schema_version());
+        json_lines::name_account(account.as_str());
+        let resources = self.sync.resources().unwrap_or_default();
+        let names: Vec<&str> = resources.iter().map(|resource| resource.name).collect();
+        let count = names.len();
+        let resources = if count > RESOURCES_NAMED { format!("{count} resources") } else { names.join(", ") };
+        info!(
+            version,
+            %account,
+            resources,
+            schema,
+            "teamleader2db {version} starts for the account {account}: {resources}, schema {schema}"
+        );
     }
 
     fn config(self) -> Result<WorkerConfig, ConfigError> {

@@ -2,12 +2,14 @@
 //!
 //! - [`lifecycle`]: signals, the tasks that run until the process ends, and the order in which they end.
 //! - [`panics`]: a panic is logged with its place, and ends no more than the work it happened in.
-//! - [`telemetry`]: how log lines look, and the names of all metrics.
+//! - [`telemetry`]: how log lines look, and the names of all metrics; [`json_lines`], [`log_lines`]: what is in them.
 //! - [`consumer_state`]: whether this process consumes requests, and what keeps it from doing so.
 //! - [`failpoints`]: the places at which a test lets the process end or fail.
 
 pub mod consumer_state;
 pub mod failpoints;
+pub mod json_lines;
 pub mod lifecycle;
+pub mod log_lines;
 pub mod panics;
 pub mod telemetry;

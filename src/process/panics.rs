@@ -8,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::FutureExt as _;
 use tracing::error;
 
+use super::log_lines;
+
 /// Where the last panic of this process happened. Work that spans several tasks panics in one and is caught in another,
 /// so this is not of a thread's own.
 static LAST: Mutex<Option<String>> = Mutex::new(None);
@@ -28,7 +30,9 @@ pub fn log_them() {
 
 fn log(info: &PanicHookInfo<'_>) {
     let at = info.location().map_or_else(|| "an unknown place".to_owned(), |at| place(at.file(), at.line()));
-    error!(at, text = text_of(info.payload()), "A panic, which is a bug");
+    // Its text may hold data, so it is in the log alone.
+    let text = log_lines::foreign(Some(text_of(info.payload()))).unwrap_or_default();
+    error!(at, "A panic, which is a bug, at {at}: {text}");
     *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
 }
 

@@ -7,6 +7,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::JsonFields;
+
+use super::json_lines::JsonLines;
 
 /// Runs that ended, by `status`.
 const RUNS: &str = "teamleader2db_runs_total";
@@ -81,7 +84,7 @@ pub fn start_logging(format: LogFormat) {
     // An error means that logging was set up before, as tests do.
     let _ = match format {
         LogFormat::Pretty => base.with_target(false).try_init(),
-        LogFormat::Json => base.json().flatten_event(true).with_span_list(false).try_init(),
+        LogFormat::Json => base.fmt_fields(JsonFields::new()).event_format(JsonLines).try_init(),
     };
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio::time::sleep;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::pool::{self, StoreError};
 use crate::ids::{Account, Epoch};
@@ -31,16 +31,41 @@ pub async fn acquire(pool: &PgPool, account: &Account, holder: &str) -> Result<E
 }
 
 async fn next_epoch(tx: &mut PgConnection, account: &Account, holder: &str) -> sqlx::Result<Epoch> {
-    let epoch = sqlx::query_scalar!(
-        "insert into teamleader2db.lease as l (account, epoch, holder) values ($1, 1, $2)
+    // What is selected of the row is as it was before the statement.
+    let taken = sqlx::query!(
+        r#"insert into teamleader2db.lease as l (account, epoch, holder) values ($1, 1, $2)
          on conflict (account) do update set epoch = l.epoch + 1, holder = excluded.holder, taken_at = now()
-         returning epoch",
+         returning epoch, (select holder from teamleader2db.lease where account = $1) as before,
+             (select extract(epoch from now() - taken_at)::bigint from teamleader2db.lease where account = $1) as age"#,
         account.as_str(),
         holder,
     )
     .fetch_one(tx)
     .await?;
-    Ok(Epoch(epoch))
+    if let (Some(before), Some(age)) = (taken.before.filter(|before| before != holder), taken.age) {
+        info!(holder, before, "Took over from {before}, whose lease was {age} s old");
+    }
+    Ok(Epoch(taken.epoch))
+}
+
+/// Who holds the lease of an account.
+#[derive(Debug)]
+pub struct Holding {
+    /// Host and process.
+    pub holder: String,
+    /// How long ago it acquired the lease.
+    pub seconds: i64,
+}
+
+/// Who holds the lease of an account, if anyone does.
+pub async fn holding(pool: &PgPool, account: &Account) -> Result<Option<Holding>, StoreError> {
+    let holding = sqlx::query_as!(
+        Holding,
+        r#"select holder, extract(epoch from now() - taken_at)::bigint as "seconds!"
+         from teamleader2db.lease where account = $1"#,
+        account.as_str(),
+    );
+    Ok(holding.fetch_optional(pool).await?)
 }
 
 /// After a while ends the sessions of the same role for which `session` waits, and those for which it waits then.

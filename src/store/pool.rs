@@ -282,6 +282,11 @@ pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     Ok(tables::make(&mut connection).await?)
 }
 
+/// The newest migration that this program knows: the version of its schema.
+pub fn schema_version() -> i64 {
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
 /// Checks that the schema is up to date, without changing anything.
 pub async fn check_schema(pool: &PgPool) -> Result<(), StoreError> {
     let mut connection = pool.acquire().await?;

@@ -1,6 +1,7 @@
 //! Details: `.info` for the rows whose detail is missing or stale, the newest changes first. The rows are the work
 //! list.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 
 use chrono::{DateTime, Utc};
@@ -9,6 +10,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
+use uuid::Uuid;
 
 use super::cursor::{DetailCursor, Step, StepCursor};
 use super::rejected;
@@ -41,6 +43,9 @@ const MAX_AGED: i64 = 2_000;
 /// Records in a row whose detail cannot be had, after which the step gives up on the rest: it is not the records then.
 const MAX_FAILURES_IN_A_ROW: u32 = 20;
 
+/// Of details of a batch that fail alike this many are named.
+const FAILURES_SAID: u32 = 3;
+
 /// What came of asking for one row.
 struct DetailResponse {
     /// The database's clock when it was to be asked for.
@@ -59,6 +64,8 @@ struct DetailBatch {
     handled: i64,
     failures_in_a_row: u32,
     first_failure: Option<WorkError>,
+    /// How many details failed with each error.
+    failures: BTreeMap<String, u32>,
     /// An error that concerns more than one record: the batch ends at it.
     broken_off: Option<WorkError>,
 }
@@ -174,9 +181,10 @@ async fn store(
                 () = slice.stop.cancelled() => None,
             };
         }
+        fetched.sum_up();
         let (broken_off, failures_in_a_row) = (fetched.broken_off.take(), fetched.failures_in_a_row);
         if let (0, Some(error)) = (fetched.handled, &broken_off) {
-            debug!(resource = step.resource.name, %error, "No detail could be fetched");
+            debug!(%error, "No detail could be fetched");
             // Nothing to commit: a checkpoint would say that there was progress.
         } else {
             (step, cursor) = merge(slice, index, step, cursor, fetched).await?;
@@ -306,10 +314,7 @@ impl DetailBatch {
                     self.broken_off = Some(WorkError::Down(error.to_string()));
                     return;
                 }
-                warn!(
-                    run = %slice.id, resource = resource.name, id = %place.id, %error,
-                    "A detail could not be fetched"
-                );
+                self.report(place.id, &error);
                 if concerns_the_record(&error) {
                     self.reject(place, error);
                 } else {
@@ -319,6 +324,25 @@ impl DetailBatch {
         }
         self.last = Some(place);
         self.handled += 1;
+    }
+
+    /// Says that a detail could not be fetched; of those that fail alike the first few only.
+    fn report(&mut self, id: Uuid, error: &WorkError) {
+        let error = error.to_string();
+        let alike = self.failures.entry(error.clone()).or_default();
+        *alike += 1;
+        if *alike <= FAILURES_SAID {
+            warn!(%id, error, "A detail could not be fetched");
+        }
+    }
+
+    /// How many others failed alike.
+    fn sum_up(&self) {
+        for (error, alike) in &self.failures {
+            if let more @ 1.. = alike.saturating_sub(FAILURES_SAID) {
+                warn!(more, error, "{more} more details could not be fetched");
+            }
+        }
     }
 
     fn fail(&mut self, error: WorkError) {
@@ -376,7 +400,7 @@ async fn end(slice: &Slice<'_>, index: usize, mut step: Step, gives_up: bool) ->
         step.end();
     }
     if step.phase == Phase::Done {
-        info!(run = %slice.id, resource, detailed, "Finished {resource}, {detailed} details");
+        info!(detailed, "Finished {resource}, {detailed} details");
     }
     let tx = slice.begin().await?;
     Ok(slice.commit(tx, index, step).await?)

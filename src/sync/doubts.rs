@@ -59,8 +59,8 @@ async fn settle_batch(slice: &Slice<'_>, index: usize, batch: doubts::Batch) -> 
     slice.commit(tx, index, step).await?;
     let (asked, written) = (batch.ids.len(), merged.created + merged.updated);
     info!(
-        run = %slice.id, resource = resource.name, asked, written,
-        "Asked for {asked} {} whose list item was older than the row, and wrote {written}", resource.name
+        asked,
+        written, "Asked for {asked} {} whose list item was older than the row, and wrote {written}", resource.name
     );
     Ok(())
 }

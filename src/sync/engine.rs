@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, OnceCell, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, error, error_span, info, warn};
 
 use super::cursor::{Run, Step, StepCursor};
 use super::slice::{LISTS_AT_ONCE, Settings, Slice, WorkError};
@@ -123,7 +123,7 @@ impl Engine {
         }
         match self.verify_token_owner(slice).await {
             Ok(Accepted::Stored) => None,
-            Ok(Accepted::OtherAccount) | Err(WorkError::Api(ApiError::NotAuthorized)) => Some(End::Requeues),
+            Ok(Accepted::OtherAccount { .. }) | Err(WorkError::Api(ApiError::NotAuthorized)) => Some(End::Requeues),
             Err(error) if slice.is_down(&error).await => Some(wait(slice, &error)),
             Err(error) => Some(refuse(error)),
         }
@@ -239,10 +239,15 @@ impl End {
 
 /// Works on a step until its phase or the slice is over, or for a batch.
 async fn work_on(slice: &Slice<'_>, index: usize) -> (usize, StepOutcome) {
-    match work_on_phase(slice, index).await {
-        Ok(()) => (index, StepOutcome::On),
-        Err(error) => (index, handle(slice, index, error).await),
-    }
+    let work = async {
+        match work_on_phase(slice, index).await {
+            Ok(()) => (index, StepOutcome::On),
+            Err(error) => (index, handle(slice, index, error).await),
+        }
+    };
+    // Whatever level is logged, the lines that are name the resource.
+    let resource = slice.run().steps[index].resource.name;
+    work.instrument(error_span!("step", resource)).await
 }
 
 async fn work_on_phase(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
@@ -314,7 +319,7 @@ async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> StepOutcom
         WorkError::Store(refused) => format!("the table teamleader.{}: {refused}", names::table(resource)),
         other => other.to_string(),
     };
-    warn!(run = %slice.id, resource, error = why, "Resource {resource}: {}", status.as_str());
+    warn!(error = why, "Resource {resource}: {}", status.as_str());
     match status {
         ResourceStatus::Skipped => step.skip(why),
         _ => step.fail(cause, why),
@@ -339,7 +344,7 @@ fn wait(slice: &Slice<'_>, error: &WorkError) -> End {
         return End::GivesUp(Cause::ApiDown, format!("the API could not be reached for hours, last: {error}"));
     }
     let seconds = retry::delay_step(waits);
-    warn!(run = %slice.id, seconds, %error, "The API is down: the request waits {seconds} s in a delay queue");
+    warn!(seconds, %error, "The API is down: the request waits {seconds} s in a delay queue");
     End::Waits(seconds, error.to_string())
 }
 
@@ -369,12 +374,12 @@ async fn finish(slice: &Slice<'_>, ending: Ending) -> Outcome {
             findings.into_iter().for_each(|(finding, rows)| telemetry::audited(name, finding, rows));
         }
     }
-    let (run, requests) = (report.request_id, report.api_requests);
+    let requests = report.api_requests;
     match report.status {
-        RunStatus::Completed | RunStatus::Running => info!(%run, status, requests, "The run is {status}"),
-        RunStatus::Partial => warn!(%run, status, requests, "The run is {status}"),
-        RunStatus::Failed => error!(%run, status, requests, "The run is {status}"),
-        RunStatus::Cancelled => warn!(%run, status, requests, "The run is {status}"),
+        RunStatus::Completed | RunStatus::Running => info!(status, requests, "The run is {status}"),
+        RunStatus::Partial => warn!(status, requests, "The run is {status}"),
+        RunStatus::Failed => error!(status, requests, "The run is {status}"),
+        RunStatus::Cancelled => warn!(status, requests, "The run is {status}"),
     }
     Outcome::Finished
 }
@@ -384,7 +389,7 @@ async fn view_problems(slice: &Slice<'_>) -> Vec<String> {
     match pool::with_deadline(views::problems(slice.pool)).await {
         Ok(problems) => problems.into_iter().map(|found| format!("{}: {}", found.view, found.problem)).collect(),
         Err(error) => {
-            warn!(run = %slice.id, %error, "The problems of views could not be read");
+            warn!(%error, "The problems of views could not be read");
             vec![error.to_string()]
         }
     }

@@ -254,10 +254,7 @@ async fn read_smaller(
     smaller: ListCursor,
 ) -> Result<(), WorkError> {
     let (resource, size) = (step.resource.name, smaller.size());
-    info!(
-        run = %slice.id, resource, size,
-        "An answer of {resource} is too long: it is read with pages of {size} records"
-    );
+    info!(size, "An answer of {resource} is too long: it is read with pages of {size} records");
     progress.at = smaller;
     progress.store_in(&mut step);
     let tx = slice.begin().await?;

@@ -60,7 +60,7 @@ impl ListProgress {
             return false;
         }
         let resource = step.resource.name;
-        warn!(resource, %error, "A partition of {resource} could not be read");
+        warn!(%error, "A partition of {resource} could not be read");
         step.note_failure(error.cause(), format!("not every partition could be read: {error}"));
         (self.incomplete, self.unproven) = (true, true);
         true
@@ -77,7 +77,7 @@ impl ListProgress {
     pub fn refuse(&mut self, step: &mut Step, partition: &Partition, failure: Failure, reason: &str) {
         let Some(kind) = partition.kind() else { return };
         let resource = step.resource.name;
-        warn!(resource, kind, reason, "{resource} of a {kind} cannot be listed");
+        warn!(kind, reason, "{resource} of a {kind} cannot be listed");
         step.note_drift([format!("those of a {kind} cannot be listed: {reason}")].into());
         self.failures_in_a_row = 0;
         self.refused.push(kind.to_owned());
@@ -169,7 +169,7 @@ impl ListProgress {
         step: &mut Step,
         pages_read: i32,
     ) -> Result<(), WorkError> {
-        let (account, run, resource) = (&slice.settings.account, slice.id, step.resource);
+        let (account, resource) = (&slice.settings.account, step.resource);
         if let (0, Some(reason), None) = (pages_read, &self.refusal, &step.error) {
             let why = format!("{}: {reason}", resource.list_endpoint());
             return Err(if self.withheld { WorkError::Withheld(why) } else { WorkError::Inapplicable(why) });
@@ -192,10 +192,7 @@ impl ListProgress {
             progress::move_watermark(tx, account, resource, slice.watermark(clock), pass).await?;
         }
         if self.unproven && step.error.is_none() {
-            warn!(
-                run = %run, resource = resource.name,
-                "{} changed too fast to be sure that all was seen", resource.name
-            );
+            warn!("{} changed too fast to be sure that all was seen", resource.name);
         }
         telemetry::records(resource.name, "unchanged", step.counts.unchanged);
         // Rows that the passes themselves asked for again are missing, also where other partitions could not be read.
@@ -206,7 +203,7 @@ impl ListProgress {
             false => step.enter(Phase::Detail),
         }
         let listed = step.counts.listed;
-        info!(run = %run, resource = resource.name, listed, "Listed {listed} {}", resource.name);
+        info!(listed, "Listed {listed} {}", resource.name);
         Ok(())
     }
 }

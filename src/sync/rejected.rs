@@ -100,7 +100,7 @@ pub async fn store_of_list(
     rejected::forget(tx, account, resource, &sound, Of::Item).await?;
     rejected::store(tx, account, resource, rejected, Of::Item).await?;
     for Rejected { id, reason, .. } in rejected {
-        warn!(resource = resource.name, %id, reason, "A record of {} is passed over: {reason}", resource.name);
+        warn!(%id, "A record of {} is passed over: {reason}", resource.name);
     }
     Ok(i64::try_from(is_rejected.len()).unwrap_or(i64::MAX))
 }

@@ -35,7 +35,7 @@ const MISSED: &str = "the list does not give records that are there, unchanged, 
 /// the phase.
 pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.step(index);
-    let (run, resource) = (slice.id, step.resource);
+    let resource = step.resource;
     let sample = slice.parameters.sample();
     // Where the list is all that there is, the passes have asked. A deleted record is noticed where its detail is asked
     // for.
@@ -65,7 +65,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     let found = lookup::by_id(slice, resource, &batch).await?;
     let proven = cursor.proven.unwrap_or(step.verified);
     if sample.is_none() && found.alive().any(|record| is_missed(&found, record, step.clock)) {
-        warn!(run = %run, resource = resource.name, "{}: {MISSED}", resource.name);
+        warn!("{}: {MISSED}", resource.name);
         step.note_drift([MISSED.to_owned()].into());
         step.verified = false;
     }
@@ -97,7 +97,7 @@ fn is_missed(found: &lookup::Found, record: &Record, started: Option<DateTime<Ut
 /// that has lost its records, or a right to them, answers without records, too.
 async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
     let mut step = slice.step(index);
-    let (account, run, resource) = (slice.settings.account.clone(), slice.id, step.resource);
+    let (account, resource) = (slice.settings.account.clone(), step.resource);
     let mut tx = slice.begin().await?;
     let missing = seen_ids::count_missing(&mut tx, slice.key(resource)).await?;
     let emptied = missing > 0 && seen_ids::gave_nothing(&mut tx, slice.key(resource)).await?;
@@ -115,13 +115,13 @@ async fn mark(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
              If that is right, send a full request with \"allow_deletions\": true",
             resource.name
         );
-        warn!(run = %run, resource = resource.name, missing, rows, "{what}");
+        warn!(missing, rows, "{what}");
         step.note_failure(Cause::DeletionsHeld, what);
         progress::hold_deletions(&mut tx, &account, resource, (missing, rows)).await?;
     } else if missing > 0 {
         deleted = seen_ids::mark_deleted(&mut tx, slice.key(resource)).await?;
         step.counts.deleted += deleted;
-        info!(run = %run, resource = resource.name, deleted, "Marked {deleted} {} deleted", resource.name);
+        info!(deleted, "Marked {deleted} {} deleted", resource.name);
     }
     if !held && slice.parameters.marks_deletions() && proven.unwrap_or(step.verified) {
         progress::settle_deletions(&mut tx, &account, resource).await?;

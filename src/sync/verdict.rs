@@ -120,14 +120,11 @@ async fn conclude(
     (end, given): (PassEnd, Given),
     verdict: Verdict,
 ) -> Result<(), WorkError> {
-    let (run, resource) = (slice.id, step.resource);
+    let resource = step.resource;
     let (pages_read, matches) = (end.pages_read(), end.matches());
     match verdict {
         Verdict::Again(position) => {
-            info!(
-                run = %run, resource = resource.name, pass = position.pass,
-                "Reading {} once more, to be sure", resource.name
-            );
+            info!(pass = position.pass, "Reading {} once more, to be sure", resource.name);
             progress.at = position;
             progress.store_in(step);
             return Ok(());

@@ -17,6 +17,7 @@ use crate::broker::topology::Names;
 use crate::ids::{Epoch, RunId};
 use crate::messages::{self, Request};
 use crate::process::failpoints::{self, Point};
+use crate::process::log_lines;
 use crate::process::panics;
 use crate::process::telemetry;
 use crate::store::lease;
@@ -66,7 +67,15 @@ impl DeadLetters {
         reason: &str,
         label: &'static str,
     ) -> Result<(), RelayError> {
-        warn!(reason, "A request is rejected");
+        let message = received.message;
+        warn!(
+            reason,
+            message_id = log_lines::foreign(message.message_id()),
+            correlation_id = log_lines::foreign(message.correlation_id()),
+            reply_to = log_lines::foreign(message.reply_to()),
+            app_id = log_lines::foreign(message.app_id()),
+            "A request is rejected"
+        );
         let seed = messages::id_of_message(self.names.account(), received.message.body());
         let refusal = Refusal { id, seed, reason, reply: received.reply.clone(), audience };
         finish::refuse(&self.pool, self.names.account(), refusal).await?;
@@ -76,7 +85,7 @@ impl DeadLetters {
 
     /// A run was finished as failed, since each try to work on it fails: its message is dead-lettered, too.
     pub async fn dead_letter_given_up(&self, message: &Message, id: RunId, reason: &str) -> Result<(), RelayError> {
-        error!(run = %id, reason, "A run is given up");
+        error!(reason, "The run {id} is given up");
         self.relay.flush().await?;
         self.dead_letter(message, reason, "given_up").await
     }

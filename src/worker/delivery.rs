@@ -6,6 +6,7 @@ use crate::broker::consumer::Message;
 use crate::broker::reply_address::ReplyAddresses;
 use crate::ids::RunId;
 use crate::messages::{BadRequest, Parameters, Request};
+use crate::process::log_lines;
 use crate::process::telemetry;
 use crate::store::outbox::Reply;
 use crate::store::runs::{Delivered, NO_SLICE};
@@ -48,9 +49,10 @@ impl<'a> Received<'a> {
         if let Some(address) = self.refused.filter(|_| is_first) {
             telemetry::reply("not_allowed");
             warn!(
-                reply_to = ?address,
-                message_id = ?self.message.message_id().unwrap_or_default(),
-                correlation_id = ?self.reply.correlation_id.as_deref().unwrap_or_default(),
+                reply_to = log_lines::foreign(Some(address)),
+                message_id = log_lines::foreign(self.message.message_id()),
+                correlation_id = log_lines::foreign(self.message.correlation_id()),
+                app_id = log_lines::foreign(self.message.app_id()),
                 "No reply is sent to this address: see REPLY_TO_ALLOWED. The event on the exchange holds the same"
             );
         }

@@ -5,6 +5,7 @@
 
 pub mod dead_letters;
 mod delivery;
+mod interruption;
 mod obstacle;
 pub mod relay;
 pub mod replies;
@@ -21,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::field::{Empty, display};
-use tracing::{Instrument as _, Span, debug, error, error_span, info, warn};
+use tracing::{Instrument as _, Span, debug, error, error_span, info};
 use uuid::Uuid;
 
 use crate::api_client::auth::TokenStore;
@@ -34,6 +35,7 @@ use crate::ids::{Epoch, RunId, TraceParent};
 use crate::messages::{self, Forecast, Request, RunReport};
 use crate::process::consumer_state::ConsumerState;
 use crate::process::failpoints::{self, Point};
+use crate::process::log_lines::Seldom;
 use crate::process::panics::{self, Panicked};
 use crate::retry;
 use crate::store::lease;
@@ -115,6 +117,7 @@ impl Worker {
     pub async fn run(self, stop: CancellationToken) {
         let mut delays = retry::RECONNECT.begin();
         let mut left = 0;
+        let mut seldom = Seldom::default();
         while !stop.is_cancelled() {
             let ended = self.session(&stop, &mut delays, &mut left).await;
             self.consuming.set_active(false);
@@ -126,12 +129,8 @@ impl Worker {
             }
             let delay = delays.next_delay().unwrap_or(retry::RECONNECT.longest);
             let delay = if left < MANY_LEFT { delay } else { delay.max(LONG_PAUSE) };
-            match &error {
-                SessionError::Amqp(AmqpError::Topology { .. }) => {
-                    error!(%error, "The queues cannot be used")
-                }
-                error => warn!(%error, ?delay, "Consuming was interrupted and begins again"),
-            }
+            let lease = (self.names.account(), self.holder.as_str());
+            interruption::report(&self.pool, lease, &error, delay, &mut seldom).await;
             stop.run_until_cancelled(tokio::time::sleep(delay)).await;
         }
     }
@@ -160,7 +159,8 @@ impl Worker {
         let mut active = false;
         self.dead_letter_undelivered(&consumer, active).await?;
         self.consuming.set_active(true);
-        info!(queue = self.names.requests_queue(), "Waiting for requests");
+        let mut on_standby = consumer.came_on_standby();
+        interruption::report_role(&self.names.requests_queue(), on_standby);
         let mut looked_at = Instant::now();
         loop {
             // Also while one message follows the other.
@@ -180,6 +180,9 @@ impl Worker {
                 }
             };
             active = true;
+            if std::mem::take(&mut on_standby) {
+                info!("This worker is active now");
+            }
             let settlement = self.handle_within_bounds(&mut consumer, &message, stop).await;
             match settlement {
                 Settlement::Ack => {
@@ -260,15 +263,15 @@ impl Worker {
                 Err(error) => Settlement::Leave(error.into()),
             },
             Ok(Claim::Resumed(run)) => {
-                info!(run = %id, slice = run.slice, "Resumed a run");
+                info!(slice = run.slice, "Resumed a run");
                 self.uncount_attempt(id, self.work(consumer, message, run, epoch, stop).await).await
             }
             Ok(Claim::AlreadyDone) => {
-                info!(run = %id, "The run is finished already; its event is sent again");
+                info!("The run is finished already; its event is sent again");
                 self.relay.flush().await.into()
             }
             Ok(Claim::Superseded) => {
-                info!(run = %id, "Another delivery carries the run on");
+                info!("Another delivery carries the run on");
                 Settlement::Ack
             }
             Ok(Claim::Conflict) => {
@@ -348,7 +351,7 @@ impl Worker {
         let run = beginning.begin(steps, forecast).await?;
         let (mode, resources) = (parameters.mode.as_str(), run.steps.len());
         let done_at = (!at_least).then(|| done_at.to_rfc3339_opts(SecondsFormat::Secs, true));
-        info!(run = %run.id, mode, resources, expected_requests = api_requests, at_least, done_at, "Began a run");
+        info!(mode, resources, expected_requests = api_requests, at_least, done_at, "Began a run");
         Ok(run)
     }
 
@@ -358,7 +361,7 @@ impl Worker {
         if matches!(&settlement, Settlement::Leave(error) if error.is_transient()) {
             let uncounted = checkpoint::uncount_attempt(&self.pool, self.names.account(), id);
             if !matches!(tokio::time::timeout(UNCOUNT_TIMEOUT, uncounted).await, Ok(Ok(()))) {
-                debug!(run = %id, "The claim stays counted");
+                debug!("The claim stays counted");
             }
         }
         settlement
@@ -449,7 +452,7 @@ impl Worker {
             requeued => requeued?,
         }
         failpoints::reached(Point::HandBackCommitted);
-        info!(run = %next.run, slice = next.slice, "Requeued the request");
+        info!(slice = next.slice, "Requeued the request");
         Ok(())
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A sender's reply is no event: see `replies.rs`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 
 use lapin::BasicProperties;
@@ -18,6 +18,7 @@ use crate::broker::topology::Names;
 use crate::ids::{RunId, TraceParent};
 use crate::messages::{EVENT_CONTENT_TYPE, Event, RunReport};
 use crate::process::failpoints::{self, Point};
+use crate::process::log_lines::{self, Seldom};
 use crate::process::telemetry;
 use crate::retry;
 use crate::store::outbox::{self, Pending};
@@ -65,6 +66,8 @@ pub struct Relay {
     sending: Arc<Mutex<()>>,
     /// Whether it was said that nobody listens; the counter goes on.
     said_unrouted: Arc<AtomicBool>,
+    /// Why progress events were lost lately.
+    lost_progress: Arc<SyncMutex<Seldom>>,
     /// Wakes the sender of replies, which are written together with events.
     replies: Arc<Notify>,
 }
@@ -72,7 +75,15 @@ pub struct Relay {
 impl Relay {
     /// From the account's outbox to the broker. `replies` is notified with each flush.
     pub fn new(pool: PgPool, publisher: Publisher, names: Names, replies: Arc<Notify>) -> Self {
-        Self { pool, publisher, names, sending: Arc::default(), said_unrouted: Arc::default(), replies }
+        Self {
+            pool,
+            publisher,
+            names,
+            sending: Arc::default(),
+            said_unrouted: Arc::default(),
+            lost_progress: Arc::default(),
+            replies,
+        }
     }
 
     /// Sends all that is due. When it returns `Ok`, the broker has confirmed every event that was in the outbox at the
@@ -106,7 +117,7 @@ impl Relay {
         }
         // Bytes written to a connection that the broker has blocked would go out at any later time.
         if let Err(error) = self.publisher.ready().await {
-            return warn!(%error, "A progress event could not be sent");
+            return self.report_lost_progress(&error);
         }
         let event = Event::of_run(report);
         let key = event.kind.routing_key(self.names.account());
@@ -114,6 +125,14 @@ impl Relay {
         let properties = properties(&event.id.to_string(), &event.subject, traceparent);
         let exchange = self.names.events_exchange();
         if let Err(error) = self.publisher.offer(&exchange, &key, event.payload.as_bytes(), properties).await {
+            self.report_lost_progress(&error);
+        }
+    }
+
+    /// Once a minute at most: each few seconds one is due.
+    fn report_lost_progress(&self, error: &AmqpError) {
+        let mut seldom = self.lost_progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if seldom.lets_through(&error.to_string()) {
             warn!(%error, "A progress event could not be sent");
         }
     }
@@ -189,7 +208,8 @@ impl Relay {
         let tries = event.tries.saturating_add(1);
         match retry::refused_event_delay(tries) {
             Some(delay) => {
-                warn!(key, event = %id, ?delay, why, "The broker does not take an event; it is tried again later");
+                let again = log_lines::seconds(delay);
+                warn!(key, event = %id, delay = again, why, "The broker does not take an event; it is tried again later");
                 outbox::defer(&self.pool, event.id, tries, delay).await
             }
             None => {

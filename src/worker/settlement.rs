@@ -47,6 +47,11 @@ impl SessionError {
         }
     }
 
+    /// Whether another worker has taken over.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Fenced) | Self::Relay(RelayError::Store(StoreError::Fenced)))
+    }
+
     /// What an operator has to do before any request can be worked on, if there is such a thing.
     pub fn obstacle(&self) -> Option<&'static str> {
         match self {

@@ -295,7 +295,7 @@ async fn what_waits_in_the_queues_and_whether_a_worker_reads_them() {
     let _worker = stage.worker().await;
     stage.broker.publish(b"no JSON", BasicProperties::default()).await;
     stage.broker.await_ready(&stage.broker.dead_queue(), 1).await;
-    let read = format!("1 worker reads {}, in which 0 requests wait", stage.broker.requests_queue());
+    let read = format!("a worker reads {}, in which 0 requests wait", stage.broker.requests_queue());
     let dead = format!("1 dead letter lies in {}", stage.broker.dead_queue());
     note(&["ok     RabbitMQ: ", &read, &dead, "`teamleader2db dead-letters list --all-accounts` says why"]).await;
 }

@@ -41,6 +41,7 @@ mod history;
 mod http;
 mod http_guard;
 mod incremental;
+mod logs;
 mod main_job;
 mod numbers;
 mod odd_answers;

@@ -1,6 +1,6 @@
 //! A cable between a worker and a server, which a test can cut or stall.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +19,7 @@ pub struct Cable {
     far_end: watch::Sender<u32>,
     stalled: watch::Sender<Stalled>,
     away: Arc<AtomicBool>,
+    refused: Arc<AtomicU32>,
 }
 
 /// The directions in which nothing gets through, though every connection stays open.
@@ -42,9 +43,12 @@ impl Cable {
         let (cuts, stalls) = (far_end.clone(), stalled.clone());
         let away: Arc<AtomicBool> = Arc::default();
         let is_away = Arc::clone(&away);
+        let refused: Arc<AtomicU32> = Arc::default();
+        let counted = Arc::clone(&refused);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 if is_away.load(Ordering::Relaxed) {
+                    counted.fetch_add(1, Ordering::Relaxed);
                     continue;
                 }
                 // The server may be away; then the worker's connection ends at once.
@@ -54,7 +58,7 @@ impl Cable {
                 open.lock().unwrap().push(tokio::spawn(forwarded));
             }
         });
-        Self { address, connections, ports, far_end, stalled, away }
+        Self { address, connections, ports, far_end, stalled, away, refused }
     }
 
     /// Lets nothing through in these directions from now on; what comes waits. The default lets everything through
@@ -69,6 +73,11 @@ impl Cable {
         if away {
             self.cut();
         }
+    }
+
+    /// How many connections were made while the server could not be reached.
+    pub fn refused(&self) -> u32 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Whether the server was connected to from this port.

@@ -74,7 +74,7 @@ impl Taking {
         let cleared = sqlx::query(AssertSqlSafe(format!("{clear} where trim(refresh_token) = $1")));
         let cleared = cleared.bind(held.refresh.expose_secret()).execute(old).await;
         let by = match oauth.who_authorized(&access.token).await {
-            Ok(by) if tokens.confirm_identity(&by).await? == Accepted::OtherAccount => {
+            Ok(by) if tokens.confirm_identity(&by).await? != Accepted::Stored => {
                 return Err(TokenError::Spent.into());
             }
             Ok(by) => format!("authorized by {}", by.name),

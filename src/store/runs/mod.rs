@@ -269,7 +269,7 @@ impl<C: Default> Step<C> {
     pub fn note_drift(&mut self, differences: BTreeSet<String>) {
         for difference in differences {
             if self.drift.len() < MAX_DRIFT && !self.drift.contains(&difference) {
-                warn!(resource = self.resource.name, difference, "The API differs from its documents: {difference}");
+                warn!("The API differs from its documents: {difference}");
                 telemetry::drift(self.resource.name);
                 self.drift.insert(difference);
             }

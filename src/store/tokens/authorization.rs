@@ -77,7 +77,12 @@ pub enum Accepted {
     /// Stored as the next generation.
     Stored,
     /// It is for another Teamleader account than the stored one.
-    OtherAccount,
+    OtherAccount {
+        /// The stored one.
+        wanted: Uuid,
+        /// The other.
+        came: Uuid,
+    },
 }
 
 /// Why an account without any token is not authorized.
@@ -226,7 +231,7 @@ impl Tokens {
         if let (Some(known), Some(by)) = (row.teamleader_account, by)
             && known != by.account
         {
-            return Ok(Accepted::OtherAccount);
+            return Ok(Accepted::OtherAccount { wanted: known, came: by.account });
         }
         let generation = Generation(row.generation.0 + 1);
         let lifetime = pair.expires_in.as_secs_f64();
@@ -312,8 +317,8 @@ impl Tokens {
     pub async fn confirm_identity(&self, by: &Authorizer) -> Result<Accepted, StoreError> {
         let mut tx = pool::begin(&self.pool).await?;
         let row = self.lock_row(&mut tx).await?;
-        let other = row.teamleader_account.is_some_and(|account| account != by.account);
-        if other {
+        let other = row.teamleader_account.filter(|account| *account != by.account);
+        if other.is_some() {
             let reason = "the token that was given belongs to another Teamleader account";
             let set = sqlx::query!(
                 "update teamleader2db.oauth_token
@@ -345,7 +350,10 @@ impl Tokens {
             }
         }
         tx.commit().await?;
-        Ok(if other { Accepted::OtherAccount } else { Accepted::Stored })
+        Ok(match other {
+            Some(wanted) => Accepted::OtherAccount { wanted, came: by.account },
+            None => Accepted::Stored,
+        })
     }
 
     /// The account's row, made where there is none, locked until the transaction ends.
