@@ -211,7 +211,7 @@ pub async fn try_refresh_token(
     };
     match stored {
         Ok(()) => confirm(tokens, by).await,
-        Err(Rejected::OtherAccount) => Err(NotTaken::OtherAccount),
+        Err(Rejected::OtherAccount { .. }) => Err(NotTaken::OtherAccount),
         Err(rejected) => {
             warn!(%rejected, "The new token pair could not be stored yet");
             match (standing.teamleader_account, &by) {
@@ -229,7 +229,7 @@ pub async fn try_refresh_token(
 /// Stores whose a stored pair is, if that was not known before.
 async fn confirm(tokens: &Tokens, by: Option<Authorizer>) -> Result<Option<Authorizer>, NotTaken> {
     if let Some(by) = &by
-        && tokens.confirm_identity(by).await? == Accepted::OtherAccount
+        && matches!(tokens.confirm_identity(by).await?, Accepted::OtherAccount { .. })
     {
         return Err(NotTaken::OtherAccount);
     }

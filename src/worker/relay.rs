@@ -209,7 +209,7 @@ impl Relay {
         match retry::refused_event_delay(tries) {
             Some(delay) => {
                 let again = log_lines::seconds(delay);
-                warn!(key, event = %id, delay = again, why, "The broker does not take an event; it is tried again later");
+                warn!(key, event = %id, delay = again, why, "The broker does not take an event; it is tried again");
                 outbox::defer(&self.pool, event.id, tries, delay).await
             }
             None => {
