@@ -21,7 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct QueueLook {
     url: SecretString,
     names: Names,
-    last: Arc<Mutex<Option<(Instant, Option<Depths>)>>>,
+    last: Arc<Mutex<Option<Look>>>,
+}
+
+/// An answer of the broker, if it gave one, and when.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    at: Instant,
+    depths: Option<Depths>,
 }
 
 impl QueueLook {
@@ -33,14 +40,12 @@ impl QueueLook {
     /// How much waits, as of a few seconds ago; `None`: the broker could not be asked.
     pub(super) async fn depths(&self) -> Option<Depths> {
         let mut last = self.last.lock().await;
-        if let Some((at, depths)) = *last
-            && at.elapsed() < SERVES
-        {
-            return depths;
+        if let Some(look) = last.filter(|look| look.at.elapsed() < SERVES) {
+            return look.depths;
         }
         let looked = tokio::time::timeout(PATIENCE, queues::depths(&self.url, &self.names)).await;
         let depths = looked.ok().and_then(Result::ok);
-        *last = Some((Instant::now(), depths));
+        *last = Some(Look { at: Instant::now(), depths });
         depths
     }
 }
