@@ -42,7 +42,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the lock is tried.
 const LOCK_PAUSE: Duration = Duration::from_millis(200);
 
-/// Why the dead letters could not be gone through.
+/// Why a round through the dead letters failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLettersError {
     /// The broker.

@@ -15,7 +15,7 @@ use crate::store::report::{self, RunStatusRow, Which};
 /// A part of an id has to be at least this long.
 const MIN_PREFIX: usize = 8;
 
-/// So many ids are named where a part of one means several.
+/// At most this many ids are named where a part of one means several.
 const IDS_NAMED: i64 = 5;
 
 /// Up to this number of resources of a run are named in its row.

@@ -42,7 +42,7 @@ impl WorkerArgs {
         Ok(Outcome::Done)
     }
 
-    /// The first line of the log: what runs here, and for whom. What is wrong with the settings is said after it.
+    /// The first line of the log: what runs here, and for whom. Errors of the settings follow it.
     fn announce(&self) {
         let (version, account, schema) = (env!("CARGO_PKG_VERSION"), self.copy.account(), pool::schema_version());
         json_lines::name_account(account.as_str());

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// What goes wrong again and again is logged this often.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// So many different things that go wrong are told apart within that time.
+/// At most this many different failures are remembered within that time.
 const REMEMBERED: usize = 16;
 
 /// The most characters of a text of others in a line.

@@ -31,7 +31,7 @@ pub async fn acquire(pool: &PgPool, account: &Account, holder: &str) -> Result<E
 }
 
 async fn next_epoch(tx: &mut PgConnection, account: &Account, holder: &str) -> sqlx::Result<Epoch> {
-    // What is selected of the row is as it was before the statement.
+    // The subqueries see the row as it was before the statement.
     let taken = sqlx::query!(
         r#"insert into teamleader2db.lease as l (account, epoch, holder) values ($1, 1, $2)
          on conflict (account) do update set epoch = l.epoch + 1, holder = excluded.holder, taken_at = now()

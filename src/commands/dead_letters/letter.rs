@@ -20,7 +20,7 @@ const MAX_REASON: usize = 120;
 /// An id has this many digits of hex.
 const ID_DIGITS: usize = 12;
 
-/// What is known of a dead letter but its body.
+/// All but the body of a dead letter.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Letter {
     /// Made from the letter: the same as long as it is there.

@@ -17,7 +17,7 @@ use letter::Letter;
 use resend::ResendArgs;
 use which::{Which, all, missing};
 
-/// What is done with dead letters. The ids are those of `list`; the id of the message or of the request serves as well.
+/// The commands about dead letters. The ids are those of `list`; the id of the message or of the request serves as well.
 #[derive(Subcommand, Debug)]
 pub enum DeadLetters {
     /// List the account's dead letters, the oldest first; a look uses up no delivery
@@ -127,7 +127,7 @@ impl ShowArgs {
         let names = self.queue.names()?;
         let mut queue = self.queue.open(&names).await?;
         let mut found = Vec::new();
-        let gone_through = queue.go_through(|message| {
+        let round = queue.go_through(|message| {
             let letter = Letter::of(message, &names);
             if letter.is_meant_by(&self.id) {
                 let body = String::from_utf8_lossy(message.body()).into_owned();
@@ -135,7 +135,7 @@ impl ShowArgs {
             }
             Verdict::Stays
         });
-        gone_through.await?;
+        round.await?;
         queue.close().await;
         if found.is_empty() {
             return Ok(missing(&self.id));
@@ -156,11 +156,11 @@ impl DropArgs {
         let names = self.queue.names()?;
         let mut queue = self.queue.open(&names).await?;
         let (chosen, outcome) = self.which.choose(all(&mut queue, &names).await?, &names);
-        let gone_through = queue.go_through(|message| {
+        let round = queue.go_through(|message| {
             let letter = Letter::of(message, &names);
             if chosen.iter().any(|chosen| chosen.id == letter.id) { Verdict::Dropped } else { Verdict::Stays }
         });
-        gone_through.await?;
+        round.await?;
         queue.close().await;
         for letter in &chosen {
             terminal::print(&format!("dropped {}", letter.in_a_line()));

@@ -27,7 +27,7 @@ pub struct ResendArgs {
     /// As new requests with ids of their own: under an id whose run has ended nothing runs again
     #[arg(long)]
     new_id: bool,
-    /// Also what is no valid request, or asks for a run that has ended
+    /// Also a message that is no valid request, or asks for a run that has ended
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -54,20 +54,20 @@ impl ResendArgs {
             }
         }
         let mut resent = Vec::new();
-        let gone_through = queue.go_through(|message| {
+        let round = queue.go_through(|message| {
             let letter = Letter::of(message, &names);
             let Some(new_id) = accepted.get(&letter.id) else { return Verdict::Stays };
             let revived = revived(message, *new_id);
             resent.push((letter, *new_id));
             revived
         });
-        let gone_through = gone_through.await;
+        let round = round.await;
         // What the broker has confirmed is said even if the next one failed.
         for (letter, new_id) in resent.iter().take(queue.resent()) {
             let id = new_id.map(|id| format!(" as request {id}")).unwrap_or_default();
             terminal::print(&format!("resent{id}: {}", letter.in_a_line()));
         }
-        gone_through?;
+        round?;
         queue.close().await;
         Ok(outcome)
     }

@@ -53,11 +53,11 @@ impl Which {
 /// All letters, which stay where they are.
 pub(super) async fn all(queue: &mut DeadLetterQueue, names: &Names) -> anyhow::Result<Vec<Letter>> {
     let mut letters = Vec::new();
-    let gone_through = queue.go_through(|message| {
+    let round = queue.go_through(|message| {
         letters.push(Letter::of(message, names));
         Verdict::Stays
     });
-    gone_through.await?;
+    round.await?;
     // A command that was killed may have left the queue turned by some places. Those without a time are the oldest.
     letters.sort_by_key(|letter| letter.at);
     Ok(letters)
