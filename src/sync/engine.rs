@@ -247,7 +247,7 @@ async fn work_on(slice: &Slice<'_>, index: usize) -> (usize, StepOutcome) {
     };
     // Whatever level is logged, the lines that are name the resource.
     let resource = slice.run().steps[index].resource.name;
-    work.instrument(error_span!("step", resource)).await
+    work.instrument(error_span!("step", %resource)).await
 }
 
 async fn work_on_phase(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {

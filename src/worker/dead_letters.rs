@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use sqlx::PgPool;
-use tracing::{error, warn};
+use tracing::field::display;
+use tracing::{Span, error, warn};
 
 use super::delivery::{Received, request_of};
 use super::relay::{Relay, RelayError};
@@ -68,6 +69,9 @@ impl DeadLetters {
         label: &'static str,
     ) -> Result<(), RelayError> {
         let message = received.message;
+        if let Some(id) = id {
+            Span::current().record("run", display(id));
+        }
         warn!(
             reason,
             message_id = log_lines::foreign(message.message_id()),

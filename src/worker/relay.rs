@@ -208,8 +208,8 @@ impl Relay {
         let tries = event.tries.saturating_add(1);
         match retry::refused_event_delay(tries) {
             Some(delay) => {
-                let again = log_lines::seconds(delay);
-                warn!(key, event = %id, delay = again, why, "The broker does not take an event; it is tried again");
+                let delayed = log_lines::seconds(delay);
+                warn!(key, event = %id, delayed, why, "The broker does not take an event; it is tried again later");
                 outbox::defer(&self.pool, event.id, tries, delay).await
             }
             None => {

@@ -116,6 +116,7 @@ async fn a_refused_request_names_the_ids_of_its_sender_and_gives_the_log_no_orde
     stage.broker.await_ready(&stage.broker.dead_queue(), 1).await;
     let all = lines(&worker);
     let refused = all.iter().find(|line| message(line) == "A request is rejected").expect("it was refused");
+    assert!(refused["run"].is_string(), "it has an id, though it is no request: {refused}");
     assert_eq!(refused["message_id"], "m\\u{1b}[2J", "{refused}");
     assert_eq!(refused["correlation_id"], format!("{}…", "c".repeat(100)));
     assert_eq!((&refused["reply_to"], &refused["app_id"]), (&json!("somebody.replies"), &json!("scheduler")));
