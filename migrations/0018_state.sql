@@ -46,3 +46,7 @@ comment on column teamleader2db.cursor.held_rows is
     'Rows whose records are missing from Teamleader, and that were not marked deleted since they are too many; null: none.';
 comment on column teamleader2db.cursor.held_of is 'Of how many rows.';
 comment on column teamleader2db.cursor.held_at is 'Since when. Null once a full sync has marked them, or found them again.';
+
+-- Looked for each second, and with each look at the account's state.
+create index sync_run_running on teamleader2db.sync_run (account) where status = 'running';
+create index sync_step_failed on teamleader2db.sync_step (account, resource) where status = 'failed';

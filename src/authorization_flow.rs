@@ -219,7 +219,7 @@ pub async fn try_refresh_token(
                 (Some(_), None) => return Err(NotTaken::Lost(rejected.to_string())),
                 _ => {}
             }
-            // Whoever stores it later leaves whose it was before: that is the same account, or nobody knows yet.
+            // To store it later leaves whose it was before: that is the same account, or nobody knows yet.
             Auth::new(Arc::new(tokens.clone()), oauth.clone()).adopt(standing.generation, pair).await;
             Ok(by)
         }

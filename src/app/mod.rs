@@ -134,6 +134,10 @@ impl Application {
             prepared.cancel();
             parts.spawn(WORKER, endless(worker.run(stop.clone())));
             // These outlive the worker: its last events are sent, and health shows that it is ending.
+            parts.spawn(
+                "the end of cancelled runs",
+                endless(upkeep.clone().end_cancelled(relay.clone(), late.child_token())),
+            );
             parts.spawn("the relay of events", endless(relay.run(late.child_token())));
             parts.spawn("the relay of replies", endless(replies.run(late.child_token())));
             parts.spawn("the upkeep of metrics", endless(upkeep.clone().keep_metrics(late.child_token())));

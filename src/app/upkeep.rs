@@ -16,13 +16,18 @@ use crate::messages::StateName;
 use crate::process::failpoints::{self, Point};
 use crate::process::telemetry;
 use crate::store::retention::Retention;
+use crate::store::runs::cancel;
 use crate::store::{pool, progress, rejected, report, state};
+use crate::worker::relay::Relay;
 
 /// How often histograms are compacted; how long after the start old rows are looked for.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// How often stale details are counted.
 const COUNT_STALE_EVERY: Duration = Duration::from_secs(60);
+
+/// How often it is looked for runs that are to end.
+const CANCELLED_EVERY: Duration = Duration::from_secs(1);
 
 /// How often old rows are deleted.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
@@ -64,13 +69,9 @@ impl Upkeep {
             telemetry::state(account, &states, state.until);
         }
         if let Ok(held) = pool::with_deadline(progress::held_deletions(pool, &self.account)).await {
-            for resource in &self.served {
+            for resource in RESOURCES.iter() {
                 let rows = held.iter().find(|held| held.resource == resource.name).map_or(0, |held| held.missing);
                 telemetry::deletions_held_now(account, resource.name, rows);
-            }
-            // Those that were asked for by name.
-            for held in held.iter().filter(|held| !self.served.iter().any(|served| served.name == held.resource)) {
-                telemetry::deletions_held_now(account, &held.resource, held.missing);
             }
         }
     }
@@ -90,6 +91,16 @@ impl Upkeep {
         let successes = pool::with_deadline(report::last_successes(&self.pool, &self.account, &self.served));
         for (resource, at) in successes.await.unwrap_or_default() {
             telemetry::last_success(&resource, at);
+        }
+    }
+
+    /// Ends runs that were cancelled while no slice is at work on them, and sends their events.
+    pub(super) async fn end_cancelled(self, relay: Relay, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(CANCELLED_EVERY)).await.is_some() {
+            // What goes wrong is tried again, and other parts report it.
+            if let Ok(true) = pool::with_deadline(cancel::end_forgotten(&self.pool, &self.account)).await {
+                let _ = relay.flush().await;
+            }
         }
     }
 

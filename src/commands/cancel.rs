@@ -31,7 +31,19 @@ impl CancelArgs {
             return Err(unknown.into());
         }
         let (account, id) = (self.copy.account(), RunId(self.request_id));
+        if cancel::status(&pool, account, id).await?.is_none()
+            && let [other, ..] = cancel::accounts_with(&pool, account, id).await?.as_slice()
+        {
+            terminal::complain(&format!("request {id} is of the account {other}: add --account {other}"));
+            return Ok(Outcome::Usage);
+        }
         let ended = match cancel::ask(&pool, account, id).await? {
+            Asked::WasUnknown => {
+                terminal::print(&format!(
+                    "request {id} is cancelled before a worker knows it: its message is dropped when it comes"
+                ));
+                return Ok(Outcome::Done);
+            }
             Asked::HasEnded(status) => status,
             Asked::IsRunning => cancel::settle(&pool, account, id).await?,
         };

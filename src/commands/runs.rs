@@ -2,15 +2,17 @@
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
+use sqlx::PgPool;
 
 use super::outcome::Outcome;
 use super::terminal::{self, one_line};
-use crate::config::CopyArgs;
+use crate::config::{CopyArgs, completion};
 use crate::messages::{Mode, Parameters};
-use crate::store::pool;
 use crate::store::report::{self, RunStatusRow, Which};
+use crate::store::{accounts, pool};
 
 /// A part of an id has to be at least this long.
 const MIN_PREFIX: usize = 8;
@@ -55,6 +57,7 @@ pub struct RunsArgs {
 #[derive(Args, Debug)]
 pub struct RunArgs {
     /// The request's id, or its beginning: at least 8 characters
+    #[arg(add = ArgValueCompleter::new(completion::run_ids))]
     id: String,
     /// JSON instead of text
     #[arg(long)]
@@ -66,8 +69,7 @@ pub struct RunArgs {
 impl RunsArgs {
     /// Prints them.
     pub async fn run(self) -> anyhow::Result<Outcome> {
-        let (pool, account) = (pool::connect(&self.copy.database_url()?)?, self.copy.account());
-        pool::check_schema(&pool).await?;
+        let (pool, account) = (open(&self.copy).await?, self.copy.account());
         let which = Which { status: self.status.clone(), ..Which::default() };
         let runs = report::runs_that(&pool, account, &which, self.limit.into()).await?;
         let that = self.status.map(|status| format!(" that is {status}")).unwrap_or_default();
@@ -83,7 +85,7 @@ impl RunsArgs {
 impl RunArgs {
     /// Prints it.
     pub async fn run(self) -> anyhow::Result<Outcome> {
-        let (pool, account) = (pool::connect(&self.copy.database_url()?)?, self.copy.account());
+        let account = self.copy.account();
         let prefix = self.id.to_ascii_lowercase();
         let asked = one_line(&self.id);
         if prefix.len() < MIN_PREFIX {
@@ -91,7 +93,7 @@ impl RunArgs {
             terminal::complain(&refusal);
             return Ok(Outcome::Usage);
         }
-        pool::check_schema(&pool).await?;
+        let pool = open(&self.copy).await?;
         let which = Which { prefix: Some(prefix), ..Which::default() };
         let found = report::runs_that(&pool, account, &which, IDS_NAMED).await?;
         match found.as_slice() {
@@ -113,14 +115,24 @@ impl RunArgs {
     }
 }
 
+/// The copy, if it has the account.
+async fn open(copy: &CopyArgs) -> anyhow::Result<PgPool> {
+    let pool = pool::open(&copy.database_url()?).await?;
+    pool::check_schema(&pool).await?;
+    match accounts::unknown(&pool, copy.account()).await? {
+        Some(unknown) => Err(unknown.into()),
+        None => Ok(pool),
+    }
+}
+
 fn in_rows(runs: &[RunStatusRow]) -> Table {
     let mut table = table(&["run", "mode", "resources", "status", "started", "lasted", "requests", "rows"], &[6]);
     for run in runs {
         let asked = parameters(run);
         table.add_row([
             run.request_id.to_string(),
-            asked.mode.as_str().to_owned(),
-            resources(run, &asked),
+            if run.request.is_null() { "-".to_owned() } else { asked.mode.as_str().to_owned() },
+            if run.request.is_null() { "-".to_owned() } else { resources(run, &asked) },
             one_line(&run.status),
             time(run.started_at),
             lasted(run),
@@ -135,7 +147,10 @@ fn whole(run: &RunStatusRow) -> String {
     let asked = parameters(run);
     let mut lines = vec![format!("run {}: {}", run.request_id, one_line(&run.status))];
     let named = asked.resources.as_ref().map_or_else(|| "all resources".to_owned(), |names| names.join(", "));
-    lines.push(format!("  asked for: {} of {}{}", asked.mode.as_str(), one_line(&named), options(&asked)));
+    lines.push(match run.request.is_null() {
+        true => "  asked for: unknown, it was cancelled before a worker knew it".to_owned(),
+        false => format!("  asked for: {} of {}{}", asked.mode.as_str(), one_line(&named), options(&asked)),
+    });
     let finished = run.finished_at.map(|at| format!(", finished {}", time(at))).unwrap_or_default();
     lines.push(format!("  started {}{finished}, lasted {}", time(run.started_at), lasted(run)));
     lines.push(format!("  {} requests to the API", run.api_requests));

@@ -153,21 +153,22 @@ async fn why_silent(url: &SecretString, names: &Names, database: Option<&PgPool>
         Some(pool) => pool::promptly(pool, state::of(pool, names.account())).await.ok(),
         None => None,
     };
-    if let Some(state) = state {
-        match state.name {
-            StateName::WaitingForAuthorization => return Silence::NotAuthorized,
-            StateName::WaitingForApi | StateName::WaitingForBudget => return Silence::Because(state.sentence()),
-            StateName::Running | StateName::Idle => {}
-        }
+    if state.as_ref().is_some_and(|state| state.name == StateName::WaitingForAuthorization) {
+        return Silence::NotAuthorized;
     }
     let depths = tokio::time::timeout(LOOK_EVERY, queues::depths(url, names)).await;
-    match depths.ok().and_then(Result::ok).and_then(|depths| depths.has_consumer()) {
-        Some(false) => Silence::Because(format!(
+    if depths.ok().and_then(Result::ok).and_then(|depths| depths.has_consumer()) == Some(false) {
+        return Silence::Because(format!(
             "no worker reads the queue {}: the request waits there; start one with {}",
             names.requests_queue(),
             command(names.account(), "worker", "")
-        )),
-        Some(true) | None => Silence::Unexplained,
+        ));
+    }
+    match state {
+        Some(state) if matches!(state.name, StateName::WaitingForApi | StateName::WaitingForBudget) => {
+            Silence::Because(state.sentence())
+        }
+        _ => Silence::Unexplained,
     }
 }
 

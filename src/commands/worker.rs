@@ -37,26 +37,10 @@ pub struct WorkerArgs {
 impl WorkerArgs {
     /// Runs a worker until a signal.
     pub async fn run(self, signals: &mut Signals) -> anyhow::Result<Outcome> {
-        self.announce();
-        Application::build(self.config()?).await?.run_until_stopped(signals).await?;
+        let config = self.config()?;
+        announce(&config);
+        Application::build(config).await?.run_until_stopped(signals).await?;
         Ok(Outcome::Done)
-    }
-
-    /// The first line of the log: what runs here, and for whom. Errors of the settings follow it.
-    fn announce(&self) {
-        let (version, account, schema) = (env!("CARGO_PKG_VERSION"), self.copy.account(), pool::schema_version());
-        json_lines::name_account(account.as_str());
-        let resources = self.sync.resources().unwrap_or_default();
-        let names: Vec<&str> = resources.iter().map(|resource| resource.name).collect();
-        let count = names.len();
-        let resources = if count > RESOURCES_NAMED { format!("{count} resources") } else { names.join(", ") };
-        info!(
-            version,
-            %account,
-            resources,
-            schema,
-            "teamleader2db {version} starts for the account {account}: {resources}, schema {schema}"
-        );
     }
 
     fn config(self) -> Result<WorkerConfig, ConfigError> {
@@ -92,4 +76,21 @@ impl WorkerArgs {
         };
         Ok(WorkerConfig { process, account })
     }
+}
+
+/// The first line of the log: what runs here, and for whom. Settings that cannot be used end the process before it.
+fn announce(config: &WorkerConfig) {
+    let Settings { account, resources, .. } = &config.account.settings;
+    let (version, schema) = (env!("CARGO_PKG_VERSION"), pool::schema_version());
+    json_lines::name_account(account.as_str());
+    let names: Vec<&str> = resources.iter().map(|resource| resource.name).collect();
+    let count = names.len();
+    let resources = if count > RESOURCES_NAMED { format!("{count} resources") } else { names.join(", ") };
+    info!(
+        version,
+        %account,
+        resources,
+        schema,
+        "teamleader2db {version} starts for the account {account}: {resources}, schema {schema}"
+    );
 }

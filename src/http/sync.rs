@@ -6,7 +6,6 @@ use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
-use tracing::warn;
 use utoipa::openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 use uuid::Uuid;
@@ -262,22 +261,14 @@ pub(super) async fn cancel(
     }
 }
 
-/// Asks a run to end. Returns how it has ended, or that it is running: a task ends it then, which the caller does not
-/// wait for.
+/// Asks a run to end. Returns how it has ended, or that it is running: its worker ends it, or another process.
 pub(super) async fn cancel_run(state: &HttpState, id: RunId) -> Result<RunStatus, StoreError> {
-    let account = state.names.account().clone();
-    match cancel::ask(&state.pool, &account, id).await? {
-        Asked::HasEnded(status) => Ok(status),
-        Asked::IsRunning => {
-            let pool = state.pool.clone();
-            tokio::spawn(async move {
-                if let Err(error) = cancel::settle(&pool, &account, id).await {
-                    warn!(run = %id, %error, "A run that was cancelled could not be ended; its worker will end it");
-                }
-            });
-            Ok(RunStatus::Running)
-        }
-    }
+    let asked = pool::promptly(&state.pool, cancel::ask(&state.pool, state.names.account(), id)).await?;
+    Ok(match asked {
+        Asked::IsRunning => RunStatus::Running,
+        Asked::HasEnded(status) => status,
+        Asked::WasUnknown => RunStatus::Cancelled,
+    })
 }
 
 fn run_id(id: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {

@@ -112,7 +112,11 @@ impl Cause {
     pub fn advice(self, account: &Account, resources: &[&str], mode: Mode) -> Advice {
         let request = |flags: &str| request_command(account, resources, flags);
         // What was to be proven is proven by the same kind of run.
-        let as_before = || request(if mode == Mode::Full { " --full" } else { "" });
+        let as_before = || match mode {
+            Mode::Full => request(" --full"),
+            Mode::Incremental => request(""),
+            Mode::Audit => command(account, &format!("audit {}", resources.join(" ")), ""),
+        };
         let (first, commands) = match self {
             Self::DeletionsHeld => {
                 ("if they are rightly deleted in Teamleader", vec![request(" --full --allow-deletions")])
@@ -128,10 +132,9 @@ impl Cause {
                 vec![as_before()],
             ),
             Self::Details => ("the details that are missing are fetched by the next sync", vec![request("")]),
-            Self::Table => (
-                "once the database takes the rows, which the first shows",
-                vec![command(account, "doctor", ""), as_before()],
-            ),
+            Self::Table => {
+                ("once what the error names takes the rows again", vec![command(account, "doctor", ""), as_before()])
+            }
             Self::Crashed => ("look in the worker's log for why, then send it again", vec![as_before()]),
             Self::Cancelled => ("if it shall be synced after all", vec![as_before()]),
             Self::Unknown => ("once that is fixed", vec![as_before()]),

@@ -108,7 +108,7 @@ impl QueueState {
             said.push(format!("{delayed} delayed, since the API was down"));
         }
         if let Some(dead @ 1..) = self.dead {
-            said.push(format!("{dead} dead letters: teamleader2db dead-letters list"));
+            said.push(format!("{dead} dead letters: teamleader2db dead-letters list --all-accounts"));
         }
         (!said.is_empty()).then(|| format!("requests: {}", said.join(", ")))
     }

@@ -42,7 +42,7 @@ pub enum Point {
     FinishCommitted,
     /// A run is asked to end, if it is running.
     CancelAsked,
-    /// Whoever cancelled a run has written its end and its event, which is not committed.
+    /// The process that cancels a run has written its end and its event, which is not committed.
     CancelWritten,
     /// An event is about to be published.
     EventWanted,

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::pool::StoreError;
 use super::runs::{Run, Step};
-use crate::catalog::Resource;
+use crate::catalog::{RESOURCES, Resource};
 use crate::ids::Account;
 use crate::messages::ResourceStatus;
 
@@ -29,21 +29,26 @@ pub struct Progress {
     pub incremental_span: Option<f64>,
     /// Records that the last complete pass has listed, and rows that later ones have created; `None`: there was none.
     pub rows: Option<i64>,
-    /// Rows whose detail is missing or stale; of a resource without details, all.
-    pub stale_details: i64,
+    /// Rows whose detail is missing or stale; `None`: it has no details.
+    pub stale_details: Option<i64>,
 }
 
 /// The progress of all resources of an account.
 pub(super) async fn of_account(connection: &mut PgConnection, account: &Account) -> Result<Vec<Progress>, StoreError> {
+    // Only theirs have an index.
+    let detailed = RESOURCES.iter().filter(|resource| resource.has_details());
+    let detailed: Vec<String> = detailed.map(|resource| resource.name.to_owned()).collect();
     let progress = sqlx::query_as!(
         Progress,
         r#"select resource, watermark, last_full_at, complete_pages, incremental_pages, incremental_details,
              incremental_span, listed_rows as rows,
-             (select count(*) from teamleader.record r
-              where r.resource = c.resource and r.account = $1 and r.deleted_at is null
-                and (r.detail_at is null or r.detail_at < r.listed_at)) as "stale_details!"
+             case when resource = any($2) then
+                 (select count(*) from teamleader.record r
+                  where r.resource = c.resource and r.account = $1 and r.deleted_at is null
+                    and (r.detail_at is null or r.detail_at < r.listed_at)) end as stale_details
          from teamleader2db.cursor c where account = $1"#,
-        account.as_str()
+        account.as_str(),
+        &detailed,
     )
     .fetch_all(connection)
     .await?;

@@ -245,9 +245,9 @@ pub async fn emptied(pool: &PgPool, account: &Account) -> Result<Vec<String>, St
 pub struct RunStatusRow {
     /// The request's id.
     pub request_id: uuid::Uuid,
-    /// Its parameters.
+    /// Its parameters; null: it was cancelled before a worker knew it.
     pub request: Value,
-    /// `running`, `completed`, `partial`, `failed`.
+    /// `running`, `completed`, `partial`, `failed`, `cancelled`.
     pub status: String,
     /// When it was first claimed.
     pub started_at: DateTime<Utc>,

@@ -45,8 +45,10 @@ async fn delete_some(pool: &PgPool, account: &Account, keep: Duration) -> Result
     let runs = sqlx::query!(
         "delete from teamleader2db.sync_run where account = $1 and id in (
              select id from teamleader2db.sync_run
-             where account = $1 and finished_at < now() - case when request is null
-                 then interval '7 days' else make_interval(secs => $2) end limit 100)",
+             where account = $1 and finished_at < now() - case
+                 when request is null then interval '7 days'
+                 when status = 'cancelled' then greatest(interval '7 days', make_interval(secs => $2))
+                 else make_interval(secs => $2) end limit 100)",
         account.as_str(),
         keep.as_secs_f64()
     );

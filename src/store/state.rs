@@ -47,10 +47,12 @@ pub async fn of(pool: &PgPool, account: &Account) -> Result<AccountState, StoreE
          left join teamleader2db.oauth_token as token on token.account = $1
          left join lateral (
              select wait_since, wait_until, wait_reason from teamleader2db.sync_run as waiting
-             where account = $1 and status = 'running' and wait_until is not null and not exists (
+             -- A slice that comes back from the delay tries for less than that.
+             where account = $1 and status = 'running' and wait_until > now() - interval '2 minutes' and not exists (
                  select from teamleader2db.sync_run as other
-                 where other.account = $1 and other.progress_at > waiting.waited_at)
-             order by waited_at desc limit 1) as wait on true
+                 where other.account = $1 and (other.status = 'running' or other.finished_at > waiting.waited_at)
+                   and other.progress_at > waiting.waited_at)
+             order by wait_since limit 1) as wait on true
          left join lateral (
              select budget_since, budget_until from teamleader2db.sync_run
              where account = $1 and status = 'running' and budget_until > now()

@@ -110,7 +110,7 @@ impl Engine {
             // What it was in the midst of is rolled back.
             () = watch::until_cancelled(&slice, &progress) => finish(&slice, Ending::Cancelled).await,
         };
-        if matches!(outcome, Outcome::Finished) {
+        if matches!(outcome, Outcome::Finished | Outcome::Stopped(StoreError::RunEnded)) {
             self.run_finished.notify_one();
         }
         outcome
@@ -300,7 +300,8 @@ async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> StepOutcom
             return StepOutcome::Ends(End::Stops(into_store_error(error)));
         }
         WorkError::Api(ApiError::NotAuthorized) => return StepOutcome::Ends(End::Requeues),
-        WorkError::Api(ApiError::Failed { failure: Failure::Forbidden, .. }) | WorkError::Withheld(_) if untouched => {
+        WorkError::Api(ApiError::Failed { failure: Failure::Forbidden, .. }) if !untouched => ResourceStatus::Failed,
+        WorkError::Api(ApiError::Failed { failure: Failure::Forbidden, .. }) | WorkError::Withheld(_) => {
             match is_expected(slice, step.resource).await {
                 Ok(true) => ResourceStatus::Failed,
                 Ok(false) => ResourceStatus::Skipped,
@@ -309,7 +310,7 @@ async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> StepOutcom
         }
         WorkError::Inapplicable(_) => ResourceStatus::Skipped,
         WorkError::Api(ApiError::Failed { .. }) | WorkError::Down(_) => ResourceStatus::Failed,
-        WorkError::Unusable(_) | WorkError::Withheld(_) => ResourceStatus::Failed,
+        WorkError::Unusable(_) => ResourceStatus::Failed,
     };
     if slice.is_down(&error).await {
         return StepOutcome::Ends(wait(slice, &error));
@@ -349,7 +350,11 @@ fn wait(slice: &Slice<'_>, error: &WorkError) -> End {
 }
 
 async fn finish(slice: &Slice<'_>, ending: Ending) -> Outcome {
-    let view_problems = view_problems(slice).await;
+    // Who cancels waits for the end.
+    let view_problems = match ending {
+        Ending::Cancelled => Vec::new(),
+        Ending::Worked | Ending::Failed(..) => view_problems(slice).await,
+    };
     // The count is written below, or lost: nothing that can take long lies between.
     let requests = slice.client.take_request_count();
     // It is the only one that works on the run now; the lock is not for awaiting in.

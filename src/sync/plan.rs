@@ -47,8 +47,7 @@ fn baseline(step: &Step, parameters: &Parameters, progress: &[Progress], now: Da
             known.incremental_pages.map(|pages| pages.max(of_changes.unwrap_or(0)))
         }
     };
-    let stale = step.resource.has_details().then_some(known.stale_details);
-    Baseline { pages, details: if takes_all { known.rows } else { changed }, stale }
+    Baseline { pages, details: if takes_all { known.rows } else { changed }, stale: known.stale_details }
 }
 
 /// The lists of a resource that is listed by parent: one for each parent. `None`: it is not, or a parent's list is read
@@ -136,7 +135,7 @@ mod tests {
             incremental_details: None,
             incremental_span: None,
             rows: None,
-            stale_details: 0,
+            stale_details: None,
         };
         let cursors = [
             cursor("contacts", true, true),
@@ -181,7 +180,7 @@ mod tests {
                 incremental_details: None,
                 incremental_span: None,
                 rows: None,
-                stale_details: 0,
+                stale_details: None,
             };
             since_when(crate::catalog::find("contacts").expect("known"), &cursor, &settings, now)
         };

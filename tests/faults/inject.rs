@@ -96,6 +96,7 @@ impl Play {
         self.note(format!("{act:?}"));
         match act.clone() {
             Act::Publish(number) | Act::PublishAgain(number) => self.publish(number).await,
+            Act::Cancel { request, dies_ms } => self.cancel(request, dies_ms),
             Act::PublishMalformed => {
                 let id = Uuid::new_v4();
                 let body = json!({ "request_id": id, "mode": "sideways" });

@@ -92,6 +92,8 @@ pub enum Act {
     Publish(usize),
     /// The same request is published once more.
     PublishAgain(usize),
+    /// Somebody cancels a request, by its number, published or not; `dies_ms`: and is killed after so long.
+    Cancel { request: usize, dies_ms: Option<u64> },
     /// A message that no worker can understand.
     PublishMalformed,
     /// kill -9, and a new process after a while.
@@ -146,6 +148,10 @@ impl Plan {
         let mut acts: Vec<Act> = (0..dice.from(3..=8)).map(|_| draw(&mut dice, workers)).collect();
         if dice.one_in(4) {
             acts.push(Act::PublishMalformed);
+        }
+        if dice.one_in(2) {
+            let dies_ms = if dice.one_in(3) { Some(dice.from(0..=2_500)) } else { None };
+            acts.push(Act::Cancel { request: dice.from(0..=count as u64 - 1) as usize, dies_ms });
         }
         acts.push(Act::PublishAgain(dice.from(0..=count as u64 - 1) as usize));
         shuffle(&mut acts, &mut dice);
@@ -333,6 +339,8 @@ impl Act {
         Some(match self {
             Self::Publish(_) => return None,
             Self::PublishAgain(_) => "request published twice",
+            Self::Cancel { dies_ms: None, .. } => "request cancelled",
+            Self::Cancel { dies_ms: Some(_), .. } => "request cancelled, kill -9 of the command",
             Self::PublishMalformed => "malformed request",
             Self::Kill { .. } => "worker: kill -9",
             Self::Terminate { .. } => "worker: SIGTERM",

@@ -1,6 +1,7 @@
 //! A seed is played: the stage is set, and after its faults everything is mended, and the world is let settle.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,9 +16,9 @@ use uuid::Uuid;
 use crate::inject::Ending;
 use crate::plan::Plan;
 use crate::report::dir_of;
-use crate::servers::{Servers, USERS};
+use crate::servers::{CANCELLER, Servers, USERS};
 use crate::slot::{Places, Slot};
-use crate::stage::{ACCOUNT, Database, KEY, RESOURCES, Settings};
+use crate::stage::{ACCOUNT, Database, KEY, RESOURCES, Settings, program};
 use crate::watch::Watch;
 
 /// How long a request may take once nothing goes wrong any more. Two attempts to refresh (24 s each), a delay queue (10 s), the tries
@@ -57,6 +58,8 @@ pub struct Play {
     pub slots: Vec<Slot>,
     /// What was asked for.
     pub published: Vec<Published>,
+    /// Those that somebody has asked to end.
+    pub cancelled: Vec<Uuid>,
     /// When the account last changed.
     pub last_change: DateTime<Utc>,
     /// Whether refresh tokens were revoked.
@@ -73,6 +76,7 @@ pub struct Play {
     users: u32,
     pub(crate) endings: Vec<(DateTime<Utc>, Ending)>,
     pub(crate) restarting: Option<JoinHandle<()>>,
+    cancelling: Vec<JoinHandle<()>>,
 }
 
 impl Play {
@@ -125,6 +129,8 @@ impl Play {
             watch,
             slots,
             published: Vec::new(),
+            cancelled: Vec::new(),
+            cancelling: Vec::new(),
             last_change: DateTime::UNIX_EPOCH,
             revoked: false,
             failed: false,
@@ -182,6 +188,24 @@ impl Play {
         }
     }
 
+    /// Somebody cancels a request of the plan, published or not, by the command. `dies_ms`: it is killed after so long.
+    pub fn cancel(&mut self, number: usize, dies_ms: Option<u64>) {
+        let id = self.ids[number];
+        self.cancelled.push(id);
+        let url = format!("postgres://{CANCELLER}@{}/{}", authority(&self.servers.database), self.database.name());
+        let settings = Settings::from([("DATABASE_URL", url), ("TEAMLEADER_ACCOUNT", ACCOUNT.to_owned())]);
+        self.cancelling.push(tokio::task::spawn_blocking(move || {
+            let mut command = program(&settings);
+            command.args(["cancel", &id.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut process = command.spawn().expect("the program can be run");
+            if let Some(ms) = dies_ms {
+                std::thread::sleep(Duration::from_millis(ms));
+                let _ = process.kill();
+            }
+            let _ = process.wait();
+        }));
+    }
+
     /// Waits until a server that is being restarted is back.
     pub async fn await_restart(&mut self) {
         if let Some(restarting) = self.restarting.take() {
@@ -192,6 +216,9 @@ impl Play {
     /// Mends everything, and waits until each request has its final event. What is still without one is told.
     pub async fn settle(&mut self) -> Vec<String> {
         self.await_restart().await;
+        for cancelling in std::mem::take(&mut self.cancelling) {
+            cancelling.await.expect("the command ends");
+        }
         self.note("Nothing goes wrong any more".to_owned());
         self.endings.clear();
         self.simulator.clear_faults();

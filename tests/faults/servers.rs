@@ -10,6 +10,9 @@ use sqlx::postgres::PgPoolOptions;
 /// How many processes of the worker a seed may start: each has a user of its own in the database.
 pub const USERS: u32 = 500;
 
+/// The user of who cancels a run: it ends one without holding the lease.
+pub const CANCELLER: &str = "canceller";
+
 /// The servers of a lane.
 #[derive(Clone)]
 pub struct Servers {
@@ -62,7 +65,10 @@ impl Servers {
                if not exists (select from pg_roles where rolname = 'worker_' || n) then
                  execute 'create role worker_' || n || ' superuser login';
                end if;
-             end loop; end $$"
+             end loop;
+             if not exists (select from pg_roles where rolname = '{CANCELLER}') then
+               create role {CANCELLER} superuser login;
+             end if; end $$"
         );
         sqlx::query(AssertSqlSafe(sql)).execute(&admin).await.expect("users can be made");
     }

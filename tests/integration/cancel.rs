@@ -79,7 +79,7 @@ async fn a_request_that_waits_is_cancelled_and_its_message_is_dropped_when_it_co
     assert_eq!(event.body["data"]["resources"], json!({}), "it never became a run");
     stage.simulator.clear_faults();
     stage.completed(busy).await;
-    // Its message comes now: whoever sent it is answered, and nothing is asked for.
+    // Its message comes now: its sender is answered, and nothing is asked for.
     let reply = replies.first("the reply has come", |_| true).await;
     assert_eq!((reply.kind(), reply.subject()), ("sync.cancelled", waiting.to_string().as_str()));
     assert_settled(&stage, waiting).await;
@@ -145,7 +145,7 @@ async fn what_has_ended_is_not_cancelled_and_waiting_for_one_that_is_ends_with_i
     let answer = worker.request(Method::POST, &path).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::CONFLICT);
 
-    // Over HTTP; and whoever waits for it knows it by the exit code.
+    // Over HTTP; and a command that waits for it knows it by the exit code.
     stage.slow_down("contacts.info", 2_000);
     let id = Uuid::new_v4();
     let text = id.to_string();

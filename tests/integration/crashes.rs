@@ -303,7 +303,8 @@ async fn a_worker_that_was_frozen_while_another_took_over_writes_nothing_more() 
     let (rows, outbox) = (stage.database.versions().await, "select count(*) from teamleader2db.event_outbox");
     let events: i64 = stage.database.value(outbox).await;
     frozen.thaw();
-    until("the one that was frozen notices", async || frozen.log().contains("begins again").then_some(())).await;
+    until("the one that was frozen notices", async || frozen.log().contains("Consuming was interrupted").then_some(()))
+        .await;
     assert!(frozen.terminate().await.success());
     assert_eq!(stage.database.versions().await, rows);
     assert_eq!(stage.database.value::<i64>(outbox).await, events);

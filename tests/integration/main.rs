@@ -7,6 +7,7 @@
 #![expect(clippy::too_many_lines, reason = "a test says in one piece what happens")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout, missing_docs)]
 
+mod advice;
 mod alerts;
 mod answers;
 mod audits;

@@ -26,7 +26,7 @@ impl Requests {
         let of_run = writes && matches!(job.step, Step::Work | Step::CommitSlice | Step::EndCancelled);
         if of_run && s.run(&job).status != Status::Running {
             if self.rules.ends_once {
-                // Somebody has ended it: the message is acknowledged once that is told.
+                // Somebody has ended it: the message is acknowledged once its event is out.
                 job.step = Step::Flush;
                 s.workers[w] = Some(job);
                 return;

@@ -36,9 +36,9 @@ pub enum Action {
     AskToCancel(u8),
     /// A worker sees that its run was asked to end.
     SeeCancel(usize),
-    /// Whoever asked ends the run.
+    /// Who asked ends the run.
     EndByCaller(u8),
-    /// Whoever asked dies before.
+    /// Who asked dies before.
     LoseCaller(u8),
     Crash(usize),
     LoseConnection(usize),
@@ -104,7 +104,7 @@ impl Requests {
         if !s.delayed.is_empty() {
             actions.push(Action::DelayPasses);
         }
-        // It locks the row of the lease, which whoever writes holds.
+        // It locks the row of the lease, which each writer holds.
         if !s.workers.iter().flatten().any(|job| job.open) {
             actions.extend(s.callers.iter().map(|request| Action::EndByCaller(*request)));
         }

@@ -36,7 +36,7 @@ pub use proxy::{Asked, Fields, proxy, proxy_of_answers, with_records};
 pub use raw_amqp::{Property, RawProperties, RawPublisher, entry, long_string, nested_arrays, short_string};
 pub use recorder::Recorder;
 pub use waiting::{found_within, until};
-pub use worker::{Ended, Measured, Settings, Watcher, Worker, path, run};
+pub use worker::{Ended, Measured, Settings, Watcher, Worker, path, program, run};
 
 /// The resources that most tests sync; those of `whole_api` sync all.
 pub const RESOURCES: [&str; 8] =

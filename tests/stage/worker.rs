@@ -47,7 +47,7 @@ pub struct Ended {
     pub err: String,
 }
 
-fn program(settings: &Settings) -> Command {
+pub fn program(settings: &Settings) -> Command {
     let mut command = Command::new(path());
     command.env_clear().envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.envs(settings).stdin(Stdio::null());

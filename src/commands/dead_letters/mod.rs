@@ -17,7 +17,7 @@ use letter::Letter;
 use resend::ResendArgs;
 use which::{Which, all, missing};
 
-/// The commands about dead letters. The ids are those of `list`; the id of the message or of the request serves as well.
+/// The commands about dead letters. The ids are those of `list`; that of the message or the request serves as well.
 #[derive(Subcommand, Debug)]
 pub enum DeadLetters {
     /// List the account's dead letters, the oldest first; a look uses up no delivery

@@ -4,6 +4,7 @@ use sqlx::PgPool;
 
 use super::finding::{Finding, wrong};
 use crate::ids::Account;
+use crate::messages::request_command;
 use crate::store::pool::StoreError;
 use crate::store::report;
 
@@ -43,6 +44,7 @@ pub(super) async fn emptied(pool: &PgPool, account: &Account) -> Result<Option<F
     let resources = emptied.join(" ");
     let what =
         format!("no row is left of {resources}, though the last complete sync listed records: who deleted them?");
-    let fix = format!("read them again: `teamleader2db request {resources} --full --wait`");
+    let names: Vec<&str> = emptied.iter().map(String::as_str).collect();
+    let fix = format!("read them again: `{}`", request_command(account, &names, " --full --wait"));
     Ok((!emptied.is_empty()).then(|| wrong(what, fix)))
 }

@@ -283,7 +283,7 @@ fn resources(tables: &[TableStatus], shortfalls: &[Shortfall]) -> Markup {
 fn run_of(run: &RunStatusRow) -> Markup {
     let steps: Vec<(&String, &Value)> = run.resources.as_object().into_iter().flatten().collect();
     let sum = |what: &str| thousands(steps.iter().filter_map(|(_, step)| step[what].as_i64()).sum());
-    let mode = run.request["mode"].as_str().unwrap_or("incremental");
+    let mode = run.request["mode"].as_str().unwrap_or(if run.request.is_null() { "-" } else { "incremental" });
     html! {
         details .run data-key=(run.request_id) {
             summary {

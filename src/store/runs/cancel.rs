@@ -1,8 +1,8 @@
-//! Ending a run that somebody cancels. A run ends once: by whoever finds it `running`, and writes how it ended.
+//! Ending a run that somebody cancels. A run ends once: by the first that finds it `running`, and writes how it ended.
 //!
 //! To ask takes no lease: [`ask`] is one statement, and the worker that is at a slice of the run sees it within a
-//! second. Where none is, whoever asked ends the run with [`end`], under the row of the lease, which no epoch is taken
-//! for: a slice of another run goes on.
+//! second. Where none is, the command that asked ends the run with [`end`], or a worker process does
+//! ([`end_forgotten`]), under the row of the lease, which no epoch is taken for: a slice of another run goes on.
 
 use std::time::Duration;
 
@@ -30,9 +30,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub enum Asked {
     /// It is running: the worker that is at it ends it, or [`end`] does.
     IsRunning,
-    /// It has ended: as it had before; as `cancelled` also where no worker knew the id yet, and its message is dropped
-    /// when it comes.
+    /// It has ended, as it had before.
     HasEnded(RunStatus),
+    /// No worker knew the id yet: it is cancelled, and its message is dropped when it comes.
+    WasUnknown,
 }
 
 /// Asks a run to end. An id that no worker knows yet is cancelled at once, with its event: its message may wait in the
@@ -57,9 +58,9 @@ pub async fn ask(pool: &PgPool, account: &Account, id: RunId) -> Result<Asked, S
         let mut tx = pool::begin(pool).await?;
         if insert_cancelled(&mut tx, account, id).await? {
             tx.commit().await?;
-            return Ok(Asked::HasEnded(RunStatus::Cancelled));
+            return Ok(Asked::WasUnknown);
         }
-        // A worker has begun it in between.
+        // A worker has started it in between.
     }
 }
 
@@ -109,6 +110,34 @@ pub async fn settle(pool: &PgPool, account: &Account, id: RunId) -> Result<RunSt
         }
     }
     Ok(end(pool, account, id).await?.unwrap_or(RunStatus::Cancelled))
+}
+
+/// Ends the runs of an account that were asked to end and have not for 1.5 s: no slice is at work on them, and who
+/// asked does not wait, or has died. Returns whether there was one.
+pub async fn end_forgotten(pool: &PgPool, account: &Account) -> Result<bool, StoreError> {
+    let forgotten = sqlx::query_scalar!(
+        "select id from teamleader2db.sync_run
+         where account = $1 and status = 'running' and cancel_at < now() - interval '1.5 seconds'",
+        account.as_str(),
+    )
+    .fetch_all(pool)
+    .await?;
+    for id in &forgotten {
+        end(pool, account, RunId(*id)).await?;
+    }
+    Ok(!forgotten.is_empty())
+}
+
+/// The other accounts of the copy that have a run with this id.
+pub async fn accounts_with(pool: &PgPool, account: &Account, id: RunId) -> Result<Vec<String>, StoreError> {
+    let others = sqlx::query_scalar!(
+        "select account from teamleader2db.sync_run where id = $2 and account <> $1 order by account",
+        account.as_str(),
+        id.0,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(others)
 }
 
 /// Whether a run that is worked on is to end: it was asked to, or has ended.
