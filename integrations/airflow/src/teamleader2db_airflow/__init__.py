@@ -41,6 +41,16 @@ def get_provider_info() -> dict[str, Any]:
                         "schema": text,
                         "description": "A PEM file, instead of the system's",
                     },
+                    "worker_url": {
+                        "label": "Worker's URL",
+                        "schema": text,
+                        "description": "http://host:port of HTTP_LISTEN; for cancel_on_kill",
+                    },
+                    "api_token": {
+                        "label": "Worker's token",
+                        "schema": {**text, "format": "password"},
+                        "description": "HTTP_API_TOKEN of the worker",
+                    },
                 },
                 "ui-field-behaviour": {
                     "hidden-fields": ["extra"],

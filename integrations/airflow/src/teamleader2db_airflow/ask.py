@@ -27,6 +27,7 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
     PublishError,
 )
+from airflow.sdk import timezone
 
 from teamleader2db_airflow import wording
 from teamleader2db_airflow.broker import Broker
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 Event: TypeAlias = dict[str, Any]
 """A CloudEvent of the worker."""
 
-FINAL = tuple(f"teamleader2db.sync.{status}" for status in ("completed", "partial", "failed"))
+FINAL = tuple(f"teamleader2db.sync.{status}" for status in ("completed", "partial", "failed", "cancelled"))
 
 ANSWER_TIMEOUT = 20.0
 """Seconds that the broker may take for anything."""
@@ -48,6 +49,11 @@ PATIENCE = 300.0
 
 DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between attempts to reach the broker; the last one again and again."""
+
+LAST_WORD = 1.0
+"""Seconds after a `cancelled` event in which another final event of the same run may follow. A failover of the database
+can lose a cancellation whose event is out already: the last event by `finished_at` counts.
+"""
 
 TAKEN_DELAY = 2.0
 """Seconds between looks whether another process that waits for the same answer is gone."""
@@ -180,6 +186,7 @@ class _Conversation:
             if event is None:
                 raise _BrokenError("the connection was lost")
             if event["type"] in FINAL:
+                event = await self._last_word(event)
                 # With its consumer, in one step: another process may wait for the queue to be free.
                 await _quietly(replies.delete(if_unused=False, if_empty=False, timeout=ANSWER_TIMEOUT))
                 return event
@@ -188,6 +195,20 @@ class _Conversation:
             except (AttributeError, KeyError, TypeError) as error:
                 # What is only shown must not end the wait.
                 self.log.warning("An event of the type %s cannot be shown: %r", event["type"], error)
+
+    async def _last_word(self, event: Event) -> Event:
+        """The final event itself, or after `cancelled` one that ended later."""
+        until = time.monotonic() + LAST_WORD
+        while event["type"].endswith(".cancelled") and (left := until - time.monotonic()) > 0:
+            try:
+                other = await asyncio.wait_for(self.inbox.get(), timeout=left)
+            except TimeoutError:
+                break
+            if other is None:
+                break
+            if other["type"] in FINAL and _ended(other) >= _ended(event):
+                event = other
+        return event
 
     async def _publish(self, channel: AbstractChannel) -> None:
         exchange = await channel.get_exchange(self.broker.requests_exchange, ensure=False)
@@ -211,12 +232,16 @@ class _Conversation:
         self.log.info("The request %s is in the queue %s", self.id, self.broker.requests_queue)
 
     async def _follow(self, connection: AbstractConnection) -> None:
-        """Listens to how the run goes on, if the broker's user may. The final event does not come by this, but as the reply."""
+        """Listens to how the run goes on, if the broker's user may. A final event comes as the reply, and `cancelled`
+        by this as well.
+        """
         channel = await connection.channel(publisher_confirms=False)
         account = self.broker.account
         try:
             queue = await channel.declare_queue(exclusive=True, auto_delete=True, timeout=ANSWER_TIMEOUT)
-            for key in (f"sync.{account}.started", f"sync.{account}.progress", f"authorization.{account}.required"):
+            # A request that is cancelled in the queue is answered only when a worker reads it: the event is sooner.
+            about = (f"sync.{account}.{word}" for word in ("started", "progress", "cancelled"))
+            for key in (*about, f"authorization.{account}.required"):
                 await queue.bind(self.broker.events_exchange, key, timeout=ANSWER_TIMEOUT)
             await queue.consume(self._hear, no_ack=True, timeout=ANSWER_TIMEOUT)
         except (ChannelAccessRefused, ChannelNotFoundEntity) as error:
@@ -260,6 +285,12 @@ class _Conversation:
                 requests.name,
             )
         self.unread = unread
+
+
+def _ended(event: Event) -> float:
+    """When its run ended, as a Unix time."""
+    ended = event["data"].get("finished_at")
+    return timezone.parse(ended).timestamp() if ended else 0.0
 
 
 def _say(error: BaseException) -> str:

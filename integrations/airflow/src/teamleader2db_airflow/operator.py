@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,10 +14,13 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from teamleader2db_airflow import assets, wording
 from teamleader2db_airflow.ask import Event, NoAnswerError
+from teamleader2db_airflow.broker import Broker
 from teamleader2db_airflow.hook import TeamleaderHook
+from teamleader2db_airflow.kill import end_sync
 from teamleader2db_airflow.request import SyncRequest, parameters, truth
 from teamleader2db_airflow.settle import settle
 from teamleader2db_airflow.trigger import TeamleaderSyncTrigger
+from teamleader2db_airflow.worker import Worker
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,6 +47,9 @@ class TeamleaderSyncOperator(BaseOperator):
     :param deferrable: wait in the triggerer; the default is `[operators] default_deferrable`
     :param asset_database: `postgres://host:port/name` of the copy: each table of a resource that completed gets an asset event
     :param asset_alias: the alias through which those come
+    :param cancel_on_kill: cancel the sync where the task is set to failed, success or skipped while it waits
+    :param worker_url: `http://host:port` of the worker's HTTP server, instead of the connection's; without any,
+        nothing is cancelled
     :param salt: any text; another one makes another request of the same task instance
     """
 
@@ -57,6 +63,7 @@ class TeamleaderSyncOperator(BaseOperator):
         "account",
         "prefix",
         "asset_database",
+        "worker_url",
         "salt",
     )
     ui_color = "#dff0ea"
@@ -78,6 +85,8 @@ class TeamleaderSyncOperator(BaseOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         asset_database: str | None = None,
         asset_alias: str = assets.ALIAS,
+        cancel_on_kill: bool = True,
+        worker_url: str | None = None,
         salt: str = "",
         **kwargs: Any,
     ) -> None:
@@ -87,7 +96,7 @@ class TeamleaderSyncOperator(BaseOperator):
         alias = AssetAlias(asset_alias)
         if asset_database and alias not in self.outlets:
             self.add_outlets([alias])
-        self._waiting: tuple[asyncio.AbstractEventLoop, asyncio.Task[Event]] | None = None
+        self._waiting: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self.sync_resources = sync_resources
         self.mode = mode
         self.refetch = refetch
@@ -102,13 +111,17 @@ class TeamleaderSyncOperator(BaseOperator):
         self.deferrable = deferrable
         self.asset_database = asset_database
         self.asset_alias = asset_alias
+        self.cancel_on_kill = cancel_on_kill
+        self.worker_url = worker_url
         self.salt = salt
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Waits here, or hands over to the trigger."""
         ti = context["ti"]
         try:
-            broker = TeamleaderHook(self.teamleader2db_conn_id, self.account, self.prefix).get_conn()
+            hook = TeamleaderHook(self.teamleader2db_conn_id, self.account, self.prefix)
+            broker = hook.get_conn()
+            worker = hook.get_worker(self.worker_url) if self.cancel_on_kill else None
             asked = parameters(
                 resources=self.sync_resources,
                 mode=self.mode,
@@ -136,32 +149,49 @@ class TeamleaderSyncOperator(BaseOperator):
                     prefix=broker.prefix,
                     origin=list(request.origin),
                     parameters=asked,
+                    cancel_on_kill=self.cancel_on_kill,
+                    worker_url=self.worker_url,
                     **wait,
                 ),
                 method_name="execute_complete",
                 timeout=self.timeout + DEFERRAL_MARGIN,
             )
         try:
-            event = asyncio.run(self._wait(settle(broker, request, log=self.log, **wait)))
+            event = asyncio.run(self._wait(broker, request, worker, wait))
         except NoAnswerError as error:
             raise AirflowException(str(error)) from None
-        except asyncio.CancelledError:
-            raise AirflowException(f"the wait for {request.id(0)} was ended from outside; the sync goes on") from None
         return self._conclude(context, event)
 
-    async def _wait(self, answer: Coroutine[Any, Any, Event]) -> Event:
-        task = asyncio.ensure_future(answer)
-        self._waiting = (asyncio.get_running_loop(), task)
+    async def _wait(self, broker: Broker, request: SyncRequest, worker: Worker | None, wait: dict[str, Any]) -> Event:
+        asked: list[str] = []
+        killed = asyncio.Event()
+        answer = asyncio.ensure_future(settle(broker, request, log=self.log, asking=asked.append, **wait))
+        kill = asyncio.ensure_future(killed.wait())
+        self._waiting = (asyncio.get_running_loop(), killed)
         try:
-            return await task
+            await asyncio.wait((answer, kill), return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            answer.cancel()
+            # Both at once: a broker that does not answer must not take up the time.
+            asked_last = asked[-1] if asked else request.id(0)
+            ending = end_sync(request, asked_last, worker, cancel=self.cancel_on_kill, log=self.log)
+            cancelled, _ = await asyncio.gather(ending, asyncio.wait((answer,)))
+            became = "was cancelled" if cancelled else "goes on"
+            raise AirflowException(f"the wait for {asked_last} was ended from outside; the sync {became}")
         finally:
             self._waiting = None
+            kill.cancel()
 
     def on_kill(self) -> None:
-        """Ends the wait, so that the slot is free at once, and the queue of the answer for whoever waits next."""
+        """Ends the wait, so that the slot is free at once, and the queue of the answer for the next one who waits; and
+        cancels the sync where the task instance has ended in Airflow.
+
+        It runs in a signal handler, so the rest happens where the task waits.
+        """
         if self._waiting:
-            loop, task = self._waiting
-            loop.call_soon_threadsafe(task.cancel)
+            loop, killed = self._waiting
+            loop.call_soon_threadsafe(killed.set)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Goes on after the trigger has fired."""
@@ -172,6 +202,8 @@ class TeamleaderSyncOperator(BaseOperator):
     def _conclude(self, context: Context, event: Event) -> dict[str, Any]:
         data: dict[str, Any] = event["data"]
         status, run = data["status"], f"the sync {data['request_id']}"
+        if status == "cancelled":
+            raise AirflowException(f"{run} was cancelled; rows that it had written stay. A retry, or clearing the task, asks for another")
         if data["mode"] is None:
             # It never became a run: the same request would be refused again.
             raise AirflowFailException(f"the request {data['request_id']} was refused: {data['error']}")

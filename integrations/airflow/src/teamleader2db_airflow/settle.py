@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from airflow.sdk import timezone
@@ -24,17 +25,21 @@ async def settle(
     deadline: float,
     log: Logger,
     traceparent: str | None = None,
+    asking: Callable[[str], None] = lambda _: None,
 ) -> Event:
     """Returns the final event that this try of the task stands for.
 
-    `tries` is the number of the try, from 1; `since` the Unix time when it began.
+    `tries` is the number of the try, from 1; `since` the Unix time when it began. `asking` gets the id of each request
+    before it is sent.
 
-    The first attempt at the sync has the number 0, for whichever try asks. The worker answers an id that has ended with the same event for
-    ever; so if an attempt failed before this try began, the next number is asked for. There can be no more failed attempts than there
-    were tries: that bounds the count, should the worker's clock be behind Airflow's.
+    The first attempt at the sync has the number 0, for whichever try asks. The worker answers an id that has ended with
+    the same event for ever; so if an attempt failed or was cancelled before this try started, the next number is asked
+    for. There can be no more such attempts than there were tries: that bounds the count, should the worker's clock be
+    behind Airflow's.
     """
     attempt = 0
     while True:
+        asking(request.id(attempt))
         event = await ask(broker, request, attempt, deadline=deadline, log=log, traceparent=traceparent)
         if not _failed_before(event, since, partial_fails):
             return event

@@ -9,6 +9,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from teamleader2db_airflow.ask import NoAnswerError
 from teamleader2db_airflow.hook import TeamleaderHook
+from teamleader2db_airflow.kill import end_sync
 from teamleader2db_airflow.request import SyncRequest
 from teamleader2db_airflow.settle import settle
 
@@ -33,6 +34,8 @@ class TeamleaderSyncTrigger(BaseTrigger):
         partial_fails: bool,
         deadline: float,
         traceparent: str | None,
+        cancel_on_kill: bool = True,
+        worker_url: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.conn_id = conn_id
@@ -45,6 +48,9 @@ class TeamleaderSyncTrigger(BaseTrigger):
         self.partial_fails = partial_fails
         self.deadline = deadline
         self.traceparent = traceparent
+        self.cancel_on_kill = cancel_on_kill
+        self.worker_url = worker_url
+        self._asked: str | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class, and what makes it again in another process."""
@@ -59,6 +65,8 @@ class TeamleaderSyncTrigger(BaseTrigger):
             "partial_fails": self.partial_fails,
             "deadline": self.deadline,
             "traceparent": self.traceparent,
+            "cancel_on_kill": self.cancel_on_kill,
+            "worker_url": self.worker_url,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -74,8 +82,27 @@ class TeamleaderSyncTrigger(BaseTrigger):
                 deadline=self.deadline,
                 log=self.log,
                 traceparent=self.traceparent,
+                asking=self._note,
             )
         except (NoAnswerError, ValueError) as error:
             yield TriggerEvent({"error": str(error)})  # type: ignore[no-untyped-call]
             return
         yield TriggerEvent({"event": event})  # type: ignore[no-untyped-call]
+
+    def _note(self, request_id: str) -> None:
+        self._asked = request_id
+
+    async def on_kill(self) -> None:
+        """Cancels the sync. Airflow calls it where the task instance waits no more; not where a triggerer stops, nor
+        at a timeout.
+        """
+        if self._asked is None:
+            return
+        worker = None
+        if self.cancel_on_kill:
+            try:
+                worker = await TeamleaderHook(self.conn_id, self.account, self.prefix).aget_worker(self.worker_url)
+            except Exception as error:
+                self.log.warning("The connection %s cannot be used to cancel the sync: %r", self.conn_id, error)
+        request = SyncRequest(tuple(self.origin), self.parameters)
+        await end_sync(request, self._asked, worker, cancel=self.cancel_on_kill, log=self.log)

@@ -24,6 +24,12 @@ def completed(request):
     return {"id": event, "type": "teamleader2db.sync.completed", "subject": request.id(0), "data": {"status": "completed"}}
 
 
+def ended(request, status, minute):
+    """The final event of a run that ended in that minute."""
+    data = {"status": status, "finished_at": f"2026-11-22T10:0{minute}:00.123456789Z"}
+    return completed(request) | {"type": f"teamleader2db.sync.{status}", "data": data}
+
+
 def asking(broker, request, log, *, seconds=30.0, traceparent=None):
     return asyncio.create_task(ask(broker, request, 0, deadline=time.time() + seconds, log=log, traceparent=traceparent))
 
@@ -89,6 +95,36 @@ def test_how_it_goes_on_stands_in_the_log_but_nothing_of_others(broker, request_
     assert "The sync goes on: 0 of 0 resources done, 3 requests" in caplog.text
     assert "4 requests" not in caplog.text
     assert "not authorized (invalid token)" in caplog.text
+
+
+def test_a_request_that_is_cancelled_in_the_queue_ends_the_wait(broker, request_, log, monkeypatch):
+    monkeypatch.setattr(module, "LAST_WORD", 0.1)
+
+    async def story():
+        async with worker(broker) as it:
+            asked = asking(broker, request_, log)
+            request = await it.next()
+            # No worker has read the request: its event has no reply.
+            event = ended(request_, "cancelled", 1)
+            await it.tell("sync.default.cancelled", event | {"id": "of another run"})
+            await it.tell("sync.default.cancelled", event)
+            assert await asked == event
+            assert not await exists(broker, request.reply_to)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(("other", "minute", "counts"), [("completed", 2, "completed"), ("completed", 0, "cancelled")])
+def test_the_last_event_counts_where_a_cancellation_was_lost(broker, request_, log, other, minute, counts):
+    async def story():
+        async with worker(broker) as it:
+            asked = asking(broker, request_, log)
+            request = await it.next()
+            await it.answer(request, ended(request_, "cancelled", 1))
+            await it.answer(request, ended(request_, other, minute))
+            assert (await asked)["data"]["status"] == counts
+
+    asyncio.run(story())
 
 
 def test_one_who_comes_after_a_lost_one_asks_again_with_the_same_id(broker, request_, log):

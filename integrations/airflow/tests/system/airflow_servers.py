@@ -154,9 +154,14 @@ class Run:
         except AssertionError as error:
             raise AssertionError(f"{error}; it is {self.task['state']}:\n{self.log()[-4000:]}") from None
 
-    def clear(self) -> None:
-        """Clears the task, as a person does in the browser, once the run of the DAG has ended."""
-        await_("the run of the DAG has ended", lambda: self.airflow.api(self.dag_run)["end_date"])
+    def end(self, state: str) -> None:
+        """Sets the state of the task, as an operator does in the browser."""
+        self.airflow.api(self.path, {"new_state": state}, "PATCH")
+
+    def clear(self, *, while_it_waits: bool = False) -> None:
+        """Clears the task, as an operator does in the browser; once the run of the DAG has ended, unless the task waits."""
+        if not while_it_waits:
+            await_("the run of the DAG has ended", lambda: self.airflow.api(self.dag_run)["end_date"])
         body = {"dry_run": False, "only_failed": False, "dag_run_id": self.id, "task_ids": ["sync"]}
         self.airflow.api(f"/api/v2/dags/{self.dag}/clearTaskInstances", body)
 

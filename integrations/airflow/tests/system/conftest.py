@@ -19,6 +19,7 @@ import teamleader2db_airflow
 
 PREFIX = os.environ["AMQP_PREFIX"]
 BROKER = urlsplit(os.environ["AIRFLOW_AMQP_URL"])
+TOKEN = os.environ["TOKEN"]
 PASSWORD = unquote(BROKER.password or "")
 
 CONNECTION = {
@@ -29,7 +30,7 @@ CONNECTION = {
     "schema": unquote(BROKER.path[1:]),
     "login": unquote(BROKER.username or ""),
     "password": PASSWORD,
-    "extra": json.dumps({"prefix": PREFIX, "account": "default"}),
+    "extra": json.dumps({"prefix": PREFIX, "account": "default", "worker_url": os.environ["WORKER"], "api_token": TOKEN}),
 }
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import urllib.parse
 import urllib.request
 
+import pytest
 from airflow_servers import Airflow, Run, await_
-from conftest import CONNECTION, PASSWORD
+from conftest import CONNECTION, PASSWORD, TOKEN
 
 from teamleader2db_airflow.assets import table_name
 
@@ -97,6 +99,70 @@ def test_a_task_that_is_killed_joins_its_sync_when_it_is_tried_again(airflow: Ai
     assert [status for _, status in copy.runs()[before:]] == ["completed"]
 
 
+@pytest.mark.parametrize("dag", ["in_a_slot", "deferred"])
+@pytest.mark.parametrize("state", ["failed", "success"])
+def test_a_task_that_an_operator_ends_cancels_its_sync(airflow: Airflow, copy, account, dag, state):
+    before = len(copy.runs())
+    account.call("faults", {"kind": "latency", "milliseconds": 1000, "endpoint": "contacts.info"})
+    run = Run(airflow, dag, resources="contacts", refetch=True)
+    await_("the sync has started", lambda: "The sync has begun" in run.log())
+    run.end(state)
+    await_("the sync is cancelled", lambda: [status for _, status in copy.runs()[before:]] == ["cancelled"], 30)
+    await_("the log says so", lambda: f"The task instance is {state}: the sync {copy.runs()[-1][0]} was cancelled" in run.log())
+    account.mend()
+    assert run.task["state"] == state
+    # The cancelled run counts as an attempt.
+    run.clear()
+    run.reach("success", tried=2)
+    assert "ended as cancelled before this try: asking for another" in run.log(2)
+    run.tell("runs of the worker:", copy.runs()[before:])
+    assert [status for _, status in copy.runs()[before:]] == ["cancelled", "completed"]
+
+
+def test_a_sync_that_is_cancelled_at_the_worker_fails_its_task(airflow: Airflow, copy, account):
+    account.call("faults", {"kind": "latency", "milliseconds": 1000, "endpoint": "contacts.info"})
+    run = Run(airflow, "deferred", resources="contacts", refetch=True)
+    await_("the sync has started", lambda: "The sync has begun" in run.log())
+    request = copy.runs()[-1][0]
+    cancel = f"{os.environ['WORKER']}/sync/runs/{request}/cancel"
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    urllib.request.urlopen(urllib.request.Request(cancel, headers=headers, method="POST"), timeout=30).close()
+    run.reach("failed")
+    assert f"the sync {request} was cancelled; rows that it had written stay" in run.log()
+    run.tell()
+
+
+def test_a_process_that_is_asked_to_end_leaves_its_sync_to_the_next_try(airflow: Airflow, copy, account):
+    before = len(copy.runs())
+    account.call("faults", {"kind": "latency", "milliseconds": 1000, "endpoint": "contacts.info"})
+    run = Run(airflow, "retried", resources="contacts", refetch=True)
+    run.reach("running")
+    await_("the sync has started", lambda: "The sync has begun" in run.log())
+    # As where its pod is evicted.
+    os.kill(run.task["pid"], signal.SIGTERM)
+    run.reach("running", tried=2)
+    assert "goes on, since the task instance is running: the next try waits for it" in run.log(1)
+    await_("the second try has asked", lambda: "is in the queue" in run.log(2))
+    account.mend()
+    run.reach("success", tried=2)
+    run.tell("runs of the worker:", copy.runs()[before:])
+    assert [status for _, status in copy.runs()[before:]] == ["completed"]
+
+
+@pytest.mark.parametrize("dag", ["in_a_slot", "deferred"])
+def test_a_task_that_is_cleared_while_it_waits_joins_its_sync(airflow: Airflow, copy, account, dag):
+    before = len(copy.runs())
+    account.call("faults", {"kind": "latency", "milliseconds": 1000, "endpoint": "contacts.info"})
+    run = Run(airflow, dag, resources="contacts", refetch=True)
+    await_("the sync has started", lambda: "The sync has begun" in run.log())
+    run.clear(while_it_waits=True)
+    await_("the second try has asked", lambda: "is in the queue" in run.log(2))
+    account.mend()
+    run.reach("success", tried=2)
+    run.tell("runs of the worker:", copy.runs()[before:])
+    assert [status for _, status in copy.runs()[before:]] == ["completed"]
+
+
 def test_a_sync_that_failed_is_done_anew_when_the_task_is_cleared_and_once_only(airflow: Airflow, copy, account):
     before = len(copy.runs())
     account.call("faults", {"kind": "forbidden", "endpoint": "deals.info"})
@@ -139,7 +205,7 @@ def test_the_log_says_that_a_person_has_to_authorize(airflow: Airflow, account):
     later = Run(airflow, "in_a_slot")
     await_("the log says that nobody reads", lambda: "Nobody reads the queue" in later.log())
     assert (run.task["state"], later.task["state"]) == ("deferred", "running")
-    token = {"Authorization": f"Bearer {os.environ['TOKEN']}"}
+    token = {"Authorization": f"Bearer {TOKEN}"}
     urllib.request.urlopen(urllib.request.Request(f"{os.environ['WORKER']}/sync/authorize", headers=token), timeout=30).close()
     run.reach("success")
     later.reach("success")
@@ -165,9 +231,13 @@ def test_an_account_that_nobody_serves_is_said_at_once(airflow: Airflow):
 
 def test_the_connection_has_a_type_and_can_be_tested(airflow: Airflow):
     types = {found["connection_type"]: found for found in airflow.api("/ui/connections/hook_meta")}
-    assert list(types["teamleader2db"]["extra_fields"]) == ["account", "prefix", "tls", "ca_file"]
+    assert list(types["teamleader2db"]["extra_fields"]) == ["account", "prefix", "tls", "ca_file", "worker_url", "api_token"]
     good = airflow.api("/api/v2/connections/test", CONNECTION | {"connection_id": "good"})
-    assert (good["status"], "a worker reads it" in good["message"]) == (True, True)
+    assert good["status"] is True
+    assert f"a worker reads it; the worker at {os.environ['WORKER']} takes the token" in good["message"]
+    extra = json.dumps(json.loads(CONNECTION["extra"]) | {"api_token": "open-sesame"})
+    bad = airflow.api("/api/v2/connections/test", CONNECTION | {"connection_id": "worse", "extra": extra})
+    assert (bad["status"], "has to be its HTTP_API_TOKEN" in bad["message"], "open-sesame" in bad["message"]) == (False, True, False)
     bad = airflow.api("/api/v2/connections/test", CONNECTION | {"connection_id": "bad", "password": "open-sesame"})
     assert (bad["status"], "ACCESS_REFUSED" in bad["message"], "open-sesame" in bad["message"]) == (False, True, False)
 
@@ -181,7 +251,8 @@ def test_each_table_is_named_as_the_worker_does(copy):
     assert {table_name(bound.split("'")[1]): table for table, bound in rows} == {table: table for table, _ in rows}
 
 
-def test_no_file_of_airflow_has_the_password(airflow: Airflow):
+def test_no_file_of_airflow_has_a_secret(airflow: Airflow):
     files = [path for path in airflow.home.rglob("*") if path.is_file()]
     assert any(path.suffix == ".log" for path in files)
-    assert [path for path in files if PASSWORD.encode() in path.read_bytes()] == []
+    for secret in (PASSWORD, TOKEN):
+        assert [path for path in files if secret.encode() in path.read_bytes()] == []

@@ -17,9 +17,17 @@ from events import final, resource
 
 from teamleader2db_airflow.hook import TeamleaderHook
 from teamleader2db_airflow.operator import TeamleaderSyncOperator
+from teamleader2db_airflow.request import SyncRequest
 from teamleader2db_airflow.trigger import TeamleaderSyncTrigger
+from teamleader2db_airflow.worker import Worker
 
 PASSWORD = "hunter2-of-the-broker"
+TOKEN = "token-of-the-worker"
+WITH_WORKER = {
+    "conn_type": "teamleader2db",
+    "host": "mq",
+    "extra": json.dumps({"account": "acme", "worker_url": "http://worker:8080", "api_token": TOKEN}),
+}
 COPY = "postgres://db.example.org:5432/copy"
 
 
@@ -151,21 +159,115 @@ def test_a_request_that_is_refused_is_not_tried_again():
         TeamleaderSyncOperator(task_id="sync").execute_complete(context(), {"event": event})
 
 
-def test_a_task_that_is_ended_from_outside_waits_no_more(monkeypatch):
-    began = threading.Event()
+def killed(monkeypatch, became, **arguments):
+    """The exception of a task that is ended from outside, and what `end_sync` was called with."""
+    began, called = threading.Event(), []
 
-    async def never(*_, **__):
+    async def never(*_, asking, **__):
+        asking("id-0")
+        asking("id-1")
         began.set()
         await asyncio.Event().wait()
 
+    async def end_sync(_request, request_id, worker, *, cancel, **_):
+        called.append((request_id, worker, cancel))
+        return became
+
     monkeypatch.setattr("teamleader2db_airflow.operator.settle", never)
-    task = TeamleaderSyncOperator(task_id="sync")
+    monkeypatch.setattr("teamleader2db_airflow.operator.end_sync", end_sync)
+    task = TeamleaderSyncOperator(task_id="sync", **arguments)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(task.execute, context())
         assert began.wait(30)
+        # A signal may come more than once.
         task.on_kill()
-        with pytest.raises(AirflowException, match="ended from outside"):
+        task.on_kill()
+        with pytest.raises(AirflowException) as caught:
             waiting.result(timeout=30)
+    task.on_kill()
+    return str(caught.value), called
+
+
+def test_a_task_that_is_ended_from_outside_waits_no_more(monkeypatch):
+    said, called = killed(monkeypatch, False)
+    assert said == "the wait for id-1 was ended from outside; the sync goes on"
+    assert called == [("id-1", None, True)]
+
+
+def test_a_task_that_is_ended_from_outside_cancels_the_sync_that_it_asked_for_last(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_TEAMLEADER2DB_DEFAULT", json.dumps(WITH_WORKER))
+    said, called = killed(monkeypatch, True)
+    assert said == "the wait for id-1 was ended from outside; the sync was cancelled"
+    assert called == [("id-1", Worker("http://worker:8080", TOKEN), True)]
+    assert killed(monkeypatch, False, cancel_on_kill=False)[1] == [("id-1", None, False)]
+
+
+def test_a_trigger_that_is_killed_cancels_the_sync_that_it_asked_for_last(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_TEAMLEADER2DB_DEFAULT", json.dumps(WITH_WORKER))
+    called, waiting = [], []
+
+    async def settle(*_, asking, **__):
+        asking("id-0")
+        asking("id-1")
+        waiting.append(True)
+        await asyncio.Event().wait()
+
+    async def end_sync(request, request_id, worker, *, cancel, **_):
+        called.append((request.id(0), request_id, worker, cancel))
+        return True
+
+    monkeypatch.setattr("teamleader2db_airflow.trigger.settle", settle)
+    monkeypatch.setattr("teamleader2db_airflow.trigger.end_sync", end_sync)
+
+    async def kill(trigger, *, at_once=False):
+        running = asyncio.ensure_future(anext(trigger.run()))
+        if not at_once:
+            async with asyncio.timeout(30):
+                while not waiting:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+        waiting.clear()
+        running.cancel("why")
+        with pytest.raises(asyncio.CancelledError, match="why"):
+            await running
+        await trigger.on_kill()
+
+    trigger = deferred(TeamleaderSyncOperator(task_id="sync", deferrable=True))
+    asyncio.run(kill(trigger))
+    first = SyncRequest(tuple(trigger.origin), trigger.parameters).id(0)
+    assert called == [(first, "id-1", Worker("http://worker:8080", TOKEN), True)]
+    called.clear()
+    asyncio.run(kill(deferred(TeamleaderSyncOperator(task_id="sync", deferrable=True, cancel_on_kill=False))))
+    assert [(worker, cancel) for _, _, worker, cancel in called] == [(None, False)]
+    called.clear()
+    asyncio.run(kill(deferred(TeamleaderSyncOperator(task_id="sync", deferrable=True)), at_once=True))
+    assert called == []
+
+
+def test_the_worker_of_a_connection_is_that_of_its_account(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_TEAMLEADER2DB_DEFAULT", json.dumps(WITH_WORKER))
+    mine = Worker("http://worker:8080", TOKEN)
+    assert TeamleaderHook().get_worker() == TeamleaderHook(account="acme").get_worker() == mine
+    assert TeamleaderHook(account="other").get_worker() is None
+    assert TeamleaderHook(prefix="other").get_worker() is None
+    assert TeamleaderHook(account="other").get_worker("https://other") == Worker("https://other", TOKEN)
+    monkeypatch.setenv("AIRFLOW_CONN_TEAMLEADER2DB_DEFAULT", json.dumps(WITH_WORKER | {"extra": "{}"}))
+    assert TeamleaderHook().get_worker() is None
+
+
+def test_a_worker_url_that_cannot_be_fails_the_task_for_good():
+    for deferrable in (True, False):
+        with pytest.raises(AirflowFailException, match="worker_url is 'worker'"):
+            TeamleaderSyncOperator(task_id="sync", worker_url="worker", deferrable=deferrable).execute(context())
+
+
+@pytest.mark.parametrize("mode", ["incremental", None])
+def test_a_cancelled_sync_fails_and_says_so(mode):
+    """Without a mode where the request was cancelled in the queue."""
+    event = final("cancelled", mode=mode)
+    for on_partial in ("fail", "warn"):
+        with pytest.raises(AirflowException, match="was cancelled; rows that it had written stay") as caught:
+            TeamleaderSyncOperator(task_id="sync", on_partial=on_partial).execute_complete(context(), {"event": event})
+        assert not isinstance(caught.value, AirflowFailException)
 
 
 def test_the_outlets_of_the_dag_stay():

@@ -28,6 +28,7 @@ def settle(monkeypatch):
             return answers[attempt]
 
         monkeypatch.setattr(module, "ask", ask)
+        call.asked = []
         event = asyncio.run(
             module.settle(
                 Broker("mq", 5672, "me", "secret"),
@@ -37,6 +38,7 @@ def settle(monkeypatch):
                 partial_fails=partial_fails,
                 deadline=0,
                 log=logging.getLogger(),
+                asking=call.asked.append,
             )
         )
         return event, asked
@@ -57,6 +59,19 @@ def test_a_cleared_task_gets_the_event_of_the_sync_that_completed(settle):
 def test_a_retry_after_a_failure_is_another_sync(settle):
     failed, completed = final("failed", finished_at=BEFORE), final("completed", finished_at=AFTER)
     assert settle([failed, completed], tries=2) == (completed, [0, 1])
+
+
+def test_a_retry_after_a_cancelled_sync_is_another_sync(settle):
+    cancelled, completed = final("cancelled", finished_at=BEFORE), final("completed", finished_at=AFTER)
+    assert settle([cancelled, completed], tries=2) == (completed, [0, 1])
+    ids = [SyncRequest(("dag",), {}).id(attempt) for attempt in (0, 1)]
+    assert settle.asked == ids
+    assert ids[0] != ids[1]
+
+
+def test_a_sync_that_is_cancelled_while_the_task_waits_is_not_asked_for_again(settle):
+    cancelled = final("cancelled", finished_at=AFTER)
+    assert settle([cancelled], tries=5) == (cancelled, [0])
 
 
 def test_a_retry_that_joins_a_sync_which_then_fails_has_failed(settle):
