@@ -16,12 +16,12 @@ use crate::stage::{Stage, until};
 /// Another key than that of the stage.
 const OTHER_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
-/// The first thing that is wrong, with its mend, in one line.
+/// The first thing that is wrong, with its cure, in one line.
 async fn complaint(stage: &Stage) -> String {
     let ended = stage.run(&["doctor"]).await;
     assert_eq!(ended.code, 1, "{ended:?}");
     let lines: Vec<&str> = ended.out.lines().skip_while(|line| !line.starts_with("WRONG")).take(2).collect();
-    assert_eq!(lines.len(), 2, "each finding has a mend: {}", ended.out);
+    assert_eq!(lines.len(), 2, "each finding has a cure: {}", ended.out);
     assert!(lines[1].starts_with("       "), "{}", ended.out);
     lines.join(" ")
 }
@@ -40,9 +40,9 @@ async fn settled() -> Stage {
 }
 
 /// Asserts what the first complaint is about, and what it says is to be done.
-async fn assert_complains(stage: &Stage, about: &str, mend: &str) {
+async fn assert_complains(stage: &Stage, about: &str, cure: &str) {
     let complaint = complaint(stage).await;
-    assert!(complaint.contains(about) && complaint.contains(mend), "{about:?} and {mend:?}: {complaint}");
+    assert!(complaint.contains(about) && complaint.contains(cure), "{about:?} and {cure:?}: {complaint}");
 }
 
 /// A URL of the stage's database for another user.
@@ -56,7 +56,7 @@ fn url_as(stage: &Stage, user: &str) -> String {
 async fn a_database_that_cannot_be_reached() {
     let mut stage = settled().await;
     let server = stage.database.url.rsplit_once('/').expect("a URL").0.to_owned();
-    for (url, about, mend) in [
+    for (url, about, cure) in [
         (format!("{server}/there_is_none"), "WRONG  PostgreSQL: no connection", "create database"),
         (url_as(&stage, "nobody_at_all"), "the login is refused (SQLSTATE 28000)", "pg_hba.conf"),
         ("postgres://nobody@127.0.0.1:9/nothing".to_owned(), "connection refused", "is it running"),
@@ -64,7 +64,7 @@ async fn a_database_that_cannot_be_reached() {
         ("mysql://root@localhost/teamleader".to_owned(), "DATABASE_URL: it is a URL like", "fix DATABASE_URL"),
     ] {
         stage.set("DATABASE_URL", &url);
-        assert_complains(&stage, about, mend).await;
+        assert_complains(&stage, about, cure).await;
     }
     let ended = stage.run(&["status"]).await;
     assert_eq!((ended.code, ended.err.contains("DATABASE_URL")), (2, true), "{ended:?}");
@@ -146,7 +146,7 @@ async fn a_broker_that_cannot_be_used() {
     let mut stage = settled().await;
     let good = stage.setting("AMQP_URL").to_owned();
     let address = stage.broker.authority();
-    for (url, about, mend) in [
+    for (url, about, cure) in [
         (
             format!("amqp://{}:wrong-password@{address}/%2f", stage.broker.user()),
             "the login is refused",
@@ -157,7 +157,7 @@ async fn a_broker_that_cannot_be_used() {
         ("a broker".to_owned(), "AMQP_URL: it is a URL that begins with", "fix"),
     ] {
         stage.set("AMQP_URL", &url);
-        assert_complains(&stage, about, mend).await;
+        assert_complains(&stage, about, cure).await;
         assert!(!complaint(&stage).await.contains("wrong-password"));
     }
     stage.set("AMQP_URL", &good);
@@ -257,7 +257,7 @@ async fn what_is_wrong_with_teamleader_and_the_settings() {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let late_url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async { axum::serve(listener, late).await });
-    for (name, value, about, mend) in [
+    for (name, value, about, cure) in [
         ("HTTP_LISTEN", "0.0.0.0:8080", "can be reached from other machines", "listen at 127.0.0.1"),
         ("TOKEN_ENCRYPTION_KEY", "short", "TOKEN_ENCRYPTION_KEY", "head -c 32"),
         ("TOKEN_ENCRYPTION_KEY", OTHER_KEY, "TOKEN_ENCRYPTION_KEY", "authorize again"),
@@ -265,7 +265,7 @@ async fn what_is_wrong_with_teamleader_and_the_settings() {
         ("TEAMLEADER_AUTH_URI", &late_url, "s ahead of that of the authorization server", "set-ntp"),
     ] {
         let usual = stage.set(name, value);
-        assert_complains(&stage, about, mend).await;
+        assert_complains(&stage, about, cure).await;
         stage.restore(name, usual);
     }
     let usual = stage.set("TEAMLEADER_API_URI", &late_url);
@@ -325,7 +325,7 @@ async fn rows_and_schemas_that_somebody_deleted_come_back_by_what_it_says() {
     assert_complains(
         &stage,
         "no row is left of contacts users, though the last complete sync listed records",
-        "`teamleader2db request contacts users --full --wait`",
+        "`teamleader2db request contacts users --account acme --full --wait`",
     )
     .await;
     follow(&stage, &complaint(&stage).await).await;
