@@ -1,4 +1,4 @@
-//! What an account is doing, or waits for: from the rows that tell it, in one place for every surface.
+//! What an account is doing, or waits for: from the rows that say it, in one place for every surface.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::pool::StoreError;
 use crate::ids::{Account, RunId};
 use crate::messages::{AccountState, Mode, Parameters, StateName};
 
-/// What the rows tell, as of one moment.
+/// What the rows say, as of one moment.
 #[derive(Debug)]
 struct Facts {
     now: DateTime<Utc>,
