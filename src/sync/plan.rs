@@ -30,15 +30,19 @@ pub fn plan(parameters: &Parameters, settings: &Settings, progress: &[Progress],
     steps
 }
 
+/// How many seconds longer than the last one a pass has to reach back to be expected to find more. Within less, changes
+/// come as they come.
+const OUTAGE_SECONDS: f64 = 600.0;
+
 /// What a step is expected to take, as far as the last steps and the rows say.
 fn baseline(step: &Step, parameters: &Parameters, progress: &[Progress], now: DateTime<Utc>) -> Baseline {
     let of = |name: &str| progress.iter().find(|progress| progress.resource == name);
     let Some(known) = of(step.resource.name) else { return Baseline::default() };
     let takes_all = parameters.refetch || parameters.is_audit();
-    // Changes of a longer time than the last pass read are as many more.
+    // Changes of a much longer time than the last pass read are as many more.
     let span = step.since.map(|since| (now - since).as_seconds_f64());
-    let factor =
-        span.zip(known.incremental_span).map_or(1.0, |(span, last)| (span / last.max(1.0)).clamp(0.0, 10_000.0));
+    let longer = span.zip(known.incremental_span).filter(|(span, last)| span - last > OUTAGE_SECONDS);
+    let factor = longer.map_or(1.0, |(span, last)| (span / last.max(1.0)).min(10_000.0));
     let changed = known.incremental_details.map(|details| scaled(details, factor));
     let pages = match step.since {
         None => known.complete_pages,

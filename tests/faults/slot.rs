@@ -1,4 +1,5 @@
-//! A place for one process of the worker at a time, with cables of its own to the three servers, and what was done to it.
+//! A place for one process of the worker at a time, with cables of its own to the three servers, and what was done to
+//! it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -43,7 +43,8 @@ async fn a_sync_longer_than_the_brokers_ack_timeout_never_meets_it() {
     assert!(!worker.log().contains(INTERRUPTED), "no channel was closed");
     assert_eq!(stage.details_asked(), stage.details(), "nothing was fetched twice");
 
-    // The timeout was there to be met: a slice that is longer than it loses its channel, and its run goes on all the same.
+    // The timeout was there to be met: a slice that is longer than it loses its channel, and its run goes on all the
+    // same.
     worker.terminate().await;
     stage.restore("SYNC_SLICE", usual);
     // Quick enough for a checkpoint within the timeout.

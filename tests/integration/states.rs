@@ -125,3 +125,19 @@ async fn cancel(stage: &Stage, id: Uuid) {
     let ended = stage.run(&["cancel", &id.to_string()]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
 }
+
+#[tokio::test]
+async fn a_request_that_no_worker_reads_is_said_to_wait_and_how_it_goes_on() {
+    let stage = Stage::small().await;
+    let mut worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["departments"] })).await;
+    assert!(worker.terminate().await.success());
+    let waiting = stage.watch(&["request", "departments", "--wait"]);
+    waiting.says("no worker reads the queue").await;
+    let status: Value = serde_json::from_str(&stage.run(&["status", "--json"]).await.out).unwrap();
+    assert_eq!((&status["state"]["no_consumer"], &status["queue"]["requests"]), (&json!(true), &json!(1)), "{status}");
+    let _next = stage.worker().await;
+    until("it goes on by itself", async || waiting.lines().first().cloned()).await;
+    let status: Value = serde_json::from_str(&stage.run(&["status", "--json"]).await.out).unwrap();
+    assert_eq!(status["state"]["no_consumer"], json!(false), "{status}");
+}

@@ -1,6 +1,7 @@
 //! Requests, slices, the lease and the outbox: what can happen.
 //!
-//! Reduced to what is written where, and in which order, by `src/worker/mod.rs`, `src/worker/relay.rs` and `src/store/{runs/claim,lease,outbox}.rs`.
+//! Reduced to what is written where, and in which order, by `src/worker/mod.rs`, `src/worker/relay.rs` and
+//! `src/store/{runs/claim,runs/cancel,lease,outbox}.rs`.
 
 use stateright::{Model, Property};
 
