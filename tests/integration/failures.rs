@@ -1,4 +1,5 @@
-//! What the API gets wrong: what passes is got over, what stays concerns its resource alone, and an API that is down is waited for.
+//! What the API gets wrong: what passes is got over, what stays concerns its resource alone, and an API that is down is
+//! waited for.
 
 use serde_json::{Value, json};
 use teamleader_simulator::{Fault, FaultKind};

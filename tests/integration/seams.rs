@@ -1,5 +1,5 @@
-//! A crash at each seam of the way of a request: the worker dies at a fault point, and the next one goes on from what it
-//! left.
+//! A crash at each seam of the way of a request: the worker dies at a fault point, and the next one goes on from what
+//! it left.
 
 use lapin::BasicProperties;
 use serde_json::json;

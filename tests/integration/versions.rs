@@ -1,4 +1,5 @@
-//! Accounts that answer as they did before: in the shapes of older versions of the API, and without ids that came later.
+//! Accounts that answer as they did before: in the shapes of older versions of the API, and without ids that came
+//! later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
