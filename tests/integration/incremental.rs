@@ -91,6 +91,25 @@ async fn refetch_finds_what_nothing_else_can_show() {
 }
 
 #[tokio::test]
+async fn refetch_asks_for_what_became_stale_after_its_start() {
+    let stage = Stage::of(40).await;
+    let _worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    stage.slow_down("contacts.list", 2_000);
+    let asked = stage.asked("contacts.list");
+    let id = stage.request(json!({ "mode": "full", "resources": ["contacts"], "refetch": true })).await;
+    stage.await_asked("contacts.list", asked + 1).await;
+    // As after another run that fetched them between this one's start and its list.
+    let fetched = "update teamleader.record set detail_at = clock_timestamp() where resource = 'contacts'";
+    stage.database.execute(fetched).await;
+    stage.simulator.update("contacts", 5);
+
+    let event = stage.completed(id).await;
+    assert_eq!(event.count("contacts", "detailed"), 5, "{}", event.body);
+    stage.assert_copy_is_equal().await;
+}
+
+#[tokio::test]
 async fn a_run_says_before_it_begins_how_many_requests_it_will_take() {
     let mut stage = Stage::of(1_000).await;
     stage.set("SYNC_LOOKBACK", "1s");

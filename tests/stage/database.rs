@@ -329,9 +329,33 @@ struct Difference {
 fn described(resource: &str, of: usize, found: Vec<Difference>) -> Option<String> {
     let count = found.len();
     let Difference { id, row, truth } = found.into_iter().next()?;
-    let shown = |content: Option<Value>| content.map_or("nothing".to_owned(), |content| content.to_string());
-    let (row, truth) = (shown(row), shown(truth));
-    Some(format!("{count} of {of} {resource} differ from the account; {id}: the row holds {row}, the account {truth}"))
+    let what = match (row, truth) {
+        (Some(row), Some(truth)) => {
+            let mut fields = Vec::new();
+            differing(&row, &truth, "", &mut fields);
+            fields.join("; ")
+        }
+        (row, truth) => {
+            let shown = |content: Option<Value>| content.map_or("nothing".to_owned(), |content| content.to_string());
+            format!("the row holds {}, the account {}", shown(row), shown(truth))
+        }
+    };
+    Some(format!("{count} of {of} {resource} differ from the account; {id}: {what}"))
+}
+
+/// The fields in which a row differs from the account's record, each with both values.
+fn differing(row: &Value, truth: &Value, path: &str, fields: &mut Vec<String>) {
+    match (row, truth) {
+        (Value::Object(row), Value::Object(truth)) => {
+            let names: BTreeSet<&String> = row.keys().chain(truth.keys()).collect();
+            for name in names {
+                let of = |object: &serde_json::Map<String, Value>| object.get(name).cloned().unwrap_or_default();
+                differing(&of(row), &of(truth), &format!("{path}.{name}"), fields);
+            }
+        }
+        _ if row == truth => {}
+        _ => fields.push(format!("{path} is {row} in the row, {truth} in the account")),
+    }
 }
 
 /// A statement that waits.

@@ -29,7 +29,8 @@ pub struct Place {
 pub enum Wanted {
     /// Missing or older than the list item.
     Stale,
-    /// Not fetched since this time: `refetch`.
+    /// The same, or not fetched since this time: `refetch`. Another run may have fetched it since, before the list
+    /// item changed once more.
     OlderThan(DateTime<Utc>),
 }
 
@@ -71,7 +72,8 @@ pub async fn wanting_detail(
                      select from teamleader2db.rejected_record j
                      where j.account = $2 and j.resource = $1 and j.id = record.id) as "rejected_before!"
                  from teamleader.record
-                 where resource = $1 and account = $2 and deleted_at is null and (detail_at is null or detail_at < $6)
+                 where resource = $1 and account = $2 and deleted_at is null
+                   and (detail_at is null or detail_at < listed_at or detail_at < $6)
                    and ($3::timestamptz is null or (listed_at, id) < ($3, $4::uuid))
                  order by listed_at desc, id desc limit $5"#,
                 resource.name,
