@@ -39,7 +39,7 @@ PYTHON = $(shell python3 -c 'import yaml' 2>/dev/null && echo python3 || echo /u
 
 # SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000;
 # CASES and SEED of the hostile one: make hostile CASES=10000, make hostile SEED=17.
-.PHONY: help install demo test test-integrations faults soak hostile drift economy check format format-check lint limits prepare prepare-check resources views schemas api-diff api-diff-check docs coverage bench bench-functions server sync deploy-check dockertest clean
+.PHONY: help install demo test test-integrations faults soak hostile drift economy check format format-check lint limits prepare prepare-check resources views upgrade-dump schemas api-diff api-diff-check docs coverage bench bench-functions server sync deploy-check dockertest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +101,9 @@ resources: install ## write the table of resources in docs/resources.md anew, af
 
 views: ## write the diagrams and tables in docs/views.md anew, after the catalog or src/views has changed
 	WRITE_VIEWS=1 cargo test --quiet --locked --lib -- views::document views::stable_columns
+
+upgrade-dump: install ## write tests/integration/upgrades/VERSION.sql.gz, from which upgrades are tested, once, when the version is released
+	WRITE_UPGRADE_DUMP=1 $(MAKE) test ARGS="--test integration -- upgrades::the_dump_of_this_version"
 
 schemas: ## write docs/schemas anew, after a type of src/messages has changed
 	WRITE_SCHEMAS=1 cargo test --quiet --locked --lib messages::schema

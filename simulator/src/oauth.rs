@@ -211,6 +211,21 @@ impl OAuth {
         self.lock().grant(now_ms)
     }
 
+    /// A refresh token that was issued before this simulator was started, and works once.
+    pub(crate) fn remember(&self, refresh_token: String) {
+        let mut issued = self.lock();
+        issued.issued += 1;
+        let token = RefreshToken { number: issued.issued, life: Life::Live };
+        issued.refresh.insert(refresh_token, token);
+    }
+
+    /// The refresh token that was issued last, if it was neither used nor revoked.
+    pub(crate) fn live_refresh_token(&self) -> Option<String> {
+        let issued = self.lock();
+        let live = issued.refresh.iter().filter(|(_, token)| token.life == Life::Live);
+        live.max_by_key(|(_, token)| token.number).map(|(text, _)| text.clone())
+    }
+
     /// A code as if the user had approved. Without a redirect URI it can be traded with any.
     pub(crate) fn issue_code(&self, redirect_uri: Option<&str>, now_ms: i64) -> String {
         let code = secret("code");

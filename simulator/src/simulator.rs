@@ -238,6 +238,16 @@ impl Simulator {
         self.state.oauth.grant(self.state.clock.millis())
     }
 
+    /// A refresh token that an earlier simulator has issued works here as well, once.
+    pub fn remember_refresh_token(&self, refresh_token: &str) {
+        self.state.oauth.remember(refresh_token.to_owned());
+    }
+
+    /// The refresh token that was issued last, if it was neither used nor revoked.
+    pub fn live_refresh_token(&self) -> Option<String> {
+        self.state.oauth.live_refresh_token()
+    }
+
     /// A code as if the user had approved.
     pub fn issue_code(&self) -> String {
         self.state.oauth.issue_code(self.redirect_uri.as_deref(), self.state.clock.millis())

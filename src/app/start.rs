@@ -12,7 +12,7 @@ use crate::process::telemetry;
 use crate::retry;
 use crate::store::pool::{self, StoreError};
 use crate::store::tokens::Tokens;
-use crate::store::{report, requirements};
+use crate::store::{report, requirements, schema};
 use crate::views;
 
 /// What has to be done in the database before anything else uses it.
@@ -58,7 +58,7 @@ impl Start {
             views::migrate(&self.pool).await?;
         } else {
             requirements::check(&self.pool).await?;
-            pool::check_schema(&self.pool).await?;
+            schema::check(&self.pool).await?;
         }
         self.tokens.ensure_account_row(self.first_refresh_token.as_ref()).await?;
         // A key that does not open the stored tokens is found now, not by the first request.

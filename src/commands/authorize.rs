@@ -14,9 +14,9 @@ use crate::broker::consumer::Consumer;
 use crate::broker::escrow::TokenQueue;
 use crate::broker::publisher::Publisher;
 use crate::config::{self, AmqpArgs, CopyArgs, IntegrationArgs, KeyArgs};
-use crate::store::pool;
 use crate::store::tokens::authorization::StartedBy;
 use crate::store::tokens::{Escrow, Tokens};
+use crate::store::{pool, schema};
 
 /// The arguments of `authorize`.
 #[derive(Args, Debug)]
@@ -57,7 +57,7 @@ impl AuthorizeArgs {
             None => None,
         };
         let pool = pool::open(&self.copy.database_url()?).await?;
-        pool::check_schema(&pool).await?;
+        schema::check(&pool).await?;
         let escrow = if token.is_some() && !self.force { self.escrow().await? } else { None };
         let tokens = Tokens::new(pool, self.copy.account().clone(), self.key.cipher()?, escrow);
         if let (Some(token), true) = (&token, self.force) {

@@ -10,7 +10,7 @@ use crate::config::{CopyArgs, completion};
 use crate::ids::RunId;
 use crate::messages::RunStatus;
 use crate::store::runs::cancel::{self, Asked};
-use crate::store::{accounts, pool};
+use crate::store::{accounts, pool, schema};
 
 /// The arguments of `cancel`.
 #[derive(Args, Debug)]
@@ -26,7 +26,7 @@ impl CancelArgs {
     /// Runs the command.
     pub async fn run(self) -> anyhow::Result<Outcome> {
         let pool = pool::open(&self.copy.database_url()?).await?;
-        pool::check_schema(&pool).await?;
+        schema::check(&pool).await?;
         if let Some(unknown) = accounts::unknown(&pool, self.copy.account()).await? {
             return Err(unknown.into());
         }

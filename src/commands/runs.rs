@@ -12,7 +12,7 @@ use super::terminal::{self, one_line};
 use crate::config::{CopyArgs, completion};
 use crate::messages::{Mode, Parameters};
 use crate::store::report::{self, RunStatusRow, Which};
-use crate::store::{accounts, pool};
+use crate::store::{accounts, pool, schema};
 
 /// A part of an id has to be at least this long.
 const MIN_PREFIX: usize = 8;
@@ -118,7 +118,7 @@ impl RunArgs {
 /// The copy, if it has the account.
 async fn open(copy: &CopyArgs) -> anyhow::Result<PgPool> {
     let pool = pool::open(&copy.database_url()?).await?;
-    pool::check_schema(&pool).await?;
+    schema::check(&pool).await?;
     match accounts::unknown(&pool, copy.account()).await? {
         Some(unknown) => Err(unknown.into()),
         None => Ok(pool),

@@ -22,8 +22,8 @@ use crate::store::pool::{self, StoreError};
 use crate::store::progress::{self, HeldDeletions};
 use crate::store::rejected::{self, RejectedRecord};
 use crate::store::report::{self, Shortfall, TableStatus};
-use crate::store::state;
 use crate::store::tokens::authorization::{self, Authorization};
+use crate::store::{schema, state};
 use crate::views::{self, ViewProblem};
 
 /// A broker that does not answer within this is shown as one that could not be asked.
@@ -58,7 +58,7 @@ impl StatusArgs {
     /// Prints it.
     pub async fn run(self) -> anyhow::Result<Outcome> {
         let pool = pool::open(&self.copy.database_url()?).await?;
-        pool::check_schema(&pool).await?;
+        schema::check(&pool).await?;
         if let Some(unknown) = accounts::unknown(&pool, self.copy.account()).await? {
             return Err(unknown.into());
         }

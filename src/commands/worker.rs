@@ -8,8 +8,8 @@ use crate::app::{AccountConfig, Application, ProcessConfig, WorkerConfig};
 use crate::config::{AmqpArgs, ConfigError, CopyArgs, HttpArgs, IntegrationArgs, KeyArgs, ReplyArgs, SyncArgs};
 use crate::process::json_lines;
 use crate::process::lifecycle::Signals;
-use crate::store::pool;
 use crate::store::retention::Retention;
+use crate::store::schema;
 use crate::sync::slice::Settings;
 
 /// Up to this number of resources are named at the start.
@@ -81,7 +81,7 @@ impl WorkerArgs {
 /// The first line of the log: what runs here, and for whom. Settings that cannot be used end the process before it.
 fn announce(config: &WorkerConfig) {
     let Settings { account, resources, .. } = &config.account.settings;
-    let (version, schema) = (env!("CARGO_PKG_VERSION"), pool::schema_version());
+    let (version, schema) = (env!("CARGO_PKG_VERSION"), schema::version());
     json_lines::name_account(account.as_str());
     let names: Vec<&str> = resources.iter().map(|resource| resource.name).collect();
     let count = names.len();

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::pool::{self, StoreError};
+use super::schema;
 use crate::ids::{Account, Epoch};
 
 /// Transactions of an older epoch that are under way are waited for this long. The server ends by itself those that
@@ -21,6 +22,8 @@ const WAITS_FOR_OLDER: Duration = Duration::from_secs(12);
 /// way after [`WAITS_FOR_OLDER`] is ended, which PostgreSQL allows to the same role, and rolled back.
 pub async fn acquire(pool: &PgPool, account: &Account, holder: &str) -> Result<Epoch, StoreError> {
     let mut tx = pool::begin(pool).await?;
+    // Not after: it would fence the newer program's worker.
+    schema::check_not_newer(&mut *tx).await?;
     let session = sqlx::query_scalar!(r#"select pg_backend_pid() as "pid!""#).fetch_one(&mut *tx).await?;
     let epoch = tokio::select! {
         epoch = next_epoch(&mut tx, account, holder) => epoch?,
@@ -148,8 +151,8 @@ pub async fn begin_batch(
     begin_fenced(pool, account, epoch, false).await
 }
 
-/// Holds the lease's row against newer epochs until the transaction ends: a plain select would not fence. `durable`:
-/// the commit waits for the disk.
+/// Holds the lease's row against newer epochs until the transaction ends: a plain select would not fence. A worker whose
+/// schema a newer program has migrated is fenced as well. `durable`: the commit waits for the disk.
 async fn begin_fenced(
     pool: &PgPool,
     account: &Account,
@@ -158,13 +161,15 @@ async fn begin_fenced(
 ) -> Result<Transaction<'static, Postgres>, StoreError> {
     let mut tx = pool::begin(pool).await?;
     let newest = sqlx::query!(
-        "select epoch, case when not $2 then set_config('synchronous_commit', 'off', true) end as setting
-         from teamleader2db.lease where account = $1 for share",
+        r#"select epoch, (select max(version) from teamleader2db.migration) as "schema",
+             case when not $2 then set_config('synchronous_commit', 'off', true) end as setting
+         from teamleader2db.lease where account = $1 for share"#,
         account.as_str(),
         durable,
     )
     .fetch_optional(&mut *tx)
     .await?;
+    schema::refuse_newer(newest.as_ref().and_then(|newest| newest.schema))?;
     if newest.is_some_and(|newest| newest.epoch == epoch.0) { Ok(tx) } else { Err(StoreError::Fenced) }
 }
 

@@ -24,6 +24,7 @@ pub mod report;
 pub mod requirements;
 pub mod retention;
 pub mod runs;
+pub mod schema;
 #[cfg(test)]
 mod scratch;
 pub mod seen_ids;

@@ -1,11 +1,10 @@
-//! Connections to PostgreSQL, the schema's version, and what can go wrong.
+//! Connections to PostgreSQL, and what can go wrong.
 
 use std::pin::pin;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 use tracing::Instrument as _;
@@ -14,20 +13,7 @@ use super::reach::{self, Unreachable};
 pub(super) use super::server_error::refused_value;
 use super::server_error::{ACQUIRE_TIMEOUT, cause, passes};
 pub use super::server_error::{in_words, sqlstate};
-use super::sqlstate::{Cause, FORBIDDEN, NO_TABLE};
-use super::tables;
-
-/// Where sqlx stores which migrations were applied. Qualified: by PostgreSQL's default the place of an unqualified name
-/// depends on the user's, and changes when a migration makes a schema of that name.
-const MIGRATIONS_TABLE: &str = "teamleader2db.migration";
-
-/// The migrations, which the binary carries.
-static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
-    let mut migrator = sqlx::migrate!();
-    migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
-    migrator.create_schema("teamleader2db");
-    migrator
-});
+use super::sqlstate::Cause;
 
 /// Connections of one process: four lists that are read at a time, the relay, the token, upkeep and the HTTP endpoints.
 pub const MAX_CONNECTIONS: u32 = 8;
@@ -102,7 +88,14 @@ pub enum StoreError {
     /// The schema is older than this program.
     #[error("the database's schema is not up to date: run `teamleader2db migrate`, or set MIGRATE_ON_START=true")]
     OldSchema,
-    /// The schema is newer than this program, or was changed by hand.
+    /// A newer version of the program has migrated the database to this version of the schema.
+    #[error(
+        "the database's schema is version {0}, of a newer version of this program, which knows {known}. \
+         Run a program at least as new as the one that migrated it",
+        known = super::schema::version()
+    )]
+    NewerSchema(i64),
+    /// The migrations were changed by hand.
     #[error("the migrations do not fit the database: {0}. Run a program at least as new as the one that migrated it")]
     Migration(#[from] MigrateError),
     /// What stands in a row is not what this program wrote.
@@ -263,49 +256,6 @@ pub async fn with_deadline_of<T, E: From<StoreError>>(
     tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(StoreError::NoAnswer(limit).into()))
 }
 
-/// Brings the schema up to date. Two processes at once are no harm: one waits for the other.
-pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
-    let mut connection = pool.acquire().await?;
-    // sqlx takes a lock of the session, and does not give it back after an error: it goes with the connection.
-    connection.close_on_drop();
-    // An index over millions of rows takes its time.
-    sqlx::raw_sql("set statement_timeout = 0").execute(&mut *connection).await?;
-    MIGRATOR.run(&mut *connection).await.map_err(|error| match error {
-        // It says nothing of the migrations.
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
-            if sqlstate(&error).as_deref() == Some(FORBIDDEN) =>
-        {
-            StoreError::Database(error)
-        }
-        error => StoreError::Migration(error),
-    })?;
-    Ok(tables::make(&mut connection).await?)
-}
-
-/// The newest migration that this program knows: the version of its schema.
-pub fn schema_version() -> i64 {
-    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
-}
-
-/// Checks that the schema is up to date, without changing anything.
-pub async fn check_schema(pool: &PgPool) -> Result<(), StoreError> {
-    let mut connection = pool.acquire().await?;
-    let applied = connection.list_applied_migrations(MIGRATIONS_TABLE).await;
-    let applied = applied.map_err(|error| match error {
-        MigrateError::Execute(error) if is_missing(&error) => StoreError::OldSchema,
-        MigrateError::Execute(error) => StoreError::Database(error),
-        error => StoreError::Migration(error),
-    })?;
-    let known: Vec<i64> = MIGRATOR.iter().map(|migration| migration.version).collect();
-    let missing = known.iter().any(|version| !applied.iter().any(|done| done.version == *version));
-    if missing || !tables::missing(&mut connection).await?.is_empty() { Err(StoreError::OldSchema) } else { Ok(()) }
-}
-
-/// Whether there is no such table.
-fn is_missing(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(NO_TABLE))
-}
-
 impl StoreError {
     /// Whether what was to be written is refused, by PostgreSQL or by what users built on the tables: see
     /// [`Cause::Refused`].
@@ -324,6 +274,9 @@ impl StoreError {
                  or authorize again",
             ),
             Self::OldSchema => Some("the database's schema is too old: run `teamleader2db migrate`"),
+            Self::NewerSchema(_) => Some(
+                "the database's schema is newer than this program: run one at least as new as the one that migrated it",
+            ),
             Self::Migration(_) if !self.is_transient() => Some(
                 "the database's schema does not fit this program: run one at least as new as the one that migrated it",
             ),
@@ -345,7 +298,7 @@ impl StoreError {
             | Self::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => passes(error),
             Self::Unreachable(why) => passes(why.error()),
             Self::Url(_) | Self::OldSchema | Self::Migration(_) | Self::Corrupt(_) | Self::NewerRun(_) => false,
-            Self::RunEnded => false,
+            Self::RunEnded | Self::NewerSchema(_) => false,
             Self::Sealed(_) | Self::TokensUnusable(_) | Self::Unmet(_) => false,
         }
     }

@@ -3,10 +3,10 @@
 use sqlx::{Executor, PgPool};
 use uuid::Uuid;
 
-use super::pool;
 use super::records::load::Loader;
 use super::records::newest::Origin;
 use super::records::{Merged, Source};
+use super::{pool, schema};
 use crate::api_client::answer::{self, Record};
 use crate::catalog::{self, Resource};
 use crate::ids::Account;
@@ -26,7 +26,7 @@ impl Scratch {
         server.execute(sqlx::AssertSqlSafe(format!("create database {name}"))).await.expect("created");
         let options = (*server.connect_options()).clone().database(&name);
         let pool = server.options().clone().max_connections(connections).connect_lazy_with(options);
-        pool::migrate(&pool).await.expect("migrated");
+        schema::migrate(&pool).await.expect("migrated");
         Self { pool, server, name }
     }
 

@@ -7,14 +7,14 @@ use super::definitions::{create, definitions};
 use super::names;
 use super::problems::{ViewProblem, record_problem, unmade};
 use super::schema::{MADE_BY, Schema, existing, foundation, made_by};
-use crate::store::pool::{self, StoreError};
-use crate::store::requirements;
+use crate::store::pool::StoreError;
+use crate::store::{self, requirements};
 
 /// Brings the schema up to date, and the views with it. Two processes at once are no harm: one waits for the other.
 /// Gives the views that it could not make; those of custom fields are the worker's.
 pub async fn migrate(pool: &PgPool) -> Result<Vec<ViewProblem>, StoreError> {
     requirements::check(pool).await?;
-    pool::migrate(pool).await?;
+    store::schema::migrate(pool).await?;
     apply(pool).await?;
     unmade(pool).await
 }

@@ -11,7 +11,8 @@ use crate::api_client::auth::TokenStore as _;
 use crate::ids::Account;
 use crate::process::consumer_state::ConsumerState;
 use crate::process::telemetry;
-use crate::store::pool::{StoreError, check_schema, with_deadline};
+use crate::store::pool::{StoreError, with_deadline};
+use crate::store::schema;
 use crate::store::tokens::Tokens;
 
 /// How often the row of the account's tokens is looked at.
@@ -32,7 +33,7 @@ pub async fn wait_for_an_operator(
     consuming.set_obstacle(Some(obstacle));
     while stop.run_until_cancelled(tokio::time::sleep(LOOK_AT_AUTHORIZATION)).await.is_some() {
         let fits = async {
-            check_schema(pool).await?;
+            schema::check(pool).await?;
             tokens.check_key().await
         };
         if with_deadline(fits).await.is_ok() {

@@ -70,6 +70,7 @@ mod states;
 mod token_seams;
 mod tokens;
 mod traces;
+mod upgrades;
 mod versions;
 mod views;
 mod whole_api;

@@ -13,8 +13,9 @@ use super::judgement::{OldRow, Row, Verdict, judge};
 use super::old::{OLD_TABLES, OldTable, resolved};
 use crate::catalog::{self, Resource};
 use crate::ids::Account;
-use crate::store::pool::{self, StoreError};
+use crate::store::pool::StoreError;
 use crate::store::report::{self, Shortfall};
+use crate::store::schema;
 
 /// Rows that are read at a time. They may be large.
 const PAGE: i64 = 200;
@@ -109,7 +110,7 @@ pub(super) async fn compare(
     ours: &PgPool,
     account: &Account,
 ) -> Result<Compared, CompatError> {
-    pool::check_schema(ours).await?;
+    schema::check(ours).await?;
     let ahead = clock_ahead(old, ours).await?;
     let shortfalls = report::shortfalls(ours, account).await?;
     let (mut tables, mut absent) = (Vec::new(), Vec::new());

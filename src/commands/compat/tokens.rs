@@ -18,6 +18,7 @@ use crate::broker::topology::{Declare, Names};
 use crate::ids::Account;
 use crate::store::lease;
 use crate::store::pool::{self, StoreError};
+use crate::store::schema;
 use crate::store::tokens::Tokens;
 use crate::store::tokens::authorization::Accepted;
 use crate::store::tokens::cipher::Cipher;
@@ -44,7 +45,7 @@ impl Taking {
     /// does, so that whether it works is known; and only then clears it there, so that no forgotten copy of the Python
     /// service can use an older one.
     pub(super) async fn over(self, old: &mut PgConnection, table: &str) -> Result<String, CompatError> {
-        pool::check_schema(&self.pool).await?;
+        schema::check(&self.pool).await?;
         let name = resolved(old, table).await?.ok_or_else(|| TokenError::NoTable(table.to_owned()))?;
         let oauth = OAuth::new(self.integration.clone()).map_err(TokenError::Http)?;
         let held = held(old, &name).await?;

@@ -6,13 +6,14 @@ use super::error::CompatError;
 use super::old::{MADE, OLD_TABLES, OldTable};
 use crate::ids::Account;
 use crate::store::pool::{self, StoreError};
+use crate::store::schema;
 
 /// Makes the views, or makes them again, all or none, and says what to do next. What others have built on them stays.
 ///
 /// `id` was counted up by the Python service, from 1 at each full sync. Here it is made of `tl_uuid`: 60 bits of its
 /// SHA-256, so a record keeps it, and two of a million have the same by a chance of one in two million.
 pub async fn make(pool: &PgPool, account: &Account, schema: &str) -> Result<String, CompatError> {
-    pool::check_schema(pool).await?;
+    schema::check(pool).await?;
     let mut tx = pool::begin(pool).await?;
     let named = sqlx::query!(
         r#"select quote_ident($1) as "quoted!", to_regnamespace(quote_ident($1)) is not null as "is_there!""#,

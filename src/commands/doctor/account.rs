@@ -4,7 +4,7 @@ use super::args::DoctorArgs;
 use super::finding::{Finding, wrong};
 use crate::messages::{AccountState, Cause, Mode, StateName};
 use crate::store::pool::{self, StoreError};
-use crate::store::{progress, state};
+use crate::store::{progress, schema, state};
 
 /// Nothing where the database cannot be read: that is found elsewhere.
 pub(super) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
@@ -14,7 +14,7 @@ pub(super) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
 async fn look(args: &DoctorArgs) -> Result<Vec<Finding>, StoreError> {
     let Ok(url) = args.copy.database_url() else { return Ok(Vec::new()) };
     let (pool, account) = (pool::open(&url).await?, args.copy.account());
-    pool::check_schema(&pool).await?;
+    schema::check(&pool).await?;
     let state = state::of(&pool, account).await?;
     let mut findings = vec![doing(&state)];
     for held in progress::held_deletions(&pool, account).await? {

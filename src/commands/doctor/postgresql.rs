@@ -11,7 +11,7 @@ use crate::api_client::clock::DatabaseClock;
 use crate::store::pool::{self, StoreError};
 use crate::store::tokens::Tokens;
 use crate::store::tokens::authorization;
-use crate::store::{accounts, report, requirements};
+use crate::store::{accounts, report, requirements, schema};
 use crate::views;
 
 /// What the worker does with its tables; docs/operations.md has the same as grants.
@@ -65,7 +65,7 @@ async fn look(
     let unmet = requirements::unmet(&pool).await.map_err(|error| wrong(error, "see the server's log"))?;
     findings.extend(unmet.into_iter().map(|unmet| wrong(unmet.what, unmet.remedy)));
     findings.extend(session(&pool).await.map_err(|error| wrong(error, "see the server's log"))?);
-    match pool::check_schema(&pool).await {
+    match schema::check(&pool).await {
         Ok(()) => findings.push(Finding::Well("the schema is up to date".to_owned())),
         Err(error @ StoreError::OldSchema) => {
             return Err(match schemas::lost(&pool).await {

@@ -20,7 +20,7 @@ use super::outcome::Outcome;
 use super::terminal;
 use crate::config::{ConfigError, CopyArgs, completion};
 use crate::store::pool::{self, StoreError};
-use crate::store::{accounts, sqlstate};
+use crate::store::{accounts, schema, sqlstate};
 use destination::Destination;
 pub use error::ExportError;
 use selection::{Form, Selection};
@@ -163,7 +163,7 @@ impl ExportArgs {
 /// A role that may only read the views cannot read how old the schema is; it can see all the
 /// same whether there is a view.
 async fn check_schema(pool: &PgPool) -> Result<(), ExportError> {
-    match pool::check_schema(pool).await {
+    match schema::check(pool).await {
         Err(StoreError::Database(error)) if pool::sqlstate(&error).as_deref() == Some(sqlstate::FORBIDDEN) => Ok(()),
         Err(StoreError::OldSchema) => Err(ExportError::NoCopy),
         checked => Ok(checked?),
