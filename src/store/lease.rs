@@ -151,8 +151,8 @@ pub async fn begin_batch(
     begin_fenced(pool, account, epoch, false).await
 }
 
-/// Holds the lease's row against newer epochs until the transaction ends: a plain select would not fence. A worker whose
-/// schema a newer program has migrated is fenced as well. `durable`: the commit waits for the disk.
+/// Holds the lease's row against newer epochs until the transaction ends: a plain select would not fence. A worker
+/// whose schema a newer program has migrated is stopped as well. `durable`: the commit waits for the disk.
 async fn begin_fenced(
     pool: &PgPool,
     account: &Account,

@@ -90,11 +90,15 @@ pub enum StoreError {
     OldSchema,
     /// A newer version of the program has migrated the database to this version of the schema.
     #[error(
-        "the database's schema is version {0}, of a newer version of this program, which knows {known}. \
-         Run a program at least as new as the one that migrated it",
-        known = super::schema::version()
+        "the database's schema is version {database}, of a newer version of this program, which knows {program}. \
+         Run a program at least as new as the one that migrated it"
     )]
-    NewerSchema(i64),
+    NewerSchema {
+        /// The database's version.
+        database: i64,
+        /// The newest that this program knows.
+        program: i64,
+    },
     /// The migrations were changed by hand.
     #[error("the migrations do not fit the database: {0}. Run a program at least as new as the one that migrated it")]
     Migration(#[from] MigrateError),
@@ -274,7 +278,7 @@ impl StoreError {
                  or authorize again",
             ),
             Self::OldSchema => Some("the database's schema is too old: run `teamleader2db migrate`"),
-            Self::NewerSchema(_) => Some(
+            Self::NewerSchema { .. } => Some(
                 "the database's schema is newer than this program: run one at least as new as the one that migrated it",
             ),
             Self::Migration(_) if !self.is_transient() => Some(
@@ -298,7 +302,7 @@ impl StoreError {
             | Self::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => passes(error),
             Self::Unreachable(why) => passes(why.error()),
             Self::Url(_) | Self::OldSchema | Self::Migration(_) | Self::Corrupt(_) | Self::NewerRun(_) => false,
-            Self::RunEnded | Self::NewerSchema(_) => false,
+            Self::RunEnded | Self::NewerSchema { .. } => false,
             Self::Sealed(_) | Self::TokensUnusable(_) | Self::Unmet(_) => false,
         }
     }

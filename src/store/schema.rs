@@ -43,7 +43,9 @@ pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
         {
             StoreError::Database(error)
         }
-        MigrateError::VersionMissing(applied) if applied > version() => StoreError::NewerSchema(applied),
+        MigrateError::VersionMissing(database) if database > version() => {
+            StoreError::NewerSchema { database, program: version() }
+        }
         error => StoreError::Migration(error),
     })?;
     Ok(tables::make(&mut connection).await?)
@@ -73,7 +75,7 @@ pub(super) async fn check_not_newer(executor: impl PgExecutor<'_>) -> Result<(),
 /// Refuses a schema whose newest migration this program does not know.
 pub(super) fn refuse_newer(newest: Option<i64>) -> Result<(), StoreError> {
     match newest {
-        Some(newest) if newest > version() => Err(StoreError::NewerSchema(newest)),
+        Some(database) if database > version() => Err(StoreError::NewerSchema { database, program: version() }),
         _ => Ok(()),
     }
 }
