@@ -1,12 +1,13 @@
 //! A run that is cancelled ends within seconds, whatever it is at: once, with one event, and the rows that it has
 //! written stay.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use lapin::BasicProperties;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use teamleader_simulator::{Fault, FaultKind};
+use teamleader_simulator::{ChangeKind, Fault, FaultKind};
 use uuid::Uuid;
 
 use crate::stage::{Event, Stage, until};
@@ -62,6 +63,59 @@ async fn a_run_ends_in_whatever_phase_it_is_cancelled() {
     }
     stage.complete(json!({ "mode": "full", "resources": ["contacts"] })).await;
     stage.database.assert_table_equals(&stage.simulator, "contacts").await;
+}
+
+/// Cancels a run that is in this phase with its only resource, once this endpoint was asked in it.
+async fn cancel_in_phase(stage: &Stage, phase: &'static str, request: Value, slow: &str) {
+    stage.slow_down(slow, 2_000);
+    let asked = stage.asked(slow);
+    let id = stage.request(request).await;
+    stage.await_asked(slow, asked + 1).await;
+    let steps: Vec<(String, String)> =
+        sqlx::query_as("select resource, phase from teamleader2db.sync_step where run_id = $1")
+            .bind(id)
+            .fetch_all(&stage.database.pool)
+            .await
+            .unwrap();
+    let [(resource, is_in)] = &steps[..] else { panic!("one resource: {steps:?}") };
+    assert_eq!(is_in, phase, "nothing but this phase asks {slow}");
+    let event = cancel(stage, id, &format!("in phase {phase}")).await;
+    let report = event.resource(resource);
+    assert_eq!((&report["status"], &report["cause"]), (&json!("failed"), &json!("cancelled")), "{report}");
+    assert_settled(stage, id).await;
+    stage.simulator.clear_faults();
+}
+
+#[tokio::test]
+async fn a_run_ends_while_it_asks_for_missing_rows_and_while_it_fetches_old_details() {
+    let mut stage = Stage::of(300).await;
+    stage.set("DETAIL_MAX_AGE", "3d");
+    stage.set("SYNC_CONCURRENCY", "2");
+    let _worker = stage.worker().await;
+    let projects = json!({ "mode": "full", "resources": ["projects"] });
+    let users = json!({ "resources": ["users"] });
+    stage.complete(projects.clone()).await;
+    stage.complete(users.clone()).await;
+
+    // No pass gives these: each is asked for by its id, and none is marked before all were.
+    let deleted: BTreeSet<Uuid> = stage.simulator.delete("projects", 6).into_iter().collect();
+    assert_eq!(deleted.len(), 6);
+    cancel_in_phase(&stage, "sweep", projects.clone(), "projects.info").await;
+    assert!(stage.database.deleted("projects").await.is_empty(), "it is not known of all whether they are deleted");
+    stage.complete(projects).await;
+    assert_eq!(stage.database.deleted("projects").await, deleted);
+    stage.database.assert_table_equals(&stage.simulator, "projects").await;
+
+    // Their list says nothing of these changes.
+    let old = "update teamleader.record set detail_at = now() - interval '4 days',
+                   listed_at = now() - interval '5 days' where resource = 'users'";
+    let rows = stage.database.execute(old).await;
+    assert!(rows > 4, "more than are asked for at a time: {rows}");
+    stage.simulator.change("users", ChangeKind::UpdateInfo, 2);
+    cancel_in_phase(&stage, "aged", users.clone(), "users.info").await;
+    assert_eq!(stage.database.rows("users").await as u64, rows, "the rows stay");
+    stage.complete(users).await;
+    stage.database.assert_table_equals(&stage.simulator, "users").await;
 }
 
 #[tokio::test]
