@@ -6,11 +6,15 @@ use uuid::Uuid;
 
 use crate::stage::{Ended, Stage, until};
 
-/// The commands that `status` prints for a cause: what stands after the last colon of its line.
+/// The commands that `status` prints for a cause.
 fn commands(ended: &Ended) -> Vec<Vec<String>> {
     let advice = ended.out.lines().find(|line| line.starts_with("  ") && line.contains(": teamleader2db "));
-    let advice = advice.unwrap_or_else(|| panic!("no advice: {}", ended.out));
-    let (_, commands) = advice.split_once(": teamleader2db ").unwrap();
+    commands_of(advice.unwrap_or_else(|| panic!("no advice: {}", ended.out)))
+}
+
+/// The commands of an advice: what stands after the last colon of its line.
+fn commands_of(advice: &str) -> Vec<Vec<String>> {
+    let (_, commands) = advice.split_once(": teamleader2db ").unwrap_or_else(|| panic!("no commands: {advice}"));
     let words = |command: &str| command.split_whitespace().map(str::to_owned).collect();
     commands.split(" && teamleader2db ").map(words).collect()
 }
@@ -39,6 +43,11 @@ async fn solved(stage: &Stage, id: Uuid, cause: &str, done_first: impl AsyncFnOn
     assert!(said.ends_with(&last), "the event and status say the same: {said}, {last}");
     done_first().await;
     follow(stage, commands).await;
+    assert_solved(stage, cause).await;
+}
+
+/// Nothing is left to be solved.
+async fn assert_solved(stage: &Stage, cause: &str) {
     let status = stage.run(&["status"]).await;
     assert!(!status.out.contains("contacts failed"), "{cause}: {}", status.out);
     let json: Value = serde_json::from_str(&stage.run(&["status", "--json"]).await.out).unwrap();
@@ -103,4 +112,50 @@ async fn the_advice_of_each_cause_solves_it() {
     stage.simulator.clear_faults();
     let _next = stage.worker().await;
     solved(&stage, id, "crashed", async || ()).await;
+}
+
+#[tokio::test]
+async fn the_advice_of_what_status_does_not_show_as_a_failure_solves_it_too() {
+    let stage = Stage::of(100).await;
+    let _worker = stage.worker().await;
+    // Cancelled is nothing that an operator has to look at: only the event has the advice.
+    stage.slow_down("contacts.list", 2_000);
+    let id = stage.request(contacts("full")).await;
+    stage.await_asked("contacts.list", 1).await;
+    let ended = stage.run(&["cancel", &id.to_string()]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    stage.simulator.clear_faults();
+    let event = stage.final_event(id).await;
+    let report = event.resource("contacts");
+    assert_eq!((&report["status"], &report["cause"]), (&json!("failed"), &json!("cancelled")), "{}", event.body);
+    let commands = commands_of(report["advice"].as_str().unwrap());
+    assert_eq!(commands, [["request", "contacts", "--account", "acme", "--full"]], "as before");
+    follow(&stage, commands).await;
+    stage.database.assert_table_equals(&stage.simulator, "contacts").await;
+    assert_solved(&stage, "cancelled").await;
+}
+
+/// No run of this version fails for an unknown cause: the row is as a version that stored none has left it, or one that
+/// knows more.
+#[tokio::test]
+async fn the_advice_of_a_cause_that_this_version_does_not_know_solves_it() {
+    let stage = Stage::of(100).await;
+    let _worker = stage.worker().await;
+    for cause in ["null", "'of_a_later_version'"] {
+        stage.simulator.inject(Fault::new(FaultKind::ServerError { status: 500 }).at("contacts.list"));
+        let id = stage.request(contacts("full")).await;
+        assert_eq!(stage.final_event(id).await.resource("contacts")["cause"], "endpoint");
+        let sql = format!("update teamleader2db.sync_step set cause = {cause} where run_id = $1");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).execute(&stage.database.pool).await.unwrap();
+        let status = stage.run(&["status"]).await;
+        assert!(
+            status.out.contains("once that is fixed: teamleader2db request contacts --account acme --full"),
+            "{}",
+            status.out
+        );
+        stage.simulator.clear_faults();
+        follow(&stage, commands(&status)).await;
+        assert_solved(&stage, cause).await;
+        stage.database.assert_table_equals(&stage.simulator, "contacts").await;
+    }
 }
