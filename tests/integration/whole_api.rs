@@ -97,6 +97,38 @@ async fn the_account_says_which_projects_it_has() {
 }
 
 #[tokio::test]
+async fn what_an_account_has_given_up_for_the_new_projects_is_skipped_although_it_completed_and_is_named() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    let named = ["projects", "milestones"];
+    stage.complete(json!({ "mode": "full", "resources": named })).await;
+    let before = stage.database.versions().await;
+    assert!(!before.is_empty());
+
+    stage.simulator.set_projects_v2(true);
+    for mode in ["incremental", "full"] {
+        let lists = named.map(|resource| stage.asked(&format!("{resource}.list")));
+        let event = stage.complete(json!({ "mode": mode, "resources": named })).await;
+        for resource in named {
+            let report = event.resource(resource);
+            let why = "the account uses projects-v2, and not the legacy projects";
+            assert_eq!((&report["status"], &report["error"]), (&json!("skipped"), &json!(why)), "{mode}: {report}");
+            assert!(report.get("cause").is_none() && report.get("advice").is_none(), "nothing to solve: {report}");
+        }
+        assert_eq!(named.map(|resource| stage.asked(&format!("{resource}.list"))), lists, "nor are they asked for");
+    }
+    assert_eq!(stage.database.versions().await, before, "the rows stay as they were");
+    let status = stage.run(&["status"]).await;
+    assert!(status.out.contains("projects skipped at ") && !status.out.contains(": teamleader2db "), "{}", status.out);
+
+    // It has them again: what was skipped goes on.
+    stage.simulator.set_projects_v2(false);
+    stage.complete(json!({ "resources": named })).await;
+    stage.database.assert_table_equals(&stage.simulator, "projects").await;
+    stage.database.assert_table_equals(&stage.simulator, "milestones").await;
+}
+
+#[tokio::test]
 async fn children_are_read_only_where_they_are_named_and_follow_their_parents() {
     let mut stage = Stage::small().await;
     stage.restore("TEAMLEADER_RESOURCES", None);
