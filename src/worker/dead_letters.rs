@@ -95,7 +95,7 @@ impl DeadLetters {
     }
 
     /// What stands in the database of this run cannot be read: it ends as failed, so that the next request gets its
-    /// turn.
+    /// turn. One that has ended has its final event: what its sender gets now is of the message alone.
     pub async fn give_up_unreadable(
         &self,
         received: &Received<'_>,
@@ -105,8 +105,11 @@ impl DeadLetters {
     ) -> Result<(), RelayError> {
         let why = messages::shortened(why.to_owned(), messages::MAX_ERROR);
         let reason = format!("the run cannot be read: {why}. Send it again with a new request_id");
-        finish::fail_unreadable(&self.pool, self.names.account(), epoch, id, &reason, &received.reply).await?;
-        self.dead_letter_given_up(received.message, id, &reason).await
+        let account = self.names.account();
+        if finish::fail_unreadable(&self.pool, account, epoch, id, &reason, &received.reply).await? {
+            return self.dead_letter_given_up(received.message, id, &reason).await;
+        }
+        self.reject(received, Some(id), &reason, "given_up").await
     }
 
     /// Requests that the broker itself gave up get their event too. A message that cannot even be read stays where it

@@ -248,3 +248,29 @@ async fn properties_that_are_full_of_zeros_end_nobody() {
     stage.complete(json!({ "resources": ["departments"] })).await;
     assert!(worker.ended().is_none());
 }
+
+#[tokio::test]
+async fn a_run_that_has_ended_and_cannot_be_read_keeps_its_one_final_event() {
+    let stage = Stage::small().await;
+    let _worker = stage.worker().await;
+    let id = stage.request(json!({ "resources": ["departments"] })).await;
+    stage.completed(id).await;
+    stage.database.execute("update teamleader2db.sync_run set request = '{\"mode\": 7}'").await;
+    let (queue, replies) = stage.broker.reply_queue().await;
+    let properties = BasicProperties::default().with_reply_to(queue.as_str().into());
+    stage.request_again(id, json!({ "resources": ["departments"] }), properties).await;
+
+    // Who sent it again learns that it is not that run's end, and why.
+    let reply = replies.first("the sender is answered", |_| true).await;
+    assert_eq!(reply.kind(), "sync.failed");
+    assert_ne!(reply.subject(), id.to_string());
+    assert!(reply.body["data"]["error"].as_str().unwrap().contains("the run cannot be read: "), "{}", reply.body);
+    assert_eq!(reply.properties.correlation_id().as_ref().map(|id| id.as_str()), Some(id.to_string().as_str()));
+    let dead = stage.broker.take(&stage.broker.dead_queue()).await;
+    assert!(reason(&dead).contains("the run cannot be read: "), "{}", reason(&dead));
+    // The run is as it was, and the next one is served.
+    assert_eq!(stage.database.run_status(id).await.as_deref(), Some("completed"));
+    stage.complete(json!({ "resources": ["users"] })).await;
+    let ends = stage.broker.events_that(|event| event.is_final() && event.subject() == id.to_string());
+    assert!(ends.iter().all(|event| event.kind() == "sync.completed"), "{ends:?}");
+}

@@ -249,8 +249,9 @@ pub async fn abandon(
     Ok(what)
 }
 
-/// Ends a run as failed of which something that stands in the database cannot be read. Its report has no resources. One
-/// that has ended stays as it is.
+/// Ends a run as failed of which something that stands in the database cannot be read. Its report has no resources.
+/// Its event is sent again where this has ended it before, and the process died then. False, and nothing is written: it
+/// has ended otherwise, and has its final event.
 pub async fn fail_unreadable(
     pool: &PgPool,
     account: &Account,
@@ -258,7 +259,7 @@ pub async fn fail_unreadable(
     id: RunId,
     reason: &str,
     reply: &Reply,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let mut tx = lease::begin(pool, account, epoch).await?;
     let report = RunReport::refused(account, id.0, reason);
     let ended = sqlx::query!(
@@ -272,25 +273,31 @@ pub async fn fail_unreadable(
     )
     .fetch_optional(&mut *tx)
     .await?;
+    let Some(ended) = ended else {
+        let event = stored::lock(&mut tx, account, id).await?.and_then(|known| known.event);
+        let before = event.and_then(|event| from_json::<RunReport>(event).ok());
+        let Some(before) = before.filter(|before| before.error == report.error) else { return Ok(false) };
+        outbox::put(&mut tx, account, &Event::of_run(&before), std::slice::from_ref(reply)).await?;
+        tx.commit().await?;
+        return Ok(true);
+    };
+    sqlx::query!(
+        "update teamleader2db.sync_step
+         set phase = 'done', status = 'failed', position = null, error = $3, cause = 'crashed'
+         where account = $1 and run_id = $2 and status is null",
+        account.as_str(),
+        id.0,
+        reason,
+    )
+    .execute(&mut *tx)
+    .await?;
     let mut replies = vec![reply.clone()];
-    if let Some(ended) = ended {
-        sqlx::query!(
-            "update teamleader2db.sync_step
-             set phase = 'done', status = 'failed', position = null, error = $3, cause = 'crashed'
-             where account = $1 and run_id = $2 and status is null",
-            account.as_str(),
-            id.0,
-            reason,
-        )
-        .execute(&mut *tx)
-        .await?;
-        // They may be what cannot be read.
-        let others: Vec<Reply> = from_json(ended.replies).unwrap_or_default();
-        replies.extend(others.into_iter().filter(|other| !other.is_as(reply)));
-    }
+    // They may be what cannot be read.
+    let others: Vec<Reply> = from_json(ended.replies).unwrap_or_default();
+    replies.extend(others.into_iter().filter(|other| !other.is_as(reply)));
     outbox::put(&mut tx, account, &Event::of_run(&report), &replies).await?;
     tx.commit().await?;
-    Ok(())
+    Ok(true)
 }
 
 /// Who learns that a request was refused.
