@@ -129,7 +129,7 @@ pub fn start_metrics(resources: impl IntoIterator<Item = &'static str>) -> Optio
     describe_counter!(NACKED, "Times that a queue bound for an event did not take it, because it was full.");
     describe_counter!(REPLIES, "Replies to senders, by outcome.");
     // Counters begin at nothing, not at their first event: a rate over them would miss that one.
-    for status in ["completed", "partial", "failed"] {
+    for status in ["completed", "partial", "failed", "cancelled"] {
         counter!(RUNS, "status" => status).increment(0);
     }
     for outcome in ["refreshed", "refused", "client_rejected", "not_sent", "unknown"] {

@@ -28,7 +28,7 @@ use crate::store::pool::{self, StoreError};
 use crate::store::progress;
 use crate::store::records;
 use crate::store::runs::finish::Ending;
-use crate::store::runs::{Phase, finish};
+use crate::store::runs::{Phase, cancel, finish};
 use crate::store::tokens::Tokens;
 use crate::store::tokens::authorization::Accepted;
 use crate::views::{self, names};
@@ -102,14 +102,19 @@ impl Engine {
         let working = async {
             match self.prepare(&slice).await {
                 None => self.work_on_steps(&slice).await,
-                Some(end) => end.outcome(&slice).await,
+                Some(end) => end,
             }
         };
-        let outcome = tokio::select! {
-            outcome = working => outcome,
+        let end = tokio::select! {
+            end = working => end,
             // What it was in the midst of is rolled back.
-            () = watch::until_cancelled(&slice, &progress) => finish(&slice, Ending::Cancelled).await,
+            () = watch::until_cancelled(&slice, &progress) => End::Finishes(Ending::Cancelled),
         };
+        // Nothing is watched any more: who sees that a run has ended must not drop the one that reports its end.
+        let outcome = end.outcome(&slice).await;
+        if let Outcome::Stopped(StoreError::RunEnded) = outcome {
+            report_ended_elsewhere(&slice).await;
+        }
         if matches!(outcome, Outcome::Finished | Outcome::Stopped(StoreError::RunEnded)) {
             self.run_finished.notify_one();
         }
@@ -129,7 +134,9 @@ impl Engine {
         }
     }
 
-    async fn work_on_steps(&self, slice: &Slice<'_>) -> Outcome {
+    /// Works on the steps until the slice ends. What is worked on then is dropped and rolled back, and all requests that
+    /// were made are counted.
+    async fn work_on_steps(&self, slice: &Slice<'_>) -> End {
         let mut working = FuturesUnordered::new();
         let mut busy = HashSet::new();
         // Beside the steps, which may hold all connections.
@@ -147,15 +154,11 @@ impl Engine {
             tokio::select! {
                 worked = working.next() => match worked {
                     Some((index, StepOutcome::On)) => _ = busy.remove(&index),
-                    Some((_, StepOutcome::Ends(end))) => {
-                        // What the others are in the midst of is rolled back, and their requests are counted.
-                        drop(working);
-                        return end.outcome(slice).await;
-                    }
+                    Some((_, StepOutcome::Ends(end))) => return end,
                     None if slice.run().steps.iter().all(|step| step.phase == Phase::Done) => {
-                        return finish(slice, Ending::Worked).await;
+                        return End::Finishes(Ending::Worked);
                     }
-                    None => return requeue(slice),
+                    None => return End::Requeues,
                 },
                 never = &mut keeping_time => match never {},
             }
@@ -186,10 +189,6 @@ impl Engine {
     }
 }
 
-fn requeue(slice: &Slice<'_>) -> Outcome {
-    Outcome::Requeue { requests: slice.client.take_request_count() }
-}
-
 /// Nothing could be asked at all.
 fn refuse(error: WorkError) -> End {
     match error {
@@ -198,7 +197,7 @@ fn refuse(error: WorkError) -> End {
         | WorkError::Down(_)
         | WorkError::Unusable(_)
         | WorkError::Inapplicable(_)
-        | WorkError::Withheld(_) => End::GivesUp(error.cause(), error.to_string()),
+        | WorkError::Withheld(_) => End::Finishes(Ending::Failed(error.cause(), error.to_string())),
     }
 }
 
@@ -218,21 +217,21 @@ enum End {
     Waits(u32, String),
     /// Nothing more may or can be written.
     Stops(StoreError),
-    /// The run is finished as failed.
-    GivesUp(Cause, String),
+    /// The run is finished.
+    Finishes(Ending),
 }
 
 impl End {
     /// No step is worked on any more: all requests that were made are counted.
     async fn outcome(self, slice: &Slice<'_>) -> Outcome {
         match self {
-            Self::Requeues => requeue(slice),
+            Self::Requeues => Outcome::Requeue { requests: slice.client.take_request_count() },
             Self::Waits(seconds, reason) => {
                 let (report, requests) = (Box::new(forecast::report(slice)), slice.client.take_request_count());
                 Outcome::Wait { seconds, reason, report, requests }
             }
             Self::Stops(error) => Outcome::Stopped(error),
-            Self::GivesUp(cause, why) => finish(slice, Ending::Failed(cause, why)).await,
+            Self::Finishes(ending) => finish(slice, ending).await,
         }
     }
 }
@@ -342,7 +341,8 @@ async fn is_expected(slice: &Slice<'_>, resource: &'static Resource) -> Result<b
 fn wait(slice: &Slice<'_>, error: &WorkError) -> End {
     let waits = slice.run().waits;
     if waits >= retry::MAX_WAITS {
-        return End::GivesUp(Cause::ApiDown, format!("the API could not be reached for hours, last: {error}"));
+        let why = format!("the API could not be reached for hours, last: {error}");
+        return End::Finishes(Ending::Failed(Cause::ApiDown, why));
     }
     let seconds = retry::delay_step(waits);
     warn!(seconds, %error, "The API is down: the request waits {seconds} s in a delay queue");
@@ -387,6 +387,16 @@ async fn finish(slice: &Slice<'_>, ending: Ending) -> Outcome {
         RunStatus::Cancelled => warn!(status, requests, "The run is {status}"),
     }
     Outcome::Finished
+}
+
+/// Another process has ended the run, which counts and logs nothing of it: a command that cancels.
+async fn report_ended_elsewhere(slice: &Slice<'_>) {
+    let ended = pool::with_deadline(cancel::status(slice.pool, &slice.settings.account, slice.id)).await;
+    if let Ok(Some(status)) = ended {
+        let status = status.as_str();
+        telemetry::run_ended(status);
+        warn!(status, "The run is {status}: another process has ended it");
+    }
 }
 
 /// The views that are not as they should be, as far as is known: those of custom fields follow after the run.

@@ -188,6 +188,29 @@ async fn a_run_whose_worker_is_away_or_dead_is_ended_by_who_cancels_it() {
 }
 
 #[tokio::test]
+async fn a_worker_that_wakes_in_the_midst_of_a_run_that_was_ended_counts_and_logs_the_end() {
+    let stage = Stage::of(200).await;
+    let worker = stage.worker().await;
+    stage.slow_down("contacts.list", 2_000);
+    let id = stage.request(json!({ "mode": "full", "resources": ["contacts"] })).await;
+    stage.await_asked("contacts.list", 1).await;
+    until("it is a run", async || stage.database.run_status(id).await).await;
+    worker.freeze();
+    // Nobody sees it in time: the command ends the run.
+    let ended = stage.run(&["cancel", &id.to_string()]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    worker.thaw();
+    stage.simulator.clear_faults();
+    assert_eq!(stage.final_event(id).await.kind(), "sync.cancelled");
+    assert_settled(&stage, id).await;
+    let log = worker.log();
+    assert!(log.contains("The run is cancelled: another process has ended it"), "{log}");
+    let (_, metrics) = worker.get("/metrics").await;
+    let counted = metrics.lines().find(|line| line.starts_with("teamleader2db_runs_total{status=\"cancelled\"}"));
+    assert_eq!(counted.and_then(|line| line.rsplit(' ').next()), Some("1"), "{metrics}");
+}
+
+#[tokio::test]
 async fn what_has_ended_is_not_cancelled_and_waiting_for_one_that_is_ends_with_its_own_code() {
     let stage = Stage::of(100).await;
     let worker = stage.worker().await;
