@@ -18,10 +18,11 @@ use crate::broker::publisher::Publisher;
 use crate::broker::queues;
 use crate::broker::request_publisher::{OutgoingRequest, publish};
 use crate::broker::topology::{Declare, Names};
-use crate::ids::Account;
-use crate::messages::{Event, RunReport, RunStatus, StateName, command};
+use crate::ids::{Account, RunId};
+use crate::messages::{Event, Request, RunReport, RunStatus, StateName, command};
 use crate::retry;
 use crate::store::pool;
+use crate::store::runs::finish;
 use crate::store::state;
 use crate::store::tokens::authorization;
 
@@ -42,6 +43,13 @@ pub enum Ended {
     },
     /// It waits in the queue until an operator authorizes the account.
     NotAuthorized,
+}
+
+impl Ended {
+    /// As the event says that has this report, which may not have been sent yet.
+    fn by(report: Box<RunReport>) -> Self {
+        Self::Event { payload: Event::of_run(&report).payload, status: report.status, report }
+    }
 }
 
 #[derive(Deserialize)]
@@ -105,7 +113,8 @@ async fn wait_for_run(
         let payload = tokio::select! {
             payload = events.next() => payload?,
             () = tokio::time::sleep(LOOK_EVERY) => {
-                match why_silent(url, names, database).await {
+                match why_silent(url, names, database, outgoing).await {
+                    Silence::Ended(report) => return Ok(Ended::by(report)),
                     Silence::NotAuthorized => return Ok(Ended::NotAuthorized),
                     Silence::Because(why) => progress.say_once(why),
                     Silence::Unexplained => {}
@@ -142,13 +151,27 @@ async fn wait_for_run(
 
 /// Why no event comes.
 enum Silence {
+    /// The run has ended, as this report says. Its event waits in the database for a worker that sends it.
+    Ended(Box<RunReport>),
     NotAuthorized,
     Because(String),
     Unexplained,
 }
 
 /// Asks the database and the broker why no event comes.
-async fn why_silent(url: &SecretString, names: &Names, database: Option<&PgPool>) -> Silence {
+async fn why_silent(
+    url: &SecretString,
+    names: &Names,
+    database: Option<&PgPool>,
+    outgoing: &OutgoingRequest,
+) -> Silence {
+    // Somebody may have cancelled it while no worker is there, which alone sends events.
+    if let (Some(pool), Ok(request)) = (database, Request::parse(&outgoing.body(), None)) {
+        let ended = finish::ended(pool, names.account(), RunId(outgoing.id), &request.parameters);
+        if let Ok(Some(report)) = pool::promptly(pool, ended).await {
+            return Silence::Ended(Box::new(report));
+        }
+    }
     let state = match database {
         Some(pool) => pool::promptly(pool, state::of(pool, names.account())).await.ok(),
         None => None,

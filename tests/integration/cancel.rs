@@ -211,6 +211,41 @@ async fn a_worker_that_wakes_in_the_midst_of_a_run_that_was_ended_counts_and_log
 }
 
 #[tokio::test]
+async fn waiting_for_a_run_that_is_cancelled_while_no_worker_is_there_ends_as_with_the_event() {
+    let stage = Stage::of(100).await;
+    let mut worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["departments"] })).await;
+    for is_known in [false, true] {
+        let id = Uuid::new_v4();
+        let text = id.to_string();
+        let arguments = ["request", "contacts", "--full", "--wait", "--request-id", &text];
+        if is_known {
+            stage.slow_down("contacts.list", 2_000);
+        } else {
+            worker.kill();
+        }
+        let cancelled = async {
+            if is_known {
+                until("it is a run", async || stage.database.run_status(id).await).await;
+                worker.kill();
+            } else {
+                stage.broker.await_ready(&stage.broker.requests_queue(), 1).await;
+            }
+            stage.run(&["cancel", &text]).await
+        };
+        let (waiting, cancelled) = tokio::join!(stage.run(&arguments), cancelled);
+        assert_eq!(cancelled.code, 0, "{cancelled:?}");
+        assert_eq!(waiting.code, 5, "{waiting:?}");
+        let said: Value = serde_json::from_str(&waiting.out).unwrap();
+        stage.simulator.clear_faults();
+        // The next worker sends that event, to the letter.
+        worker = stage.worker().await;
+        assert_eq!(stage.final_event(id).await.body, said);
+        assert_settled(&stage, id).await;
+    }
+}
+
+#[tokio::test]
 async fn what_has_ended_is_not_cancelled_and_waiting_for_one_that_is_ends_with_its_own_code() {
     let stage = Stage::of(100).await;
     let worker = stage.worker().await;

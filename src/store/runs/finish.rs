@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Delivered, NO_SLICE, Run, Step, from_json, stored};
 use crate::ids::{Account, Epoch, RunId};
-use crate::messages::{Cause, Event, Mode, ResourceStatus, RunReport, RunStatus};
+use crate::messages::{Cause, Event, Mode, Parameters, ResourceStatus, RunReport, RunStatus};
 use crate::process::failpoints::{self, Point};
 use crate::store::outbox::{self, Reply};
 use crate::store::pool::{self, StoreError};
@@ -167,6 +167,28 @@ async fn fail_unfinished<C: Default>(
     .execute(tx)
     .await?;
     if ended.rows_affected() == unfinished { Ok(()) } else { Err(StoreError::Lost) }
+}
+
+/// The report of a run that has ended, if a request with these parameters means it: what its final event says, whether
+/// it was sent or not. `None` where there is no such run, it goes on, or what stands of it cannot be read.
+pub async fn ended(
+    pool: &PgPool,
+    account: &Account,
+    id: RunId,
+    parameters: &Parameters,
+) -> Result<Option<RunReport>, StoreError> {
+    let row = sqlx::query!(
+        "select request, event from teamleader2db.sync_run where account = $1 and id = $2 and status <> 'running'",
+        account.as_str(),
+        id.0,
+    )
+    .fetch_optional(pool)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    if !stored::is_of(row.request.as_ref(), parameters)? {
+        return Ok(None);
+    }
+    row.event.map(from_json).transpose()
 }
 
 /// Puts the final event of a run that has ended into the outbox once more. Returns its report.

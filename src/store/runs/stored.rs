@@ -41,17 +41,23 @@ pub(super) async fn lock(tx: &mut PgConnection, account: &Account, id: RunId) ->
     Ok(stored)
 }
 
+/// Whether a request with these parameters means the run that was begun with `request`. An id that was cancelled before
+/// a worker knew it stands for any parameters. Not by the JSON: a later version may write more keys than the one that
+/// began the run.
+pub(super) fn is_of(request: Option<&Value>, parameters: &Parameters) -> Result<bool, StoreError> {
+    let Some(request) = request else { return Ok(true) };
+    Ok(from_json::<Parameters>(request.clone())? == *parameters)
+}
+
 impl StoredRun {
     /// Whether it has not ended.
     pub(super) fn is_running(&self) -> bool {
         self.status == RunStatus::Running.as_str()
     }
 
-    /// Whether a request with these parameters means this run. An id that was cancelled before a worker knew it stands
-    /// for any parameters. Not by the JSON: a later version may write more keys than the one that began the run.
+    /// Whether a request with these parameters means this run.
     pub(super) fn is_of(&self, parameters: &Parameters) -> Result<bool, StoreError> {
-        let Some(request) = &self.request else { return Ok(true) };
-        Ok(from_json::<Parameters>(request.clone())? == *parameters)
+        is_of(self.request.as_ref(), parameters)
     }
 
     /// The run with its steps.
