@@ -187,6 +187,34 @@ async fn a_letter_is_shown_dropped_and_sent_again_and_what_others_wrote_gives_a_
 }
 
 #[tokio::test]
+async fn a_beginning_that_several_ids_have_is_refused_with_all_of_them_and_nothing_is_done() {
+    let stage = Stage::small().await;
+    let worker = stage.worker().await;
+    until("all queues are there", async || worker.log().contains("Waiting for requests").then_some(())).await;
+    let ids = ["abcd11111111", "abcd22222222", "abce33333333"];
+    for (number, id) in (0..).zip(ids) {
+        let properties = letter(number);
+        let mut headers = properties.headers().clone().unwrap_or_default();
+        headers.insert("x-dead-letter-id".into(), AMQPValue::LongString(format!("{id}{}", "0".repeat(20)).into()));
+        let (queue, properties) = (stage.broker.dead_queue(), properties.with_headers(headers));
+        stage.broker.publish_to(&queue, ACCOUNT, b"no JSON", properties).await;
+    }
+    let several = "abcd means several dead letters: abcd11111111, abcd22222222. Give more of the id";
+    // Nor is done what is asked for beside it.
+    for arguments in [&["show", "abcd"][..], &["resend", "abcd", "abce", "--force"], &["drop", "abce", "abcd"]] {
+        let ended = stage.run(&[&["dead-letters"], arguments].concat()).await;
+        assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{arguments:?}: {ended:?}");
+        assert!(ended.err.contains(several), "{arguments:?}: {ended:?}");
+    }
+    assert_eq!(listed(&stage, &[]).await.len(), 3);
+    let shown = stage.run(&["dead-letters", "show", "abcd2"]).await;
+    assert!(shown.code == 0 && shown.out.starts_with("dead letter abcd22222222\n"), "{shown:?}");
+    let dropped = stage.run(&["dead-letters", "drop", "abce", "abcd1"]).await;
+    assert_eq!((dropped.code, dropped.out.lines().count()), (0, 2), "{dropped:?}");
+    assert_eq!(listed(&stage, &[]).await[0]["id"], ids[1]);
+}
+
+#[tokio::test]
 async fn a_request_whose_id_was_used_is_sent_again_under_a_new_one() {
     let stage = Stage::small().await;
     let _worker = stage.worker().await;

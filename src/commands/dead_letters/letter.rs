@@ -20,6 +20,9 @@ const MAX_REASON: usize = 120;
 /// An id has this many digits of hex.
 const ID_DIGITS: usize = 12;
 
+/// The beginning of an id has to be at least this long.
+const MIN_PREFIX: usize = 4;
+
 /// All but the body of a dead letter.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Letter {
@@ -74,10 +77,14 @@ impl Letter {
         self.account.as_ref().is_none_or(|its| its == account)
     }
 
-    /// Whether an operator means it: by its id or the beginning of it, by its message id, or by its request's id.
-    pub(super) fn is_meant_by(&self, asked: &str) -> bool {
+    /// Whether an operator may mean it: by its id or the beginning of it, or as [`is_named`](Self::is_named).
+    pub(super) fn fits(&self, asked: &str) -> bool {
+        asked.len() >= MIN_PREFIX && self.id.starts_with(asked) || self.is_named(asked)
+    }
+
+    /// Whether an operator names it: by its id, by its message id, or by its request's id.
+    pub(super) fn is_named(&self, asked: &str) -> bool {
         self.id == asked
-            || asked.len() >= 4 && self.id.starts_with(asked)
             || self.message_id.as_deref() == Some(asked)
             || asked.parse().is_ok_and(|id: Uuid| self.request_id == Some(RunId(id)))
     }

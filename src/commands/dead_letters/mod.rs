@@ -15,7 +15,7 @@ use crate::config::{AccountArgs, AmqpArgs};
 use crate::ids::RunId;
 use letter::Letter;
 use resend::ResendArgs;
-use which::{Which, all, missing};
+use which::{Which, all, meant, missing};
 
 /// The commands about dead letters. The ids are those of `list`; that of the message or the request serves as well.
 #[derive(Subcommand, Debug)]
@@ -129,7 +129,7 @@ impl ShowArgs {
         let mut found = Vec::new();
         let round = queue.go_through(|message| {
             let letter = Letter::of(message, &names);
-            if letter.is_meant_by(&self.id) {
+            if letter.fits(&self.id) {
                 let body = String::from_utf8_lossy(message.body()).into_owned();
                 found.push((letter, message.described(), body));
             }
@@ -137,6 +137,10 @@ impl ShowArgs {
         });
         round.await?;
         queue.close().await;
+        let Some(meant) = meant(found.iter().map(|(letter, ..)| letter), &self.id) else {
+            return Ok(Outcome::Usage);
+        };
+        found.retain(|(letter, ..)| meant.contains(&letter.id));
         if found.is_empty() {
             return Ok(missing(&self.id));
         }

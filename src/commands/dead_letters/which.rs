@@ -1,5 +1,7 @@
 //! Which dead letters a command is about.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 
 use super::letter::Letter;
@@ -19,22 +21,42 @@ pub(super) struct Which {
     all: bool,
 }
 
+/// The ids of the letters that are meant by an id: those that it names, or else the one whose id begins so. `None`,
+/// which is reported: several begin so.
+pub(super) fn meant<'l>(letters: impl Iterator<Item = &'l Letter> + Clone, asked: &str) -> Option<BTreeSet<String>> {
+    let ids = |fits: &dyn Fn(&Letter) -> bool| {
+        letters.clone().filter(|letter| fits(letter)).map(|letter| letter.id.clone()).collect::<BTreeSet<_>>()
+    };
+    let named = ids(&|letter| letter.is_named(asked));
+    if !named.is_empty() {
+        return Some(named);
+    }
+    let begin_so = ids(&|letter| letter.fits(asked));
+    if begin_so.len() > 1 {
+        let (asked, ids) = (one_line(asked), begin_so.into_iter().collect::<Vec<_>>().join(", "));
+        terminal::complain(&format!("{asked} means several dead letters: {ids}. Give more of the id"));
+        return None;
+    }
+    Some(begin_so)
+}
+
 impl Which {
     /// The letters that are meant, and how the command ends: as failed if one is not there. One of another account is
-    /// found only under that.
+    /// found only under that. Where it is not clear which is meant, none is.
     pub(super) fn choose(&self, letters: Vec<Letter>, names: &Names) -> (Vec<Letter>, Outcome) {
         let (mine, others): (Vec<Letter>, Vec<Letter>) =
             letters.into_iter().partition(|letter| letter.is_of(names.account()));
         if self.all {
             return (mine, Outcome::Done);
         }
-        let mut outcome = Outcome::Done;
+        let (mut all_meant, mut outcome) = (BTreeSet::new(), Outcome::Done);
         for id in &self.ids {
-            let is_meant = |letter: &&Letter| letter.is_meant_by(id);
-            if mine.iter().any(|letter| letter.is_meant_by(id)) {
+            let Some(meant) = meant(mine.iter(), id) else { return (Vec::new(), Outcome::Usage) };
+            if !meant.is_empty() {
+                all_meant.extend(meant);
                 continue;
             }
-            outcome = match others.iter().find(is_meant).and_then(|letter| letter.account.as_ref()) {
+            outcome = match others.iter().find(|letter| letter.fits(id)).and_then(|letter| letter.account.as_ref()) {
                 Some(account) => {
                     let id = one_line(id);
                     terminal::complain(&format!(
@@ -45,8 +67,7 @@ impl Which {
                 None => missing(id),
             };
         }
-        let chosen = mine.into_iter().filter(|letter| self.ids.iter().any(|id| letter.is_meant_by(id)));
-        (chosen.collect(), outcome)
+        (mine.into_iter().filter(|letter| all_meant.contains(&letter.id)).collect(), outcome)
     }
 }
 
