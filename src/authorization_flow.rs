@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::api_client::auth::Auth;
 use crate::api_client::oauth::{Authorizer, OAuth, TOKEN_TIMEOUT, TokenAnswer, TokenPair};
+use crate::api_client::token_store::PairFate;
 use crate::process::failpoints::{self, Point};
 use crate::process::panics::{self, Panicked};
 use crate::store::pool::{self, StoreError};
@@ -174,22 +175,40 @@ pub enum NotTaken {
          worker's /sync/authorize in a browser"
     )]
     Lost(String),
+    /// A worker has traded the stored token meanwhile, and what it got was stored first.
+    #[error(
+        "the token works and is used up, and its new pair was not put in use: a worker has stored a newer one \
+         meanwhile, which stays. `teamleader2db status` says who authorized that. If it is not who you want, open the \
+         worker's /sync/authorize in a browser"
+    )]
+    Superseded,
+    /// A bug.
+    #[error(
+        "the token is used up, and the new pair could not be stored ({0}): the log says why. Open the worker's \
+         /sync/authorize in a browser"
+    )]
+    NotStored(String),
     /// The database, before anything was used up.
     #[error("{0}")]
     Store(#[from] StoreError),
 }
 
+/// A refresh token that was traded, and whose pair is not lost.
+#[derive(Debug)]
+pub struct Taken {
+    /// Who authorized, if that is known.
+    pub by: Option<Authorizer>,
+    /// Whether the pair waits on the broker for a worker that stores it, as the database did not take it.
+    pub is_escrowed: bool,
+}
+
 /// Tries a refresh token that an operator gives: trades it, once, for its next pair, and stores that. What is stored
-/// stays until then. Returns who authorized, if that is known. Not to be cancelled: the token would be used up and its
+/// stays until then. Not to be cancelled: the token would be used up and its
 /// pair in no place.
 ///
 /// Where a pair is stored that works, it is asked first whose the new one is: one of another account must not replace
 /// it. Else storing comes first, as with each pair.
-pub async fn try_refresh_token(
-    tokens: &Tokens,
-    oauth: &OAuth,
-    given: &SecretString,
-) -> Result<Option<Authorizer>, NotTaken> {
+pub async fn try_refresh_token(tokens: &Tokens, oauth: &OAuth, given: &SecretString) -> Result<Taken, NotTaken> {
     let standing = pool::with_deadline_of(STATE_TIMEOUT, tokens.standing(given)).await?;
     if standing.holds_it {
         // A worker may be trading it at this moment: it would be sent twice.
@@ -210,7 +229,7 @@ pub async fn try_refresh_token(
         by => by,
     };
     match stored {
-        Ok(()) => confirm(tokens, by).await,
+        Ok(()) => Ok(Taken { by: confirm(tokens, by).await?, is_escrowed: false }),
         Err(Rejected::OtherAccount { .. }) => Err(NotTaken::OtherAccount),
         Err(rejected) => {
             warn!(%rejected, "The new token pair could not be stored yet");
@@ -220,8 +239,12 @@ pub async fn try_refresh_token(
                 _ => {}
             }
             // To store it later leaves whose it was before: that is the same account, or nobody knows yet.
-            Auth::new(Arc::new(tokens.clone()), oauth.clone()).adopt(standing.generation, pair).await;
-            Ok(by)
+            match Auth::new(Arc::new(tokens.clone()), oauth.clone()).adopt(standing.generation, pair).await {
+                Some(PairFate::Stored) => Ok(Taken { by, is_escrowed: false }),
+                Some(PairFate::Escrowed) => Ok(Taken { by, is_escrowed: true }),
+                Some(PairFate::Superseded) => Err(NotTaken::Superseded),
+                None => Err(NotTaken::NotStored(rejected.to_string())),
+            }
         }
     }
 }

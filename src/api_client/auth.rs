@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use secrecy::SecretString;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
@@ -23,6 +22,7 @@ use tracing::{Instrument as _, error, info, warn};
 use uuid::Uuid;
 
 use super::oauth::{OAuth, TOKEN_TIMEOUT, TokenAnswer, TokenPair};
+use super::token_store::{Intent, PairFate, StoredToken, TokenState, TokenStore, TokenStoreError};
 use crate::ids::{Epoch, Generation};
 use crate::process::failpoints::{self, Point};
 use crate::process::panics;
@@ -59,103 +59,6 @@ const TRIES_TO_STORE: u32 = 10;
 
 /// Before looking again after somebody else was first.
 const OVERTAKEN_PAUSE: Duration = Duration::from_millis(100);
-
-/// What the store knows of an account's tokens.
-#[derive(Clone, Debug)]
-pub struct StoredToken {
-    /// Rises with each pair.
-    pub generation: Generation,
-    /// What may be done now.
-    pub state: TokenState,
-    /// The access token, with the time it still lives and the time it lives in all.
-    pub access: Option<LivingToken>,
-}
-
-/// An access token and its life, by the database's clock.
-#[derive(Clone, Debug)]
-pub struct LivingToken {
-    /// The token.
-    pub token: SecretString,
-    /// How long it still lives; zero when expired.
-    pub remaining: Duration,
-    /// How long it lived when it was new.
-    pub lifetime: Duration,
-}
-
-/// The state of an account's authorization. The store sets it: `Authorized` with each pair, `Refreshing` with an
-/// intent, `ReauthorizationRequired` when the refresh token was refused or there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenState {
-    /// There is a refresh token, and nobody is using it.
-    Authorized,
-    /// An attempt is under way, or its process died; it is over after this time.
-    Refreshing(Duration),
-    /// An operator has to authorize the account.
-    ReauthorizationRequired,
-}
-
-/// What came of writing an intent.
-#[derive(Debug)]
-pub enum Intent {
-    /// Written: use this refresh token, once.
-    Written(SecretString),
-    /// Another pair or another attempt came first: look again.
-    Overtaken,
-}
-
-/// Why the store could not do it.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum TokenStoreError {
-    /// A newer slice holds the lease.
-    #[error("another worker has taken over")]
-    Fenced,
-    /// The database, or what stands in it, cannot be used; the text says how to fix it.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The same, and waiting does not help: an operator has to do what the text says.
-    #[error("{0}")]
-    Unusable(String),
-}
-
-/// Where the tokens of one account are stored.
-#[async_trait]
-pub trait TokenStore: Send + Sync + std::fmt::Debug {
-    /// Reads the stored state; `None` when the account was never authorized.
-    async fn load(&self) -> Result<Option<StoredToken>, TokenStoreError>;
-
-    /// Writes the intent to use the refresh token of `generation`, in a transaction of its own that checks the epoch.
-    /// An intent whose deadline has passed is taken over.
-    async fn intend(
-        &self,
-        epoch: Epoch,
-        generation: Generation,
-        attempt: Uuid,
-        lasts: Duration,
-    ) -> Result<Intent, TokenStoreError>;
-
-    /// Whether the attempt has still this long to go, by the clock of the database, and nobody has taken it over.
-    async fn may_send(&self, attempt: Uuid, within: Duration) -> Result<bool, TokenStoreError>;
-
-    /// Withdraws the intent of an attempt whose request was certainly not sent.
-    async fn withdraw(&self, attempt: Uuid) -> Result<(), TokenStoreError>;
-
-    /// Shortens an attempt whose outcome nobody will know: it may be taken over after `pause`, if its deadline is not
-    /// sooner.
-    async fn end(&self, attempt: Uuid, pause: Duration) -> Result<(), TokenStoreError>;
-
-    /// Stores the pair made from `generation`, whatever the state or the epoch, unless another one is stored already.
-    async fn store(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError>;
-
-    /// Puts the pair where it survives this process although the database cannot be written.
-    async fn escrow_pair(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError>;
-
-    /// Stores the escrowed pairs, unless the stored generation is as high.
-    async fn recover_escrowed(&self) -> Result<(), TokenStoreError>;
-
-    /// The refresh token of `generation` was refused: an operator has to authorize, unless the generation has moved.
-    /// True when this call set it.
-    async fn refused(&self, generation: Generation, reason: &str) -> Result<bool, TokenStoreError>;
-}
 
 /// Why there is no access token.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -269,11 +172,11 @@ impl Auth {
     }
 
     /// Stores a pair that an operator's refresh token was traded for, as one of its own: in a task, escrowed where the
-    /// database does not take it. Nothing happens where the stored generation is above `made_from`.
-    pub async fn adopt(&self, made_from: Generation, pair: TokenPair) {
+    /// database does not take it. It is not stored where the stored generation is above `made_from`. `None`: a bug
+    /// ended it, and is in the log.
+    pub async fn adopt(&self, made_from: Generation, pair: TokenPair) -> Option<PairFate> {
         let attempt = Attempt { auth: self.clone(), epoch: Epoch(0), generation: made_from };
-        // A panic is in the log.
-        let _ = tokio::spawn(async move { attempt.store_or_escrow(&pair).await }.in_current_span()).await;
+        tokio::spawn(async move { attempt.store_or_escrow(&pair).await }.in_current_span()).await.ok()
     }
 
     /// From now on no refresh token is sent. For shutdown.
@@ -446,35 +349,41 @@ impl Attempt {
     }
 
     /// Stores the pair, or escrows it; a live pair is never thrown away while this process lives.
-    async fn store_or_escrow(&self, pair: &TokenPair) {
+    async fn store_or_escrow(&self, pair: &TokenPair) -> PairFate {
         failpoints::reached(Point::PairReceived);
-        let Err(reason) = self.store(pair).await else { return };
+        let reason = match self.store(pair).await {
+            Ok(fate) => return fate,
+            Err(reason) => reason,
+        };
         warn!(%reason, "The new token pair could not be stored yet");
         let mut storing = pin!(self.store_at_last(pair));
         // Beside it, since this process may not live to see the database again; the higher generation wins.
-        let escrowed = tokio::select! {
-            () = &mut storing => false,
-            () = self.escrow_at_last(pair) => true,
-        };
-        if escrowed {
-            // The next process that looks at the escrow stores it.
-            let _ = tokio::time::timeout(STORE_ESCROWED_TIME, storing).await;
+        tokio::select! {
+            fate = &mut storing => return fate,
+            () = self.escrow_at_last(pair) => {}
         }
+        // The next process that looks at the escrow stores it.
+        tokio::time::timeout(STORE_ESCROWED_TIME, storing).await.unwrap_or(PairFate::Escrowed)
     }
 
-    async fn store(&self, pair: &TokenPair) -> Result<(), TokenStoreError> {
-        with_deadline_of(STORE_TIMEOUT, self.auth.store.store(self.generation, pair)).await?;
+    async fn store(&self, pair: &TokenPair) -> Result<PairFate, TokenStoreError> {
+        let fate = with_deadline_of(STORE_TIMEOUT, self.auth.store.store(self.generation, pair)).await?;
         failpoints::reached(Point::PairStored);
-        info!(generation = self.generation.0 + 1, "Refreshed the access token");
-        Ok(())
+        match fate {
+            PairFate::Superseded => warn!("A newer token pair than the new one is stored, and stays"),
+            PairFate::Stored | PairFate::Escrowed => {
+                info!(generation = self.generation.0 + 1, "Refreshed the access token");
+            }
+        }
+        Ok(fate)
     }
 
-    async fn store_at_last(&self, pair: &TokenPair) {
+    async fn store_at_last(&self, pair: &TokenPair) -> PairFate {
         let mut delays = retry::STORE_TOKEN.begin();
         loop {
             tokio::time::sleep(delays.next_delay().unwrap_or(retry::STORE_TOKEN.longest)).await;
-            if self.store(pair).await.is_ok() {
-                return;
+            if let Ok(fate) = self.store(pair).await {
+                return fate;
             }
         }
     }

@@ -14,12 +14,13 @@ use uuid::Uuid;
 
 use super::answer::{self, Page, Record};
 use super::asked::{Answers, Asked, Ticket};
-use super::auth::{Auth, AuthError, TokenStoreError};
+use super::auth::{Auth, AuthError};
 use super::clock::{DatabaseClock, Dated};
 use super::heard::{FailedAttempt, Heard};
 use super::in_flight::InFlight;
 use super::oauth::{self, Authorizer, Integration};
 use super::rate_limit::Limiter;
+use super::token_store::TokenStoreError;
 use super::version::{self, ApiVersion};
 use crate::catalog::{ProjectApi, Resource};
 use crate::ids::{Epoch, Generation};

@@ -13,6 +13,7 @@ pub mod rate_limit;
 mod refusal;
 mod request_body;
 mod storable;
+pub mod token_store;
 pub mod version;
 
 /// How the worker names itself to the API.

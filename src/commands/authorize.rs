@@ -9,7 +9,7 @@ use tracing::warn;
 use super::outcome::Outcome;
 use super::terminal;
 use crate::api_client::oauth::OAuth;
-use crate::authorization_flow::{self, Callback, NotTaken};
+use crate::authorization_flow::{self, Callback, NotTaken, Taken};
 use crate::broker::consumer::Consumer;
 use crate::broker::escrow::TokenQueue;
 use crate::broker::publisher::Publisher;
@@ -107,8 +107,15 @@ impl AuthorizeArgs {
 
 async fn try_token(tokens: &Tokens, oauth: &OAuth, token: &SecretString) -> anyhow::Result<Outcome> {
     match authorization_flow::try_refresh_token(tokens, oauth, token).await {
-        Ok(Some(by)) => terminal::print(&format!("refresh token accepted: authorized by {}", by.name)),
-        Ok(None) => terminal::print("refresh token accepted; whose it is the worker asks before it syncs"),
+        Ok(Taken { by, is_escrowed }) => {
+            let by = match by {
+                Some(by) => format!(": authorized by {}", by.name),
+                None => "; whose it is the worker asks before it syncs".to_owned(),
+            };
+            let waits =
+                "; its new pair waits on the broker until a worker stores it, unless a newer one is stored then";
+            terminal::print(&format!("refresh token accepted{by}{}", if is_escrowed { waits } else { "" }));
+        }
         Err(stored @ NotTaken::Stored) => terminal::print(&stored.to_string()),
         Err(why) => {
             terminal::complain(&why.to_string());

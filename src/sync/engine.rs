@@ -16,8 +16,8 @@ use tracing::{Instrument as _, error, error_span, info, warn};
 use super::cursor::{Run, Step, StepCursor};
 use super::slice::{LISTS_AT_ONCE, Settings, Slice, WorkError};
 use super::{details, doubts, forecast, list, sweep, watch};
-use crate::api_client::auth::TokenStoreError;
 use crate::api_client::client::{ApiError, Client};
+use crate::api_client::token_store::TokenStoreError;
 use crate::catalog::{Resource, Scope};
 use crate::ids::Epoch;
 use crate::messages::{Cause, ResourceStatus, RunReport, RunStatus};
@@ -134,8 +134,8 @@ impl Engine {
         }
     }
 
-    /// Works on the steps until the slice ends. What is worked on then is dropped and rolled back, and all requests that
-    /// were made are counted.
+    /// Works on the steps until the slice ends. What is worked on then is dropped and rolled back, and all requests
+    /// that were made are counted.
     async fn work_on_steps(&self, slice: &Slice<'_>) -> End {
         let mut working = FuturesUnordered::new();
         let mut busy = HashSet::new();

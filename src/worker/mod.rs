@@ -25,7 +25,7 @@ use tracing::field::{Empty, display};
 use tracing::{Instrument as _, Span, debug, error, error_span, info};
 use uuid::Uuid;
 
-use crate::api_client::auth::TokenStore;
+use crate::api_client::token_store::TokenStore;
 use crate::broker::consumer::{Consumer, Message};
 use crate::broker::link::AmqpError;
 use crate::broker::publisher::Publisher;

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::api_client::auth::TokenStore as _;
+use crate::api_client::token_store::TokenStore as _;
 use crate::ids::Account;
 use crate::process::consumer_state::ConsumerState;
 use crate::process::telemetry;

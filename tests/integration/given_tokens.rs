@@ -4,7 +4,7 @@ use serde_json::json;
 use teamleader_simulator::{Fault, FaultKind};
 use uuid::Uuid;
 
-use crate::stage::{Ended, Stage};
+use crate::stage::{Ended, Stage, until};
 
 /// The generation of the stored pair, its state, and the sealed refresh token.
 async fn stored(stage: &Stage) -> (i64, String, Vec<u8>) {
@@ -141,6 +141,7 @@ async fn a_pair_that_the_database_does_not_take_is_escrowed_and_found_by_the_wor
     let ended = give(&stage, &stage.simulator.grant().refresh_token).await;
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(ended.err.contains("escrowed on the broker"), "{ended:?}");
+    assert!(ended.out.contains("; its new pair waits on the broker until a worker stores it"), "{ended:?}");
     assert_eq!(stored(&stage).await, before);
     stage.broker.await_ready(&stage.broker.tokens_queue(), 1).await;
     stage.database.interfere_no_more().await;
@@ -148,4 +149,23 @@ async fn a_pair_that_the_database_does_not_take_is_escrowed_and_found_by_the_wor
     stage.simulator.expire_access_tokens();
     assert_it_syncs(&stage).await;
     assert!(stored(&stage).await.0 > before.0);
+}
+
+#[tokio::test]
+async fn a_pair_that_a_newer_one_is_stored_before_is_not_said_to_be_in_use() {
+    let mut stage = authorized().await;
+    // Without a broker it waits for the database alone, which takes no pair but one of far later.
+    stage.restore("AMQP_URL", None);
+    let update = "update on teamleader2db.oauth_token";
+    stage.database.fail_before(update, "new.generation > old.generation and new.generation < 1000").await;
+    let given = stage.simulator.grant().refresh_token;
+    let mut giving = stage.watch(&["authorize", "--refresh-token", &given]);
+    giving.says("The new token pair could not be stored yet").await;
+    // As a worker's pair, and those that followed it.
+    stage.database.execute("update teamleader2db.oauth_token set generation = 1000").await;
+    let status = until("it ends", async || giving.ended()).await;
+    assert_eq!(status.code(), Some(1), "{}", giving.log());
+    assert!(giving.log().contains("a worker has stored a newer one meanwhile, which stays"), "{}", giving.log());
+    assert!(giving.lines().is_empty(), "it is not said to be accepted: {:?}", giving.lines());
+    assert_eq!(stored(&stage).await.0, 1000);
 }

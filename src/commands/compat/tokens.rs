@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use super::error::{CompatError, TokenError};
 use super::old::resolved;
-use crate::api_client::auth::{AccessToken, Auth, AuthError, TokenStoreError};
+use crate::api_client::auth::{AccessToken, Auth, AuthError};
 use crate::api_client::oauth::{Integration, OAuth};
+use crate::api_client::token_store::TokenStoreError;
 use crate::broker::consumer::Consumer;
 use crate::broker::escrow::TokenQueue;
 use crate::broker::publisher::Publisher;

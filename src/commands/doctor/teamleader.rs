@@ -7,9 +7,9 @@ use reqwest::header::DATE;
 
 use super::args::DoctorArgs;
 use super::finding::{Finding, PATIENCE, clock as machine_clock, wrong};
-use crate::api_client::auth::TokenStore;
 use crate::api_client::clock::{self, DatabaseClock, Dated};
 use crate::api_client::oauth::{Integration, OAuth, Unnamed};
+use crate::api_client::token_store::TokenStore;
 use crate::config::endpoint;
 use crate::store::tokens::Tokens;
 

@@ -14,8 +14,10 @@ use uuid::Uuid;
 
 use super::pool::{self, StoreError};
 use super::{lease, outbox};
-use crate::api_client::auth::{Intent, LivingToken, StoredToken, TokenState, TokenStore, TokenStoreError};
 use crate::api_client::oauth::TokenPair;
+use crate::api_client::token_store::{
+    Intent, LivingToken, PairFate, StoredToken, TokenState, TokenStore, TokenStoreError,
+};
 use crate::ids::{Account, Epoch, Generation};
 use crate::messages::Event;
 use crate::process::failpoints::{self, Point};
@@ -104,6 +106,20 @@ impl Tokens {
         .fetch_optional(&self.pool)
         .await?;
         Ok(Generation(stored.unwrap_or(0)))
+    }
+
+    /// Whether this is the stored refresh token: an earlier try, whose answer was lost, has stored it.
+    async fn holds(&self, generation: Generation, refresh: &SecretString) -> Result<bool, StoreError> {
+        let sealed = sqlx::query_scalar!(
+            "select refresh_token from teamleader2db.oauth_token where account = $1 and generation = $2",
+            self.account.as_str(),
+            generation.0,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        // One that no key opens is another.
+        let stored = sealed.flatten().and_then(|sealed| self.open(&sealed, "refresh", generation).ok());
+        Ok(stored.is_some_and(|stored| stored.expose_secret() == refresh.expose_secret()))
     }
 
     /// Opens an escrowed pair and stores it, unless a newer one is stored. Stored means that the row was read back.
@@ -263,13 +279,13 @@ impl TokenStore for Tokens {
         Ok(())
     }
 
-    async fn store(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError> {
+    async fn store(&self, made_from: Generation, pair: &TokenPair) -> Result<PairFate, TokenStoreError> {
         let next = Generation(made_from.0 + 1);
         let access = self.seal(&pair.access, "access", next).map_err(StoreError::from)?;
         let refresh = self.seal(&pair.refresh, "refresh", next).map_err(StoreError::from)?;
         // Not only over the generation that it was made from: a database that was restored, or a replica that was
         // behind, may have lost it.
-        sqlx::query!(
+        let written = sqlx::query!(
             "insert into teamleader2db.oauth_token as stored
                  (account, generation, state, access_token, refresh_token, access_expires_at, access_lifetime)
              values ($1, $3, 'authorized', $4, $5, clock_timestamp() + make_interval(secs => $6), $6)
@@ -289,7 +305,10 @@ impl TokenStore for Tokens {
         .execute(&self.pool)
         .await
         .map_err(StoreError::from)?;
-        Ok(())
+        if written.rows_affected() == 1 || self.holds(next, &pair.refresh).await? {
+            return Ok(PairFate::Stored);
+        }
+        Ok(PairFate::Superseded)
     }
 
     async fn escrow_pair(&self, made_from: Generation, pair: &TokenPair) -> Result<(), TokenStoreError> {
