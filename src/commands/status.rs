@@ -16,10 +16,13 @@ use crate::broker::queues::{self, Depths};
 use crate::catalog;
 use crate::config::{AmqpArgs, CopyArgs, completion};
 use crate::ids::Account;
-use crate::messages::{AccountState, Cause, Mode, QueueState, ResourceStatus, StateName, command, request_command};
+use crate::messages::{
+    AccountState, Cause, Mode, QueueState, ResourceStatus, StateName, command, distance, request_command,
+};
 use crate::store::accounts;
 use crate::store::pool::{self, StoreError};
 use crate::store::progress::{self, HeldDeletions};
+use crate::store::records;
 use crate::store::rejected::{self, RejectedRecord};
 use crate::store::report::{self, Shortfall, TableStatus};
 use crate::store::tokens::authorization::{self, Authorization};
@@ -97,6 +100,8 @@ impl StatusArgs {
 
 /// What is shown of an account.
 struct Looked {
+    /// The database's clock, as most times are: how long ago they are does not follow from this machine's.
+    now: DateTime<Utc>,
     tables: Vec<TableStatus>,
     shortfalls: Vec<Shortfall>,
     authorization: Authorization,
@@ -121,6 +126,7 @@ async fn look(pool: &PgPool, account: &Account, depths: Option<Depths>, names: &
     let usual = report::usual_requests(pool, account).await?;
     let has_consumer = depths.and_then(|depths| depths.has_consumer());
     Ok(Looked {
+        now: records::clock(pool).await?,
         rejected_counts: match rejected.is_empty() {
             true => Vec::new(),
             false => rejected::counts(pool, account, &resources(&rejected)).await?,
@@ -154,23 +160,24 @@ fn as_json(account: &Account, looked: &Looked) -> String {
 }
 
 fn as_text(account: &Account, looked: Looked) -> String {
-    let Looked { tables, shortfalls, authorization, state, queue, held, rejected, rejected_counts, views } = looked;
-    let problems = failures(account, &shortfalls)
-        + &holds(account, &held)
-        + &problems(account, &tables, &views)
-        + &rejections(account, &rejected, &rejected_counts);
+    let Looked { now, tables, shortfalls, authorization, state, queue, held, rejected, rejected_counts, views } =
+        looked;
+    let problems = failures(account, &shortfalls, now)
+        + &holds(account, &held, now)
+        + &problems(account, &tables, &views, now)
+        + &rejections(account, &rejected, &rejected_counts, now);
     let problems = if problems.is_empty() { problems } else { format!("\n{problems}") };
-    let mut above =
-        vec![format!("account {account}: {}", one_line(&state.sentence())), authorization_as_text(authorization)];
+    let state_now = one_line(&state.sentence_at(now));
+    let mut above = vec![format!("account {account}: {state_now}"), authorization_as_text(authorization)];
     // Without an authorization no worker reads the queue.
     if state.no_consumer == Some(true) && state.name != StateName::WaitingForAuthorization {
         above.push(format!("no worker reads the queue: {}", command(account, "worker", "")));
     }
     above.extend(queue.and_then(|queue| queue.sentence()));
-    format!("{}\n{}{problems}", above.join("\n"), in_rows(tables, &shortfalls))
+    format!("{}\n{}{problems}", above.join("\n"), in_rows(tables, &shortfalls, now))
 }
 
-fn in_rows(tables: Vec<TableStatus>, shortfalls: &[Shortfall]) -> Table {
+fn in_rows(tables: Vec<TableStatus>, shortfalls: &[Shortfall], now: DateTime<Utc>) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header(["resource", "rows", "last success", "watermark", "stale details", "deleted", "last sync"]);
@@ -189,8 +196,8 @@ fn in_rows(tables: Vec<TableStatus>, shortfalls: &[Shortfall]) -> Table {
         table.add_row([
             row.resource.as_str(),
             &row.rows.to_string(),
-            &time(row.last_success_at),
-            &time(row.watermark),
+            &row.last_success_at.map_or_else(none, |at| time(at, now)),
+            &row.watermark.map_or_else(none, instant),
             &row.stale_details.to_string(),
             &row.deleted.to_string(),
             last_sync,
@@ -213,11 +220,11 @@ fn authorization_as_text(known: Authorization) -> String {
 
 /// The resources that failed or were skipped, below the table: in its cells they would make it wide. What to do about
 /// those that failed, once for each cause and kind of run.
-fn failures(account: &Account, shortfalls: &[Shortfall]) -> String {
+fn failures(account: &Account, shortfalls: &[Shortfall], now: DateTime<Utc>) -> String {
     let mut said = String::new();
     for shortfall in shortfalls {
         let error = shortfall.error.as_deref().unwrap_or("no reason is known").trim_end_matches('.');
-        let (error, at) = (one_line(error), time(Some(shortfall.at)));
+        let (error, at) = (one_line(error), time(shortfall.at, now));
         said.push_str(&format!("\n{} {} at {at}: {error}", shortfall.resource, shortfall.status));
     }
     // What is held is said of all that is, below.
@@ -230,12 +237,12 @@ fn failures(account: &Account, shortfalls: &[Shortfall]) -> String {
 }
 
 /// Deletions that are held, also where the failure that said so is no longer the last sync.
-fn holds(account: &Account, held: &[HeldDeletions]) -> String {
+fn holds(account: &Account, held: &[HeldDeletions], now: DateTime<Utc>) -> String {
     let mut said = String::new();
     for HeldDeletions { resource, missing, rows, since } in held {
         said.push_str(&format!(
-            "\n{missing} of {rows} {resource} are missing from Teamleader since {} and were not marked deleted",
-            time(Some(*since))
+            "\n{missing} of {rows} {resource} are missing from Teamleader since {}, and were not marked deleted",
+            time(*since, now)
         ));
     }
     if !held.is_empty() {
@@ -246,7 +253,7 @@ fn holds(account: &Account, held: &[HeldDeletions]) -> String {
 }
 
 /// What else is not as it should be, and what to do about it.
-fn problems(account: &Account, tables: &[TableStatus], views: &[ViewProblem]) -> String {
+fn problems(account: &Account, tables: &[TableStatus], views: &[ViewProblem], now: DateTime<Utc>) -> String {
     let mut said = String::new();
     let stale: i64 = tables.iter().map(|table| table.stale_details).sum();
     if stale > 0 {
@@ -256,7 +263,7 @@ fn problems(account: &Account, tables: &[TableStatus], views: &[ViewProblem]) ->
         ));
     }
     for ViewProblem { view, problem, since } in views {
-        let (view, problem, since) = (one_line(view), one_line(problem), time(Some(*since)));
+        let (view, problem, since) = (one_line(view), one_line(problem), time(*since, now));
         said.push_str(&format!("\nthe view {view} is not as it should be since {since}: {problem}"));
     }
     said
@@ -269,13 +276,13 @@ fn resources(rejected: &[RejectedRecord]) -> Vec<String> {
 }
 
 /// Which records could not be read or stored, the first of each resource, and what to do about them.
-fn rejections(account: &Account, rejected: &[RejectedRecord], counts: &[(String, i64)]) -> String {
+fn rejections(account: &Account, rejected: &[RejectedRecord], counts: &[(String, i64)], now: DateTime<Utc>) -> String {
     let mut said = String::new();
     for (resource, count) in counts {
         said.push_str(&format!("\n{count} {resource} could not be read or stored:"));
         let theirs = rejected.iter().filter(|record| record.resource == *resource);
         for RejectedRecord { id, reason, first_at, .. } in theirs {
-            let since = time(Some(*first_at));
+            let since = time(*first_at, now);
             said.push_str(&format!("\n  {id} since {since}: {}", one_line(reason)));
         }
     }
@@ -287,6 +294,16 @@ fn rejections(account: &Account, rejected: &[RejectedRecord], counts: &[(String,
     said
 }
 
-fn time(at: Option<DateTime<Utc>>) -> String {
-    at.map_or_else(|| "-".to_owned(), |at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
+/// A time, and how long ago it is.
+fn time(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    format!("{}, {}", instant(at), distance(at, now))
+}
+
+fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// In the place of a time that there is not.
+fn none() -> String {
+    "-".to_owned()
 }

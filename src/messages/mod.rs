@@ -15,5 +15,5 @@ pub use event::{
 };
 pub use id::id_of_message;
 pub use request::{BadRequest, MAX_REQUEST_BYTES, Mode, Parameters, Request, SyncRequest, from_object, resource_names};
-pub use state::{AccountState, QueueState, StateName};
+pub use state::{AccountState, QueueState, StateName, distance};
 pub use text::{MAX_ERROR, shortened};

@@ -65,6 +65,15 @@ impl AccountState {
 
     /// In a sentence, without what stands beside it.
     pub fn sentence(&self) -> String {
+        self.sentence_with(clock)
+    }
+
+    /// The same, with how long before or after `now` each time is.
+    pub fn sentence_at(&self, now: DateTime<Utc>) -> String {
+        self.sentence_with(|at| format!("{}, {}", clock(at), distance(at, now)))
+    }
+
+    fn sentence_with(&self, clock: impl Fn(DateTime<Utc>) -> String) -> String {
         let since = self.since.map(|at| format!(" since {}", clock(at))).unwrap_or_default();
         let reason = self.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         match (self.name, self.until) {
@@ -114,8 +123,63 @@ impl QueueState {
     }
 }
 
+/// How long before or after `now` a time is: `3 min ago`, `in 25 s`.
+pub fn distance(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let seconds = (at - now).num_seconds();
+    let length = match seconds.unsigned_abs() {
+        0 => return "now".to_owned(),
+        seconds @ 1..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds @ 3600..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86_400),
+    };
+    if seconds < 0 { format!("{length} ago") } else { format!("in {length}") }
+}
+
 /// The time of day, with the day where it is another.
 fn clock(at: DateTime<Utc>) -> String {
     let form = if at.date_naive() == Utc::now().date_naive() { "%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%SZ" };
     at.format(form).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[test]
+    fn a_distance_is_short_and_says_in_which_direction() {
+        let now = Utc::now();
+        let expected = [
+            (0, "now"),
+            (-1, "1 s ago"),
+            (-59, "59 s ago"),
+            (-60, "1 min ago"),
+            (-7_199, "1 h ago"),
+            (-172_799, "47 h ago"),
+            (-172_800, "2 d ago"),
+            (25, "in 25 s"),
+            (3_599, "in 59 min"),
+        ];
+        for (seconds, said) in expected {
+            assert_eq!(distance(now + TimeDelta::seconds(seconds), now), said);
+        }
+    }
+
+    #[test]
+    fn a_sentence_has_the_distance_beside_each_time() {
+        let now = Utc::now();
+        let state = AccountState {
+            name: StateName::WaitingForApi,
+            since: Some(now - TimeDelta::seconds(200)),
+            until: Some(now + TimeDelta::seconds(25)),
+            reason: Some("503".to_owned()),
+            deletions_held: Vec::new(),
+            no_consumer: None,
+        };
+        let said = state.sentence_at(now);
+        assert!(said.contains("Z, 3 min ago, next try at ") && said.ends_with("Z, in 25 s (503)"), "{said}");
+        assert!(!state.sentence().contains(" ago"), "{}", state.sentence());
+    }
 }

@@ -94,12 +94,14 @@ async fn status_tells_what_is_wrong_and_what_to_do() {
         ended.out
     );
     assert!(
-        ended.out.lines().all(|line| !line.contains("deals") || line.len() < 120),
+        ended.out.lines().all(|line| !line.contains("deals") || line.len() < 130),
         "the table is no wider: {}",
         ended.out
     );
     let (_, below) = ended.out.split_once("\n\n").expect("what is wrong stands below the table");
     assert!(below.contains("companies failed at ") && below.contains("403"), "{below}");
+    let with_age = regex::Regex::new(r"companies failed at \S+Z, (now|\d+ (s|min) ago): ").unwrap();
+    assert!(with_age.is_match(below), "{below}");
     assert!(below.contains(&format!(": teamleader2db request companies --account {ACCOUNT} --full\n")), "{below}");
     assert!(below.contains("events skipped at ") && below.contains("403"), "the reason stands there, too: {below}");
     assert!(below.contains(&format!("{companies} details are missing or stale")), "{below}");
