@@ -53,9 +53,13 @@ COPY Cargo.toml Cargo.lock ./
 COPY .sqlx .sqlx
 COPY migrations migrations
 COPY simulator simulator
+COPY build.rs ./
 COPY src src
 COPY dev/image-root dev/
-RUN cargo build --release --locked --package teamleader2db --bin teamleader2db \
+# What `--version` names: `--build-arg TEAMLEADER2DB_COMMIT=$(git rev-parse --short=12 HEAD)`. There is no .git here.
+ARG TEAMLEADER2DB_COMMIT
+# Newer than the empty one of the recipe.
+RUN touch build.rs && cargo build --release --locked --package teamleader2db --bin teamleader2db \
     && dev/image-root target/release/teamleader2db /image
 
 FROM scratch AS worker

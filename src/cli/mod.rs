@@ -29,12 +29,13 @@ use crate::config::{ConfigError, DatabaseArgs};
 use crate::process::lifecycle::{self, Signals};
 use crate::process::panics;
 use crate::process::telemetry::{self, LogFormat};
+use crate::process::version;
 use crate::store::accounts::UnknownAccount;
 use crate::store::pool::StoreError;
 
 /// Keeps a PostgreSQL copy of a Teamleader Focus account, driven by RabbitMQ.
 #[derive(Parser, Debug)]
-#[command(name = "teamleader2db", version, about, propagate_version = true)]
+#[command(name = "teamleader2db", version = version::BUILD, about, propagate_version = true)]
 pub struct Cli {
     /// How log lines look
     #[arg(

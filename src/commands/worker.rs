@@ -8,6 +8,7 @@ use crate::app::{AccountConfig, Application, ProcessConfig, WorkerConfig};
 use crate::config::{AmqpArgs, ConfigError, CopyArgs, HttpArgs, IntegrationArgs, KeyArgs, ReplyArgs, SyncArgs};
 use crate::process::json_lines;
 use crate::process::lifecycle::Signals;
+use crate::process::version;
 use crate::store::retention::Retention;
 use crate::store::schema;
 use crate::sync::slice::Settings;
@@ -81,16 +82,17 @@ impl WorkerArgs {
 /// The first line of the log: what runs here, and for whom. Settings that cannot be used end the process before it.
 fn announce(config: &WorkerConfig) {
     let Settings { account, resources, .. } = &config.account.settings;
-    let (version, schema) = (env!("CARGO_PKG_VERSION"), schema::version());
+    let (build, schema) = (version::BUILD, schema::version());
     json_lines::name_account(account.as_str());
     let names: Vec<&str> = resources.iter().map(|resource| resource.name).collect();
     let count = names.len();
     let resources = if count > RESOURCES_NAMED { format!("{count} resources") } else { names.join(", ") };
     info!(
-        version,
+        version = version::VERSION,
+        commit = version::COMMIT,
         %account,
         resources,
         schema,
-        "teamleader2db {version} starts for the account {account}: {resources}, schema {schema}"
+        "teamleader2db {build} starts for the account {account}: {resources}, schema {schema}"
     );
 }

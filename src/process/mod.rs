@@ -4,6 +4,7 @@
 //! - [`panics`]: a panic is logged with its place, and ends no more than the work it happened in.
 //! - [`telemetry`]: how log lines look, and the names of all metrics; [`json_lines`], [`log_lines`]: what is in them.
 //! - [`consumer_state`]: whether this process consumes requests, and what keeps it from doing so.
+//! - [`version`]: which build it is.
 //! - [`failpoints`]: the places at which a test lets the process end or fail.
 
 pub mod consumer_state;
@@ -13,3 +14,4 @@ pub mod lifecycle;
 pub mod log_lines;
 pub mod panics;
 pub mod telemetry;
+pub mod version;

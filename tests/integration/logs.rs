@@ -82,7 +82,7 @@ async fn the_first_line_says_what_starts_and_a_standby_that_it_is_one() {
     let mut first = stage.worker().await;
     let start = format!(
         "teamleader2db {} starts for the account {ACCOUNT}: {} resources, schema",
-        env!("CARGO_PKG_VERSION"),
+        env!("TEAMLEADER2DB_BUILD"),
         RESOURCES.len()
     );
     let log = first.log();
