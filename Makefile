@@ -39,7 +39,7 @@ PYTHON = $(shell python3 -c 'import yaml' 2>/dev/null && echo python3 || echo /u
 
 # SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000;
 # CASES and SEED of the hostile one: make hostile CASES=10000, make hostile SEED=17.
-.PHONY: help install demo test test-integrations faults soak hostile drift economy check format format-check lint limits prepare prepare-check resources views upgrade-dump schemas api-diff api-diff-check docs coverage bench bench-functions server sync deploy-check dockertest clean
+.PHONY: help install demo test test-integrations faults soak hostile drift economy check format format-check lint limits prepare prepare-check tables pages resources views upgrade-dump schemas api-diff api-diff-check docs coverage bench bench-functions server sync deploy-check dockertest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,7 +73,7 @@ faults: install binaries ## play the seeds 1 to SEEDS of the fault suite, or SEE
 soak: install binaries ## refresh tokens REFRESHES times, with kills in between
 	FAULT_SOAK=$(REFRESHES) cargo test --locked --features fault-points --test faults
 
-check: install format-check lint limits prepare-check docs api-diff-check ## formatting, clippy, dev/limits, .sqlx, the documentation and dev/api-diff, as the CI does
+check: install format-check lint limits pages prepare-check docs api-diff-check ## formatting, clippy, dev/limits, .sqlx, the documentation and dev/api-diff, as the CI does
 
 format: ## format the code
 	cargo fmt --all
@@ -95,6 +95,13 @@ prepare: install ## write .sqlx anew, after a query or a migration has changed
 
 prepare-check:
 	dev/prepare --check
+
+tables: install ## write all tables of docs/ that repeat the code: settings, commands, metrics, events, limits, resources, views
+	WRITE_TABLES=1 WRITE_RESOURCES=1 WRITE_VIEWS=1 cargo test --quiet --locked --features fault-points --lib -- \
+		cli::tables catalog::table views::document views::stable_columns
+
+pages: ## links, anchors, names of settings and snippets of the Markdown pages
+	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest discover --start-directory tests/docs
 
 resources: install ## write the table of resources in docs/resources.md anew, after the catalog has changed
 	WRITE_RESOURCES=1 cargo test --quiet --locked --lib catalog::table

@@ -1,6 +1,8 @@
 //! The command line: what can be asked of the program, and the exit codes.
 
 mod completion;
+#[cfg(test)]
+mod tables;
 mod usage;
 
 use std::process::ExitCode;

@@ -23,7 +23,7 @@ pub struct AmqpArgs {
     /// A file that holds it
     #[arg(long, env = "AMQP_URL_FILE", value_name = "FILE")]
     amqp_url_file: Option<PathBuf>,
-    /// The beginning of the names of all exchanges and queues
+    /// The beginning of the names of all exchanges and queues: 1 to 100 of A-Z a-z 0-9 . _ -
     #[arg(long, env = "AMQP_PREFIX", default_value = "teamleader", value_name = "NAME")]
     amqp_prefix: String,
     /// Whether to declare exchanges and queues, or only check that they are there

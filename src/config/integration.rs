@@ -32,10 +32,10 @@ pub struct IntegrationArgs {
     /// Where Teamleader sends the user back to: this worker's /sync/oauth, as the browser reaches it
     #[arg(long, env = "TEAMLEADER_REDIRECT_URI", value_name = "URL")]
     teamleader_redirect_uri: Option<String>,
-    /// The API
+    /// The API, without user and password
     #[arg(long, env = "TEAMLEADER_API_URI", default_value = "https://api.focus.teamleader.eu", value_name = "URL")]
     teamleader_api_uri: String,
-    /// The authorization server
+    /// The authorization server, without user and password
     #[arg(long, env = "TEAMLEADER_AUTH_URI", default_value = "https://focus.teamleader.eu", value_name = "URL")]
     teamleader_auth_uri: String,
     /// The dated version of the API that requests ask for: answers have its shape

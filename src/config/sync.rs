@@ -18,7 +18,7 @@ use crate::catalog::{self, RESOURCES, Resource};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Syncing")]
 pub struct SyncArgs {
-    /// First refresh token for a new database; ignored once one is stored
+    /// First refresh token for a new database, 16 to 4096 visible characters; ignored once one is stored
     #[arg(long, env = "TEAMLEADER_REFRESH_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     teamleader_refresh_token: Option<SecretString>,
     /// A file that holds it
@@ -37,7 +37,7 @@ pub struct SyncArgs {
     /// Bring the schema up to date at the start; false: refuse to start on an old one
     #[arg(long, env = "MIGRATE_ON_START", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub migrate_on_start: bool,
-    /// How long one delivery is worked on before it is handed back to the queue
+    /// How long one delivery is worked on before it goes back to the end of the queue
     #[arg(long, env = "SYNC_SLICE", default_value = "30s", value_parser = parse_slice, value_name = "TIME")]
     pub sync_slice: Duration,
     /// API requests in flight: auto, as many as the budget needs at the latency of answers; a number caps them

@@ -2,7 +2,7 @@
 //!
 //! - [`lifecycle`]: signals, the tasks that run until the process ends, and the order in which they end.
 //! - [`panics`]: a panic is logged with its place, and ends no more than the work it happened in.
-//! - [`telemetry`]: how log lines look, and the names of all metrics; [`json_lines`], [`log_lines`]: what is in them.
+//! - [`telemetry`]: how log lines look, and what is counted; [`metric`]: the metrics; [`json_lines`], [`log_lines`]: what is in them.
 //! - [`consumer_state`]: whether this process consumes requests, and what keeps it from doing so.
 //! - [`version`]: which build it is.
 //! - [`failpoints`]: the places at which a test lets the process end or fail.
@@ -12,6 +12,7 @@ pub mod failpoints;
 pub mod json_lines;
 pub mod lifecycle;
 pub mod log_lines;
+pub mod metric;
 pub mod panics;
 pub mod telemetry;
 pub mod version;

@@ -11,33 +11,25 @@ use crate::stage::{ACCOUNT, RESOURCES, Stage, free_port, until};
 
 pub const TOKEN: &str = "a token of the tests";
 
-/// The metric families that `/metrics` tells after a run, and how Prometheus is to take them.
-const FAMILIES: [(&str, &str); 24] = [
-    ("teamleader2db_runs_total", "counter"),
-    ("teamleader2db_records_total", "counter"),
-    ("teamleader2db_api_requests_total", "counter"),
-    ("teamleader2db_api_request_duration_seconds", "histogram"),
-    ("teamleader2db_rate_limited_total", "counter"),
-    ("teamleader2db_rate_limit_remaining", "gauge"),
-    ("teamleader2db_api_clock_skew_seconds", "gauge"),
-    ("teamleader2db_token_refreshes_total", "counter"),
-    ("teamleader2db_authorized", "gauge"),
-    ("teamleader2db_last_success_timestamp_seconds", "gauge"),
-    ("teamleader2db_queue_consumer_active", "gauge"),
-    ("teamleader2db_outbox_pending", "gauge"),
-    ("teamleader2db_dead_letters_total", "counter"),
-    ("teamleader2db_drift_total", "counter"),
-    ("teamleader2db_deletions_held_total", "counter"),
-    ("teamleader2db_deletions_held", "gauge"),
-    ("teamleader2db_state", "gauge"),
-    ("teamleader2db_waiting_until_timestamp_seconds", "gauge"),
-    ("teamleader2db_stale_details", "gauge"),
-    ("teamleader2db_rejected_records", "gauge"),
-    ("teamleader2db_audit_findings_total", "counter"),
-    ("teamleader2db_unrouted_events_total", "counter"),
-    ("teamleader2db_nacked_events_total", "counter"),
-    ("teamleader2db_replies_total", "counter"),
-];
+/// The metrics as docs/metrics.md has them: name, kind and labels.
+fn documented() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
+    let page = include_str!("../../docs/metrics.md");
+    let table = page.split("made by `make tables`").nth(1).and_then(|rest| rest.split("<!-- The end").next()).unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let labels = cells[3].split("; ").filter_map(|label| label.split('`').nth(1)).collect();
+        (cells[1].trim_matches('`'), cells[2], labels)
+    })
+    .collect()
+}
+
+/// The names of the labels of a line of `/metrics`, but that of a histogram's buckets.
+fn labels(line: &str) -> Vec<&str> {
+    let inside = line.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}')).map_or("", |(inside, _)| inside);
+    let names = inside.split("\",").filter_map(|label| label.split_once("=\"")).map(|(name, _)| name);
+    names.filter(|name| *name != "le").collect()
+}
 
 pub async fn json_of(request: reqwest::RequestBuilder) -> (u16, Value) {
     let answer = request.send().await.unwrap();
@@ -241,13 +233,7 @@ async fn beyond_loopback_the_worker_wants_a_token_to_start() {
 async fn metrics_are_told_as_prometheus_reads_them() {
     let stage = Stage::small().await;
     let worker = stage.worker().await;
-    let source = include_str!("../../src/process/telemetry.rs");
-    let known = source.split('"').filter(|text| text.starts_with("teamleader2db_"));
-    assert!(
-        known.clone().eq(FAMILIES.map(|(family, _)| family)),
-        "each family is looked for: {:?}",
-        known.collect::<Vec<_>>()
-    );
+    let documented = documented();
     // A dead letter, and an answer that nobody takes.
     let nobody = format!("nobody-{}", Uuid::new_v4());
     stage.broker.publish(b"no JSON", BasicProperties::default().with_reply_to(nobody.as_str().into())).await;
@@ -263,9 +249,20 @@ async fn metrics_are_told_as_prometheus_reads_them() {
         text.contains("teamleader2db_stale_details{").then_some(text)
     })
     .await;
-    for (family, kind) in FAMILIES {
+    let shown: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let undocumented: Vec<&&str> =
+        shown.iter().filter(|shown| documented.iter().all(|(family, ..)| family != *shown)).collect();
+    assert!(undocumented.is_empty(), "not in docs/metrics.md: {undocumented:?}");
+    for (family, kind, names) in documented {
         assert!(text.contains(&format!("# TYPE {family} {kind}\n")), "{family} is missing:\n{text}");
         assert!(text.contains(&format!("# HELP {family} ")), "{family} says nothing of itself:\n{text}");
+        let of_family = |line: &&str| {
+            let name = line.split(['{', ' ']).next().unwrap_or_default();
+            ["", "_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end) == Some(family))
+        };
+        for line in text.lines().filter(of_family) {
+            assert_eq!(labels(line), names, "{line}");
+        }
     }
     let fresh = |resource: &str| {
         text.contains(&format!("teamleader2db_last_success_timestamp_seconds{{resource=\"{resource}\"}}"))
