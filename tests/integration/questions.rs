@@ -1,4 +1,6 @@
-//! The questions of docs/questions.md, and what the account itself says to them.
+//! The questions of docs/questions.md, and what the account itself says to them; and all other SQL of the pages.
+
+use std::path::Path;
 
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
@@ -65,4 +67,59 @@ async fn twenty_questions_have_the_answers_that_the_account_gives() {
         }
         assert_eq!(answer.len(), expected.len(), "question {number}");
     }
+}
+
+/// A block of SQL in a page.
+struct Block {
+    page: String,
+    sql: String,
+    /// Why it cannot run as it stands, by the comment before it.
+    is_marked: bool,
+}
+
+/// The blocks of SQL of all pages but the questions, in the order of the pages.
+fn blocks() -> Vec<Block> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["", "docs", "integrations/airflow", "integrations/dbt"];
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(root.join(folder)).unwrap());
+    let mut pages: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    pages.retain(|page| page.extension().is_some_and(|end| end == "md") && !page.ends_with("questions.md"));
+    pages.sort();
+    let mut blocks = Vec::new();
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let parts: Vec<&str> = text.split("```sql\n").collect();
+        for pair in parts.windows(2) {
+            blocks.push(Block {
+                page: page.strip_prefix(root).unwrap().display().to_string(),
+                sql: pair[1].split("```").next().unwrap().to_owned(),
+                is_marked: pair[0]
+                    .trim_end()
+                    .lines()
+                    .last()
+                    .is_some_and(|line| line.trim().starts_with("<!-- Not run: ")),
+            });
+        }
+    }
+    blocks
+}
+
+#[tokio::test]
+async fn every_statement_of_the_pages_runs() {
+    let mut stage = Stage::small().await;
+    stage.set("HISTORY", "on");
+    let mut worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    worker.terminate().await;
+    // What docs/migrating.md begins with: another copy, and a schema of the reader's.
+    let before =
+        "create schema old; create table old.contacts as select id from teamleader.contacts; create schema crm";
+    sqlx::raw_sql(before).execute(&stage.database.pool).await.unwrap();
+    let (marked, blocks): (Vec<Block>, Vec<Block>) = blocks().into_iter().partition(|block| block.is_marked);
+    for Block { page, sql, .. } in &blocks {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.as_str())).execute(&stage.database.pool).await;
+        done.unwrap_or_else(|error| panic!("{page}: {error}:\n{sql}"));
+    }
+    println!("{} blocks of SQL in pages besides the questions, {} marked as not run", blocks.len(), marked.len());
+    assert!(blocks.len() >= 9 && marked.len() == 2, "{} and {}", blocks.len(), marked.len());
 }
