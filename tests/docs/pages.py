@@ -31,11 +31,16 @@ class Block:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
 
+def output(command: list[str], text: str = "") -> str:
+    """What a command prints, on either stream."""
+    run = subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, check=False)  # noqa: S603
+    return run.stdout + run.stderr
+
+
 @cache
 def pages() -> list[Path]:
     """Every page that is part of the repository."""
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
-    found = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    found = output(["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"])
     return sorted(path for name in found.splitlines() if (path := ROOT / name).exists())
 
 
@@ -55,7 +60,8 @@ def lines(page: Path) -> list[tuple[int, str, bool]]:
                 fence = None
         else:
             result.append((number, line, False))
-    assert fence is None, f"{page}: a block of code has no end"
+    if fence is not None:
+        raise ValueError(f"{page}: a block of code has no end")
     return result
 
 

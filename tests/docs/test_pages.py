@@ -6,7 +6,6 @@ import ast
 import json
 import re
 import shutil
-import subprocess
 import sys
 import unittest
 from pathlib import Path
@@ -14,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from pages import ROOT, Block, anchors, blocks, lines, links, pages, prose
+from pages import ROOT, Block, anchors, blocks, lines, links, output, pages, prose
 
 COUNTS: dict[str, int] = {}
 """What was looked at, printed at the end."""
@@ -57,6 +56,11 @@ def tearDownModule() -> None:
     print("tests/docs: " + ", ".join(f"{count} {what}" for what, count in COUNTS.items()), file=sys.stderr)
 
 
+def found_in_code(pattern: str) -> set[str]:
+    """What a pattern finds in all files of the repository that are no pages."""
+    return set(output(["git", "grep", "-hoIE", pattern, "--", ":!*.md", ":!tests/docs"]).split())
+
+
 def code(*languages: str) -> list[Block]:
     """The blocks of all pages in one of these languages that have to hold as they stand."""
     all_blocks = [block for page in pages() for block in blocks(page) if block.language in languages]
@@ -67,6 +71,7 @@ class Links(unittest.TestCase):
     """Where links lead."""
 
     def test_every_relative_link_and_anchor_exists(self) -> None:
+        """In this repository, and as GitHub and mdBook name anchors."""
         missing = []
         count = 0
         for page in pages():
@@ -85,6 +90,7 @@ class Links(unittest.TestCase):
         self.assertEqual(missing, [])
 
     def test_links_to_other_hosts_are_to_known_ones(self) -> None:
+        """No address that somebody made up."""
         unknown = []
         count = 0
         for page in pages():
@@ -98,11 +104,8 @@ class Links(unittest.TestCase):
 
     def test_links_of_other_files_to_pages_exist(self) -> None:
         """Comments, error texts and alerts name pages, some with an anchor."""
-        listed = ["git", "grep", "-hoIE", r"\b(docs|integrations/(airflow|dbt)|simulator)/[A-Za-z-]+\.md(#[a-z0-9-]+)?",
-                  "--", ":!*.md"]
-        found = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        names = sorted(found_in_code(r"\b(docs|integrations/(airflow|dbt)|simulator)/[A-Za-z-]+\.md(#[a-z0-9-]+)?"))
         missing = []
-        names = sorted(set(found.split()))
         for name in names:
             path, _, anchor = name.partition("#")
             if not (ROOT / path).exists() or (anchor and anchor not in anchors(ROOT / path)):
@@ -111,6 +114,7 @@ class Links(unittest.TestCase):
         self.assertEqual(missing, [])
 
     def test_the_index_has_every_page(self) -> None:
+        """docs/README.md names each page beside it."""
         index = ROOT / "docs" / "README.md"
         named = {(index.parent / urlsplit(target).path).resolve() for _, target in links(index)}
         own = {page for page in pages() if page.parent == index.parent and page != index}
@@ -121,11 +125,13 @@ class Prose(unittest.TestCase):
     """What the pages say."""
 
     def test_the_first_page_is_one(self) -> None:
+        """Not a manual, and not a stub."""
         count = len(lines(ROOT / "README.md"))
         COUNTS["lines of README.md"] = count
         self.assertTrue(120 <= count <= 150, count)
 
     def test_lines_of_prose_are_short(self) -> None:
+        """Rows of tables, code, and a line that is one address have no other way."""
         long = []
         for page in pages():
             for number, line, is_code in lines(page):
@@ -135,8 +141,8 @@ class Prose(unittest.TestCase):
         self.assertEqual(long, [])
 
     def test_every_setting_that_is_named_exists(self) -> None:
-        listed = ["git", "grep", "-hoIwE", r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", "--", ":!*.md", ":!tests/docs"]
-        known = set(subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split())
+        """A name like a variable stands in a file that is no page."""
+        known = found_in_code(r"\b[A-Z][A-Z0-9]*(_[A-Z0-9]+)+\b")
         missing = []
         names = set()
         for page in pages():
@@ -149,6 +155,7 @@ class Prose(unittest.TestCase):
         self.assertEqual(missing, [])
 
     def test_every_alert_is_explained(self) -> None:
+        """Each rule has a row, and each row a rule."""
         rules = (ROOT / "ops/prometheus/alerts.yml").read_text(encoding="utf-8")
         alerts = set(re.findall(r"- alert: (\w+)", rules))
         page = prose(ROOT / "docs/troubleshooting.md")
@@ -161,10 +168,12 @@ class Snippets(unittest.TestCase):
     """Blocks of code."""
 
     def test_every_block_has_a_language(self) -> None:
+        """Else nothing here knows how to check it."""
         bare = [str(block) for page in pages() for block in blocks(page) if not block.language]
         self.assertEqual(bare, [])
 
     def test_python_compiles(self) -> None:
+        """integrations/ runs those that can run."""
         found = code("python")
         for block in found:
             with self.subTest(str(block)):
@@ -172,6 +181,7 @@ class Snippets(unittest.TestCase):
         COUNTS["Python blocks"] = len(found)
 
     def test_json_parses(self) -> None:
+        """Shortened ones, with an ellipsis, are left out."""
         found = [block for block in code("json") if "…" not in block.text]
         for block in found:
             with self.subTest(str(block)):
@@ -179,6 +189,7 @@ class Snippets(unittest.TestCase):
         COUNTS["JSON blocks"] = len(found)
 
     def test_shell_parses(self) -> None:
+        """By bash, and those of several lines by shellcheck, if it is there."""
         scripts = code("sh", "bash")
         for block in code("console"):
             commands = [line[2:] for line in block.text.splitlines() if line.startswith("$ ")]
@@ -186,14 +197,11 @@ class Snippets(unittest.TestCase):
         checker = shutil.which("shellcheck")
         for block in scripts:
             with self.subTest(str(block)):
-                run = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
-                self.assertEqual(run.stderr, "")
+                self.assertEqual(output(["bash", "-n"], block.text), "")
                 if checker and block.text.count("\n") > 1:
                     # What a reader's shell has set, and addresses with … in them, are no mistakes.
                     ignored = "--exclude=SC2148,SC2154,SC2086,SC1091,SC2155,SC2153,SC1090,SC2046,SC2164"
-                    run = subprocess.run([checker, "--shell=bash", ignored, "-"], input=block.text,
-                                         capture_output=True, text=True, check=False)
-                    self.assertEqual(run.stdout, "")
+                    self.assertEqual(output([checker, "--shell=bash", ignored, "-"], block.text), "")
         COUNTS["shell snippets"] = len(scripts)
 
 

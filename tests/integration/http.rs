@@ -244,9 +244,13 @@ async fn metrics_are_told_as_prometheus_reads_them() {
     let answer = worker.request(Method::GET, "/metrics").send().await.unwrap();
     let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
     assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
-    let text = until("stale details are counted", async || {
+    // One after the other, some moments after the start and then each minute.
+    let text = until("stale details and rejected records are counted", async || {
         let (_, text) = worker.get("/metrics").await;
-        text.contains("teamleader2db_stale_details{").then_some(text)
+        ["stale_details", "rejected_records"]
+            .iter()
+            .all(|name| text.contains(&format!("teamleader2db_{name}{{")))
+            .then_some(text)
     })
     .await;
     let shown: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
