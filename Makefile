@@ -21,6 +21,7 @@ export RUST_TEST_THREADS ?= 6
 
 TOOLS := target/tools
 TARPAULIN := 0.37.5
+MDBOOK := 0.5.4
 ARGS ?=
 SEEDS ?= 200
 SEED ?=
@@ -39,7 +40,7 @@ PYTHON = $(shell python3 -c 'import yaml' 2>/dev/null && echo python3 || echo /u
 
 # SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000;
 # CASES and SEED of the hostile one: make hostile CASES=10000, make hostile SEED=17.
-.PHONY: help install demo test test-integrations faults soak hostile drift economy check format format-check lint limits prepare prepare-check tables pages resources views upgrade-dump schemas api-diff api-diff-check docs coverage bench bench-functions server sync deploy-check dockertest clean
+.PHONY: help install demo test test-integrations faults soak hostile drift economy check format format-check lint limits prepare prepare-check tables site pages resources views upgrade-dump schemas api-diff api-diff-check docs coverage bench bench-functions server sync deploy-check dockertest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +100,10 @@ prepare-check:
 tables: install ## write all tables of docs/ that repeat the code: settings, commands, metrics, events, limits, resources, views
 	WRITE_TABLES=1 WRITE_RESOURCES=1 WRITE_VIEWS=1 cargo test --quiet --locked --features fault-points --lib -- \
 		cli::tables catalog::table views::document views::stable_columns
+
+site: ## build the pages as a site with search, by mdBook, which it installs: target/site/book
+	@[[ -x $(TOOLS)/bin/mdbook ]] || cargo install --locked --root $(TOOLS) mdbook@$(MDBOOK)
+	@dev/site $(TOOLS)/bin/mdbook
 
 pages: ## links, anchors, names of settings and snippets of the Markdown pages
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest discover --start-directory tests/docs

@@ -83,8 +83,8 @@ def wrong_with_networks(objects):
     """Pods whose traffic no policy confines, in either direction."""
     policies = [o["spec"] for o in objects if o["kind"] == "NetworkPolicy"]
     for o in objects:
-        if "template" in o.get("spec", {}):
-            labels = o["spec"]["template"].get("metadata", {}).get("labels", {})
+        for template in templates([o]):
+            labels = template.get("metadata", {}).get("labels", {})
             about_it = [policy for policy in policies if selects(policy["podSelector"], labels)]
             confined = {kind for policy in about_it for kind in policy["policyTypes"]}
             for kind in sorted({"Ingress", "Egress"} - confined):
@@ -97,8 +97,15 @@ def files_of(volume, secrets):
     return {item["path"] for item in volume["items"] if item["key"] in keys} if "items" in volume else set(keys)
 
 
+def templates(objects):
+    """The templates of pods, those of jobs that a schedule starts too."""
+    specs = [o.get("spec", {}) for o in objects]
+    specs = [spec.get("jobTemplate", {}).get("spec", spec) for spec in specs]
+    return [spec["template"] for spec in specs if "template" in spec]
+
+
 def pods(objects):
-    return [o["spec"]["template"]["spec"] for o in objects if "template" in o.get("spec", {})]
+    return [template["spec"] for template in templates(objects)]
 
 
 def main(directory):
