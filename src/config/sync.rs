@@ -55,7 +55,7 @@ pub struct SyncArgs {
     /// How far watermarks stay behind the API's clock
     #[arg(long, env = "SYNC_LOOKBACK", default_value = "5m", value_parser = parse_lookback, value_name = "TIME")]
     pub sync_lookback: Duration,
-    /// When details that no list vouches for are fetched again
+    /// Age at which details are fetched again that can change without their list showing it
     #[arg(long, env = "DETAIL_MAX_AGE", default_value = "7d", value_parser = parse_age, value_name = "TIME")]
     pub detail_max_age: Duration,
     /// How far back an incremental pass reads lists that have dates and do not show changes: a time, or off
