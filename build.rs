@@ -12,9 +12,11 @@ fn main() {
     let is_release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = if given.is_empty() { is_release.then(of_git).flatten() } else { Some(given) };
     let version = env!("CARGO_PKG_VERSION");
-    let commit =
-        commit.filter(|commit| commit.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)));
-    match commit {
+    let is_a_name = |commit: &str| commit.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    if let Some(other) = commit.as_deref().filter(|commit| !is_a_name(commit)) {
+        println!("cargo::warning=TEAMLEADER2DB_COMMIT is not used: {other:?} is no commit");
+    }
+    match commit.filter(|commit| is_a_name(commit)) {
         Some(commit) => {
             println!("cargo::rustc-env=TEAMLEADER2DB_BUILD_COMMIT={commit}");
             println!("cargo::rustc-env=TEAMLEADER2DB_BUILD={version} ({commit})");
@@ -28,6 +30,7 @@ fn of_git() -> Option<String> {
     // Within the working directory of something else, git would say the commit of that.
     let is_at_the_top = git(&["rev-parse", "--show-prefix"])?.is_empty();
     let commit = git(&["rev-parse", "--short=12", "HEAD"]).filter(|_| is_at_the_top)?;
+    let is_changed = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
     let paths = [Some("HEAD".to_owned()), git(&["symbolic-ref", "--quiet", "HEAD"]), Some("packed-refs".to_owned())];
     for name in paths.into_iter().flatten() {
         let path = git(&["rev-parse", "--git-path", &name])?;
@@ -37,7 +40,7 @@ fn of_git() -> Option<String> {
             println!("cargo::rerun-if-changed={}", there.display());
         }
     }
-    Some(commit)
+    Some(if is_changed { commit + "-changed" } else { commit })
 }
 
 /// What git prints, if it succeeds.

@@ -80,6 +80,7 @@ impl AuthError {
         match self {
             Self::Unavailable(_) | Self::Store(TokenStoreError::Unavailable(_)) => true,
             Self::NotAuthorized | Self::Store(TokenStoreError::Fenced | TokenStoreError::Unusable(_)) => false,
+            Self::Store(TokenStoreError::NewerSchema { .. }) => false,
         }
     }
 }
@@ -363,7 +364,11 @@ impl Attempt {
             () = self.escrow_at_last(pair) => {}
         }
         // The next process that looks at the escrow stores it.
-        tokio::time::timeout(STORE_ESCROWED_TIME, storing).await.unwrap_or(PairFate::Escrowed)
+        match tokio::time::timeout(STORE_ESCROWED_TIME, storing).await {
+            Ok(PairFate::Stored) => PairFate::Stored,
+            // The newer pair may have been made from this one, once that was taken from the escrow.
+            Ok(PairFate::Superseded | PairFate::Escrowed) | Err(_) => PairFate::Escrowed,
+        }
     }
 
     async fn store(&self, pair: &TokenPair) -> Result<PairFate, TokenStoreError> {

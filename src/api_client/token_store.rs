@@ -75,6 +75,14 @@ pub enum TokenStoreError {
     /// The same, and waiting does not help: an operator has to do what the text says.
     #[error("{0}")]
     Unusable(String),
+    /// A newer version of the program has migrated the database.
+    #[error("the database's schema is version {database}, and this program knows {program}")]
+    NewerSchema {
+        /// The database's version.
+        database: i64,
+        /// The newest that this program knows.
+        program: i64,
+    },
 }
 
 /// Where the tokens of one account are stored.

@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use tracing::info;
 
 use super::pool::{self, StoreError};
+use super::schema;
 use crate::ids::Account;
 
 /// Rows whose content is erased in one statement.
@@ -28,6 +29,7 @@ pub struct Retention {
 impl Retention {
     /// Deletes and erases what is too old. Steps and pages go with their runs.
     pub async fn apply(&self, pool: &PgPool, account: &Account) -> Result<(), StoreError> {
+        schema::check_not_newer(pool).await?;
         // First: nothing that is slow to delete may hold it up.
         if let Some(after) = self.erase_deleted_after {
             while erase(pool, account, after).await? {}

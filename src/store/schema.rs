@@ -66,8 +66,8 @@ pub async fn check(pool: &PgPool) -> Result<(), StoreError> {
     if missing || !tables::missing(&mut connection).await?.is_empty() { Err(StoreError::OldSchema) } else { Ok(()) }
 }
 
-/// Checks that no newer program has migrated the schema meanwhile. For each slice before it begins.
-pub(super) async fn check_not_newer(executor: impl PgExecutor<'_>) -> Result<(), StoreError> {
+/// Checks that no newer program has migrated the schema meanwhile. Before whatever writes.
+pub async fn check_not_newer(executor: impl PgExecutor<'_>) -> Result<(), StoreError> {
     let newest = sqlx::query_scalar!("select max(version) from teamleader2db.migration").fetch_one(executor).await?;
     refuse_newer(newest)
 }
@@ -83,4 +83,22 @@ pub(super) fn refuse_newer(newest: Option<i64>) -> Result<(), StoreError> {
 /// Whether there is no such table.
 fn is_missing(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(NO_TABLE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MIGRATOR;
+
+    /// The newest migration of 0.1.0: no older worker was beside those up to it.
+    const FIRST_RELEASE: i64 = 18;
+
+    #[test]
+    fn a_migration_waits_for_the_transactions_of_an_older_worker() {
+        for migration in MIGRATOR.iter().filter(|migration| migration.version > FIRST_RELEASE) {
+            let sql = migration.sql.as_str();
+            let first = sql.lines().find(|line| !line.is_empty() && !line.starts_with("--"));
+            // A fence holds that table in a weaker mode until its transaction ends, and the next one sees the version.
+            assert_eq!(first, Some("lock table teamleader2db.lease in exclusive mode;"), "{}", migration.version);
+        }
+    }
 }

@@ -389,13 +389,13 @@ async fn finish(slice: &Slice<'_>, ending: Ending) -> Outcome {
     Outcome::Finished
 }
 
-/// Another process has ended the run, which counts and logs nothing of it: a command that cancels.
+/// The run was ended beside its slice, by who cancelled it, which counts and logs nothing of it.
 async fn report_ended_elsewhere(slice: &Slice<'_>) {
     let ended = pool::with_deadline(cancel::status(slice.pool, &slice.settings.account, slice.id)).await;
     if let Ok(Some(status)) = ended {
         let status = status.as_str();
         telemetry::run_ended(status);
-        warn!(status, "The run is {status}: another process has ended it");
+        warn!(status, "The run is {status}: it was ended beside this slice");
     }
 }
 
@@ -414,6 +414,9 @@ fn into_store_error(error: WorkError) -> StoreError {
     match error {
         WorkError::Store(error) => error,
         WorkError::Api(ApiError::Store(TokenStoreError::Fenced)) => StoreError::Fenced,
+        WorkError::Api(ApiError::Store(TokenStoreError::NewerSchema { database, program })) => {
+            StoreError::NewerSchema { database, program }
+        }
         WorkError::Api(ApiError::Store(TokenStoreError::Unusable(why))) => StoreError::TokensUnusable(why),
         other => StoreError::Tokens(other.to_string()),
     }

@@ -130,7 +130,13 @@ impl DeadLetters {
         {
             return Ok(());
         }
-        if let Err(error) = self.dead_letter_all_of(&queue).await {
+        let dead_lettered = self.dead_letter_all_of(&queue).await;
+        if let Err(RelayError::Store(error)) = &dead_lettered
+            && error.obstacle().is_some()
+        {
+            return dead_lettered;
+        }
+        if let Err(error) = dead_lettered {
             error!(%error, queue, "Requests that the broker gave up cannot be reported: look into the queue");
         }
         Ok(())

@@ -43,6 +43,7 @@ use crate::store::pool::{self, StoreError};
 use crate::store::runs;
 use crate::store::runs::checkpoint::{self, Requeue};
 use crate::store::runs::claim::{self, Beginning, Claim};
+use crate::store::schema;
 use crate::store::state;
 use crate::store::tokens::Tokens;
 use crate::sync::cursor::{Run, StepCursor};
@@ -143,6 +144,7 @@ impl Worker {
         delays: &mut retry::Delays,
         left: &mut u32,
     ) -> Result<(), SessionError> {
+        self.check_schema().await?;
         if !is_authorized(&self.tokens).await? {
             // Requests can wait in the queue, and listeners are informed of the reason.
             Consumer::prepare(&self.amqp_url, &self.names, self.declare).await?;
@@ -166,6 +168,7 @@ impl Worker {
             // Also while one message follows the other.
             if looked_at.elapsed() >= LOOK_AT_AUTHORIZATION {
                 looked_at = Instant::now();
+                self.check_schema().await?;
                 self.dead_letter_undelivered(&consumer, active).await?;
             }
             let message = tokio::select! {
@@ -236,8 +239,17 @@ impl Worker {
         Ok(dead_lettered.await.map_err(|_| SessionError::Overdue)??)
     }
 
+    /// A newer version of the program may have migrated the database: its worker takes the requests then.
+    async fn check_schema(&self) -> Result<(), StoreError> {
+        pool::with_deadline(schema::check_not_newer(&self.pool)).await
+    }
+
     /// From a message to its settlement.
     async fn handle(&self, consumer: &mut Consumer, message: &Message, stop: &CancellationToken) -> Settlement {
+        // First: what this version would refuse, a newer one may know.
+        if let Err(error) = self.check_schema().await {
+            return Settlement::Leave(error.into());
+        }
         let received = Received::new(message, &self.addresses);
         let request = match request_of(message) {
             Ok(request) => request,

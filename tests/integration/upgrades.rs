@@ -247,26 +247,50 @@ async fn a_worker_writes_nothing_more_once_a_newer_version_has_migrated_the_sche
     let older = stage.worker().await;
     let id = stage.request(json!({ "mode": "full" })).await;
     stage.await_asked("contacts.info", 3).await;
-    // A migration as no release would have it: all in one transaction, and this program cannot read the result.
-    let mut connection = PgConnection::connect(&stage.database.url).await.unwrap();
-    let rename = "alter table teamleader2db.sync_step rename column listed to seen";
-    let migration = format!("begin; {OF_A_NEWER_VERSION}; {rename}; commit");
-    sqlx::raw_sql(AssertSqlSafe(migration)).execute(&mut connection).await.unwrap();
-
+    stage.database.execute(OF_A_NEWER_VERSION).await;
     until("it says so", async || older.log().contains("No request can be worked on").then_some(())).await;
     assert!(older.log().contains("the database's schema is newer than this program"), "{}", older.log());
+    let before = (stage.database.versions().await, machinery(&stage).await);
+    // What this version would refuse, the newer one may know.
+    let unknown = stage.request(json!({ "of_a_newer_version": true })).await;
+    stage.broker.await_ready(&stage.broker.requests_queue(), 2).await;
+    let cancelled = stage.run(&["cancel", &id.to_string()]).await;
+    assert!(cancelled.err.contains("the database's schema is version 9999"), "{cancelled:?}");
+    assert_eq!((stage.database.versions().await, machinery(&stage).await), before, "it has written nothing");
     let (code, ready) = older.get("/health/ready").await;
     assert!(ready.contains("newer than this program"), "{code} {ready}");
-    stage.broker.await_ready(&stage.broker.requests_queue(), 1).await;
     stage.broker.await_ready(&stage.broker.dead_queue(), 0).await;
-    assert_eq!(stage.final_events(id).len(), 0);
 
     // As if this were the newer version, which comes after.
-    let back = "begin; delete from teamleader2db.migration where version = 9999;
-         alter table teamleader2db.sync_step rename column seen to listed; commit";
-    sqlx::raw_sql(back).execute(&mut connection).await.unwrap();
+    stage.database.execute("delete from teamleader2db.migration where version = 9999").await;
     stage.simulator.clear_faults();
     stage.completed(id).await;
     stage.assert_copy_is_equal().await;
     assert_eq!(stage.final_events(id).len(), 1);
+    assert_eq!(stage.final_event(unknown).await.kind(), "sync.failed");
+}
+
+#[tokio::test]
+async fn a_worker_that_waits_for_requests_leaves_them_to_a_newer_version() {
+    let stage = Stage::small().await;
+    let older = stage.worker().await;
+    stage.complete(json!({ "mode": "full", "resources": ["departments"] })).await;
+    stage.simulator.expire_access_tokens();
+    // A migration that this program cannot work with, all in one transaction.
+    let migration = format!(
+        "begin; {OF_A_NEWER_VERSION}; alter table teamleader2db.oauth_token rename column generation to number; commit"
+    );
+    let mut connection = PgConnection::connect(&stage.database.url).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(migration)).execute(&mut connection).await.unwrap();
+    until("it says so", async || older.log().contains("the database's schema is newer than").then_some(())).await;
+    stage.request(json!({ "mode": "full", "resources": ["departments"] })).await;
+    stage.broker.await_ready(&stage.broker.requests_queue(), 1).await;
+}
+
+/// Runs, steps, cursors and events, as text.
+async fn machinery(stage: &Stage) -> Vec<String> {
+    let sql = "select t::text from teamleader2db.sync_run t union all select t::text from teamleader2db.sync_step t
+         union all select t::text from teamleader2db.cursor t union all select id::text from teamleader2db.event_outbox
+         order by 1";
+    sqlx::query_scalar(sql).fetch_all(&stage.database.pool).await.unwrap()
 }

@@ -137,6 +137,10 @@ impl ShowArgs {
         });
         round.await?;
         queue.close().await;
+        // One of another account is meant only where none of this one is, as for the other commands.
+        if found.iter().any(|(letter, ..)| letter.is_of(names.account())) {
+            found.retain(|(letter, ..)| letter.is_of(names.account()));
+        }
         let Some(meant) = meant(found.iter().map(|(letter, ..)| letter), &self.id) else {
             return Ok(Outcome::Usage);
         };

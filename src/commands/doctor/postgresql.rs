@@ -73,6 +73,9 @@ async fn look(
                 None => wrong(error, mend_schema(&pool).await),
             });
         }
+        Err(error @ StoreError::NewerSchema { .. }) => {
+            return Err(wrong(error, "start the newer version everywhere, or restore the backup from before it"));
+        }
         Err(error) if is_denied(&error) => {
             return Err(wrong(
                 error,

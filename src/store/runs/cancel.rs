@@ -16,8 +16,8 @@ use super::stored::{self, StoredRun};
 use crate::ids::{Account, RunId};
 use crate::messages::{Event, RunReport, RunStatus};
 use crate::process::failpoints::{self, Point};
-use crate::store::outbox;
 use crate::store::pool::{self, StoreError};
+use crate::store::{outbox, schema};
 
 /// How long the worker that is at the run is waited for. It looks each second.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -39,6 +39,7 @@ pub enum Asked {
 /// Asks a run to end. An id that no worker knows yet is cancelled at once, with its event: its message may wait in the
 /// queue, or come later.
 pub async fn ask(pool: &PgPool, account: &Account, id: RunId) -> Result<Asked, StoreError> {
+    schema::check_not_newer(pool).await?;
     loop {
         let asked = sqlx::query!(
             "update teamleader2db.sync_run set cancel_at = coalesce(cancel_at, now())
@@ -113,8 +114,8 @@ pub async fn settle(pool: &PgPool, account: &Account, id: RunId) -> Result<RunSt
 }
 
 /// Ends the runs of an account that were asked to end and have not for 1.5 s: no slice is at work on them, and who
-/// asked does not wait, or has died. Returns whether there was one.
-pub async fn end_forgotten(pool: &PgPool, account: &Account) -> Result<bool, StoreError> {
+/// asked does not wait, or has died. Returns how many this has ended.
+pub async fn end_forgotten(pool: &PgPool, account: &Account) -> Result<usize, StoreError> {
     let forgotten = sqlx::query_scalar!(
         "select id from teamleader2db.sync_run
          where account = $1 and status = 'running' and cancel_at < now() - interval '1.5 seconds'",
@@ -125,7 +126,7 @@ pub async fn end_forgotten(pool: &PgPool, account: &Account) -> Result<bool, Sto
     for id in &forgotten {
         end(pool, account, RunId(*id)).await?;
     }
-    Ok(!forgotten.is_empty())
+    Ok(forgotten.len())
 }
 
 /// The other accounts of the copy that have a run with this id.
@@ -162,6 +163,7 @@ pub async fn end(pool: &PgPool, account: &Account, id: RunId) -> Result<Option<R
     sqlx::query!("select from teamleader2db.lease where account = $1 for update", account.as_str())
         .fetch_optional(&mut *tx)
         .await?;
+    schema::check_not_newer(&mut *tx).await?;
     let known = stored::lock(&mut tx, account, id).await?;
     let Some(known) = known.filter(StoredRun::is_running) else {
         drop(tx);

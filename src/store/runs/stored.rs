@@ -41,7 +41,7 @@ pub(super) async fn lock(tx: &mut PgConnection, account: &Account, id: RunId) ->
     Ok(stored)
 }
 
-/// Whether a request with these parameters means the run that was begun with `request`. An id that was cancelled before
+/// Whether a request with these parameters means the run that was started with `request`. An id that was cancelled before
 /// a worker knew it stands for any parameters. Not by the JSON: a later version may write more keys than the one that
 /// began the run.
 pub(super) fn is_of(request: Option<&Value>, parameters: &Parameters) -> Result<bool, StoreError> {

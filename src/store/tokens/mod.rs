@@ -158,6 +158,7 @@ impl From<StoreError> for TokenStoreError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Fenced => Self::Fenced,
+            StoreError::NewerSchema { database, program } => Self::NewerSchema { database, program },
             other if other.is_transient() => Self::Unavailable(other.to_string()),
             lasting => Self::Unusable(lasting.to_string()),
         }
