@@ -3,7 +3,7 @@
 use clap::{ArgAction, Command};
 
 use super::super::command;
-use super::{hold, table};
+use super::{counted, hold, table};
 
 /// A command as it is typed, with its arguments.
 fn usage(name: &str, command: &Command) -> String {
@@ -58,6 +58,6 @@ fn the_documented_commands_are_those_of_the_program() {
     let mut top = command();
     top.build();
     let rows = rows("", &top);
-    println!("{} commands", rows.len());
+    counted(rows.len(), "commands");
     hold("cli.md", "table of commands", &table(&["command", "what it does", "flags, besides settings"], rows));
 }

@@ -1,6 +1,6 @@
 //! The table of events in docs/messages.md, made from their kinds.
 
-use super::{hold, table};
+use super::{counted, hold, table};
 use crate::ids::Account;
 use crate::messages::EventKind;
 
@@ -37,6 +37,6 @@ fn the_documented_events_are_those_that_are_sent() {
         rows.push(vec![format!("`{}`", kind.event_type()), format!("`{key}`"), when.to_owned(), data.to_owned()]);
         next = after;
     }
-    println!("{} events", rows.len());
+    counted(rows.len(), "events");
     hold("messages.md", "table of events", &table(&["type", "routing key", "when", "`data`"], rows));
 }

@@ -1,7 +1,7 @@
 //! The table of limits in docs/limits.md. Their values are read from the source of the constants, most of which are
 //! private to their module.
 
-use super::{hold, root, table};
+use super::{counted, hold, root, table};
 
 /// How a value is shown.
 #[derive(Clone, Copy)]
@@ -184,6 +184,6 @@ fn the_documented_limits_are_those_of_the_code() {
         });
         made.push_str(&format!("## {title}\n\n{}\n", table(&["of", "at most", "where"], rows)));
     }
-    println!("{} limits", LIMITS.iter().map(|(_, limits)| limits.len()).sum::<usize>());
+    counted(LIMITS.iter().map(|(_, limits)| limits.len()).sum::<usize>(), "limits");
     hold("limits.md", "tables of limits", &made);
 }

@@ -1,6 +1,6 @@
 //! The table of metrics in docs/metrics.md, made from them.
 
-use super::{code, hold, table};
+use super::{code, counted, hold, table};
 use crate::process::metric::{ALL, Kind, Metric};
 
 fn kind(metric: &Metric) -> &'static str {
@@ -24,7 +24,7 @@ fn the_documented_metrics_are_those_that_are_recorded() {
     let rows = ALL.map(|metric| {
         vec![format!("`{}`", metric.name), kind(&metric).to_owned(), labels(&metric), metric.help.to_owned()]
     });
-    println!("{} metrics", rows.len());
+    counted(rows.len(), "metrics");
     hold("metrics.md", "table of metrics", &table(&["metric", "kind", "labels", "what it says"], rows));
 }
 

@@ -33,6 +33,12 @@ fn hold(page: &str, what: &str, made: &str) {
     }
 }
 
+/// Prints how many of a kind were looked at.
+#[expect(clippy::print_stdout, reason = "a test's output, which --nocapture shows")]
+fn counted(count: usize, what: &str) {
+    println!("{count} {what}");
+}
+
 /// A table in Markdown.
 fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));

@@ -3,7 +3,7 @@
 use clap::{Arg, ArgAction, Command};
 
 use super::super::{command, usage};
-use super::{code, hold, root, table};
+use super::{code, counted, hold, root, table};
 
 /// What a command needs and no `ConfigError::Missing` names.
 const REQUIRED: &str = "TEAMLEADER_REDIRECT_URI";
@@ -149,6 +149,6 @@ fn the_documented_settings_are_those_of_the_command_line() {
         made.push_str(&table(&["variable", "default", "allowed", "what it does", "used by"], rows(group, &commands)));
         made.push('\n');
     }
-    println!("{} settings", settings.iter().map(|(_, group)| group.len()).sum::<usize>());
+    counted(settings.iter().map(|(_, group)| group.len()).sum::<usize>(), "settings");
     hold("configuration.md", "tables of settings", &made);
 }

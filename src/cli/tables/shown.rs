@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 
 use super::super::command;
-use super::root;
+use super::{counted, root};
 
 /// Words that stand for a value, and one that may stand there.
 const VALUES: [(&str, &str); 11] = [
@@ -36,7 +36,7 @@ fn real(arguments: &[String]) -> Vec<String> {
     real
 }
 
-/// Whether a command is only named, as in "`teamleader2db cancel` ends it": it lacks what it needs, and nothing is wrong.
+/// Whether a command is only named, as in "`teamleader2db cancel` ends it": it lacks what it needs, and is not wrong.
 fn is_named(arguments: &[String], error: &clap::Error) -> bool {
     let lacks = [ErrorKind::MissingRequiredArgument, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand];
     lacks.contains(&error.kind()) && !arguments.iter().any(|word| word.starts_with('-'))
@@ -140,7 +140,7 @@ fn every_command_that_a_page_shows_can_be_parsed() {
             }
         }
     }
-    println!("{count} commands in pages");
+    counted(count, "commands in pages");
     assert!(count > 50, "{count} commands are found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
