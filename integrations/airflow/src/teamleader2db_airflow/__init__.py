@@ -15,7 +15,7 @@ def get_provider_info() -> dict[str, Any]:
         "name": "teamleader2db",
         "description": "Syncs of a Teamleader Focus account into PostgreSQL.",
         "versions": [__version__],
-        "integrations": [{"integration-name": "teamleader2db", "external-doc-url": "https://github.com/teamleader2db/teamleader2db"}],
+        "integrations": [{"integration-name": "teamleader2db"}],
         "operators": [{"integration-name": "teamleader2db", "python-modules": ["teamleader2db_airflow.operator"]}],
         "hooks": [{"integration-name": "teamleader2db", "python-modules": ["teamleader2db_airflow.hook"]}],
         "triggers": [{"integration-name": "teamleader2db", "python-modules": ["teamleader2db_airflow.trigger"]}],

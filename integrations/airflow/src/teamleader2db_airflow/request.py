@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-NAMESPACE = uuid5(NAMESPACE_URL, "https://github.com/teamleader2db/teamleader2db/integrations/airflow")
+NAMESPACE = uuid5(NAMESPACE_URL, "urn:teamleader2db:integrations:airflow")
 """Of the ids of requests. It must never change: a task that is cleared after an upgrade has to find its sync again."""
 
 EVENTS = UUID("6f1d4a9c-3b52-5c0e-9d3a-7e6142b8c0d5")
