@@ -22,6 +22,7 @@ export RUST_TEST_THREADS ?= 6
 TOOLS := target/tools
 TARPAULIN := 0.37.5
 MDBOOK := 0.5.4
+CARGO_DENY := 0.20.2
 ARGS ?=
 SEEDS ?= 200
 SEED ?=
@@ -35,12 +36,15 @@ CATALOG ?=
 UPDATE ?=
 WRITE ?=
 JSON ?=
+RELEASE ?=
+AUDIT ?=
+OUT ?= target/release-files
 # Debian's Python has Debian's PyYAML; one that stands before it on the PATH may have none.
 PYTHON = $(shell python3 -c 'import yaml' 2>/dev/null && echo python3 || echo /usr/bin/python3)
 
 # SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000;
 # CASES and SEED of the hostile one: make hostile CASES=10000, make hostile SEED=17.
-.PHONY: help install demo test test-integrations faults soak hostile drift economy check format format-check lint limits prepare prepare-check tables site pages resources views upgrade-dump schemas api-diff api-diff-check docs coverage bench bench-functions server sync deploy-check dockertest clean
+.PHONY: help install demo test test-integrations faults soak hostile drift economy check format format-check lint limits prepare prepare-check tables site pages resources views upgrade-dump schemas api-diff api-diff-check docs coverage bench bench-functions server sync deploy-check dockertest release release-check habits audit clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,8 +52,8 @@ help: ## list the targets
 install: ## install what building, testing and the demo need (apt), or name it
 	@dev/install
 
-demo: ## sync a simulated account with private servers, and compare every row with the truth
-	@dev/demo
+demo: ## sync a simulated account with private servers, and compare every row; RELEASE=folder has the programs, and nothing is compiled
+	@RELEASE="$(RELEASE)" dev/demo
 
 test: install ## run all tests, with a private PostgreSQL and RabbitMQ
 	@dev/servers run $(MAKE) in-servers-test
@@ -74,7 +78,7 @@ faults: install binaries ## play the seeds 1 to SEEDS of the fault suite, or SEE
 soak: install binaries ## refresh tokens REFRESHES times, with kills in between
 	FAULT_SOAK=$(REFRESHES) cargo test --locked --features fault-points --test faults
 
-check: install format-check lint limits pages prepare-check docs api-diff-check ## formatting, clippy, dev/limits, .sqlx, the documentation and dev/api-diff, as the CI does
+check: install format-check habits-quick lint limits pages prepare-check docs api-diff-check ## formatting, spelling, clippy, dev/limits, links, .sqlx, the documentation and dev/api-diff, as the CI does
 
 format: ## format the code
 	cargo fmt --all
@@ -85,7 +89,7 @@ format-check:
 lint: ## clippy, with all features and with none, warnings being errors; shellcheck, if it is there
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	cargo clippy --bins --no-default-features --locked -- -D warnings
-	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck $$(grep --files-with-matches --directories=skip "^#!.*bash" dev/*) .ci/run deploy/compose/setup deploy/compose/database.sh tests/deploy/check tests/deploy/database tests/integrations/run tests/docker/stand-ins tests/docker/try tests/docker/*/entrypoint; fi
+	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck --external-sources $$(grep --files-with-matches --directories=skip "^#!.*bash" dev/* dev/release_parts/* tests/release/*) deploy/debian/postinst deploy/debian/prerm deploy/debian/postrm .github/rust .ci/run deploy/compose/setup deploy/compose/database.sh tests/deploy/check tests/deploy/database tests/integrations/run tests/docker/stand-ins tests/docker/try tests/docker/*/entrypoint; fi
 
 limits: ## import circles, imports that run up, lengths of files and lines
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest discover --start-directory tests/limits
@@ -166,6 +170,24 @@ deploy-check: ## check Dockerfile, docker-compose.yml, and what is in deploy/, w
 dockertest: ## run the tests in a container
 	docker build --target test --tag teamleader2db-test .
 	docker run --rm teamleader2db-test
+
+release: ## make all files of a release in OUT (target/release-files); see docs/release.md
+	dev/release "$(OUT)"
+
+release-check: ## make it a second time elsewhere, as another user: the same bytes; install, run and remove what is in OUT
+	tests/release/twice "$(OUT)"
+	tests/release/check "$(OUT)"
+
+habits: ## spelling, deny.toml, the workflows, and the addresses that are placeholders; tools from PyPI
+	dev/habits
+
+.PHONY: habits-quick
+habits-quick:
+	dev/habits quick
+
+audit: ## hold Cargo.lock against deny.toml: advisories, which are fetched from GitHub, licences, sources; AUDIT="bans licenses sources" without
+	@[[ -x $(TOOLS)/bin/cargo-deny ]] || cargo install --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY)
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo deny --locked check $(AUDIT)
 
 clean: ## stop the private servers, and delete all that was built
 	@dev/servers clean
