@@ -184,6 +184,7 @@ habits: ## spelling, deny.toml, the workflows, and the addresses that are placeh
 .PHONY: habits-quick
 habits-quick:
 	dev/habits quick
+	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest discover --start-directory tests/release
 
 audit: ## hold Cargo.lock against deny.toml: advisories, which are fetched from GitHub, licences, sources; AUDIT="bans licenses sources" without
 	@[[ -x $(TOOLS)/bin/cargo-deny ]] || cargo install --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY)

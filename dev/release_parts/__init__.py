@@ -1,0 +1,1 @@
+"""Makes the files of a release: dev/release runs these, and the scripts beside them."""

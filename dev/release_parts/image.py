@@ -156,9 +156,7 @@ def pack_image(folder: Path, stage: str, root: Path, name: str, facts: dict[str,
     }
     layout.write("oci-layout", {"imageLayoutVersion": "1.0.0"})
     layout.write("index.json", {"schemaVersion": 2, "mediaType": INDEX, "manifests": [manifest]})
-    layout.write(
-        "manifest.json", [{"Config": path_of(config), "RepoTags": [name], "Layers": [path_of(compressed)]}]
-    )
+    layout.write("manifest.json", [{"Config": path_of(config), "RepoTags": [name], "Layers": [path_of(compressed)]}])
 
 
 def main() -> None:

@@ -31,9 +31,7 @@ def notices(programs: list[Path]) -> str:
     }
     output = subprocess.run(["cargo", "metadata", "--format-version=1", "--locked"], check=True, capture_output=True)
     crates = [
-        package
-        for package in json.loads(output.stdout)["packages"]
-        if (package["name"], package["version"]) in used
+        package for package in json.loads(output.stdout)["packages"] if (package["name"], package["version"]) in used
     ]
     crates.sort(key=lambda crate: (crate["name"], crate["version"]))
     shared: dict[str, list[str]] = {}
