@@ -1,4 +1,4 @@
-"""python3 -m release_parts.notices FILE PROGRAM…: writes the licences of all crates that the programs are compiled from.
+"""python3 -m release_parts.notices FILE PROGRAM…: writes the licences of all crates in the programs.
 
 MIT, Apache and BSD licences ask that their text comes along with the program.
 """

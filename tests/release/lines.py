@@ -28,7 +28,7 @@ def main() -> int:
     )
     lines = answer.stdout.splitlines()
     known = [line for line in lines if re.search(r"\.(rs|c|S|h):\d+", line)]
-    own = [line for line in known if "/usr/src/teamleader2db/src/" in line or line.startswith("src/")]
+    own = [line for line in known if "/usr/src/teamleader2db/" in line]
     print(
         f"{len(known)} of {len(lines)} addresses have a line, such as {own[0].split()[0] if own else 'none of its own'}"
     )
