@@ -7,11 +7,12 @@ pub mod dead_letters;
 mod delivery;
 mod interruption;
 mod obstacle;
+mod panicked;
 pub mod relay;
 pub mod replies;
 mod settlement;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::SecondsFormat;
@@ -32,11 +33,11 @@ use crate::broker::publisher::Publisher;
 use crate::broker::reply_address::ReplyAddresses;
 use crate::broker::topology::{Declare, Names};
 use crate::ids::{Epoch, RunId, TraceParent};
-use crate::messages::{self, Forecast, Request, RunReport};
+use crate::messages::{Forecast, Request, RunReport};
 use crate::process::consumer_state::ConsumerState;
 use crate::process::failpoints::{self, Point};
 use crate::process::log_lines::Seldom;
-use crate::process::panics::{self, Panicked};
+use crate::process::panics;
 use crate::retry;
 use crate::store::lease;
 use crate::store::pool::{self, StoreError};
@@ -309,38 +310,6 @@ impl Worker {
             }
             settlement => settlement,
         }
-    }
-
-    /// A panic is one failed attempt of the request's run, which is given up after a few. A request that panics before
-    /// it has a run is rejected after as many.
-    async fn count_panic(&self, message: &Message, panicked: Panicked) -> Settlement {
-        let reason = panicked.to_string();
-        let counted = panics::caught(async {
-            let account = self.names.account();
-            let id = request_of(message).ok().and_then(|request| request.id);
-            if let Some(id) = id
-                && pool::with_deadline(checkpoint::panicked(&self.pool, account, id, &panicked.at)).await?
-            {
-                return Err(SessionError::Panicked(panicked));
-            }
-            if self.panics_in_a_row(messages::id_of_message(account, message.body())) < claim::MAX_ATTEMPTS {
-                return Err(SessionError::Panicked(panicked));
-            }
-            let received = Received::new(message, &self.addresses);
-            Ok(self.dead_letters.reject(&received, id, &reason, "panicked").await?)
-        });
-        match counted.await {
-            Ok(Ok(())) => Settlement::Ack,
-            Ok(Err(error)) => Settlement::Leave(error),
-            Err(panicked) => Settlement::Leave(panicked.into()),
-        }
-    }
-
-    fn panics_in_a_row(&self, message: Uuid) -> i32 {
-        let mut last = self.panicked.lock().unwrap_or_else(PoisonError::into_inner);
-        let times = last.filter(|(other, _)| *other == message).map_or(1, |(_, times)| times.saturating_add(1));
-        *last = Some((message, times));
-        times
     }
 
     async fn claim(

@@ -25,6 +25,7 @@ HOSTS = {
     "localhost",
     # Teamleader, and what the pages cite.
     "api.focus.teamleader.eu",
+    "crates.io",
     "developer.focus.teamleader.eu",
     "docs.getdbt.com",
     "docs.withampersand.com",

@@ -41,9 +41,9 @@ pub(super) async fn lock(tx: &mut PgConnection, account: &Account, id: RunId) ->
     Ok(stored)
 }
 
-/// Whether a request with these parameters means the run that was started with `request`. An id that was cancelled before
-/// a worker knew it stands for any parameters. Not by the JSON: a later version may write more keys than the one that
-/// began the run.
+/// Whether a request with these parameters means the run that was started with `request`. An id that was cancelled
+/// before a worker knew it stands for any parameters. Not by the JSON: a later version may write more keys than the one
+/// that began the run.
 pub(super) fn is_of(request: Option<&Value>, parameters: &Parameters) -> Result<bool, StoreError> {
     let Some(request) = request else { return Ok(true) };
     Ok(from_json::<Parameters>(request.clone())? == *parameters)

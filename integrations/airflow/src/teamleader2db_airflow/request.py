@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID, uuid5
 
-NAMESPACE = uuid5(NAMESPACE_URL, "urn:teamleader2db:integrations:airflow")
+# Never another one: a retry after an upgrade has to find the id of the first try.
+NAMESPACE = UUID("6849a48b-72e7-5e53-bb2d-453e62d968c3")
 """Of the ids of requests. It must never change: a task that is cleared after an upgrade has to find its sync again."""
 
 EVENTS = UUID("6f1d4a9c-3b52-5c0e-9d3a-7e6142b8c0d5")
