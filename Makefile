@@ -174,15 +174,17 @@ dockertest: ## run the tests in a container
 release: ## make all files of a release in OUT (target/release-files); see docs/release.md
 	dev/release "$(OUT)"
 
-release-check: ## make it a second time elsewhere, as another user: the same bytes; install, run and remove what is in OUT
+release-check: ## make it again elsewhere, as another user: the same bytes; install, run and remove what is in OUT
 	tests/release/twice "$(OUT)"
 	tests/release/check "$(OUT)"
 
 habits: ## spelling, deny.toml, the workflows, and the addresses that are placeholders; tools from PyPI
+	@dev/install habits
 	dev/habits
 
 .PHONY: habits-quick
 habits-quick:
+	@dev/install habits
 	dev/habits quick
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest discover --start-directory tests/release
 
