@@ -1,4 +1,4 @@
-"""Archives whose bytes depend on nothing but what is in them, and on the date that they are given."""
+"""Archives whose bytes depend on nothing but their files, and on the date that they are given."""
 
 import gzip
 import io
@@ -13,7 +13,7 @@ def mode_of(path: Path) -> int:
 
 
 def tar(root: Path, epoch: int, prefix: str = "") -> bytes:
-    """What is in `root`, in order of names, owned by root; below the folder `prefix`, if one is given."""
+    """All in `root`, in order of names, owned by root; below the folder `prefix`, if one is given."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         if prefix:
