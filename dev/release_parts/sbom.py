@@ -1,6 +1,6 @@
 """python3 -m release_parts.sbom FILE PROGRAM…: writes the software bill of materials of a release, as CycloneDX JSON.
 
-The crates in the programs are read from the programs themselves, where cargo-auditable has put it; licences and
+The crates in the programs are read from the programs themselves, where release_parts.audit has put them; licences and
 checksums come from `cargo metadata` and Cargo.lock. What the images hold besides are files of Debian packages, named in
 the environment as DEBIAN_PACKAGES (`name=version` each).
 """
