@@ -61,7 +61,7 @@ enum Command {
     Migrate(DatabaseArgs),
     /// Publish a sync request
     Request(RequestArgs),
-    /// End a sync that goes on or waits in the queue; rows that it has written stay
+    /// Cancel a running or queued sync; rows that it has written stay
     Cancel(CancelArgs),
     /// Print each event of the account as it comes, until Ctrl-C
     Events(EventsArgs),
@@ -69,7 +69,7 @@ enum Command {
     Audit(AuditArgs),
     /// Show each resource's rows, last success, watermark, stale details and deletions
     Status(StatusArgs),
-    /// List the latest runs, with what was asked for and what came of it
+    /// List the latest runs, with what was asked for and how each ended
     Runs(RunsArgs),
     /// Show a run: what was asked for, its times, and each resource with its counts
     Run(RunArgs),
@@ -78,11 +78,11 @@ enum Command {
     DeadLetters(DeadLetters),
     /// Write a view's rows as CSV or as lines of JSON
     Export(ExportArgs),
-    /// Print the link that authorizes the account, or store what came of it
+    /// Print the link that authorizes the account, or store the resulting tokens
     Authorize(AuthorizeArgs),
     /// Check each dependency, and say how to fix each problem
     Doctor(DoctorArgs),
-    /// Ask the worker that listens at HTTP_LISTEN whether it lives: exit code 0 if so, else 1
+    /// Ask the worker that listens at HTTP_LISTEN whether it is alive: exit code 0 if so, else 1
     Healthcheck(HealthcheckArgs),
     /// Move from the Python service that this program replaces
     #[cfg(feature = "compat")]

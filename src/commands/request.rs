@@ -18,7 +18,7 @@ use crate::messages::{Mode, SyncRequest};
 const EXAMPLES: &str = "\
 Examples:
   teamleader2db request                                   what has changed since the last sync
-  teamleader2db request contacts,companies --wait         of two resources; wait, and show what came of it
+  teamleader2db request contacts,companies --wait         of two resources; wait, and show how it ended
   teamleader2db request --full                            everything, and what was deleted
   teamleader2db request contacts --full --allow-deletions although many contacts were deleted
   teamleader2db request all,notes --full                  with the notes of each record";

@@ -20,7 +20,7 @@ use which::{Which, all, meant, missing};
 /// The commands about dead letters. The ids are those of `list`; that of the message or the request serves as well.
 #[derive(Subcommand, Debug)]
 pub enum DeadLetters {
-    /// List the account's dead letters, the oldest first; a look uses up no delivery
+    /// List the account's dead letters, the oldest first; listing does not increase the delivery count
     List(ListArgs),
     /// Print a dead letter with its properties and its body
     Show(ShowArgs),
