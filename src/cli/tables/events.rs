@@ -7,10 +7,14 @@ use crate::messages::EventKind;
 /// What an event says, what its `data` is, and the kind after it. No kind can be left out.
 fn meaning(kind: EventKind) -> (&'static str, &'static str, Option<EventKind>) {
     use EventKind::*;
-    let run = "a report on the run";
+    let run = "the final report on the run";
     match kind {
-        Started => ("a run has started", "a report on the run, so far", Some(Progress)),
-        Progress => ("a run goes on: every 5 s at most, and not stored", "the same, and `state`", Some(Completed)),
+        Started => ("a run has started", "the report on the run: all counts are 0", Some(Progress)),
+        Progress => (
+            "a run is in progress: every 5 s at most, and not stored",
+            "the report with the counts up to now, and `state`",
+            Some(Completed),
+        ),
         Completed => ("all resources completed, or were skipped with a reason", run, Some(Partial)),
         Partial => ("some resources failed, or have rejected records", run, Some(Failed)),
         Failed => ("all resources failed, or the request cannot be processed", run, Some(Cancelled)),
