@@ -16,8 +16,7 @@ use crate::store::pool::{self, StoreError};
 /// What publishing a request takes.
 #[derive(Args, Debug)]
 pub struct SenderArgs {
-    /// The place in a trace (W3C Trace Context) that the request's events and log lines are to have; ignored if it is
-    /// none
+    /// The trace (W3C traceparent) of which the request's events and log lines are a part; ignored if it is invalid
     #[arg(long, env = "TRACEPARENT", value_name = "TRACEPARENT")]
     traceparent: Option<String>,
     #[command(flatten)]
