@@ -132,7 +132,7 @@ pub const STATE: Metric = gauge(
 pub const WAITING_UNTIL: Metric = gauge(
     "teamleader2db_waiting_until_timestamp_seconds",
     &[("account", &[])],
-    "When the account goes on by itself, in Unix seconds; 0: it does not wait for a time.",
+    "When the account continues by itself, in Unix seconds; 0: it does not wait for a time.",
 );
 /// Details that are missing or stale.
 pub const STALE_DETAILS: Metric = gauge(
