@@ -88,8 +88,11 @@ async fn what_the_database_loses_is_read_again() {
     pages(4).await;
     sqlx::raw_sql(
         "begin;
-             delete from teamleader2db.sync_step;
-             insert into teamleader2db.sync_step select * from public.step;
+             update teamleader2db.sync_step s
+             set (phase, status, position, listed, created, updated, unchanged, deleted, detailed, matches, verified)
+                 = (select phase, status, position, listed, created, updated, unchanged, deleted, detailed, matches,
+                        verified
+                    from public.step was where was.run_id = s.run_id and was.resource = s.resource);
              delete from teamleader2db.sync_page;
              insert into teamleader2db.sync_page select * from public.page;
              delete from teamleader2db.cursor;
