@@ -169,8 +169,7 @@ impl Worker {
             // Also while one message follows the other.
             if looked_at.elapsed() >= LOOK_AT_AUTHORIZATION {
                 looked_at = Instant::now();
-                self.check_schema().await?;
-                self.dead_letter_undelivered(&consumer, active).await?;
+                self.look_around(&consumer, active).await?;
             }
             let message = tokio::select! {
                 message = consumer.next() => message?,
@@ -220,7 +219,14 @@ impl Worker {
     ) -> Settlement {
         let longest = self.engine.settings.slice + OVERDUE;
         let span = self.span_of(message);
-        let handling = self.handle(consumer, message, stop).instrument(span.clone());
+        let handling = async {
+            // First: what this version would refuse, a newer one may know.
+            match self.check_schema().await {
+                Ok(()) => self.handle(consumer, message, stop).await,
+                Err(error) => Settlement::Leave(error.into()),
+            }
+        };
+        let handling = handling.instrument(span.clone());
         match tokio::time::timeout(longest, panics::caught(handling.boxed())).await {
             Ok(Ok(settlement)) => settlement,
             Ok(Err(panicked)) => {
@@ -229,6 +235,12 @@ impl Worker {
             }
             Err(_) => Settlement::Leave(SessionError::Overdue),
         }
+    }
+
+    /// What is looked at between messages.
+    async fn look_around(&self, consumer: &Consumer, active: bool) -> Result<(), SessionError> {
+        self.check_schema().await?;
+        self.dead_letter_undelivered(consumer, active).await
     }
 
     /// `active`: whether the broker has given this consumer a message. It gives them to one as long as that one is
@@ -247,10 +259,6 @@ impl Worker {
 
     /// From a message to its settlement.
     async fn handle(&self, consumer: &mut Consumer, message: &Message, stop: &CancellationToken) -> Settlement {
-        // First: what this version would refuse, a newer one may know.
-        if let Err(error) = self.check_schema().await {
-            return Settlement::Leave(error.into());
-        }
         let received = Received::new(message, &self.addresses);
         let request = match request_of(message) {
             Ok(request) => request,

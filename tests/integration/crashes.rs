@@ -89,9 +89,10 @@ async fn what_the_database_loses_is_read_again() {
     sqlx::raw_sql(
         "begin;
              update teamleader2db.sync_step s
-             set (phase, status, position, listed, created, updated, unchanged, deleted, detailed, matches, verified)
-                 = (select phase, status, position, listed, created, updated, unchanged, deleted, detailed, matches,
-                        verified
+             set (phase, status, position, listed, created, updated, unchanged, detailed, matches, verified, pages,
+                     checkpoint)
+                 = (select phase, status, position, listed, created, updated, unchanged, detailed, matches, verified,
+                        pages, checkpoint
                     from public.step was where was.run_id = s.run_id and was.resource = s.resource);
              delete from teamleader2db.sync_page;
              insert into teamleader2db.sync_page select * from public.page;

@@ -171,10 +171,10 @@ async fn contents(stage: &Stage) -> Vec<String> {
 
 /// What the analyst reads through the view that users have built.
 async fn as_analyst(stage: &Stage) -> i64 {
-    let mut tx = stage.database.pool.begin().await.unwrap();
-    sqlx::query("set local role teamleader2db_test_analyst").execute(&mut *tx).await.unwrap();
+    let mut connection = PgConnection::connect(&stage.database.url).await.unwrap();
+    sqlx::query("set role teamleader2db_test_analyst").execute(&mut connection).await.unwrap();
     let sql = "select (select count(*) from reports.customers) + (select count(*) from teamleader_views.contacts)";
-    sqlx::query_scalar(sql).fetch_one(&mut *tx).await.unwrap()
+    sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
 }
 
 #[tokio::test]
