@@ -12,7 +12,6 @@ use crate::api_client::client::Client;
 use crate::catalog::{RESOURCES, Resource};
 use crate::http;
 use crate::ids::Account;
-use crate::messages::RunStatus;
 use crate::messages::StateName;
 use crate::process::failpoints::{self, Point};
 use crate::process::telemetry;
@@ -99,8 +98,7 @@ impl Upkeep {
     pub(super) async fn end_cancelled(self, relay: Relay, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(CANCELLED_EVERY)).await.is_some() {
             // What goes wrong is tried again, and other parts report it.
-            if let Ok(ended @ 1..) = pool::with_deadline(cancel::end_forgotten(&self.pool, &self.account)).await {
-                (0..ended).for_each(|_| telemetry::run_ended(RunStatus::Cancelled.as_str()));
+            if let Ok(true) = pool::with_deadline(cancel::end_forgotten(&self.pool, &self.account)).await {
                 let _ = relay.flush().await;
             }
         }

@@ -39,7 +39,7 @@ const fn gauge(name: &'static str, labels: Labels, help: &'static str) -> Metric
 pub const RUNS: Metric = counter(
     "teamleader2db_runs_total",
     &[("status", &["completed", "partial", "failed", "cancelled"])],
-    "Runs that ended.",
+    "Runs that ended while this worker was at them; not those that were cancelled or given up in a queue.",
 );
 /// Records that were merged.
 pub const RECORDS: Metric = counter(

@@ -114,8 +114,8 @@ pub async fn settle(pool: &PgPool, account: &Account, id: RunId) -> Result<RunSt
 }
 
 /// Ends the runs of an account that were asked to end and have not for 1.5 s: no slice is at work on them, and who
-/// asked does not wait, or has died. Returns how many this has ended.
-pub async fn end_forgotten(pool: &PgPool, account: &Account) -> Result<usize, StoreError> {
+/// asked does not wait, or has died. Returns whether there was one.
+pub async fn end_forgotten(pool: &PgPool, account: &Account) -> Result<bool, StoreError> {
     let forgotten = sqlx::query_scalar!(
         "select id from teamleader2db.sync_run
          where account = $1 and status = 'running' and cancel_at < now() - interval '1.5 seconds'",
@@ -126,7 +126,7 @@ pub async fn end_forgotten(pool: &PgPool, account: &Account) -> Result<usize, St
     for id in &forgotten {
         end(pool, account, RunId(*id)).await?;
     }
-    Ok(forgotten.len())
+    Ok(!forgotten.is_empty())
 }
 
 /// The other accounts of the copy that have a run with this id.
