@@ -87,6 +87,12 @@ impl Shape {
         on_top.chain(self.deeper.iter().map(|(_, include)| include.as_str())).collect()
     }
 
+    /// Where the fields of the includes that were asked for are: their names, joined by `/`.
+    pub fn paths_of_includes(&self) -> Vec<String> {
+        let on_top = self.fields.iter().filter(|field| field.include.is_some()).map(|field| field.name.clone());
+        on_top.chain(self.deeper.iter().map(|(path, _)| path.trim_start_matches('/').to_owned())).collect()
+    }
+
     /// Whether any of these records has a field of this include. `missing`: the fields that are in none of them.
     pub fn has_come(&self, include: &str, missing: &[&Field], records: &[&str]) -> bool {
         let has = |path: &str, json: &&str| {

@@ -180,8 +180,8 @@ impl Plan {
         Self { contacts: 100, latency_ms: 40, quirks, concurrency: 4, workers: 1, requests, steps }
     }
 
-    /// Whether the API has said of this resource, in an answer that looks like any other, what is not so. Nothing can
-    /// see it then; the next full sync puts it right.
+    /// Whether the API has said of this resource, in an answer that looks like any other, what is not so. Nothing
+    /// can see it then; the next syncs put it right, the last of which is a full one.
     pub fn is_lied_about(&self, resource: &str) -> bool {
         self.steps.iter().any(|step| match &step.act {
             Act::Api { kind, at, .. } => is_lie(kind) && at.split('.').next() == Some(resource),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use teamleader_simulator::ChangeKind;
+use teamleader_simulator::{ChangeKind, Fault, FaultKind};
 use uuid::Uuid;
 
 use crate::stage::{DETAILED, RESOURCES, Stage};
@@ -107,6 +107,40 @@ async fn refetch_asks_for_what_became_stale_after_its_start() {
     let event = stage.completed(id).await;
     assert_eq!(event.count("contacts", "detailed"), 5, "{}", event.body);
     stage.assert_copy_is_equal().await;
+}
+
+#[tokio::test]
+async fn a_detail_without_its_includes_is_asked_for_once_more() {
+    let stage = Stage::of(200).await;
+    let _worker = stage.worker().await;
+    let ignore = |times| {
+        stage.simulator.inject(Fault::new(FaultKind::IncludesIgnored).at("companies.info").times(times));
+    };
+    // An account of which no company has them: nothing is asked for twice.
+    ignore(u32::MAX);
+    stage.complete(json!({ "mode": "full" })).await;
+    let asked = stage.asked("companies.info");
+    stage.complete(json!({ "mode": "full" })).await;
+    assert_eq!(stage.asked("companies.info"), asked);
+
+    stage.simulator.clear_faults();
+    stage.complete(json!({ "resources": ["companies"], "mode": "full", "refetch": true })).await;
+    stage.assert_copy_is_equal().await;
+    ignore(3);
+    stage.simulator.update("companies", 3);
+    stage.complete(json!({})).await;
+    assert!(stage.database.difference(&stage.simulator, "companies").await.is_some(), "what did not come is not there");
+    stage.complete(json!({})).await;
+    stage.assert_copy_is_equal().await;
+
+    // The same answer twice is believed.
+    ignore(6);
+    stage.simulator.update("companies", 3);
+    for more in [3, 3, 0] {
+        let asked = stage.asked("companies.info");
+        stage.complete(json!({})).await;
+        assert_eq!(stage.asked("companies.info"), asked + more);
+    }
 }
 
 #[tokio::test]

@@ -3,10 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
+use tracing::info;
 use uuid::Uuid;
 
 use super::newest::{self, Verdict};
-use super::{Columns, list_fields};
+use super::{Columns, includes, list_fields};
 use crate::api_client::answer::Record;
 use crate::catalog::Resource;
 use crate::ids::Account;
@@ -118,7 +119,8 @@ pub async fn expired_details(
     Ok(places)
 }
 
-/// Merges details that count, see [`newest`]. Those of which that is unknown stay stale; returns how many were written.
+/// Merges details that count, see [`newest`]. Those of which that is unknown stay stale, and so do those that lack what
+/// was asked for, see [`includes`]; returns how many were written.
 ///
 /// A detail that was asked for later than its list item is not stale. One that is older than that by `updated_at`
 /// counts all the same, and the list item is merged again when it is met next: either the record was restored, or
@@ -131,19 +133,28 @@ pub async fn merge_details(
 ) -> Result<i64, StoreError> {
     let ids: Vec<Uuid> = details.iter().map(|detail| detail.id).collect();
     let rows = newest::rows(tx, account, resource, &ids).await?;
-    let (mut counting, mut doubted) = (Vec::new(), Vec::new());
+    let (mut counting, mut doubted, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for (detail, row) in details.iter().filter_map(|detail| Some((detail, rows.get(&detail.id)?))) {
         match newest::judge_detail(detail, row) {
-            Verdict::Counts | Verdict::Equal => counting.push(detail),
+            Verdict::Counts | Verdict::Equal => {
+                counting.push(detail);
+                bare.extend(includes::is_bare(resource, detail, row).then_some(detail.id));
+            }
             Verdict::Doubtful => doubted.push(detail.id),
             Verdict::Outdated => {}
         }
         detail.asked.note(detail.id);
     }
+    let written = write(tx, account, resource, &counting).await?;
+    if !bare.is_empty() && includes::are_usual(tx, account, resource, &bare).await? {
+        let (bare_details, name) = (bare.len(), resource.name);
+        info!(bare_details, "{bare_details} details of {name} came without any include, and are asked for again");
+        doubted.append(&mut bare);
+    }
     if !doubted.is_empty() {
         make_stale(tx, account, resource, &doubted).await?;
     }
-    write(tx, account, resource, &counting).await
+    Ok(written)
 }
 
 /// Writes details over their rows, unless a newer answer is there by now. Of what the row held, the fields of its list

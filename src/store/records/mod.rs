@@ -1,6 +1,7 @@
 //! The rows: upserts of list items and merged details, set-wise, one statement a batch, and only where they differ.
 
 pub mod details;
+mod includes;
 pub mod load;
 pub mod newest;
 pub mod rekey;

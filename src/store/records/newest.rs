@@ -74,6 +74,8 @@ pub struct Row {
     pub state: State,
     /// The hash of its list item.
     pub list_hash: Vec<u8>,
+    /// The hash of its detail, if it has one.
+    pub detail_hash: Option<Vec<u8>>,
     /// Whether it is marked deleted.
     pub deleted: bool,
     /// The record it belongs to.
@@ -197,7 +199,8 @@ pub async fn rows(
     let rows = sqlx::query!(
         // Row by row, by key: planned as a join before PostgreSQL has counted what a first sync wrote, it reads all
         // rows each time.
-        r#"select r.id, r.list_hash, r.source_updated_at, r.parent_id, r.deleted_at is not null as "deleted!",
+        r#"select r.id, r.list_hash, r.detail_hash, r.source_updated_at, r.parent_id,
+             r.deleted_at is not null as "deleted!",
              case when r.asked_at <= clock_timestamp() then r.asked_at end as asked_at
          from unnest($3::uuid[]) as p (id)
          cross join lateral (
@@ -212,7 +215,8 @@ pub async fn rows(
         .into_iter()
         .map(|row| {
             let state = State { asked_at: row.asked_at, answered_at: None, updated_at: row.source_updated_at };
-            (row.id, Row { state, list_hash: row.list_hash, deleted: row.deleted, parent: row.parent_id })
+            let (list_hash, detail_hash) = (row.list_hash, row.detail_hash);
+            (row.id, Row { state, list_hash, detail_hash, deleted: row.deleted, parent: row.parent_id })
         })
         .collect())
 }
