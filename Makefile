@@ -152,7 +152,7 @@ drift: install ## sync SEEDS (30) large accounts, or a PARTth of each, that chan
 economy: install ## print how many requests syncs of the whole API take, of ECONOMY_OF (10,000) contacts and all else in proportion
 	ECONOMY_OF=$(ECONOMY_OF) $(MAKE) test ARGS="--test integration -- --nocapture economy::"
 
-bench: install ## measure the worker beside its limits, ARGS="budget" one scenario (start lists details memory views budget); QUICK=1 small
+bench: install ## measure the worker beside its limits, ARGS="budget" one scenario (start lists details memory views pages budget); QUICK=1 small
 	BENCH_QUICK=$(QUICK) dev/servers run cargo bench --locked --bench product -- $(ARGS)
 
 bench-functions: ## measure the hot functions by themselves

@@ -12,6 +12,7 @@ mod budget;
 mod details;
 mod lists;
 mod memory;
+mod pages;
 mod start;
 mod timing;
 mod views;
@@ -52,6 +53,9 @@ async fn main() {
     }
     if is_wanted("views") {
         print(views::measure(size).await);
+    }
+    if is_wanted("pages") {
+        print(pages::measure(size).await);
     }
     if is_wanted("budget") {
         print(budget::measure(size).await);

@@ -78,6 +78,7 @@ impl Upkeep {
 
     /// A database that is away is reported by the parts that need it.
     async fn count(&self) {
+        let _ = pool::with_deadline(report::fold_counts(&self.pool)).await;
         let stale = pool::with_deadline(report::stale_details(&self.pool, &self.account));
         for (resource, rows) in stale.await.unwrap_or_default() {
             telemetry::stale_details(&resource, rows);

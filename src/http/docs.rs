@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use axum::Json;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::Config;
@@ -29,7 +30,15 @@ pub(super) const FILES: [&str; 8] = [
 #[openapi(
     info(
         title = "teamleader2db",
-        description = "Requests syncs of a Teamleader Focus account, shows their progress, and authorizes the account.",
+        description = "**teamleader2db copies a Teamleader Focus account into PostgreSQL. \
+                       [The dashboard](/dashboard) shows what it does, and asks for a sync at the press of a button.**\n\n\
+                       This is the same for programs: requests for a sync, runs, the authorization of the account, \
+                       health and metrics. Errors are problem details (RFC 9457), whose `detail` says how to fix it.",
+    ),
+    tags(
+        (name = "sync", description = "Syncs, audits, and what became of them"),
+        (name = "authorization", description = "The account's consent, in a browser"),
+        (name = "health", description = "For probes and Prometheus; without a token"),
     ),
     modifiers(&Token),
 )]
@@ -45,8 +54,46 @@ impl Modify for Token {
     }
 }
 
+/// What was asked and answered, by operation, status or `request`, and a title. Those of `every` hold for each operation
+/// that has the status. A test asks them again.
+const EXAMPLES: &str = include_str!("examples.json");
+
+/// The description as JSON, with examples.
+pub(super) fn with_examples(description: &utoipa::openapi::OpenApi) -> Value {
+    let mut description = serde_json::to_value(description).unwrap_or_default();
+    let examples: Value = serde_json::from_str(EXAMPLES).unwrap_or_default();
+    for (path, operations) in description["paths"].as_object_mut().into_iter().flatten() {
+        for (method, operation) in operations.as_object_mut().into_iter().flatten() {
+            let own = &examples[format!("{method} {path}")];
+            if let Some(request) = operation.pointer_mut("/requestBody/content/application~1json") {
+                show(request, &own["request"]);
+            }
+            for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
+                let these = if own[status].is_null() { &examples["every"][status] } else { &own[status] };
+                for (_, content) in response["content"].as_object_mut().into_iter().flatten() {
+                    show(content, these);
+                }
+            }
+        }
+    }
+    description
+}
+
+/// Adds examples to a request or an answer, if there are any.
+fn show(content: &mut Value, examples: &Value) {
+    let shown = examples
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(title, value)| (title.replace(' ', "_"), json!({ "summary": title, "value": value })));
+    let shown: Map<String, Value> = shown.collect();
+    if !shown.is_empty() {
+        content["examples"] = Value::Object(shown);
+    }
+}
+
 /// The description as JSON.
-pub(super) async fn openapi(description: Arc<utoipa::openapi::OpenApi>) -> Json<utoipa::openapi::OpenApi> {
+pub(super) async fn openapi(description: Arc<Value>) -> Json<Value> {
     Json((*description).clone())
 }
 

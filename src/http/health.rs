@@ -56,6 +56,8 @@ pub(super) async fn live() -> Json<Live> {
     Json(Live { status: "ok" })
 }
 
+/// Whether the process can work.
+///
 /// 200 `ok`: consuming, or the standby. 200 `degraded`: the account must be authorized; the callback must be able to
 /// reach this process, so it stays in its Service. 503 `unavailable`: the database or the broker cannot be used.
 /// `problems` says why, and how to fix it.

@@ -31,8 +31,9 @@ pub(super) struct Callback {
     error: Option<String>,
 }
 
-/// Sends the browser to Teamleader with a state that works once. In a browser that has logged in, it works in this
-/// browser only.
+/// Sends the browser to Teamleader, to log in and allow the access.
+///
+/// By a link that works once. In a browser that has logged in, it works in this browser only.
 #[utoipa::path(get, path = "/sync/authorize", tag = "authorization", security(("token" = [])), responses(
     (status = 303, description = "To Teamleader, to log in and allow the access; or, without a login, to the login"),
     Guarded,
@@ -57,7 +58,9 @@ pub(super) async fn authorize(
     Ok((cookie.map(AppendHeaders), Redirect::to(&link.url)).into_response())
 }
 
-/// Takes the code: `code accepted`, or `code rejected: why`.
+/// Takes the code that Teamleader sends the browser back with.
+///
+/// Answers `code accepted`, or `code rejected: why`.
 #[utoipa::path(get, path = "/sync/oauth", tag = "authorization",
     params(
         ("code" = Option<String>, Query, description = "The code, which works once"),

@@ -8,3 +8,8 @@ pub(super) const LOGIN: &str = "/dashboard/login";
 
 /// Where an authorization starts.
 pub(super) const AUTHORIZE: &str = "/sync/authorize";
+
+/// Where a run is, for callers behind a proxy as well: without a host.
+pub(super) fn run_path(id: uuid::Uuid) -> String {
+    format!("/sync/runs/{id}")
+}

@@ -45,9 +45,10 @@ pub async fn serve(listener: TcpListener, state: HttpState, stop: CancellationTo
 /// connections for those that never wait.
 fn router(state: HttpState, connections: usize) -> Router {
     let (guarded, described) = OpenApiRouter::new()
-        .routes(routes!(sync::request, sync::status))
-        .routes(routes!(sync::run))
-        .routes(routes!(sync::cancel))
+        .routes(routes!(sync::request::request, sync::status::status))
+        .routes(routes!(sync::runs::list))
+        .routes(routes!(sync::runs::run))
+        .routes(routes!(sync::runs::cancel))
         .routes(routes!(oauth::authorize))
         .split_for_parts();
     let (open, mut description) = OpenApiRouter::with_openapi(Description::openapi())
@@ -57,7 +58,7 @@ fn router(state: HttpState, connections: usize) -> Router {
     let (ready, ready_described) = OpenApiRouter::new().routes(routes!(health::ready)).split_for_parts();
     let (callback, callback_described) = OpenApiRouter::new().routes(routes!(oauth::callback)).split_for_parts();
     [described, ready_described, callback_described].into_iter().for_each(|described| description.merge(described));
-    let description = Arc::new(description);
+    let description = Arc::new(docs::with_examples(&description));
     let waiting = Waiting { prepared: state.prepared.clone(), room: room(MOST_WAITING.min(connections / 8)) };
     docs::FILES
         .iter()

@@ -21,13 +21,15 @@ pub const MAX_CONNECTIONS: u32 = 8;
 /// What each session sets, whatever role, database or server have as their default. A pooler of transactions loses it,
 /// see docs/operations.md. sqlx sets `TimeZone`, `DateStyle` and `client_encoding`. Left alone is what users' triggers
 /// rest on: `search_path`.
-pub const SESSION: [(&str, &str); 9] = [
+pub const SESSION: [(&str, &str); 10] = [
     // The fence, claims and compare-and-swaps look again at rows that were waited for; a higher level would fail
     // instead.
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_read_only", "off"),
     ("idle_in_transaction_session_timeout", "10s"),
     ("idle_session_timeout", "0"),
+    // Of a query over all partitions PostgreSQL estimates far more than it reads; compiling it takes seconds.
+    ("jit", "off"),
     ("lock_timeout", "20s"),
     // Rather an error than rows that are silently not there.
     ("row_security", "off"),

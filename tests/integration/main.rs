@@ -40,6 +40,7 @@ mod grants;
 mod healthcheck;
 mod history;
 mod http;
+mod http_api;
 mod http_guard;
 mod incremental;
 mod logs;

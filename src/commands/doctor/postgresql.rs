@@ -15,7 +15,7 @@ use crate::store::{accounts, report, requirements, schema};
 use crate::views;
 
 /// What the worker does with its tables; docs/operations.md has the same as grants.
-const RIGHTS: [(&str, &[&str]); 18] = [
+const RIGHTS: [(&str, &[&str]); 19] = [
     ("teamleader.record", &["select", "insert", "update"]),
     ("teamleader.record_history", &["select", "insert", "delete"]),
     ("teamleader_views.contacts", &["select"]),
@@ -32,6 +32,7 @@ const RIGHTS: [(&str, &[&str]); 18] = [
     ("teamleader2db.sync_page", &["select", "insert", "delete"]),
     ("teamleader2db.sync_run", &["select", "insert", "update", "delete"]),
     ("teamleader2db.sync_step", &["select", "insert", "update"]),
+    ("teamleader2db.table_count", &["select", "insert", "delete"]),
     ("teamleader2db.view_problem", &["select", "insert", "update", "delete"]),
     ("teamleader2db.view_refresh", &["select", "insert", "update"]),
 ];

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
-use sqlx::{Executor, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -23,6 +23,12 @@ use crate::store::records::{self, Source};
 const COPY: &str = "copy teamleader.record
     (resource, account, id, content, source_updated_at, list_hash, parent_resource, parent_id, asked_at) \
      from stdin (format binary)";
+
+/// Before a `COPY`: the trigger that counts rows leaves them to [`note_count`].
+const BEFORE: &str = "savepoint load; set local teamleader2db.counts = 'own'";
+
+/// After one that has loaded its rows. Going back to the savepoint resets the parameter as well.
+const LOADED: &str = "release load; set local teamleader2db.counts = ''";
 
 /// How COPY's binary format begins: its signature, no flags, no extension. See "COPY" in PostgreSQL's manual, "Binary
 /// Format".
@@ -206,11 +212,12 @@ async fn load(
     parent_resource: Option<&str>,
 ) -> Result<(Transaction<'static, Postgres>, bool), StoreError> {
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    let (of_account, of_resource) = (account.clone(), resource.name);
     let loading = async move {
-        tx.execute("savepoint load").await?;
+        sqlx::raw_sql(BEFORE).execute(&mut *tx).await?;
         let loaded = match copy(&mut tx, receiver).await {
-            Ok(()) => true,
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => false,
+            Ok(rows) => Some(i64::try_from(rows).unwrap_or(i64::MAX)),
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => None,
             // Time runs while PostgreSQL waits for the rows: it is the way to it that is slow, and not the rows that
             // are bad.
             Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == TIMED_OUT) => {
@@ -218,8 +225,11 @@ async fn load(
             }
             Err(error) => return Err(error),
         };
-        tx.execute(if loaded { "release load" } else { "rollback to load" }).await?;
-        Ok((tx, loaded))
+        sqlx::raw_sql(if loaded.is_some() { LOADED } else { "rollback to load" }).execute(&mut *tx).await?;
+        if let Some(rows) = loaded {
+            note_count(&mut tx, &of_account, of_resource, rows).await?;
+        }
+        Ok((tx, loaded.is_some()))
     };
     let loading = tokio::spawn(loading.in_current_span());
     // Where nobody listens any more, the task has ended and says why.
@@ -228,7 +238,19 @@ async fn load(
     Ok(loading.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))?)
 }
 
-async fn copy(connection: &mut PgConnection, mut receiver: mpsc::Receiver<CopyChunk>) -> sqlx::Result<()> {
+/// Adds the rows of a `COPY` to those that are counted. A trigger for each row would cost as much as the row.
+async fn note_count(tx: &mut PgConnection, account: &Account, resource: &str, rows: i64) -> sqlx::Result<()> {
+    let counted = sqlx::query!(
+        "insert into teamleader2db.table_count (account, resource, rows, deleted) values ($1, $2, $3, 0)",
+        account.as_str(),
+        resource,
+        rows,
+    );
+    counted.execute(tx).await.map(drop)
+}
+
+/// Returns how many rows there are by that.
+async fn copy(connection: &mut PgConnection, mut receiver: mpsc::Receiver<CopyChunk>) -> sqlx::Result<u64> {
     let mut copy = connection.copy_in_raw(COPY).await?;
     let mut ended = false;
     while let Some(CopyChunk::Bytes(chunk)) =
@@ -238,8 +260,8 @@ async fn copy(connection: &mut PgConnection, mut receiver: mpsc::Receiver<CopyCh
     }
     failpoints::reached(Point::RowsSent);
     // Also where the caller was dropped: of all ways to end a `COPY`, sqlx reads the answer of this one whatever it is.
-    copy.finish().await?;
-    if ended { Ok(()) } else { Err(sqlx::Error::WorkerCrashed) }
+    let rows = copy.finish().await?;
+    if ended { Ok(rows) } else { Err(sqlx::Error::WorkerCrashed) }
 }
 
 /// Sends the rows in COPY's binary format.
@@ -308,6 +330,8 @@ fn microseconds(at: DateTime<Utc>) -> [u8; 8] {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::Executor;
+
     use super::super::newest::Origin;
     use super::*;
     use crate::api_client::asked::Asked;

@@ -99,7 +99,11 @@ pub(super) async fn finish_in<C: Default>(
     let status = status_of(run, &ending);
     let error = ending.error().map(str::to_owned);
     let row = sqlx::query!(
-        "update teamleader2db.sync_run set status = $3, finished_at = now(), error = $4 where account = $1 and id = $2
+        "update teamleader2db.sync_run set status = $3, finished_at = now(), error = $4,
+             (created, updated, deleted, detailed) = (
+                 select sum(s.created), sum(s.updated), sum(s.deleted), sum(s.detailed)
+                 from teamleader2db.sync_step s where s.account = $1 and s.run_id = $2)
+         where account = $1 and id = $2
          returning api_requests, finished_at, replies",
         account.as_str(),
         run.id.0,
