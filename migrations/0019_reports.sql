@@ -143,5 +143,7 @@ update teamleader2db.sync_run r
     where r.account = w.account and r.id = w.run_id and r.finished_at is not null;
 drop table teamleader2db.written_so_far;
 
--- Pages of runs, the newest first.
+-- Pages of runs, the newest first: of all, and of few among many.
 create index sync_run_started on teamleader2db.sync_run (account, started_at desc, id desc);
+create index sync_run_status on teamleader2db.sync_run (account, status, started_at desc, id desc);
+create index sync_run_mode on teamleader2db.sync_run (account, (request ->> 'mode'), started_at desc, id desc);

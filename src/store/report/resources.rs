@@ -209,7 +209,8 @@ pub async fn emptied(pool: &PgPool, account: &Account) -> Result<Vec<String>, St
         "select c.resource from teamleader2db.cursor c
          left join lateral (
              select true as has_row from teamleader.record r
-             where r.resource = c.resource and r.account = $1 limit 1) as f on true
+             -- In this order by the key, whatever other accounts have.
+             where r.resource = c.resource and r.account = $1 order by r.id limit 1) as f on true
          where c.account = $1 and c.listed_rows > 0 and f.has_row is null
          order by c.resource",
         account.as_str(),

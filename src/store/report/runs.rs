@@ -87,9 +87,10 @@ pub async fn runs_that(
          where r.account = $1 and ($2::uuid is null or r.id = $2)
            and ($4::text is null or starts_with(r.id::text, $4)) and ($5::text is null or r.status = $5)
            and ($6::text is null or r.request ->> 'mode' = $6)
-           and ($7::text is null or exists (
-               select from teamleader2db.sync_step s
-               where s.account = r.account and s.run_id = r.id and s.resource = $7))
+           -- By key, run after run: of an "exists" PostgreSQL may read all steps first.
+           and ($7::text is null or (
+               select true from teamleader2db.sync_step s
+               where s.account = r.account and s.run_id = r.id and s.resource = $7 limit 1))
            and (r.started_at, r.id) < (coalesce($8, 'infinity'::timestamptz),
                                        coalesce($9, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
          order by r.started_at desc, r.id desc limit $3"#,
