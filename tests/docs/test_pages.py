@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import json
 import re
 import shutil
@@ -165,6 +166,21 @@ class Prose(unittest.TestCase):
         self.assertEqual(alerts, named)
 
 
+def unbound(module: ast.Module) -> set[str]:
+    """Names that are used in a module, and that nothing in it makes or imports."""
+    used, made = set(), set(dir(builtins))
+    for node in ast.walk(module):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else made).add(node.id)
+        elif isinstance(node, ast.alias):
+            made.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            made.add(node.name)
+        elif isinstance(node, ast.arg):
+            made.add(node.arg)
+    return used - made
+
+
 class Snippets(unittest.TestCase):
     """Blocks of code."""
 
@@ -174,11 +190,11 @@ class Snippets(unittest.TestCase):
         self.assertEqual(bare, [])
 
     def test_python_compiles(self) -> None:
-        """integrations/ runs those that can run."""
+        """And makes or imports each name that it uses, so that it can be pasted. integrations/ runs those that can run."""
         found = code("python")
         for block in found:
             with self.subTest(str(block)):
-                ast.parse(block.text, str(block))
+                self.assertEqual(unbound(ast.parse(block.text, str(block))), set())
         COUNTS["Python blocks"] = len(found)
 
     def test_json_parses(self) -> None:

@@ -17,6 +17,8 @@ def test_the_dags_of_the_readme_import_what_they_use(monkeypatch):
     for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         # Each is a module of its own.
         exec(compile(block, str(README), "exec"), {})  # noqa: S102 # Of this repository.
-    assert [dag.dag_id for dag in found] == ["teamleader_nightly", "teamleader_hourly", "report"]
+    assert [dag.dag_id for dag in found] == ["teamleader_nightly", "teamleader_hourly", "report", "invoices_report"]
     task = found[0].get_task("full")
     assert (task.mode, task.deferrable, task.retries) == ("full", True, 1)
+    sensor = found[3].get_task("invoices_are_fresh")
+    assert (sensor.mode, sensor.downstream_task_ids) == ("reschedule", {"report"})

@@ -17,7 +17,8 @@ COPY = "postgres://db.example.org:5432/copy"
 """Where the copy is, as the names of its assets. Nothing connects to it."""
 
 DEFAULTS = {
-    "retries": 3,
+    # One retry: a lost triggerer or broker is worth it, and what fails for good, such as a missing right, fails again.
+    "retries": 1,
     "retry_delay": timedelta(minutes=5),
     "deferrable": True,
     "asset_database": COPY,
@@ -32,8 +33,7 @@ with DAG(
     default_args=DEFAULTS,
     tags=["teamleader"],
 ):
-    # One more try of all: what fails for good, such as a missing right, would fail each time.
-    TeamleaderSyncOperator(task_id="full", mode="full", retries=1)
+    TeamleaderSyncOperator(task_id="full", mode="full")
 
 with DAG(
     "teamleader_hourly",
