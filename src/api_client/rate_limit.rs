@@ -15,6 +15,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::process::telemetry;
+
 /// The length of the API's window.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
@@ -71,6 +73,8 @@ struct State {
     remaining: u32,
     /// Those who wait for the right to send one.
     waiting: u32,
+    /// Until when the time was counted in which somebody waits.
+    waited_until: Instant,
 }
 
 /// Somebody who waits for the right to send a request, until dropped.
@@ -78,14 +82,24 @@ struct Waiting<'a>(&'a Limiter);
 
 impl<'a> Waiting<'a> {
     fn new(limiter: &'a Limiter) -> Self {
-        limiter.lock().waiting += 1;
+        let mut state = limiter.lock();
+        if state.waiting == 0 {
+            state.waited_until = Instant::now();
+        }
+        state.waiting += 1;
+        drop(state);
         Self(limiter)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.lock().waiting -= 1;
+        let mut state = self.0.lock();
+        state.waiting -= 1;
+        let now = Instant::now();
+        let waited = now.saturating_duration_since(std::mem::replace(&mut state.waited_until, now));
+        drop(state);
+        telemetry::waited_for_budget(waited);
     }
 }
 
@@ -118,6 +132,7 @@ impl Limiter {
             blocked_until: None,
             remaining: FIRST_LIMIT,
             waiting: 0,
+            waited_until: Instant::now(),
         };
         Self(Arc::new(Inner { state: Mutex::new(state), changed: Notify::new(), reserve }))
     }

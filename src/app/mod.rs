@@ -82,6 +82,7 @@ impl Application {
             account: account.name.clone(),
             resources: of_account.settings.resources.clone(),
         };
+        let queue = QueueLook::new(process.amqp_url.clone(), of_account.names.clone());
         let upkeep = Upkeep {
             pool: process.pool.clone(),
             account: account.name.clone(),
@@ -90,11 +91,11 @@ impl Application {
             client: account.client.clone(),
             served: of_account.settings.resources,
             memory: memory.clone(),
+            queue: queue.clone(),
         };
         let wide_views = WideViews { pool: process.pool.clone(), run_finished: process.run_finished };
         let redirect_uri = &of_account.integration.redirect_uri;
         let guard = Guard::new(of_process.api_token, &of_account.cipher, &account.name, redirect_uri)?;
-        let queue = QueueLook::new(process.amqp_url.clone(), of_account.names.clone());
         let http = HttpState {
             queue,
             pool: process.pool,

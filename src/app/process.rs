@@ -57,7 +57,7 @@ impl ProcessServices {
     pub(super) async fn new(config: &ProcessConfig, account: &Account) -> anyhow::Result<Self> {
         let publisher = |of: &str| Publisher::new(config.amqp_url.clone(), &format!("teamleader2db {account} {of}"));
         Ok(Self {
-            metrics: telemetry::start_metrics(RESOURCES.iter().map(|resource| resource.name)),
+            metrics: telemetry::start_metrics(account.as_str(), RESOURCES.iter().map(|resource| resource.name)),
             pool: pool::connect_keeping(&config.database_url, config.history)?,
             amqp_url: config.amqp_url.clone(),
             publisher: publisher("publisher"),

@@ -42,6 +42,7 @@ pub(super) struct Upkeep {
     pub(super) client: Client,
     pub(super) served: Vec<&'static Resource>,
     pub(super) memory: Arc<http::Memory>,
+    pub(super) queue: http::QueueLook,
 }
 
 impl Upkeep {
@@ -53,7 +54,8 @@ impl Upkeep {
                 metrics.run_upkeep();
             }
             self.memory.note_budget(self.client.budget());
-            stop.run_until_cancelled(self.show_state()).await;
+            let looks = async { tokio::join!(self.show_state(), self.wait_for_connection()) };
+            stop.run_until_cancelled(looks).await;
             if counted.is_none_or(|at| at.elapsed() >= COUNT_STALE_EVERY) {
                 counted = Some(tokio::time::Instant::now());
                 stop.run_until_cancelled(self.count()).await;
@@ -63,17 +65,24 @@ impl Upkeep {
 
     /// What the account is doing, and the deletions that are held. While the database is away they stay as they were.
     async fn show_state(&self) {
-        let (pool, account) = (&self.pool, self.account.as_str());
+        let pool = &self.pool;
         if let Ok(state) = pool::with_deadline(state::of(pool, &self.account)).await {
             let states = StateName::ALL.map(|name| (name.as_str(), name == state.name));
-            telemetry::state(account, &states, state.until);
+            telemetry::state(&states, state.since, state.until);
         }
         if let Ok(held) = pool::with_deadline(progress::held_deletions(pool, &self.account)).await {
             for resource in RESOURCES.iter() {
                 let rows = held.iter().find(|held| held.resource == resource.name).map_or(0, |held| held.missing);
-                telemetry::deletions_held_now(account, resource.name, rows);
+                telemetry::deletions_held_now(resource.name, rows);
             }
         }
+    }
+
+    /// How long a connection of the pool is waited for.
+    async fn wait_for_connection(&self) {
+        let asked = tokio::time::Instant::now();
+        let acquired = self.pool.acquire().await;
+        telemetry::database_acquired(acquired.ok().map(|_| asked.elapsed()));
     }
 
     /// A database that is away is reported by the parts that need it.
@@ -88,6 +97,8 @@ impl Upkeep {
         for (resource, records) in rejected.await.unwrap_or_default() {
             telemetry::rejected_records(&resource, records);
         }
+        let queued = self.queue.depths().await.unwrap_or_default();
+        telemetry::queued(queued.requests, queued.delayed);
         // Those of another worker of the account, too.
         let successes = pool::with_deadline(report::last_successes(&self.pool, &self.account, &self.served));
         for (resource, at) in successes.await.unwrap_or_default() {

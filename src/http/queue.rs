@@ -38,7 +38,7 @@ impl QueueLook {
     }
 
     /// How much waits, as of a few seconds ago; `None`: the broker could not be asked.
-    pub(super) async fn depths(&self) -> Option<Depths> {
+    pub async fn depths(&self) -> Option<Depths> {
         let mut last = self.last.lock().await;
         if let Some(look) = last.filter(|look| look.at.elapsed() < SERVES) {
             return look.depths;

@@ -24,6 +24,8 @@ use super::problem::Problem;
 use super::server::{self, Limits};
 use super::state::HttpState;
 use super::{dashboard, health, oauth, sync};
+use crate::process::{measures, telemetry};
+use crate::store::pool::MAX_CONNECTIONS;
 
 /// An answer takes at most this long; the callback asks Teamleader twice.
 const TIMEOUT: Duration = Duration::from_secs(40);
@@ -91,6 +93,8 @@ fn room(requests: usize) -> Arc<Semaphore> {
     (status = 200, description = "Metrics in Prometheus' text format", body = String, content_type = "text/plain"),
 ))]
 async fn metrics(State(state): State<HttpState>) -> Response {
+    measures::read();
+    telemetry::database_connections(state.pool.size(), state.pool.num_idle(), MAX_CONNECTIONS);
     let text = state.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

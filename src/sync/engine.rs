@@ -246,7 +246,20 @@ async fn work_on(slice: &Slice<'_>, index: usize) -> (usize, StepOutcome) {
     };
     // Whatever level is logged, the lines that are name the resource.
     let resource = slice.run().steps[index].resource.name;
+    let _timed = Timed { resource, since: Instant::now() };
     work.instrument(error_span!("step", %resource)).await
+}
+
+/// Counts the time until it is dropped: work may be cut short.
+struct Timed {
+    resource: &'static str,
+    since: Instant,
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        telemetry::worked_on(self.resource, self.since.elapsed());
+    }
 }
 
 async fn work_on_phase(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {
@@ -366,8 +379,10 @@ async fn finish(slice: &Slice<'_>, ending: Ending) -> Outcome {
         Err(error) => return Outcome::Stopped(error),
     };
     let status = report.status.as_str();
-    telemetry::run_ended(status);
+    let times = report.mode.zip(report.started_at.zip(report.finished_at));
+    telemetry::run_ended(status, times.map(|(mode, (started, finished))| (mode.as_str(), finished - started)));
     for (name, resource) in &report.resources {
+        telemetry::resource_ended(name, resource.status.as_str());
         let synced = resource.status == ResourceStatus::Completed && resource.audited.is_none();
         // A resource that is asked for by name once is not expected to be synced again.
         let served = slice.settings.resources.iter().any(|resource| resource.name == name);
@@ -394,7 +409,7 @@ async fn report_ended_elsewhere(slice: &Slice<'_>) {
     let ended = pool::with_deadline(cancel::status(slice.pool, &slice.settings.account, slice.id)).await;
     if let Ok(Some(status)) = ended {
         let status = status.as_str();
-        telemetry::run_ended(status);
+        telemetry::run_ended(status, None);
         warn!(status, "The run is {status}: it was ended beside this slice");
     }
 }

@@ -206,7 +206,8 @@ async fn a_worker_that_wakes_in_the_midst_of_a_run_that_was_ended_counts_and_log
     let log = worker.log();
     assert!(log.contains("The run is cancelled: it was ended beside this slice"), "{log}");
     let (_, metrics) = worker.get("/metrics").await;
-    let counted = metrics.lines().find(|line| line.starts_with("teamleader2db_runs_total{status=\"cancelled\"}"));
+    let cancelled = "teamleader2db_runs_total{account=\"acme\",status=\"cancelled\"}";
+    let counted = metrics.lines().find(|line| line.starts_with(cancelled));
     assert_eq!(counted.and_then(|line| line.rsplit(' ').next()), Some("1"), "{metrics}");
 }
 

@@ -247,7 +247,7 @@ async fn metrics_are_told_as_prometheus_reads_them() {
     // One after the other, some moments after the start and then each minute.
     let text = until("stale details and rejected records are counted", async || {
         let (_, text) = worker.get("/metrics").await;
-        ["stale_details", "rejected_records"]
+        ["stale_details", "rejected_records", "queued_requests"]
             .iter()
             .all(|name| text.contains(&format!("teamleader2db_{name}{{")))
             .then_some(text)
@@ -269,23 +269,33 @@ async fn metrics_are_told_as_prometheus_reads_them() {
         }
     }
     let fresh = |resource: &str| {
-        text.contains(&format!("teamleader2db_last_success_timestamp_seconds{{resource=\"{resource}\"}}"))
+        let labels = format!("{{account=\"acme\",resource=\"{resource}\"}}");
+        text.contains(&format!("teamleader2db_last_success_timestamp_seconds{labels}"))
     };
     assert_eq!((fresh("contacts"), fresh("teams")), (true, false), "{text}");
     let contacts = stage.simulator.count("contacts");
     for line in [
-        r#"teamleader2db_runs_total{status="completed"} 3"#.to_owned(),
-        r#"teamleader2db_drift_total{resource="deals"} 0"#.to_owned(),
-        r#"teamleader2db_stale_details{resource="deals"} 0"#.to_owned(),
-        r#"teamleader2db_audit_findings_total{resource="departments",finding="wrong"} 0"#.to_owned(),
-        "teamleader2db_authorized 1".to_owned(),
-        "teamleader2db_unrouted_events_total 0".to_owned(),
-        r#"teamleader2db_replies_total{outcome="unrouted"} 1"#.to_owned(),
-        "teamleader2db_queue_consumer_active 1".to_owned(),
-        r#"teamleader2db_token_refreshes_total{outcome="refreshed"} 1"#.to_owned(),
-        r#"teamleader2db_dead_letters_total{reason="bad_request"} 1"#.to_owned(),
-        format!(r#"teamleader2db_records_total{{resource="contacts",change="created"}} {contacts}"#),
-        format!(r#"teamleader2db_api_requests_total{{endpoint="contacts.info",status="200"}} {contacts}"#),
+        r#"teamleader2db_runs_total{account="acme",status="completed"} 3"#.to_owned(),
+        r#"teamleader2db_drift_total{account="acme",resource="deals"} 0"#.to_owned(),
+        r#"teamleader2db_stale_details{account="acme",resource="deals"} 0"#.to_owned(),
+        r#"teamleader2db_audit_findings_total{account="acme",resource="departments",finding="wrong"} 0"#.to_owned(),
+        r#"teamleader2db_authorized{account="acme"} 1"#.to_owned(),
+        r#"teamleader2db_unrouted_events_total{account="acme"} 0"#.to_owned(),
+        r#"teamleader2db_replies_total{account="acme",outcome="unrouted"} 1"#.to_owned(),
+        r#"teamleader2db_queue_consumer_active{account="acme"} 1"#.to_owned(),
+        r#"teamleader2db_token_refreshes_total{account="acme",outcome="refreshed"} 1"#.to_owned(),
+        r#"teamleader2db_dead_letters_total{account="acme",reason="bad_request"} 1"#.to_owned(),
+        r#"teamleader2db_run_duration_seconds_count{account="acme",mode="audit",status="completed"} 1"#.to_owned(),
+        r#"teamleader2db_run_duration_seconds_bucket{account="acme",mode="full",status="completed",le="86400"} 1"#
+            .to_owned(),
+        r#"teamleader2db_resource_runs_total{account="acme",resource="contacts",status="completed"} 1"#.to_owned(),
+        r#"teamleader2db_queued_requests{account="acme"} 0"#.to_owned(),
+        "teamleader2db_database_connections_max 8".to_owned(),
+        "teamleader2db_database_acquire_timeouts_total 0".to_owned(),
+        format!(r#"teamleader2db_records_total{{account="acme",resource="contacts",change="created"}} {contacts}"#),
+        format!(
+            r#"teamleader2db_api_requests_total{{account="acme",endpoint="contacts.info",status="200"}} {contacts}"#
+        ),
     ] {
         assert!(text.lines().any(|told| told == line), "{line} is missing:\n{text}");
     }
@@ -300,7 +310,7 @@ fn check_with_promtool(metrics: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("promtool cannot be run: install the Debian package prometheus");
-    // Less than a pipe holds, so this cannot wait for a reader that waits for us.
+    // It reads all before it says anything, so neither waits for the other.
     std::io::Write::write_all(&mut promtool.stdin.take().unwrap(), metrics.as_bytes()).unwrap();
     let checked = promtool.wait_with_output().unwrap();
     let said = [checked.stdout, checked.stderr].concat();

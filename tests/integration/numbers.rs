@@ -118,7 +118,8 @@ async fn a_number_that_the_database_refuses_is_stored_as_a_text_and_its_record_i
 /// What the gauge of the API's clock says.
 async fn skew(worker: &crate::stage::Worker) -> f64 {
     let (_, metrics) = worker.get("/metrics").await;
-    let line = metrics.lines().find_map(|line| line.strip_prefix("teamleader2db_api_clock_skew_seconds "));
+    let line =
+        metrics.lines().find_map(|line| line.strip_prefix("teamleader2db_api_clock_skew_seconds{account=\"acme\"} "));
     line.expect("the gauge").parse().unwrap()
 }
 

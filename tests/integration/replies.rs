@@ -50,7 +50,8 @@ async fn a_reply_goes_to_no_queue_of_the_worker_or_the_broker_and_the_request_is
     let said = worker.log().matches("No reply is sent to this address").count();
     assert_eq!(said, own.len() + 1, "once for each message");
     let (_, metrics) = worker.get("/metrics").await;
-    assert!(metrics.contains(&format!("teamleader2db_replies_total{{outcome=\"not_allowed\"}} {said}")), "{metrics}");
+    let counted = format!("teamleader2db_replies_total{{account=\"acme\",outcome=\"not_allowed\"}} {said}");
+    assert!(metrics.contains(&counted), "{metrics}");
 }
 
 #[tokio::test]

@@ -175,7 +175,8 @@ async fn a_foreign_message_among_the_escrowed_pairs_is_moved_away_and_stops_no_r
     stage.broker.await_ready(&queue, 0).await;
     assert_eq!(stage.simulator.counters().refused_refresh_reuse, 0);
     let (_, metrics) = worker.get("/metrics").await;
-    assert!(metrics.contains("teamleader2db_dead_letters_total{reason=\"token_pair\"} 3"), "{metrics}");
+    let counted = "teamleader2db_dead_letters_total{account=\"acme\",reason=\"token_pair\"} 3";
+    assert!(metrics.contains(counted), "{metrics}");
 }
 
 #[tokio::test]

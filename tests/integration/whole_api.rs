@@ -340,7 +340,7 @@ async fn fields_that_vanish_or_change_type_are_told_and_stored_all_the_same() {
     let stored: i64 = stage.database.value("select count(*) from teamleader.companies").await;
     assert_eq!(stored, stage.simulator.count("companies") as i64);
     let (_, metrics) = worker.get("/metrics").await;
-    assert!(metrics.contains("teamleader2db_drift_total{resource=\"companies\"} 3"), "{metrics}");
+    assert!(metrics.contains("teamleader2db_drift_total{account=\"acme\",resource=\"companies\"} 3"), "{metrics}");
 }
 
 #[tokio::test]

@@ -270,7 +270,7 @@ impl<C: Default> Step<C> {
         for difference in differences {
             if self.drift.len() < MAX_DRIFT && !self.drift.contains(&difference) {
                 warn!("The API differs from its documents: {difference}");
-                telemetry::drift(self.resource.name);
+                telemetry::drift(self.resource.name, &difference);
                 self.drift.insert(difference);
             }
         }
