@@ -1,14 +1,14 @@
 //! companies.
 
+use super::addresses::Address;
 use super::contacts::write_addresses;
 use super::custom_fields;
 use super::dice::fingerprint;
 use super::draft::{Draft, SortKey};
-use super::facts::{Facts, Rolls, foreign_id};
+use super::facts::{Facts, Rolls};
 use super::json::Json;
 use super::names::{
-    Address, COMPANY_NAMES, FUNCTIONS, LEGAL_FORMS, SENTENCES, TAGS, iban, spice, telephone, vat_number,
-    write_payment_term,
+    FUNCTIONS, LEGAL_FORMS, TAGS, company_name, iban, prose, slug, spice, telephone, vat_number, write_payment_term,
 };
 use super::world::World;
 
@@ -21,21 +21,22 @@ struct Company {
     national_number: String,
     consent: bool,
     address: Address,
+    domain: String,
     rolls: Rolls,
 }
 
 impl Company {
     fn roll(world: &World, facts: &Facts) -> Self {
         let mut rolls = world.rolls("companies", facts);
-        let name = format!("{} {}", rolls.list.pick(COMPANY_NAMES), rolls.list.pick(LEGAL_FORMS));
+        let name = called(&mut rolls);
         let mut tags: Vec<_> = (0..rolls.list.below(4)).map(|_| rolls.list.pick(TAGS)).collect();
         tags.sort_unstable();
         tags.dedup();
-        let mail = rolls.list.below(100_000);
-        let emails = ["primary", "invoicing"]
+        let domain = slug(&name);
+        let emails = [("primary", "info"), ("invoicing", "boekhouding")]
             .into_iter()
             .filter(|_| rolls.base.chance(70))
-            .map(|kind| (kind, format!("{kind}{}.{mail}@example.eu", facts.ordinal)));
+            .map(|(kind, mailbox)| (kind, format!("{mailbox}@{domain}.example")));
         Self {
             name: spice(facts.ordinal, name),
             emails: emails.collect(),
@@ -44,7 +45,8 @@ impl Company {
             tags,
             national_number: format!("{:08}", rolls.base.below(100_000_000)),
             consent: rolls.list.chance(50),
-            address: Address::roll(&mut rolls.base),
+            address: Address::roll(world, &mut rolls.base),
+            domain,
             rolls,
         }
     }
@@ -56,7 +58,7 @@ impl Company {
         json.id("id", facts.id);
         json.text("name", &self.name);
         json.text("status", self.status);
-        json.reference("business_type", "businessType", foreign_id("businessType", dice));
+        json.reference("business_type", "businessType", world.some("businessTypes", dice));
         json.text("vat_number", &self.vat_number);
         json.text("national_identification_number", &self.national_number);
         json.list("emails", |json| {
@@ -77,12 +79,15 @@ impl Company {
                 }
             }
         });
-        json.text("website", &format!("https://example.eu/{}", edits.below(1_000_000_000)));
+        json.text("website", &format!("https://www.{}.example/?ref={}", self.domain, edits.below(1_000_000_000)));
         let account = iban(dice);
         json.text("iban", if dice.chance(60) { &account } else { "" });
         json.text("bic", dice.pick(&["GEBABEBB", "KREDBEBB", ""]));
-        json.text("language", dice.pick(&["nl", "fr", "en", "de"]));
-        json.maybe("preferred_currency", dice.chance(50).then(|| dice.pick(&["EUR", "USD", "GBP"])));
+        json.text("language", dice.pick(&["nl", "nl", "nl", "fr", "fr", "en", "de"]));
+        json.maybe(
+            "preferred_currency",
+            dice.chance(50).then(|| dice.pick(&["EUR", "EUR", "EUR", "EUR", "USD", "GBP"])),
+        );
         match dice.chance(30) {
             true => json.raw("payment_term", "null"),
             false => json.nested("payment_term", |json| write_payment_term(json, dice)),
@@ -107,6 +112,16 @@ impl Company {
     fn custom_fields(&mut self, json: &mut Json, world: &World) {
         custom_fields::write(json, world, "company", &mut self.rolls.base, &mut self.rolls.list);
     }
+}
+
+/// What the company is called, with its legal form.
+fn called(rolls: &mut Rolls) -> String {
+    format!("{} {}", company_name(&mut rolls.list), rolls.list.pick(LEGAL_FORMS))
+}
+
+/// The name at the start of the company with this number.
+pub(super) fn initial_name(world: &World, ordinal: u64) -> String {
+    called(&mut world.rolls("companies", &world.initial_facts("companies", ordinal)))
 }
 
 pub(super) fn list(world: &World, facts: &Facts) -> Draft {
@@ -140,9 +155,8 @@ pub(super) fn info(world: &World, facts: &Facts, includes: &[&str]) -> String {
     company.write(&mut json, world, facts);
     company.custom_fields(&mut json, world);
     let dice = &mut company.rolls.info;
-    write_addresses(&mut json, &company.address, dice);
-    let remark = format!("{} ({})", dice.pick(SENTENCES), dice.below(1_000_000));
-    json.text("remarks", &spice(facts.ordinal, remark));
+    write_addresses(&mut json, world, &company.address, dice);
+    json.text("remarks", &spice(facts.ordinal, prose(37 * facts.ordinal + 5 + u64::from(facts.info_edits))));
     if includes.contains(&"related_companies") {
         json.list("related_companies", |json| {
             for _ in 0..dice.below(3) {

@@ -2,13 +2,14 @@
 
 use uuid::Uuid;
 
+use super::addresses::Address;
 use super::custom_fields;
 use super::dice::{Dice, fingerprint};
 use super::draft::{Draft, SortKey, id_facet};
 use super::facts::{Facts, Rolls};
 use super::json::{Json, day};
 use super::names::{
-    Address, FIRST_NAMES, FUNCTIONS, LAST_NAMES, SENTENCES, TAGS, iban, spice, telephone, vat_number,
+    FIRST_NAMES, FUNCTIONS, LAST_NAMES, TAGS, company_name, email, iban, prose, slug, spice, telephone, vat_number,
     write_payment_term,
 };
 use super::world::World;
@@ -18,6 +19,7 @@ struct Contact {
     last_name: String,
     status: &'static str,
     email: Option<String>,
+    page: String,
     tags: Vec<&'static str>,
     address: Address,
     companies: Vec<Uuid>,
@@ -28,18 +30,20 @@ struct Contact {
 impl Contact {
     fn roll(world: &World, facts: &Facts) -> Self {
         let mut rolls = world.rolls("contacts", facts);
-        let first_name = rolls.base.pick(FIRST_NAMES).to_owned();
+        let (first_name, last_name) = called(&mut rolls, facts);
         let mut tags: Vec<_> = (0..rolls.list.below(4)).map(|_| rolls.list.pick(TAGS)).collect();
         tags.sort_unstable();
         tags.dedup();
-        let mail = rolls.list.below(100_000);
+        let first_name = if rolls.base.chance(3) { String::new() } else { first_name.to_owned() };
+        let at = company_name(&mut rolls.base);
         Self {
-            first_name: if rolls.base.chance(3) { String::new() } else { first_name },
-            last_name: spice(facts.ordinal, rolls.list.pick(LAST_NAMES).to_owned()),
+            email: rolls.base.chance(88).then(|| email(&first_name, last_name, &at)),
+            page: format!("{}-{}", slug(&format!("{first_name} {last_name}")), rolls.list.below(1_000_000_000)),
+            first_name,
+            last_name: spice(facts.ordinal, last_name.to_owned()),
             status: if rolls.base.chance(8) { "deactivated" } else { "active" },
-            email: rolls.base.chance(88).then(|| format!("contact{}.{mail}@example.eu", facts.ordinal)),
             tags,
-            address: Address::roll(&mut rolls.base),
+            address: Address::roll(world, &mut rolls.base),
             consent: rolls.list.chance(50),
             companies: (0..rolls.base.below(3)).map(|_| world.some("companies", &mut rolls.base)).collect(),
             rolls,
@@ -73,7 +77,7 @@ impl Contact {
                 }
             }
         });
-        json.text("website", &format!("https://example.eu/{}", edits.below(1_000_000_000)));
+        json.text("website", &format!("https://people.example/in/{}", self.page));
         match dice.below(6) {
             0 => json.raw("gender", "null"),
             gender => json
@@ -87,7 +91,7 @@ impl Contact {
             "national_identification_number",
             &format!("{:08}-{}", dice.below(100_000_000), dice.pick(&["A", "L"])),
         );
-        json.text("language", dice.pick(&["nl", "fr", "en", "de"]));
+        json.text("language", dice.pick(&["nl", "nl", "nl", "fr", "fr", "en", "de"]));
         match dice.chance(30) {
             true => json.raw("payment_term", "null"),
             false => json.nested("payment_term", |json| write_payment_term(json, dice)),
@@ -111,6 +115,21 @@ impl Contact {
     fn custom_fields(&mut self, json: &mut Json, world: &World) {
         custom_fields::write(json, world, "contact", &mut self.rolls.base, &mut self.rolls.list);
     }
+}
+
+/// First and last name; with every edit of the list comes another last name.
+fn called(rolls: &mut Rolls, facts: &Facts) -> (&'static str, &'static str) {
+    let first_name = rolls.base.pick(FIRST_NAMES);
+    let names = LAST_NAMES.len() as u64;
+    let place = (rolls.base.below(names) + u64::from(facts.list_edits)) % names;
+    (first_name, LAST_NAMES[place as usize])
+}
+
+/// The name at the start of the contact with this number.
+pub(super) fn initial_name(world: &World, ordinal: u64) -> String {
+    let facts = world.initial_facts("contacts", ordinal);
+    let (first_name, last_name) = called(&mut world.rolls("contacts", &facts), &facts);
+    format!("{first_name} {last_name}")
 }
 
 pub(super) fn list(world: &World, facts: &Facts) -> Draft {
@@ -151,7 +170,7 @@ pub(super) fn info(world: &World, facts: &Facts, _includes: &[&str]) -> String {
     contact.custom_fields(&mut json, world);
     let dice = &mut contact.rolls.info;
     json.maybe("vat_number", dice.chance(40).then(|| vat_number(dice)).as_deref());
-    write_addresses(&mut json, &contact.address, dice);
+    write_addresses(&mut json, world, &contact.address, dice);
     json.list("companies", |json| {
         for company in &contact.companies {
             json.item(|json| {
@@ -163,18 +182,17 @@ pub(super) fn info(world: &World, facts: &Facts, _includes: &[&str]) -> String {
             });
         }
     });
-    let remark = format!("{} ({})", dice.pick(SENTENCES), dice.below(1_000_000));
-    json.text("remarks", &spice(facts.ordinal, remark));
+    json.text("remarks", &spice(facts.ordinal, prose(31 * facts.ordinal + u64::from(facts.info_edits))));
     json.finish()
 }
 
 /// `addresses` of a contact or a company: the primary one, which the list shows, and some others.
-pub(super) fn write_addresses(json: &mut Json, primary: &Address, dice: &mut Dice) {
+pub(super) fn write_addresses(json: &mut Json, world: &World, primary: &Address, dice: &mut Dice) {
     json.list("addresses", |json| {
         write_address(json, "primary", primary, dice);
         for kind in ["invoicing", "delivery", "visiting"] {
             if dice.chance(30) {
-                let address = Address::roll(dice);
+                let address = Address::roll(world, dice);
                 write_address(json, kind, &address, dice);
             }
         }
@@ -185,7 +203,7 @@ fn write_address(json: &mut Json, kind: &str, address: &Address, dice: &mut Dice
     json.item(|json| {
         json.text("type", kind);
         json.nested("address", |json| {
-            json.text("addressee", dice.pick(&["", "Teamleader HQ", "t.a.v. de boekhouding", "À l'attention de Zoë"]));
+            json.text("addressee", dice.pick(&["", "Hoofdkantoor", "t.a.v. de boekhouding", "À l'attention de Zoë"]));
             address.write(json);
         });
     });

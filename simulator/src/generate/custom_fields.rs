@@ -8,7 +8,7 @@ use super::definition::Definition;
 use super::dice::Dice;
 use super::facts::foreign_id;
 use super::json::{Json, day, hundredths};
-use super::names::{SENTENCES, SUBJECTS, telephone};
+use super::names::{FIRST_NAMES, LAST_NAMES, SENTENCES, company_name, email, slug, telephone};
 use super::world::World;
 
 /// The `context` enumeration of customFieldDefinitions.
@@ -47,15 +47,20 @@ pub(super) fn write_any(json: &mut Json, world: &World, context: &str, base: &mu
     json.list("custom_fields", |json| {
         json.item(|json| {
             json.reference("definition", "customFieldDefinition", foreign_id("customFieldDefinition", base));
-            json.text("value", &format!("{} {}", edits.pick(SUBJECTS), edits.below(100_000)));
+            json.text("value", &reference(edits));
         });
     });
+}
+
+/// `Dossier 46522`.
+fn reference(dice: &mut Dice) -> String {
+    format!("{} {}", dice.pick(&["Dossier", "Bestelbon", "Contract", "Kast"]), dice.below(100_000))
 }
 
 fn write_value(json: &mut Json, world: &World, definition: &Definition, dice: &mut Dice) {
     const KEY: &str = "value";
     match definition.kind {
-        "single_line" => json.text(KEY, &format!("{} {}", dice.pick(SUBJECTS), dice.below(100_000))),
+        "single_line" => json.text(KEY, &reference(dice)),
         "multi_line" if dice.chance(15) => json.maybe(KEY, dice.chance(50).then_some("")),
         "multi_line" => json.text(KEY, &format!("{}\n{}", dice.pick(SENTENCES), dice.pick(SENTENCES))),
         "single_select" => json.text(KEY, definition.options[dice.below(4) as usize].1),
@@ -72,12 +77,15 @@ fn write_value(json: &mut Json, world: &World, definition: &Definition, dice: &m
             0 => json.raw(KEY, "null"),
             flag => json.flag(KEY, flag == 1),
         },
-        "email" => json.text(KEY, &format!("info{}@example.eu", dice.below(10_000))),
+        "email" => {
+            let at = company_name(dice);
+            json.text(KEY, &email(dice.pick(FIRST_NAMES), dice.pick(LAST_NAMES), &at));
+        }
         "telephone" => json.text(KEY, &telephone(dice)),
-        "url" => json.text(KEY, &format!("https://example.eu/{}", dice.below(10_000))),
+        "url" => json.text(KEY, &format!("https://www.{}.example/", slug(&company_name(dice)))),
         "company" => json.reference(KEY, "company", world.some("companies", dice)),
         "contact" => json.reference(KEY, "contact", world.some("contacts", dice)),
         "user" => json.reference(KEY, "user", world.some("users", dice)),
-        _ => json.reference(KEY, "product", foreign_id("product", dice)),
+        _ => json.reference(KEY, "product", world.some("products", dice)),
     }
 }

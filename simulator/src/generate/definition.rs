@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::dice::{Dice, fingerprint};
 use super::facts::{Facts, Rolls};
 use super::json::Json;
-use super::names::{SUBJECTS, spice};
+use super::names::spice;
 
 /// The `type` enumeration of customFieldDefinitions.
 #[rustfmt::skip]
@@ -75,10 +75,13 @@ impl Definition {
         let kind = if ordinal < 2 * types { TYPES[ordinal % types] } else { TYPES[(ordinal * 5) % types] };
         let selects = matches!(kind, "single_select" | "multi_select");
         let options = match selects {
-            true => ["Ja", "Non", "Peut-être 🤔", "未定"].map(|value| (option_id(facts.id, value), value)).to_vec(),
+            true => ["Ja", "Nee", "Peut-être", "Later"].map(|value| (option_id(facts.id, value), value)).to_vec(),
             false => Vec::new(),
         };
-        let label = format!("{} {} {}", kind.replace('_', " "), rolls.list.pick(SUBJECTS), rolls.list.below(1000));
+        let label = match facts.list_edits {
+            0 => labelled(kind).to_owned(),
+            edits => format!("{} {}", labelled(kind), edits + 1),
+        };
         Self {
             id: facts.id,
             context,
@@ -124,6 +127,29 @@ impl Definition {
             }
         });
         json.finish()
+    }
+}
+
+/// What a field of a type is called.
+fn labelled(kind: &str) -> &'static str {
+    match kind {
+        "single_line" => "Referentie",
+        "multi_line" => "Bijzonderheden",
+        "single_select" => "Nieuwsbrief",
+        "multi_select" => "Interesses",
+        "date" => "Laatste bezoek",
+        "money" => "Kredietlimiet",
+        "auto_increment" => "Klantnummer",
+        "integer" => "Aantal medewerkers",
+        "number" => "Korting in %",
+        "boolean" => "Akkoord voorwaarden",
+        "email" => "E-mail boekhouding",
+        "telephone" => "Noodnummer",
+        "url" => "Webshop",
+        "company" => "Moederbedrijf",
+        "contact" => "Aangebracht door",
+        "product" => "Favoriet product",
+        _ => "Tweede verantwoordelijke",
     }
 }
 

@@ -1,11 +1,15 @@
 //! departments.
 
+use super::addresses::Address;
 use super::dice::fingerprint;
 use super::draft::{Draft, SortKey};
 use super::facts::{Facts, Rolls};
 use super::json::Json;
-use super::names::{Address, COMPANY_NAMES, iban, spice, telephone};
+use super::names::{iban, spice, telephone};
 use super::world::World;
+
+/// Where the departments are.
+const OFFICES: [&str; 6] = ["Gent", "Antwerpen", "Liège", "Brussel", "Utrecht", "Lille"];
 
 struct Department {
     name: String,
@@ -15,8 +19,9 @@ struct Department {
 
 impl Department {
     fn roll(world: &World, facts: &Facts) -> Self {
-        let mut rolls = world.rolls("departments", facts);
-        let name = format!("{} {}", rolls.list.pick(COMPANY_NAMES), rolls.list.below(1000));
+        let rolls = world.rolls("departments", facts);
+        let place = (facts.ordinal + u64::from(facts.list_edits)) % OFFICES.len() as u64;
+        let name = format!("Studio Noord {}", OFFICES[place as usize]);
         Self {
             name: spice(facts.ordinal, name),
             // The second one is archived, so that even a small account has one.
@@ -32,12 +37,12 @@ impl Department {
         json.id("id", facts.id);
         json.text("name", &self.name);
         json.text("vat_number", &super::names::vat_number(dice));
-        json.text("currency", dice.pick(&["EUR", "EUR", "USD", "GBP"]));
+        json.text("currency", dice.pick(&["EUR", "EUR", "EUR", "EUR", "USD"]));
         json.list("emails", |json| {
             for kind in ["primary", "invoicing"] {
                 json.item(|json| {
                     json.text("type", kind);
-                    json.text("email", &format!("{kind}{}@example.eu", edits.below(1_000_000)));
+                    json.text("email", &format!("{kind}{}@studionoord.example", edits.below(1_000_000)));
                 });
             }
         });
@@ -67,7 +72,7 @@ pub(super) fn info(world: &World, facts: &Facts, _includes: &[&str]) -> String {
     let mut json = Json::object(900);
     department.write(&mut json, facts);
     let dice = &mut department.rolls.info;
-    json.nested("address", |json| Address::roll(dice).write(json));
+    json.nested("address", |json| Address::roll(world, dice).write(json));
     json.list("telephones", |json| {
         for kind in ["phone", "mobile", "fax"] {
             if dice.chance(60) {
@@ -78,7 +83,7 @@ pub(super) fn info(world: &World, facts: &Facts, _includes: &[&str]) -> String {
             }
         }
     });
-    json.text("website", &format!("https://example.eu/department/{}", dice.below(1_000_000_000)));
+    json.text("website", &format!("https://www.studionoord.example/?office={}", dice.below(1_000_000_000)));
     json.text("iban", &iban(dice));
     json.text("bic", dice.pick(&["GEBABEBB", "KREDBEBB"]));
     json.maybe("fiscal_regime", dice.chance(40).then_some("RF01"));

@@ -4,9 +4,10 @@ use uuid::Uuid;
 
 use super::dice::fingerprint;
 use super::draft::{Draft, SortKey, id_facet};
-use super::facts::{Facts, foreign_id};
+use super::facts::Facts;
 use super::json::Json;
-use super::names::{SENTENCES, SUBJECTS, spice};
+use super::names::{SENTENCES, spice};
+use super::titles::matter_for;
 use super::world::World;
 
 const HOUR: i64 = 3600;
@@ -38,22 +39,22 @@ impl Event {
         let links = (0..dice.below(3)).map(|_| match dice.below(3) {
             0 => ("company", world.some("companies", dice)),
             1 => ("contact", world.some("contacts", dice)),
-            _ => ("deal", foreign_id("deal", dice)),
+            _ => ("deal", world.some("deals", dice)),
         });
         Self {
             links: links.collect(),
             attendees,
             creator: world.some("users", dice),
-            task: foreign_id("task", dice),
-            activity_type: foreign_id("activityType", dice),
-            title: format!("{} {}", edits.pick(SUBJECTS), edits.below(100_000)),
+            task: world.some("tasks", dice),
+            activity_type: world.some("activityTypes", dice),
+            title: matter_for(facts.ordinal + u64::from(facts.list_edits), dice),
             description: match dice.chance(40) {
                 true => String::new(),
                 false => spice(facts.ordinal, edits.pick(SENTENCES).to_owned()),
             },
             starts_at,
             ends_at: starts_at + edits.between(1, 9) * HOUR / 2,
-            location: edits.pick(&["", "Dok Noord 3A", "Café Zuid", "Visioconférence", "東京"]),
+            location: edits.pick(&["", "Dok Noord 3A", "Café Zuid", "Visioconférence", "Online"]),
         }
     }
 

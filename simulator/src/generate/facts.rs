@@ -53,12 +53,7 @@ pub(super) struct Rolls {
     pub(super) info: Dice,
 }
 
-/// The id of the administrative area in addresses of a country. It is none of those that levelTwoAreas lists.
-pub(super) fn area_id(country: &str) -> Uuid {
-    Dice::new(&[fingerprint(&["area_level_two", country])]).uuid()
-}
-
-/// The id of one of a few records of a kind, such as a tax rate or an activity type, that no list shows.
+/// The id of one of a few records of a kind that no list shows, such as a calendar resource.
 pub(super) fn foreign_id(kind: &str, dice: &mut Dice) -> Uuid {
     let number = dice.below(12);
     Dice::new(&[fingerprint(&["foreign", kind]), number]).uuid()

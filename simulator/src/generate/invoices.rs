@@ -2,16 +2,14 @@
 
 use uuid::Uuid;
 
-use super::custom_fields;
 use super::dice::fingerprint;
 use super::draft::{Draft, SortKey, id_facet};
-use super::facts::{Facts, Rolls, foreign_id};
+use super::facts::{Facts, Rolls};
 use super::invoice_lines::write_lines;
 use super::json::{Json, day, hundredths};
-use super::names::{
-    COMPANY_NAMES, FIRST_NAMES, LAST_NAMES, SENTENCES, payment_reference, spice, vat_number, write_payment_term,
-};
+use super::names::{FIRST_NAMES, LAST_NAMES, email, payment_reference, prose, spice, vat_number, write_payment_term};
 use super::world::World;
+use super::{companies, contacts, custom_fields};
 
 const DAY: i64 = 86_400;
 
@@ -24,6 +22,7 @@ struct Invoice {
     order_number: Option<String>,
     reference: Option<String>,
     customer: (&'static str, Uuid),
+    name: String,
     currency: &'static str,
     /// Cents without tax.
     net: i64,
@@ -40,9 +39,11 @@ impl Invoice {
         let edits = &mut rolls.list;
         let status = dice.pick(&["draft", "outstanding", "outstanding", "matched", "matched", "matched"]);
         let year = 2015 + dice.between(0, 10);
-        let customer = match dice.chance(70) {
-            true => ("company", world.some("companies", dice)),
-            false => ("contact", world.some("contacts", dice)),
+        let (kind, resource) = if dice.chance(70) { ("company", "companies") } else { ("contact", "contacts") };
+        let customer = dice.below(world.count(resource).max(1));
+        let name = match kind {
+            "company" => companies::initial_name(world, customer),
+            _ => contacts::initial_name(world, customer),
         };
         let order_number = format!("{:06}", edits.below(1_000_000));
         Self {
@@ -52,12 +53,13 @@ impl Invoice {
             dated: facts.created_at,
             order_number: edits.chance(60).then(|| spice(facts.ordinal, order_number)),
             reference: dice.chance(80).then(|| payment_reference(dice)),
-            customer,
-            currency: dice.pick(&["EUR", "EUR", "EUR", "USD", "GBP"]),
+            customer: (kind, world.id(resource, customer)),
+            name,
+            currency: dice.pick(&["EUR", "EUR", "EUR", "EUR", "EUR", "EUR", "EUR", "EUR", "USD", "GBP"]),
             net: edits.between(100, 9_000_000),
-            deal: dice.chance(40).then(|| foreign_id("deal", dice)),
-            project: dice.chance(30).then(|| world.some("projects", dice)),
-            subscription: dice.chance(15).then(|| world.some("subscriptions", dice)),
+            deal: if dice.chance(40) { world.any("deals", dice) } else { None },
+            project: if dice.chance(30) { world.any("projects", dice) } else { None },
+            subscription: if dice.chance(15) { world.any("subscriptions", dice) } else { None },
             rolls,
         }
     }
@@ -71,7 +73,7 @@ impl Invoice {
     }
 
     /// The fields that list and info share, but for `invoicee` and `total`, which have more in info.
-    fn write(&mut self, json: &mut Json, facts: &Facts) {
+    fn write(&mut self, json: &mut Json, world: &World, facts: &Facts) {
         let final_day = |offset: i64| (self.status != "draft").then(|| day(self.dated + offset * DAY));
         json.id("id", facts.id);
         json.reference("department", "department", self.department);
@@ -94,8 +96,8 @@ impl Invoice {
         });
         json.moment("created_at", facts.created_at);
         json.moment("updated_at", facts.updated_at);
-        let file = self.rolls.base.uuid();
-        json.maybe_reference("file", "file", (self.status != "draft").then_some(file));
+        let file = world.any("files", &mut self.rolls.base);
+        json.maybe_reference("file", "file", file.filter(|_| self.status != "draft"));
         json.maybe_reference("deal", "deal", self.deal);
         json.maybe_reference("project", "project", self.project);
         let dice = &mut self.rolls.base;
@@ -105,7 +107,7 @@ impl Invoice {
     /// The fields of `invoicee` that list and info share.
     fn write_invoicee(&mut self, json: &mut Json, world: &World) {
         let dice = &mut self.rolls.base;
-        json.text("name", dice.pick(COMPANY_NAMES));
+        json.text("name", &self.name);
         json.maybe("vat_number", dice.chance(70).then(|| vat_number(dice)).as_deref());
         json.reference("customer", self.customer.0, self.customer.1);
         match dice.below(3) {
@@ -153,7 +155,7 @@ impl Invoice {
 pub(super) fn list(world: &World, facts: &Facts) -> Draft {
     let mut invoice = Invoice::roll(world, facts);
     let mut json = Json::object(1600);
-    invoice.write(&mut json, facts);
+    invoice.write(&mut json, world, facts);
     json.maybe_reference("subscription", "subscription", invoice.subscription);
     json.text("web_url", &format!("https://focus.teamleader.eu/invoice_detail.php?id={}", facts.id));
     json.nested("invoicee", |json| invoice.write_invoicee(json, world));
@@ -192,11 +194,11 @@ pub(super) fn list(world: &World, facts: &Facts) -> Draft {
 pub(super) fn info(world: &World, facts: &Facts, includes: &[&str]) -> String {
     let mut invoice = Invoice::roll(world, facts);
     let mut json = Json::object(5000);
-    invoice.write(&mut json, facts);
+    invoice.write(&mut json, world, facts);
     json.nested("invoicee", |json| {
         invoice.write_invoicee(json, world);
         let dice = &mut invoice.rolls.base;
-        json.maybe("email", dice.chance(60).then_some("duivels@example.eu"));
+        json.maybe("email", dice.chance(60).then(|| email("", "boekhouding", &invoice.name)).as_deref());
         json.maybe("national_identification_number", dice.chance(30).then_some("63326426"));
     });
     json.nested("total", |json| {
@@ -206,7 +208,7 @@ pub(super) fn info(world: &World, facts: &Facts, includes: &[&str]) -> String {
         json.list("withheld_taxes", |json| {
             if facts.ordinal.is_multiple_of(5) {
                 json.item(|json| {
-                    json.id("id", foreign_id("withholdingTaxRate", &mut invoice.rolls.base));
+                    json.id("id", world.some("withholdingTaxRates", &mut invoice.rolls.base));
                     json.money("taxable", invoice.net, invoice.currency);
                     json.money("withheld", invoice.net / 10, invoice.currency);
                 });
@@ -217,7 +219,7 @@ pub(super) fn info(world: &World, facts: &Facts, includes: &[&str]) -> String {
         }
     });
     write_payment(&mut json, &mut invoice);
-    write_lines(&mut json, &mut invoice.rolls.info, invoice.currency);
+    write_lines(&mut json, world, &mut invoice.rolls.info, invoice.currency);
     let Rolls { base, list, info } = &mut invoice.rolls;
     custom_fields::write(&mut json, world, "invoice", base, list);
     json.list("discounts", |json| {
@@ -229,12 +231,12 @@ pub(super) fn info(world: &World, facts: &Facts, includes: &[&str]) -> String {
             });
         }
     });
-    let note = format!("{} ({})", info.pick(SENTENCES), info.below(1_000_000));
+    let note = prose(41 * facts.ordinal + 9 + u64::from(facts.info_edits));
     json.maybe("note", info.chance(80).then(|| spice(facts.ordinal, note)).as_deref());
     json.maybe("invoice_content", info.chance(60).then(|| info.pick(&["goods", "services", "goods_and_services"])));
     json.maybe("peppol_status", info.chance(50).then(|| info.pick(&["sending", "sending_failed", "sent"])));
     json.maybe("on_hold_since", info.chance(5).then(|| day(facts.updated_at)).as_deref());
-    json.reference("document_template", "documentTemplate", foreign_id("documentTemplate", info));
+    json.reference("document_template", "documentTemplate", world.some("documentTemplates", info));
     json.finish()
 }
 

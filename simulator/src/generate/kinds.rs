@@ -14,10 +14,11 @@ pub(crate) fn kind_of(resource: &str) -> Option<&'static str> {
 /// `type` and resource. Of two names for one resource the first is that of a subject.
 #[rustfmt::skip]
 const KINDS: &[(&str, &str)] = &[
-    ("activityType", "activityTypes"), ("area_level_two", "levelTwoAreas"), ("call", "calls"),
+    ("activityType", "activityTypes"), ("businessType", "businessTypes"),
+    ("area_level_two", "levelTwoAreas"), ("call", "calls"),
     ("callOutcome", "callOutcomes"), ("company", "companies"), ("contact", "contacts"),
     ("creditNote", "creditNotes"), ("customFieldDefinition", "customFieldDefinitions"),
-    ("dayOffType", "dayOffTypes"), ("deal", "deals"), ("dealPhase", "dealPhases"),
+    ("dayOff", "users.daysOff"), ("dayOffType", "dayOffTypes"), ("deal", "deals"), ("dealPhase", "dealPhases"),
     ("dealPipeline", "dealPipelines"), ("dealSource", "dealSources"), ("department", "departments"),
     ("documentTemplate", "documentTemplates"), ("event", "events"), ("file", "files"),
     ("incomingCreditNote", "incomingCreditNotes"), ("incomingInvoice", "incomingInvoices"),
@@ -32,5 +33,5 @@ const KINDS: &[(&str, &str)] = &[
     ("subscription", "subscriptions"), ("task", "tasks"), ("todo", "tasks"), ("taxRate", "taxRates"),
     ("team", "teams"), ("ticket", "tickets"), ("ticketStatus", "ticketStatus"),
     ("unitOfMeasure", "unitsOfMeasure"), ("priceunit", "unitsOfMeasure"), ("user", "users"),
-    ("workType", "workTypes"),
+    ("withholdingTaxRate", "withholdingTaxRates"), ("workType", "workTypes"),
 ];

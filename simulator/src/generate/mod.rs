@@ -3,6 +3,7 @@
 //! Nothing about a record is stored but its [`Facts`] and the text of its list item; `.info` is written on request. A
 //! resource is one [`Recipe`]: eight are written by hand, the rest follows the blueprint.
 
+mod addresses;
 mod blueprint;
 mod companies;
 mod contacts;
@@ -24,6 +25,7 @@ mod names;
 mod projects;
 mod recipe;
 mod schedules;
+mod titles;
 mod users;
 mod world;
 

@@ -5,9 +5,10 @@ use uuid::Uuid;
 use super::custom_fields;
 use super::dice::{Dice, fingerprint};
 use super::draft::{Draft, SortKey, id_facet};
-use super::facts::{Facts, Rolls, foreign_id};
+use super::facts::{Facts, Rolls};
 use super::json::{Json, day};
-use super::names::{SENTENCES, SUBJECTS, spice};
+use super::names::{SENTENCES, spice};
+use super::titles::matter_for;
 use super::world::World;
 
 const DAY: i64 = 86_400;
@@ -28,7 +29,7 @@ impl Project {
         let dice = &mut rolls.base;
         let edits = &mut rolls.list;
         Self {
-            title: format!("{} {}", edits.pick(SUBJECTS), edits.below(100_000)),
+            title: matter_for(facts.ordinal + u64::from(facts.list_edits), dice),
             description: match dice.chance(30) {
                 true => String::new(),
                 false => spice(facts.ordinal, edits.pick(SENTENCES).to_owned()),
@@ -38,7 +39,7 @@ impl Project {
                 true => ("company", world.some("companies", dice)),
                 false => ("contact", world.some("contacts", dice)),
             },
-            deal: foreign_id("deal", dice),
+            deal: world.some("deals", dice),
             due_on: facts.created_at + dice.between(10, 400) * DAY,
             rolls,
         }
@@ -122,7 +123,7 @@ pub(super) fn info(world: &World, facts: &Facts, _includes: &[&str]) -> String {
     let Rolls { base, list, info } = &mut project.rolls;
     json.list("milestones", |json| {
         for _ in 0..base.below(4) {
-            json.item(|json| json.identity("milestone", base.uuid()));
+            json.item(|json| json.identity("milestone", world.some("milestones", base)));
         }
     });
     json.list("participants", |json| {

@@ -4,7 +4,7 @@ use super::dice::fingerprint;
 use super::draft::{Draft, SortKey};
 use super::facts::{Facts, Rolls};
 use super::json::Json;
-use super::names::{FIRST_NAMES, FUNCTIONS, LAST_NAMES, spice, telephone};
+use super::names::{FIRST_NAMES, FUNCTIONS, LAST_NAMES, email, spice, telephone};
 use super::world::World;
 
 /// The languages of `users.info`. The list shows no region.
@@ -25,10 +25,11 @@ struct User {
 impl User {
     fn roll(world: &World, facts: &Facts) -> Self {
         let mut rolls = world.rolls("users", facts);
+        let (first_name, last_name) = (rolls.base.pick(FIRST_NAMES), rolls.base.pick(LAST_NAMES));
         Self {
-            first_name: rolls.base.pick(FIRST_NAMES),
-            last_name: rolls.base.pick(LAST_NAMES),
-            email: format!("user{}@example.eu", facts.ordinal),
+            first_name,
+            last_name,
+            email: email(first_name, last_name, "studionoord"),
             function: spice(facts.ordinal, rolls.list.pick(FUNCTIONS).to_owned()),
             locale: rolls.base.pick(LOCALES),
             // The first user is the one who authorizes; the third has left the company.

@@ -11,6 +11,7 @@ use super::documents::{document_count, document_ordinal};
 use super::facts::{Facts, Parent, Rolls};
 use super::family::{families, family};
 use super::kinds::resource_of;
+use super::names::AREA_COUNTRIES;
 
 /// The parents of project lines.
 const PROJECTS: &str = "projects-v2/projects";
@@ -172,6 +173,19 @@ impl World {
         let name = fingerprint(&[resource]);
         let dice = |stream: u64, edits: u32| Dice::new(&[self.seed, name, facts.ordinal, stream, u64::from(edits)]);
         Rolls { base: dice(0, 0), list: dice(1, facts.list_edits), info: dice(2, facts.info_edits) }
+    }
+
+    /// The same, where the account has any.
+    pub(in crate::generate) fn any(&self, resource: &str, dice: &mut Dice) -> Option<Uuid> {
+        (self.count(resource) > 0).then(|| self.some(resource, dice))
+    }
+
+    /// One of the administrative areas of a country: they are of the countries by turns.
+    pub(in crate::generate) fn area(&self, country: &str, dice: &mut Dice) -> Option<Uuid> {
+        let of = AREA_COUNTRIES.len() as u64;
+        let turn = AREA_COUNTRIES.iter().position(|known| *known == country)? as u64;
+        let areas = self.count("levelTwoAreas").checked_sub(turn + 1)? / of + 1;
+        Some(self.id("levelTwoAreas", turn + of * dice.below(areas)))
     }
 
     /// The id of some record of the resource that existed at the start.

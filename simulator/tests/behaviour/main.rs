@@ -17,6 +17,7 @@ mod program;
 mod quirks;
 mod rate_limit;
 mod records;
+mod references;
 mod tokens;
 mod versions;
 

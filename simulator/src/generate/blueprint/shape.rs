@@ -108,6 +108,9 @@ impl Source {
             return if is_array { Content::Objects(nodes) } else { Content::Object(nodes) };
         }
         let mut choices = drawn.choices();
+        if matches!(key, "currency" | "Currency") && choices.contains(&"EUR") {
+            choices = words::CURRENCIES.to_vec();
+        }
         if path == "estimated_time.total.unit" {
             // Documented as seconds, and shown as minutes in examples.
             choices.push("min");
@@ -213,6 +216,7 @@ fn kind_named(key: &'static str) -> &'static str {
         "product_category" => "productCategory",
         "tax" => "taxRate",
         "unit" => "unitOfMeasure",
+        "withheld_tax" => "withholdingTaxRate",
         _ => key,
     }
 }

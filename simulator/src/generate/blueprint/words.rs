@@ -5,7 +5,10 @@ use uuid::Uuid;
 use crate::generate::dice::Dice;
 use crate::generate::facts::Facts;
 use crate::generate::json::hundredths;
-use crate::generate::names::{SENTENCES, SUBJECTS, TAGS, spice, vat_number};
+use crate::generate::names::{
+    AREA_COUNTRIES, FIRST_NAMES, LAST_NAMES, SUBJECTS, TAGS, email, prose, season, vat_number,
+};
+use crate::generate::titles::Titles;
 
 /// The sources of one field's value.
 pub(super) struct Rolls {
@@ -26,9 +29,11 @@ impl Rolls {
 
 /// What a text looks like.
 pub(super) enum Words {
-    /// A few words and a number.
-    Title,
-    /// A sentence and a number.
+    /// What records are called.
+    Title(Titles),
+    /// The name of a file.
+    File,
+    /// A sentence or two.
     Sentence,
     /// The name of a record that has no id, and which no other has.
     Key,
@@ -65,19 +70,24 @@ pub(super) enum Figure {
     Amount(i64, i64),
     /// Of 0 to 1.
     Share,
+    /// The share that is tax.
+    Tax,
     /// Of a currency, with four decimals.
     Exchange,
     /// Whole, below this.
     Whole(u64),
 }
 
+/// Most is paid in euros.
+pub(super) const CURRENCIES: &[&str] = &["EUR", "EUR", "EUR", "EUR", "EUR", "EUR", "EUR", "EUR", "USD", "GBP"];
+
 /// Names of texts that are one of a few, and these.
 #[rustfmt::skip]
 const NAMED: &[(&str, &[&str])] = &[
-    ("Currency", &["EUR", "USD", "GBP"]), ("country", &["BE", "NL", "FR", "DE"]), ("currency", &["EUR", "USD", "GBP"]),
+    ("Currency", CURRENCIES), ("country", &AREA_COUNTRIES), ("currency", CURRENCIES),
     ("from", &["USD", "GBP"]), ("to", &["EUR"]), ("language", &["nl", "fr", "en", "de"]),
     ("mime_type", &["application/pdf", "image/png", "text/plain"]),
-    ("folder", &["Documents", "Contracten", "Général", ""]), ("city", &["Gent", "Liège", "東京"]),
+    ("folder", &["Documents", "Contracten", "Général", ""]), ("city", &["Gent", "Liège", "Utrecht"]),
     ("line_1", &["Dok Noord 3A", "Rue de l'Église 7"]), ("postal_code", &["9000", "4000"]),
     ("priority", &["A", "B", "C", "D"]),
 ];
@@ -114,34 +124,41 @@ impl Words {
             | "iban_number"
             | "payment_reference"
             | "national_identification_number" => Self::Code,
-            "title" | "name" | "label" | "subject" => Self::Title,
+            "name" if resource == "files" => Self::File,
+            "title" | "name" | "label" | "subject" => Self::Title(Titles::of(resource)),
             _ => Self::Sentence,
         }
     }
 
     /// Whether any change of it is a change that a user would make.
     pub(super) fn is_prose(&self) -> bool {
-        matches!(self, Self::Title | Self::Sentence | Self::Key | Self::Tag)
+        matches!(self, Self::Title(_) | Self::File | Self::Sentence | Self::Key | Self::Tag)
     }
 
     /// The text. Every edit changes it, for its number goes from one to the next; `spiced` puts in what breaks naive
     /// readers.
     pub(super) fn write(&self, rolls: &mut Rolls, facts: &Facts, spiced: bool) -> String {
         let (own, number) = (facts.ordinal, rolls.step(100_000));
-        let dice = &mut rolls.edited;
         let text = match self {
-            Self::Title => format!("{} {number}", dice.pick(SUBJECTS)),
-            Self::Sentence if !spiced && dice.chance(15) => String::new(),
-            Self::Sentence => format!("{} ({number})", dice.pick(SENTENCES)),
+            Self::Title(titles) => titles.write(own, rolls.edits, number, &mut rolls.base),
+            Self::File => {
+                let word = ["offerte", "contract", "verslag", "factuur", "plan"][(number % 5) as usize];
+                format!("{word}-{number}.pdf")
+            }
+            Self::Sentence if !spiced && rolls.edited.chance(15) => String::new(),
+            Self::Sentence => prose(number),
             Self::Key | Self::Tag => return self.key(own, rolls.edits),
             Self::Code => format!("{number:06}"),
-            Self::Email => format!("info{number}@example.eu"),
-            Self::Vat => vat_number(dice),
+            Self::Email => {
+                let first_name = FIRST_NAMES[(number % FIRST_NAMES.len() as u64) as usize];
+                email(first_name, rolls.base.pick(LAST_NAMES), "boekhoudpakket")
+            }
+            Self::Vat => vat_number(&mut rolls.edited),
             Self::Link(link) => format!("{link}={}", facts.id),
             Self::Id => Uuid::from_u128(0x4000_8000_0000_0000_0000 | u128::from(number)).to_string(),
             Self::Example(example) => (*example).to_owned(),
         };
-        if spiced { spice(own, text) } else { text }
+        if spiced { season(own, text) } else { text }
     }
 
     /// A text that no other record of the resource has or will have. Without what breaks naive readers but emoji: a key
@@ -169,9 +186,13 @@ impl Figure {
             _ if matches!(path, "project_key" | "reference") => Self::Ordinal,
             "rate" if example.len() > 5 => Self::Exchange,
             _ if !example.contains('.') => Self::Whole(value as u64 * 10 + 10),
+            "rate" => Self::Tax,
+            // By the hour, and of discounts in percent.
+            "amount" if path.ends_with("_rate.amount") => Self::Amount(6_500, 14_500),
+            "value" if path.contains("discount") => Self::Amount(500, 2_500),
             _ if value < 1.0 => Self::Share,
             _ if value < 100.0 => Self::Amount(0, 10_000),
-            _ => Self::Amount(-20_000, 900_000),
+            _ => Self::Amount(2_500, 900_000),
         }
     }
 
@@ -186,6 +207,10 @@ impl Figure {
             Self::Share => {
                 let share = rolls.step(101);
                 (hundredths(share as i64), share as i64 * 100)
+            }
+            Self::Tax => {
+                let (text, share) = [("0.21", 21), ("0.21", 21), ("0.06", 6), ("0.12", 12)][rolls.step(4) as usize];
+                (text.to_owned(), share * 100)
             }
             Self::Exchange => {
                 let rate = rolls.edited.between(5_000, 15_000);

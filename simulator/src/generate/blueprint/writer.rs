@@ -96,7 +96,9 @@ impl<'a> Writer<'a> {
             Follows::List => self.facts.list_edits,
             Follows::Info => self.facts.info_edits,
         };
-        let dice = |edits| self.world.field_dice(self.seed, node.hash.wrapping_add(item), edits);
+        // The amounts of a record are in one currency.
+        let place = if node.key == "currency" { 1 } else { node.hash.wrapping_add(item) };
+        let dice = |edits| self.world.field_dice(self.seed, place, edits);
         Rolls { base: dice(0), edited: dice(edits), edits }
     }
 
@@ -122,7 +124,7 @@ impl<'a> Writer<'a> {
                 self.write_text(json, node, &text, draft);
             }
             Content::Choice(choices) => {
-                let text = choices[rolls.step(choices.len() as u64) as usize];
+                let text = choices[self.place(node, choices.len() as u64, &mut rolls)];
                 self.write_text(json, node, text, draft);
             }
             Content::NumberChoice(choices) => json.raw(key, choices[rolls.step(choices.len() as u64) as usize]),
@@ -158,6 +160,12 @@ impl<'a> Writer<'a> {
             }
             Content::Empty => json.raw(key, "[]"),
         }
+    }
+
+    /// Which of so many choices. Administrative areas are of the countries by turns: see [`World::area`].
+    fn place(&self, node: &Node, choices: u64, rolls: &mut Rolls) -> usize {
+        let by_turns = self.resource == "levelTwoAreas" && node.key == "country";
+        (if by_turns { self.facts.ordinal % choices } else { rolls.step(choices) }) as usize
     }
 
     fn write_references(&self, json: &mut Json, node: &Node, kinds: &[Kind], rolls: &mut Rolls, draft: &mut Draft) {
