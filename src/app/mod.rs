@@ -2,6 +2,7 @@
 
 mod account;
 mod process;
+mod run_log;
 mod start;
 mod upkeep;
 mod wide_views;
@@ -26,6 +27,7 @@ use crate::worker::relay::Relay;
 use crate::worker::replies::Replies;
 use account::AccountServices;
 use process::ProcessServices;
+use run_log::RunLog;
 use start::Start;
 use upkeep::Upkeep;
 use wide_views::WideViews;
@@ -65,6 +67,7 @@ pub struct Application {
     listener: tokio::net::TcpListener,
     upkeep: Upkeep,
     wide_views: WideViews,
+    run_log: RunLog,
 }
 
 impl Application {
@@ -92,8 +95,11 @@ impl Application {
             served: of_account.settings.resources,
             memory: memory.clone(),
             queue: queue.clone(),
+            holder: account.worker.holder.clone(),
+            consuming: account.consuming.clone(),
         };
         let wide_views = WideViews { pool: process.pool.clone(), run_finished: process.run_finished };
+        let run_log = RunLog { pool: process.pool.clone(), account: account.name.clone() };
         let redirect_uri = &of_account.integration.redirect_uri;
         let guard = Guard::new(of_process.api_token, &of_account.cipher, &account.name, redirect_uri)?;
         let http = HttpState {
@@ -112,7 +118,7 @@ impl Application {
             authorizing: TaskTracker::new(),
         };
         let AccountServices { worker, relay, replies, .. } = account;
-        Ok(Self { start, worker, relay, replies, http, listener: process.listener, upkeep, wide_views })
+        Ok(Self { start, worker, relay, replies, http, listener: process.listener, upkeep, wide_views, run_log })
     }
 
     /// Runs until a signal, or until a part ends by itself, which is an error. Then it requeues the request in hand and
@@ -120,7 +126,7 @@ impl Application {
     /// aborts.
     pub async fn run_until_stopped(self, signals: &mut Signals) -> anyhow::Result<()> {
         info!(address = %self.listener.local_addr()?, "Listening for HTTP");
-        let Self { start, worker, relay, replies, http, listener, upkeep, wide_views } = self;
+        let Self { start, worker, relay, replies, http, listener, upkeep, wide_views, run_log } = self;
         let (client, publisher, pool) = (worker.engine.client.clone(), worker.publisher.clone(), worker.pool.clone());
         let (stop, late) = (CancellationToken::new(), CancellationToken::new());
         let (prepared, authorizing) = (http.prepared.clone(), http.authorizing.clone());
@@ -142,7 +148,9 @@ impl Application {
             parts.spawn("the relay of events", endless(relay.run(late.child_token())));
             parts.spawn("the relay of replies", endless(replies.run(late.child_token())));
             parts.spawn("the upkeep of metrics", endless(upkeep.clone().keep_metrics(late.child_token())));
+            parts.spawn("the row of this process", endless(upkeep.clone().keep_seen(late.child_token())));
             parts.spawn("the views of custom fields", endless(wide_views.follow_runs(late.child_token())));
+            parts.spawn("the log of runs", endless(run_log.follow(late.child_token())));
             parts.spawn("retention", endless(upkeep.delete_old_rows(late.child_token())));
             failure = Some(first_end(&mut parts, signals).await);
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -13,11 +14,12 @@ use crate::catalog::{RESOURCES, Resource};
 use crate::http;
 use crate::ids::Account;
 use crate::messages::StateName;
+use crate::process::consumer_state::ConsumerState;
 use crate::process::failpoints::{self, Point};
-use crate::process::telemetry;
+use crate::process::{telemetry, version};
 use crate::store::retention::Retention;
 use crate::store::runs::cancel;
-use crate::store::{pool, progress, rejected, report, state};
+use crate::store::{pool, progress, rejected, report, state, workers};
 use crate::worker::relay::Relay;
 
 /// How often histograms are compacted; how long after the start old rows are looked for.
@@ -28,6 +30,12 @@ const COUNT_STALE_EVERY: Duration = Duration::from_secs(60);
 
 /// How often it is looked for runs that are to end.
 const CANCELLED_EVERY: Duration = Duration::from_secs(1);
+
+/// How often a process says that it is there; others take it for ended after a few times.
+const SEEN_EVERY: Duration = Duration::from_secs(15);
+
+/// How long a process that ends may take to say so.
+const LEAVING: Duration = Duration::from_millis(500);
 
 /// How often old rows are deleted.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
@@ -43,6 +51,8 @@ pub(super) struct Upkeep {
     pub(super) served: Vec<&'static Resource>,
     pub(super) memory: Arc<http::Memory>,
     pub(super) queue: http::QueueLook,
+    pub(super) holder: String,
+    pub(super) consuming: ConsumerState,
 }
 
 impl Upkeep {
@@ -61,6 +71,22 @@ impl Upkeep {
                 stop.run_until_cancelled(self.count()).await;
             }
         }
+    }
+
+    /// Says now and then that this process is there, and that it ends.
+    pub(super) async fn keep_seen(self, stop: CancellationToken) {
+        let started_at = Utc::now();
+        let (pool, account, holder) = (&self.pool, &self.account, self.holder.as_str());
+        loop {
+            let process = (holder, version::BUILD, started_at);
+            let noted = workers::note(pool, account, process, self.consuming.is_active());
+            // A database that is away is reported by the parts that need it.
+            stop.run_until_cancelled(pool::with_deadline(noted)).await;
+            if stop.run_until_cancelled(tokio::time::sleep(SEEN_EVERY)).await.is_none() {
+                break;
+            }
+        }
+        let _ = pool::with_deadline_of(LEAVING, workers::leave(pool, account, holder)).await;
     }
 
     /// What the account is doing, and the deletions that are held. While the database is away they stay as they were.

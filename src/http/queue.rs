@@ -37,6 +37,11 @@ impl QueueLook {
         Self { url, names, last: Arc::default() }
     }
 
+    /// The broker.
+    pub(super) fn url(&self) -> &SecretString {
+        &self.url
+    }
+
     /// How much waits, as of a few seconds ago; `None`: the broker could not be asked.
     pub async fn depths(&self) -> Option<Depths> {
         let mut last = self.last.lock().await;

@@ -10,9 +10,12 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::json_lines::JsonLines;
 use super::metric::{self, Kind, Metric};
+use super::run_lines::RunLines;
 use super::version::{COMMIT, VERSION};
 
 /// The upper bounds of the API's latency, in seconds: its deadlines are 20, 30 and 60 s.
@@ -49,11 +52,12 @@ pub fn start_logging(format: LogFormat) {
     let quiet = [("lapin", "off"), ("sqlx", "warn")].into_iter().filter(|(name, _)| !asked.contains(name));
     let filter = EnvFilter::new(quiet.fold(asked.clone(), |all, (name, level)| format!("{all},{name}={level}")));
     let colours = std::io::stderr().is_terminal();
-    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    let registry = tracing_subscriber::registry().with(filter).with(RunLines);
     // An error means that logging was set up before, as tests do.
     let _ = match format {
-        LogFormat::Pretty => base.with_target(false).try_init(),
-        LogFormat::Json => base.fmt_fields(JsonFields::new()).event_format(JsonLines).try_init(),
+        LogFormat::Pretty => registry.with(lines.with_target(false)).try_init(),
+        LogFormat::Json => registry.with(lines.fmt_fields(JsonFields::new()).event_format(JsonLines)).try_init(),
     };
 }
 

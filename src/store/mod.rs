@@ -33,6 +33,7 @@ pub mod sqlstate;
 pub mod state;
 pub mod tables;
 pub mod tokens;
+pub mod workers;
 
 /// Polls a future this many times at most, and drops it. Returns whether it was ready by then.
 #[cfg(test)]

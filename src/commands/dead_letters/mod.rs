@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 
 use super::outcome::Outcome;
 use super::terminal::{self, one_line};
+use crate::broker::dead_letters::letter::{Letter, all};
 use crate::broker::dead_letters::{DeadLetterQueue, Verdict};
 use crate::broker::topology::Names;
 use crate::config::{AccountArgs, AmqpArgs};
 use crate::ids::RunId;
-use letter::Letter;
+use letter::in_a_line;
 use resend::ResendArgs;
-use which::{Which, all, meant, missing};
+use which::{Which, meant, missing};
 
 /// The commands about dead letters. The ids are those of `list`; that of the message or the request serves as well.
 #[derive(Subcommand, Debug)]
@@ -171,7 +172,7 @@ impl DropArgs {
         round.await?;
         queue.close().await;
         for letter in &chosen {
-            terminal::print(&format!("dropped {}", letter.in_a_line()));
+            terminal::print(&format!("dropped {}", in_a_line(letter)));
         }
         Ok(outcome)
     }

@@ -4,20 +4,19 @@ use std::collections::HashMap;
 
 use clap::Args;
 use secrecy::SecretString;
-use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::letter::Letter;
-use super::which::{Which, all};
-use crate::broker::consumer::Message;
+use super::letter::in_a_line;
+use super::which::Which;
+use crate::broker::dead_letters::letter::{Letter, Refusal, all, revived};
 use crate::broker::dead_letters::{DeadLetterQueue, Verdict};
 use crate::broker::topology::Names;
 use crate::commands::outcome::Outcome;
 use crate::commands::terminal;
 use crate::config::{AmqpArgs, CopyArgs};
 use crate::ids::RunId;
-use crate::store::{pool, report};
+use crate::store::pool;
 
 /// The arguments of `dead-letters resend`.
 #[derive(Args, Debug)]
@@ -49,7 +48,7 @@ impl ResendArgs {
                 None => _ = accepted.insert(letter.id, self.new_id.then(Uuid::new_v4)),
                 Some(why) => {
                     outcome = Outcome::Failed;
-                    terminal::complain(&format!("not resent: {}\n  {why}", letter.in_a_line()));
+                    terminal::complain(&format!("not resent: {}\n  {why}", in_a_line(&letter)));
                 }
             }
         }
@@ -65,7 +64,7 @@ impl ResendArgs {
         // What the broker has confirmed is said even if the next one failed.
         for (letter, new_id) in resent.iter().take(queue.resent()) {
             let id = new_id.map(|id| format!(" as request {id}")).unwrap_or_default();
-            terminal::print(&format!("resent{id}: {}", letter.in_a_line()));
+            terminal::print(&format!("resent{id}: {}", in_a_line(letter)));
         }
         round?;
         queue.close().await;
@@ -77,32 +76,15 @@ impl ResendArgs {
         if self.force {
             return Ok(None);
         }
-        if let Some(invalid) = &letter.invalid {
-            let invalid = terminal::one_line(invalid);
-            return Ok(Some(format!("it would be refused again: {invalid}; --force sends it all the same")));
-        }
-        let (Some(pool), Some(RunId(id)), false) = (pool, letter.request_id, self.new_id) else { return Ok(None) };
-        let run = report::runs(pool, names.account(), Some(RunId(id)), 1).await?.pop();
-        Ok(run.filter(|run| run.finished_at.is_some()).map(|run| {
-            format!(
-                "the run of the request {id} has ended as {}, and under this id nothing runs again: --new-id makes it \
-                 a new request",
-                run.status
-            )
+        Ok(letter.refusal(pool, names.account(), self.new_id).await?.map(|refusal| match refusal {
+            Refusal::Invalid(invalid) => {
+                let invalid = terminal::one_line(&invalid);
+                format!("it would be refused again: {invalid}; --force sends it all the same")
+            }
+            Refusal::HasEnded(RunId(id), status) => format!(
+                "the run of the request {id} has ended as {status}, and under this id nothing runs again: --new-id \
+                 makes it a new request"
+            ),
         }))
     }
-}
-
-/// The letter as a request. In a body that is no JSON object there is no place for an id; the message's serves.
-fn revived(message: &Message, new_id: Option<Uuid>) -> Verdict {
-    let text = new_id.map(|id| id.to_string());
-    let properties = message.revived_properties(text.as_deref());
-    let mut body = message.body().to_vec();
-    if let (Some(text), Ok(Value::Object(mut request))) = (text, serde_json::from_slice(&body))
-        && request.contains_key("request_id")
-    {
-        request.insert("request_id".to_owned(), text.into());
-        body = Value::Object(request).to_string().into_bytes();
-    }
-    Verdict::Resent(Box::new(properties), body)
 }

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 
-use super::letter::Letter;
-use crate::broker::dead_letters::{DeadLetterQueue, Verdict};
+use crate::broker::dead_letters::letter::Letter;
 use crate::broker::topology::Names;
 use crate::commands::outcome::Outcome;
 use crate::commands::terminal::{self, one_line};
@@ -69,19 +68,6 @@ impl Which {
         }
         (mine.into_iter().filter(|letter| all_meant.contains(&letter.id)).collect(), outcome)
     }
-}
-
-/// All letters, which stay where they are.
-pub(super) async fn all(queue: &mut DeadLetterQueue, names: &Names) -> anyhow::Result<Vec<Letter>> {
-    let mut letters = Vec::new();
-    let round = queue.go_through(|message| {
-        letters.push(Letter::of(message, names));
-        Verdict::Stays
-    });
-    round.await?;
-    // A command that was killed may have left the queue turned by some places. Those without a time are the oldest.
-    letters.sort_by_key(|letter| letter.at);
-    Ok(letters)
 }
 
 /// Reports that a letter is not there.

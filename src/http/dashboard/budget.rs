@@ -49,10 +49,10 @@ impl Budget {
         };
         let view_box = format!("0 0 {WIDTH} {HEIGHT}");
         html! {
-            svg .plot viewBox=(view_box) role="img" aria-label=(label) preserveAspectRatio="none" {
-                polygon .used points=(format!("{first},{HEIGHT} {used}{WIDTH},{HEIGHT}"));
-                polyline .line points=(used);
-                polyline .allowed points=(allowed);
+            svg .spark viewBox=(view_box) role="img" aria-label=(label) preserveAspectRatio="none" {
+                polygon .used points=(format!("{first},{HEIGHT} {used}{WIDTH},{HEIGHT}")) {}
+                polyline .line points=(used) {}
+                polyline .allowed points=(allowed) {}
             }
         }
     }
@@ -73,5 +73,7 @@ mod tests {
         let plot = budget.plot().into_string();
         assert!(plot.contains("199 of 200 requests"), "{plot}");
         assert!(plot.contains(&format!(" {WIDTH},8.6 ")), "{plot}");
+        // Each is closed: in an open one the next would not be drawn.
+        assert_eq!((plot.matches("</polygon>").count(), plot.matches("</polyline>").count()), (1, 2), "{plot}");
     }
 }

@@ -1,4 +1,5 @@
-//! The forms of the dashboard: logging in and out, and requesting a sync.
+//! The forms of the dashboard: logging in and out, requesting a sync, and cancelling one. What cannot be done is said
+//! on a page of the dashboard.
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use crate::http::problem::Problem;
 use crate::http::state::HttpState;
 use crate::http::sync::{Rejected, cancel_run, request_sync};
 use crate::ids::RunId;
-use crate::messages::Mode;
-use crate::store::{logins, pool};
+use crate::messages::{Mode, SyncRequest};
+use crate::store::{logins, pool, report};
 
 /// A login that the database does not store within this is not one.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -27,12 +28,29 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Deserialize)]
 pub(super) struct SyncForm {
     form_token: String,
-    mode: Mode,
+    /// What the button asks for.
+    ask: Ask,
+    /// Of one resource; without it of all that the worker is configured for.
+    resource: Option<String>,
 }
 
-/// Cancels a run.
+/// What a button asks for.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Ask {
+    Incremental,
+    Full,
+    Refetch,
+    AllowDeletions,
+    Audit,
+}
+
+/// Records that the button for an audit compares.
+const SAMPLE: u32 = 100;
+
+/// Names a run.
 #[derive(Deserialize)]
-pub(super) struct CancelForm {
+pub(super) struct RunForm {
     form_token: String,
     id: Uuid,
 }
@@ -64,34 +82,81 @@ fn unreadable(rejection: &FormRejection) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, format!("the form cannot be read: {}", rejection.body_text()))
 }
 
+/// The form, if it can be read and was made for this login.
+pub(super) fn checked<T>(
+    state: &HttpState,
+    headers: &HeaderMap,
+    form: Result<Form<T>, FormRejection>,
+    token: impl FnOnce(&T) -> &str,
+) -> Result<T, Problem> {
+    let Form(form) = form.map_err(|rejection| unreadable(&rejection))?;
+    if state.guard.is_form_token(headers, token(&form)) { Ok(form) } else { Err(forged()) }
+}
+
+/// Leads to the page of the run that was asked for, or says what is wrong.
+fn to_run(state: &HttpState, asked: Result<Uuid, Problem>) -> Response {
+    match asked {
+        Ok(id) => Redirect::to(&format!("/dashboard/runs/{id}")).into_response(),
+        Err(problem) => page::problem(state, &problem),
+    }
+}
+
 pub(super) async fn sync(
     State(state): State<HttpState>,
     headers: HeaderMap,
     form: Result<Form<SyncForm>, FormRejection>,
-) -> Result<Redirect, Problem> {
-    let Form(form) = form.map_err(|rejection| unreadable(&rejection))?;
-    if !state.guard.is_form_token(&headers, &form.form_token) {
-        return Err(forged());
-    }
-    match request_sync(&state, form.mode, None, None).await {
-        Ok(id) => Ok(Redirect::to(&format!("{DASHBOARD}?asked={id}"))),
-        Err(Rejected::Invalid(reason)) => Err(Problem::new(StatusCode::BAD_REQUEST, reason)),
-        Err(Rejected::Problem(problem)) => Err(problem),
-    }
+) -> Response {
+    let asked = async {
+        let form = checked(&state, &headers, form, |form| &form.form_token)?;
+        let (mode, none) = (Mode::Full, SyncRequest::default());
+        let request = match form.ask {
+            Ask::Incremental => none,
+            Ask::Full => SyncRequest { mode, ..none },
+            Ask::Refetch => SyncRequest { mode, refetch: true, ..none },
+            Ask::AllowDeletions => SyncRequest { mode, allow_deletions: true, ..none },
+            Ask::Audit => SyncRequest { mode: Mode::Audit, sample: Some(SAMPLE), ..none },
+        };
+        request_of_form(&state, SyncRequest { resources: form.resource.map(|name| vec![name]), ..request }).await
+    };
+    to_run(&state, asked.await)
+}
+
+/// Requests once more what a run was asked for.
+pub(super) async fn again(
+    State(state): State<HttpState>,
+    headers: HeaderMap,
+    form: Result<Form<RunForm>, FormRejection>,
+) -> Response {
+    let asked = async {
+        let form = checked(&state, &headers, form, |form| &form.form_token)?;
+        let found = report::runs(&state.pool, state.names.account(), Some(RunId(form.id)), 1);
+        let run = pool::promptly(&state.pool, found).await?.pop();
+        let parameters = run.and_then(|run| serde_json::from_value::<SyncRequest>(run.request).ok());
+        let unknown = || Problem::new(StatusCode::NOT_FOUND, "what this run was asked for is not known any more");
+        request_of_form(&state, parameters.ok_or_else(unknown)?).await
+    };
+    to_run(&state, asked.await)
+}
+
+async fn request_of_form(state: &HttpState, request: SyncRequest) -> Result<Uuid, Problem> {
+    request_sync(state, request, None).await.map_err(|rejected| match rejected {
+        Rejected::Invalid(reason) => Problem::new(StatusCode::BAD_REQUEST, reason),
+        Rejected::Problem(problem) => problem,
+    })
 }
 
 pub(super) async fn cancel(
     State(state): State<HttpState>,
     headers: HeaderMap,
-    form: Result<Form<CancelForm>, FormRejection>,
-) -> Result<Redirect, Problem> {
-    let Form(form) = form.map_err(|rejection| unreadable(&rejection))?;
-    if !state.guard.is_form_token(&headers, &form.form_token) {
-        return Err(forged());
-    }
-    // One that has ended meanwhile is shown as it ended.
-    cancel_run(&state, RunId(form.id)).await?;
-    Ok(Redirect::to(DASHBOARD))
+    form: Result<Form<RunForm>, FormRejection>,
+) -> Response {
+    let cancelled = async {
+        let form = checked(&state, &headers, form, |form| &form.form_token)?;
+        // One that has ended meanwhile is shown as it ended.
+        cancel_run(&state, RunId(form.id)).await?;
+        Ok(form.id)
+    };
+    to_run(&state, cancelled.await)
 }
 
 pub(super) async fn ask_to_log_in(
@@ -112,7 +177,7 @@ pub(super) async fn log_in(
 ) -> Response {
     let Form(LoginForm { token, next }) = match form {
         Ok(form) => form,
-        Err(rejection) => return unreadable(&rejection).into_response(),
+        Err(rejection) => return page::problem(&state, &unreadable(&rejection)),
     };
     if !state.guard.may_try(&headers).await {
         let problem = "Too many tries to log in. Try again in a few seconds.";
@@ -143,14 +208,17 @@ pub(super) async fn log_out(
     State(state): State<HttpState>,
     headers: HeaderMap,
     form: Result<Form<LogoutForm>, FormRejection>,
-) -> Result<Redirect, Problem> {
-    let Form(form) = form.map_err(|rejection| unreadable(&rejection))?;
-    if !state.guard.is_form_token(&headers, &form.form_token) {
-        return Err(forged());
+) -> Response {
+    let ended = async {
+        checked(&state, &headers, form, |form| &form.form_token)?;
+        // The cookie stays but is no login any more: it shows that this browser need not wait for strangers to try again.
+        if let Some(id) = state.guard.cookies.login(&headers) {
+            pool::with_deadline_of(PATIENCE, logins::end(&state.pool, state.names.account(), id)).await?;
+        }
+        Ok(())
+    };
+    match ended.await {
+        Ok(()) => Redirect::to(LOGIN).into_response(),
+        Err(problem) => page::problem(&state, &problem),
     }
-    // The cookie stays but is no login any more: it shows that this browser need not wait for strangers to try again.
-    if let Some(id) = state.guard.cookies.login(&headers) {
-        pool::with_deadline_of(PATIENCE, logins::end(&state.pool, state.names.account(), id)).await?;
-    }
-    Ok(Redirect::to(LOGIN))
 }

@@ -6,22 +6,26 @@ pub(super) mod memory;
 mod numbers;
 mod overview;
 mod page;
+mod plots;
+mod queue;
+mod records;
+mod resource;
+mod run;
+mod runs;
 
 use axum::Router;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{get, post};
-use serde::Deserialize;
-use uuid::Uuid;
 
 use super::paths::{DASHBOARD, LOGIN};
 use super::state::HttpState;
 use crate::ids::RunId;
 use crate::messages::Parameters;
 use crate::store::pool::{self, StoreError};
-use crate::store::{outbox, progress, report, runs, state};
+use crate::store::report::RunStatusRow;
+use crate::store::{outbox, progress, report, runs as stored_runs, state, workers};
 use crate::sync::forecast;
 use overview::{Running, Shown};
 
@@ -34,7 +38,13 @@ const RUNS: i64 = 10;
 pub(super) fn routes() -> Router<HttpState> {
     Router::new()
         .route(DASHBOARD, get(show))
+        .route("/dashboard/runs", get(runs::show))
+        .route("/dashboard/runs/{id}", get(run::show))
+        .route("/dashboard/resources/{*name}", get(resource::show))
+        .route("/dashboard/queue", get(queue::show).post(queue::act))
+        .route("/dashboard/records", get(records::show))
         .route("/dashboard/sync", post(forms::sync))
+        .route("/dashboard/again", post(forms::again))
         .route("/dashboard/cancel", post(forms::cancel))
         .route("/dashboard/logout", post(forms::log_out))
 }
@@ -48,25 +58,17 @@ pub(super) fn login_routes() -> Router<HttpState> {
         .route(LOGIN, get(forms::ask_to_log_in).post(forms::log_in))
         .route("/dashboard/style.css", file("text/css; charset=utf-8", include_str!("style.css")))
         .route("/dashboard/script.js", file("text/javascript; charset=utf-8", include_str!("script.js")))
+        .route(
+            "/dashboard/idiomorph.js",
+            file("text/javascript; charset=utf-8", include_str!("idiomorph.min.js")),
+        )
         .route("/dashboard/icon.svg", file("image/svg+xml", include_str!("icon.svg")))
 }
 
-/// The query string of the dashboard, with the request that its form has just made.
-#[derive(Default, Deserialize)]
-struct Said {
-    #[serde(default)]
-    asked: Option<Uuid>,
-}
-
-async fn show(
-    State(state): State<HttpState>,
-    headers: HeaderMap,
-    said: Result<Query<Said>, QueryRejection>,
-) -> Response {
-    let asked = said.ok().and_then(|Query(said)| said.asked);
+async fn show(State(state): State<HttpState>, headers: HeaderMap) -> Response {
     let form_token = state.guard.form_token(&headers);
     match pool::promptly(&state.pool, look(&state)).await {
-        Ok(shown) => page::answer(StatusCode::OK, overview::dashboard(&state, &shown, &form_token, asked)),
+        Ok(shown) => page::answer(StatusCode::OK, overview::overview(&state, &shown, &form_token)),
         Err(error) => page::no_database(&state, &error, true),
     }
 }
@@ -75,18 +77,9 @@ async fn look(state: &HttpState) -> Result<Shown, StoreError> {
     let account = state.names.account();
     let authorization = state.tokens.authorization().await?;
     let runs = report::runs(&state.pool, account, None, RUNS).await?;
-    let mut running = Vec::new();
+    let mut under_way = Vec::new();
     for row in runs.iter().filter(|row| row.status == "running") {
-        let parameters: Parameters = serde_json::from_value(row.request.clone()).unwrap_or_default();
-        let mut connection = state.pool.acquire().await?;
-        let steps = match runs::load_steps(&mut connection, account, RunId(row.request_id)).await {
-            // Of another version: the worker says so.
-            Err(StoreError::Corrupt(_) | StoreError::NewerRun(_)) => continue,
-            steps => steps?,
-        };
-        let to_come = forecast::requests_to_come(&steps, &parameters);
-        let forecast = forecast::of_requests(row.api_requests, to_come, &state.client);
-        running.push(Running { id: row.request_id, mode: parameters.mode, made: row.api_requests, forecast });
+        under_way.extend(running(state, row).await?);
     }
     Ok(Shown {
         state: state::of(&state.pool, account).await?.with_consumer(state.has_consumer().await),
@@ -101,7 +94,22 @@ async fn look(state: &HttpState) -> Result<Shown, StoreError> {
         tables: state.memory.tables(&state.pool, account).await?,
         shortfalls: report::shortfalls(&state.pool, account).await?,
         budget: state.memory.budget(),
-        running,
+        running: under_way,
         runs,
+        days: report::days(&state.pool, account, None, plots::LOOKED_BACK).await?,
+        workers: workers::all(&state.pool, account).await?,
     })
+}
+
+/// How far a run has come that goes on; `None`: another version writes it, as the worker says.
+async fn running(state: &HttpState, row: &RunStatusRow) -> Result<Option<Running>, StoreError> {
+    let parameters: Parameters = serde_json::from_value(row.request.clone()).unwrap_or_default();
+    let mut connection = state.pool.acquire().await?;
+    let steps = match stored_runs::load_steps(&mut connection, state.names.account(), RunId(row.request_id)).await {
+        Err(StoreError::Corrupt(_) | StoreError::NewerRun(_)) => return Ok(None),
+        steps => steps?,
+    };
+    let to_come = forecast::requests_to_come(&steps, &parameters);
+    let forecast = forecast::of_requests(row.api_requests, to_come, &state.client);
+    Ok(Some(Running { id: row.request_id, mode: parameters.mode, made: row.api_requests, forecast }))
 }

@@ -1,7 +1,9 @@
-//! Numbers, moments and spans of time as people read them.
+//! Numbers, moments, spans of time and requests as people read them.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use maud::{Markup, html};
+
+use crate::messages::Parameters;
 
 pub(super) fn ago(at: DateTime<Utc>) -> Markup {
     let span = span_of((Utc::now() - at).num_seconds());
@@ -15,6 +17,37 @@ pub(super) fn until(at: DateTime<Utc>) -> String {
     }
 }
 
+/// A moment of which it matters when exactly it was.
+pub(super) fn moment(at: DateTime<Utc>) -> Markup {
+    html! { time datetime=(at.to_rfc3339_opts(SecondsFormat::Secs, true)) { (time(at)) } }
+}
+
+/// A number with the thing that it counts, which takes an s where it is not one.
+pub(super) fn count(number: i64, thing: &str) -> String {
+    format!("{} {thing}{}", thousands(number), if number == 1 { "" } else { "s" })
+}
+
+/// Resources that a line names.
+const NAMED: usize = 3;
+
+/// What a request asks for, after its mode; empty where it asks for no more than that.
+pub(super) fn details_of(parameters: &Parameters) -> String {
+    let mut said = Vec::new();
+    if let Some(names) = &parameters.resources {
+        let shown = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = names.len().saturating_sub(NAMED);
+        said.push(if more > 0 { format!("{shown} and {more} more") } else { shown });
+    }
+    let flags = [
+        (parameters.refetch, "all details again"),
+        (parameters.allow_deletions, "deletions allowed"),
+        (parameters.repair, "repairs"),
+    ];
+    said.extend(flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, word)| word.to_owned()));
+    said.extend(parameters.sample.map(|sample| format!("a sample of {sample}")));
+    said.join(" · ")
+}
+
 pub(super) fn took(from: DateTime<Utc>, to: Option<DateTime<Utc>>) -> String {
     match to {
         Some(to) if (to - from).num_seconds() < 1 => "took less than 1 s".to_owned(),
@@ -24,7 +57,7 @@ pub(super) fn took(from: DateTime<Utc>, to: Option<DateTime<Utc>>) -> String {
 }
 
 /// Seconds in the unit that fits.
-fn span_of(seconds: i64) -> String {
+pub(super) fn span_of(seconds: i64) -> String {
     match seconds.max(0) {
         seconds @ ..120 => format!("{seconds} s"),
         seconds @ 120..7_200 => format!("{} min", seconds / 60),

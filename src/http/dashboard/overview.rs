@@ -1,18 +1,23 @@
-//! The dashboard itself, made from what was looked up.
+//! The overview: what the account is doing, what needs somebody, what ran last, and how fresh each resource is.
 
+use chrono::{TimeDelta, Utc};
 use maud::{Markup, html};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::budget::Budget;
-use super::numbers::{ago, thousands, time, took, until};
-use super::page::{frame, pill};
+use super::numbers::{ago, count, moment, thousands, until};
+use super::page::{Frame, Place, frame, pill, pill_of};
+use super::{plots, run, runs};
 use crate::http::paths::AUTHORIZE;
 use crate::http::state::HttpState;
 use crate::messages::{AccountState, Advice, Cause, Forecast, Mode, QueueState, StateName};
 use crate::store::progress::HeldDeletions;
-use crate::store::report::{RunStatusRow, Shortfall, TableStatus};
+use crate::store::report::{Day, RunStatusRow, Shortfall, TableStatus};
 use crate::store::tokens::authorization::Authorization;
+use crate::store::workers::WorkerRow;
+
+/// A process that was not heard of for so long is taken for ended.
+const LOST_AFTER: TimeDelta = TimeDelta::seconds(60);
 
 /// What the dashboard shows.
 pub(super) struct Shown {
@@ -33,6 +38,8 @@ pub(super) struct Shown {
     pub(super) budget: Budget,
     pub(super) running: Vec<Running>,
     pub(super) runs: Vec<RunStatusRow>,
+    pub(super) days: Vec<Day>,
+    pub(super) workers: Vec<WorkerRow>,
 }
 
 /// A run under way.
@@ -50,16 +57,14 @@ struct Finding {
     advice: Markup,
 }
 
-/// The dashboard. `asked`: the request that the user has just made.
-pub(super) fn dashboard(state: &HttpState, shown: &Shown, form_token: &str, asked: Option<Uuid>) -> Markup {
+/// The overview.
+pub(super) fn overview(state: &HttpState, shown: &Shown, form_token: &str) -> Markup {
     let content = html! {
-        @if let Some(id) = asked.filter(|id| !shown.runs.iter().any(|run| run.request_id == *id)) {
-            p .note role="status" {
-                "The request " code { (id) } " is in the queue. A worker starts it as soon as it is free."
+        h1 .only-read { "Overview" }
+        div #notices aria-live="polite" {
+            @for finding in findings(state, shown) {
+                section .finding { p { strong { (finding.problem) } } p { (finding.advice) } }
             }
-        }
-        @for finding in findings(state, shown) {
-            section .finding role="alert" { p { strong { (finding.problem) } } p { (finding.advice) } }
         }
         (now(shown, form_token))
         section .columns {
@@ -67,29 +72,29 @@ pub(super) fn dashboard(state: &HttpState, shown: &Shown, form_token: &str, aske
             (budget(&shown.budget))
         }
         section {
-            h2 { "Runs" }
+            h2 { "Last runs" }
             @if shown.runs.is_empty() { p .quiet { "None yet." } }
-            @for run in &shown.runs { (run_of(run)) }
+            (runs::table(&shown.runs))
+            @if !shown.runs.is_empty() { p { a href="/dashboard/runs" { "All runs" } } }
         }
         section {
             h2 { "Resources" }
             (resources(&shown.tables, &shown.shortfalls))
         }
-    };
-    let pill = match (shown.authorization.authorized, shown.consuming) {
-        (true, true) => pill("completed", "working"),
-        (true, false) => pill("failed", "no broker"),
-        (false, _) => pill("failed", "not authorized"),
-    };
-    let logout = html! {
-        @if state.guard.has_token() {
-            form method="post" action="/dashboard/logout" {
-                input type="hidden" name="form_token" value=(form_token);
-                button .link { "Log out" }
-            }
+        @if !shown.days.is_empty() { section { h2 { "Days" } (plots::of_days(&shown.days, false)) } }
+        section {
+            h2 { "Workers" }
+            (workers(&shown.workers))
         }
     };
-    frame(state, html! { (pill) }, logout, content)
+    let frame_of_page = Frame {
+        title: "Overview",
+        place: Some(Place::Overview),
+        pill: pill_of(&shown.state, shown.consuming),
+        form_token: Some(form_token),
+        refreshes: true,
+    };
+    frame(state, &frame_of_page, content)
 }
 
 fn now(shown: &Shown, form_token: &str) -> Markup {
@@ -102,8 +107,8 @@ fn now(shown: &Shown, form_token: &str) -> Markup {
             @for running in running { (progress(state, running, form_token)) }
             form .actions method="post" action="/dashboard/sync" {
                 input type="hidden" name="form_token" value=(form_token);
-                button name="mode" value="incremental" { "Sync what changed" }
-                button .second name="mode" value="full"
+                button name="ask" value="incremental" { "Sync what changed" }
+                button .second name="ask" value="full"
                     title="Reads every list completely, and finds what was deleted" { "Sync everything" }
             }
         }
@@ -133,7 +138,7 @@ fn budget(budget: &Budget) -> Markup {
         div {
             h2 { "Budget of the API" }
             @match budget.last() {
-                Some((used, allowed)) => p { (used) " of " (allowed) " requests in the last 60 s" },
+                Some((used, allowed)) => p { (count(i64::from(used), "request")) " of " (allowed) " in the last 60 s" },
                 None => p .quiet { "No request was made yet." },
             }
             (budget.plot())
@@ -166,7 +171,7 @@ fn findings(state: &HttpState, shown: &Shown) -> Vec<Finding> {
     }
     if shown.unsent > 0 && shown.running.is_empty() {
         findings.push(Finding {
-            problem: format!("{} events are not sent yet.", shown.unsent),
+            problem: format!("{} not sent yet.", if shown.unsent == 1 { "1 event is".to_owned() } else { format!("{} events are", shown.unsent) }),
             advice: html! { "They stay in the outbox and are sent as soon as RabbitMQ takes them." },
         });
     }
@@ -180,7 +185,8 @@ fn findings(state: &HttpState, shown: &Shown) -> Vec<Finding> {
         findings.push(Finding {
             problem: format!("{} failed.", shortfall.resource),
             advice: html! {
-                (ago(shortfall.at)) ": " (reason.trim_end_matches('.')) ". " (advised(&advice))
+                (ago(shortfall.at)) ": " (reason.trim_end_matches('.')) ". " (advised(&advice)) ", or on "
+                a href=(format!("/dashboard/resources/{}", shortfall.resource)) { "its page" } "."
             },
         });
     }
@@ -191,14 +197,17 @@ fn findings(state: &HttpState, shown: &Shown) -> Vec<Finding> {
                 "{} of {} {} are missing from Teamleader and were not marked deleted.",
                 held.missing, held.rows, held.resource
             ),
-            advice: html! { "Since " (ago(held.since)) ". " (advised(&advice)) },
+            advice: html! {
+                "Since " (ago(held.since)) ". " (advised(&advice)) ", or on "
+                a href=(format!("/dashboard/resources/{}", held.resource)) { "its page" } "."
+            },
         });
     }
     findings
 }
 
 /// Advice, with its commands as they are typed.
-fn advised(advice: &Advice) -> Markup {
+pub(super) fn advised(advice: &Advice) -> Markup {
     html! {
         (advice.first) ": "
         @for (place, command) in advice.commands.iter().enumerate() {
@@ -208,17 +217,17 @@ fn advised(advice: &Advice) -> Markup {
     }
 }
 
-fn progress(state: &AccountState, running: &Running, form_token: &str) -> Markup {
+pub(super) fn progress(state: &AccountState, running: &Running, form_token: &str) -> Markup {
     let Forecast { api_requests, done_at, at_least } = running.forecast;
     let percent = if api_requests > 0 { 100 * running.made / api_requests } else { 0 };
     html! {
         div .running {
             p {
-                (running.mode.as_str()) " sync" @if !at_least { ", " (percent) " %" }
+                a href=(format!("/dashboard/runs/{}", running.id)) { (running.mode.as_str()) " sync" } @if !at_least { ", " (percent) " %" }
                 span .quiet {
-                    " · " (running.made)
+                    " · " (thousands(running.made))
                     @if at_least { " of at least " } @else { " of about " }
-                    (api_requests) " requests"
+                    (thousands(api_requests)) " requests"
                     @if at_least { ", the rest is not known yet" }
                     // While it waits, when it is done is not known.
                     @else if matches!(state.name, StateName::Running | StateName::WaitingForBudget) {
@@ -229,12 +238,7 @@ fn progress(state: &AccountState, running: &Running, form_token: &str) -> Markup
             @if at_least { progress aria-label="the rest is not known yet" {} } @else {
                 progress max=(api_requests) value=(running.made) aria-label=(format!("{percent} %")) {}
             }
-            form .actions method="post" action="/dashboard/cancel" {
-                input type="hidden" name="form_token" value=(form_token);
-                input type="hidden" name="id" value=(running.id);
-                code .quiet { (running.id) }
-                button .second title="Rows that it has written stay" { "Cancel" }
-            }
+            (run::cancel(running.id, form_token))
         }
     }
 }
@@ -244,29 +248,17 @@ fn resources(tables: &[TableStatus], shortfalls: &[Shortfall]) -> Markup {
     let (synced, others): (Vec<_>, Vec<_>) = tables.iter().partition(is_synced);
     html! {
         @if synced.is_empty() { p .quiet { "Nothing was copied yet: start a sync." } } @else {
-            div .wide { table {
+            div .wide tabindex="0" role="region" aria-label="Resources" { table {
                 thead { tr {
-                    th { "resource" }
-                    th .number { "rows" }
-                    th { "last success" }
-                    th .number title="rows whose detail is missing or old" { "stale" }
-                    th .number .extra { "deleted" }
-                    th .extra { "changes since" }
+                    th scope="col" { "resource" }
+                    th scope="col" { "last sync" }
+                    th scope="col" .number { "rows" }
+                    th scope="col" { "last success" }
+                    th scope="col" .number title="rows whose detail is missing or old" { "stale" }
+                    th scope="col" .number .extra { "deleted" }
+                    th scope="col" .extra { "changes since" }
                 } }
-                tbody { @for table in &synced { tr {
-                    td { (table.resource) }
-                    td .number { (thousands(table.rows)) }
-                    td .line { @match table.last_success_at { Some(at) => (ago(at)), None => span .quiet { "never" } }
-                        @for shortfall in shortfalls.iter().filter(|shortfall| shortfall.resource == table.resource) {
-                            " " span title=(shortfall.error.as_deref().unwrap_or_default()) {
-                                (pill(&shortfall.status, &shortfall.status))
-                            }
-                        }
-                    }
-                    td .number .warn[table.stale_details > 0] { (thousands(table.stale_details)) }
-                    td .number .extra { (thousands(table.deleted)) }
-                    td .extra { @match table.watermark { Some(at) => (time(at)), None => span .quiet { "–" } } }
-                } } }
+                tbody { @for table in &synced { (resource(table, shortfalls)) } }
             } }
         }
         @if !others.is_empty() {
@@ -280,45 +272,61 @@ fn resources(tables: &[TableStatus], shortfalls: &[Shortfall]) -> Markup {
     }
 }
 
-fn run_of(run: &RunStatusRow) -> Markup {
-    let steps: Vec<(&String, &Value)> = run.resources.as_object().into_iter().flatten().collect();
-    let sum = |what: &str| thousands(steps.iter().filter_map(|(_, step)| step[what].as_i64()).sum());
-    let mode = run.request["mode"].as_str().unwrap_or(if run.request.is_null() { "-" } else { "incremental" });
+fn resource(table: &TableStatus, shortfalls: &[Shortfall]) -> Markup {
+    let shortfall = shortfalls.iter().find(|shortfall| shortfall.resource == table.resource);
+    let status = match (shortfall, table.last_success_at) {
+        (Some(shortfall), _) => shortfall.status.as_str(),
+        (None, Some(_)) => "completed",
+        (None, None) => "",
+    };
     html! {
-        details .run data-key=(run.request_id) {
-            summary {
-                (pill(&run.status, &run.status))
-                span { (mode) }
-                span { (ago(run.started_at)) }
-                span .quiet { (took(run.started_at, run.finished_at)) }
-                span .quiet { (thousands(run.api_requests)) " requests" }
-                span .quiet { "+" (sum("created")) " ~" (sum("updated")) " −" (sum("deleted")) }
-            }
-            p { code { (run.request_id) } }
-            @if let Some(error) = &run.error { p .error { (error) } }
-            div .wide { table {
+        tr {
+            td { a href=(format!("/dashboard/resources/{}", table.resource)) { (table.resource) } }
+            td { span title=[shortfall.and_then(|shortfall| shortfall.error.as_deref())] { (pill(status, status)) } }
+            td .number { (thousands(table.rows)) }
+            td .line { @match table.last_success_at { Some(at) => (ago(at)), None => span .quiet { "never" } } }
+            td .number .warn[table.stale_details > 0] { (thousands(table.stale_details)) }
+            td .number .extra { (thousands(table.deleted)) }
+            td .line .extra { @match table.watermark { Some(at) => (ago(at)), None => span .quiet { "–" } } }
+        }
+    }
+}
+
+fn workers(workers: &[WorkerRow]) -> Markup {
+    html! {
+        @if workers.is_empty() { p .quiet { "No process has reported yet." } } @else {
+            div .wide tabindex="0" role="region" aria-label="Workers" { table {
                 thead { tr {
-                    th { "resource" }
-                    th { "" }
-                    th .number { "listed" }
-                    th .number { "created" }
-                    th .number { "updated" }
-                    th .number { "deleted" }
-                    th .number { "details" }
+                    th scope="col" { "host and process" }
+                    th scope="col" { "" span .only-read { "status" } }
+                    th scope="col" { "version" }
+                    th scope="col" .extra { "started" }
+                    th scope="col" { "last heard of" }
                 } }
-                tbody { @for (resource, step) in &steps { tr {
-                    td { (resource) @if let Some(error) = step["error"].as_str() {
-                        div .why .error[step["status"] != "skipped"] { (error) }
-                    } }
-                    td {
-                        @let status = step["status"].as_str().or(step["phase"].as_str()).unwrap_or_default();
-                        (pill(status, status))
-                    }
-                    @for what in ["listed", "created", "updated", "deleted", "detailed"] {
-                        td .number { (thousands(step[what].as_i64().unwrap_or_default())) }
-                    }
-                } } }
+                tbody { @for worker in workers { (worker_row(worker)) } }
             } }
+            p .quiet { "The active one has worked last; RabbitMQ chooses the next one when it ends." }
+        }
+    }
+}
+
+fn worker_row(worker: &WorkerRow) -> Markup {
+    let process = worker.holder.rsplit_once(' ').map_or(worker.holder.as_str(), |(process, _)| process);
+    let (kind, word) = match worker {
+        _ if Utc::now() - worker.seen_at > LOST_AFTER => ("", "not heard of"),
+        WorkerRow { consuming: false, .. } => ("failed", "not consuming"),
+        WorkerRow { has_lease: true, .. } => ("completed", "active"),
+        _ => ("running", "standby"),
+    };
+    html! {
+        tr {
+            td { (process) }
+            td { (pill(kind, word))
+                @if let (true, Some(since)) = (worker.has_lease, worker.lease_since) {
+                    " " span .quiet { "since " (ago(since)) } } }
+            td { (worker.version) }
+            td .line .extra { (moment(worker.started_at)) }
+            td .line { (ago(worker.seen_at)) }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The pages but for the dashboard itself, and the frame of all pages.
+//! The frame of all pages, and those of a login, an authorization and a problem.
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -9,7 +9,10 @@ use serde::Deserialize;
 use super::numbers::time;
 use crate::http::paths::{AUTHORIZE, DASHBOARD, LOGIN};
 use crate::http::security::DASHBOARD_POLICY;
+use crate::http::problem::Problem;
 use crate::http::state::HttpState;
+use crate::messages::{AccountState, StateName};
+use crate::process::version;
 use crate::store::pool::StoreError;
 
 /// Where a login leads.
@@ -27,7 +30,7 @@ pub(super) enum Next {
 pub(super) fn login(state: &HttpState, status: StatusCode, next: Next, problem: Option<&str>) -> Response {
     let content = html! {
         section .login {
-            h2 { "Log in" }
+            h1 { "Log in" }
             @if let Some(problem) = problem { p .finding role="alert" { (problem) } }
             form method="post" action=(LOGIN) {
                 @if next == Next::Authorize { input type="hidden" name="next" value=(AUTHORIZE); }
@@ -37,16 +40,16 @@ pub(super) fn login(state: &HttpState, status: StatusCode, next: Next, problem: 
             }
         }
     };
-    answer(status, frame(state, html! {}, html! {}, content))
+    answer(status, frame(state, &Frame::bare("Log in"), content))
 }
 
 /// The page after a login that leads to an authorization: the browser follows its link by itself.
 pub(super) fn to_authorize(state: &HttpState) -> Response {
     let content = html! {
         meta http-equiv="refresh" content=(format!("0; url={AUTHORIZE}"));
-        section { p { a href=(AUTHORIZE) { "Go on to Teamleader" } } }
+        section { h1 { "Logged in" } p { a href=(AUTHORIZE) { "Go on to Teamleader" } } }
     };
-    answer(StatusCode::OK, frame(state, html! {}, html! {}, content))
+    answer(StatusCode::OK, frame(state, &Frame::bare("Authorize"), content))
 }
 
 /// The page after an authorization: whether the code was accepted.
@@ -54,13 +57,14 @@ pub(in crate::http) fn after_authorizing(state: &HttpState, status: StatusCode, 
     let is_well = status.is_success();
     let content = html! {
         section .finding[!is_well] {
+            h1 { "Authorization" }
             p { strong { (said) } }
             @if is_well { p { "The account is connected. Requests that waited start by themselves." } }
             @else { p { a href=(AUTHORIZE) { "Try again" } } }
             p { a href=(DASHBOARD) { "To the dashboard" } }
         }
     };
-    answer(status, frame(state, html! {}, html! {}, content))
+    answer(status, frame(state, &Frame::bare("Authorization"), content))
 }
 
 /// The page in place of one that needs the database. Logs why. `may_see`: whether the caller is known to be one who may
@@ -69,12 +73,26 @@ pub(in crate::http) fn no_database(state: &HttpState, error: &StoreError, may_se
     tracing::error!(%error, "The dashboard cannot be shown");
     let content = html! {
         section .finding role="alert" {
-            p { strong { "The database cannot be used." } }
+            h1 { "The database cannot be used" }
             @if let (true, StoreError::Unreachable(why)) = (may_see, error) { p { (why) } }
             p { "The worker retries by itself. Its log and " code { "teamleader2db doctor" } " report the cause." }
         }
     };
-    answer(StatusCode::SERVICE_UNAVAILABLE, frame(state, pill("failed", "no database"), html! {}, content))
+    let frame_of_page =
+        Frame { pill: pill("failed", "no database"), refreshes: true, ..Frame::bare("The database cannot be used") };
+    answer(StatusCode::SERVICE_UNAVAILABLE, frame(state, &frame_of_page, content))
+}
+
+/// The page after a form that could not be carried out: why, and the way back.
+pub(super) fn problem(state: &HttpState, problem: &Problem) -> Response {
+    let content = html! {
+        section .finding role="alert" {
+            h1 { "This was not done" }
+            p { (problem.detail()) }
+            p { a href=(DASHBOARD) { "To the dashboard" } }
+        }
+    };
+    answer(problem.status(), frame(state, &Frame::bare("Not done"), content))
 }
 
 /// The answer with a page.
@@ -84,8 +102,51 @@ pub(super) fn answer(status: StatusCode, page: Markup) -> Response {
     (status, headers, page.into_string()).into_response()
 }
 
-/// A whole page: `pill` and `right` stand in its header.
-pub(super) fn frame(state: &HttpState, pill: Markup, right: Markup, content: Markup) -> Markup {
+/// The pages that the navigation leads to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Overview,
+    Runs,
+    Queue,
+    Records,
+}
+
+impl Place {
+    const ALL: [Self; 4] = [Self::Overview, Self::Runs, Self::Queue, Self::Records];
+
+    fn link(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Overview => (DASHBOARD, "Overview"),
+            Self::Runs => ("/dashboard/runs", "Runs"),
+            Self::Queue => ("/dashboard/queue", "Queue"),
+            Self::Records => ("/dashboard/records", "Records"),
+        }
+    }
+}
+
+/// What stands around a page's content.
+pub(super) struct Frame<'a> {
+    /// The first words of its title.
+    pub(super) title: &'a str,
+    /// Where it is in the navigation; `None`: there is none, as before a login.
+    pub(super) place: Option<Place>,
+    /// What the account is doing.
+    pub(super) pill: Markup,
+    /// For the forms of a browser that has logged in.
+    pub(super) form_token: Option<&'a str>,
+    /// Whether the page is loaded again now and then.
+    pub(super) refreshes: bool,
+}
+
+impl<'a> Frame<'a> {
+    /// Of a page without a navigation.
+    pub(super) fn bare(title: &'a str) -> Self {
+        Self { title, place: None, pill: html! {}, form_token: None, refreshes: false }
+    }
+}
+
+/// A whole page.
+pub(super) fn frame(state: &HttpState, frame: &Frame<'_>, content: Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -93,23 +154,56 @@ pub(super) fn frame(state: &HttpState, pill: Markup, right: Markup, content: Mar
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { "teamleader2db: " (state.names.account()) }
+                title { (frame.title) " · " (state.names.account()) " · teamleader2db" }
                 link rel="icon" href="/dashboard/icon.svg";
                 link rel="stylesheet" href="/dashboard/style.css";
+                script src="/dashboard/idiomorph.js" defer {}
                 script src="/dashboard/script.js" defer {}
             }
-            body {
-                main {
-                    header {
-                        h1 { "teamleader2db" span .quiet { " " (state.names.account()) } }
-                        (pill)
-                        nav { a href="/" { "API" } (right) }
-                    }
-                    (content)
-                    footer .quiet { "teamleader2db " (env!("CARGO_PKG_VERSION")) " · " (time(Utc::now())) }
+            body data-refreshes[frame.refreshes] {
+                a .skip href="#content" { "Skip to the content" }
+                header {
+                    p .brand { a href=(DASHBOARD) { "teamleader2db" } span .quiet { " " (state.names.account()) } }
+                    span #state { (frame.pill) }
+                    @if frame.place.is_some() { (navigation(state, frame)) }
+                }
+                main #content tabindex="-1" { (content) }
+                footer .quiet {
+                    "teamleader2db " (version::BUILD) " · " (time(Utc::now()))
+                    " · " a href="/" { "HTTP API" } " · " a href="/metrics" { "Metrics" }
+                    " · " a href="/health/ready" { "Health" }
                 }
             }
         }
+    }
+}
+
+fn navigation(state: &HttpState, frame: &Frame<'_>) -> Markup {
+    html! {
+        nav aria-label="Dashboard" {
+            @for place in Place::ALL {
+                @let (address, name) = place.link();
+                a href=(address) aria-current=[(frame.place == Some(place)).then_some("page")] { (name) }
+            }
+            @if let (Some(token), true) = (frame.form_token, state.guard.has_token()) {
+                form method="post" action="/dashboard/logout" {
+                    input type="hidden" name="form_token" value=(token);
+                    button .link { "Log out" }
+                }
+            }
+        }
+    }
+}
+
+/// What the account is doing, as a word. `consuming`: whether this process consumes, or stands by.
+pub(super) fn pill_of(account: &AccountState, consuming: bool) -> Markup {
+    match account.name {
+        StateName::WaitingForAuthorization => pill("failed", "not authorized"),
+        _ if !consuming => pill("failed", "no broker"),
+        StateName::WaitingForApi => pill("partial", "waits for Teamleader"),
+        StateName::WaitingForBudget => pill("running", "waits for the budget"),
+        StateName::Running => pill("running", "running"),
+        StateName::Idle => pill("completed", "idle"),
     }
 }
 
@@ -119,6 +213,7 @@ pub(super) fn pill(kind: &str, word: &str) -> Markup {
         "completed" => "pill good",
         "partial" | "skipped" => "pill fair",
         "failed" => "pill bad",
+        "running" => "pill busy",
         _ => "pill",
     };
     html! { span class=(class) { (word) } }

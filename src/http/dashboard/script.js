@@ -1,29 +1,34 @@
-// Reloads the page while it is visible. Without it, users reload it themselves.
+// Refreshes the page while it is visible, in place: what has not changed stays, with focus, selection and what is open.
+// Without it, users load the page again.
 "use strict";
 
 const EVERY = 5000;
 
+/** What of an element the user has changed, and a refresh leaves: whether a list is open, and what a field holds. */
+function keepsTheUsers(attribute, node) {
+  const own = { DETAILS: ["open"], INPUT: ["value", "checked"], SELECT: ["value"], OPTION: ["selected"] };
+  return !own[node.tagName]?.includes(attribute);
+}
+
 async function refresh() {
-  const page = document.querySelector("main");
-  // Not while a user is in a form or opens a list.
-  if (document.hidden || page.contains(document.activeElement) && document.activeElement.matches("button, input")) {
+  const body = document.body;
+  if (document.hidden || !("refreshes" in body.dataset)) {
     return;
   }
-  const open = new Set([...page.querySelectorAll("details[open]")].map((details) => details.dataset.key));
   try {
-    const answer = await fetch("/dashboard", { headers: { accept: "text/html" }, cache: "no-store" });
+    const answer = await fetch(location.href, { headers: { accept: "text/html" }, cache: "no-store" });
     if (answer.redirected) {
       location.assign(answer.url);
       return;
     }
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
-    for (const details of fresh.querySelectorAll("details")) {
-      details.open = open.has(details.dataset.key);
-    }
-    page.replaceWith(fresh);
-    document.body.classList.remove("stale");
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    Idiomorph.morph(body, fresh.body, {
+      ignoreActiveValue: true,
+      callbacks: { beforeAttributeUpdated: keepsTheUsers },
+    });
+    body.classList.remove("stale");
   } catch {
-    document.body.classList.add("stale");
+    body.classList.add("stale");
   }
 }
 

@@ -113,7 +113,7 @@ pub(in crate::http) async fn request(
     let request = body.into_request(asked.full_sync.unwrap_or(false)).map_err(|why| invalid(&why))?;
     // One that cannot be read counts as none, as the specification of Trace Context requires.
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok()?.parse().ok());
-    let id = send(&state, request, traceparent).await.map_err(|problem| match problem {
+    let id = request_sync(&state, request, traceparent).await.map_err(|problem| match problem {
         Rejected::Invalid(reason) => invalid(&reason),
         Rejected::Problem(problem) => problem,
     })?;
@@ -167,18 +167,8 @@ pub(in crate::http) enum Rejected {
     Problem(Problem),
 }
 
-/// Publishes a request with these keys, and returns its id.
-pub(in crate::http) async fn request_sync(
-    state: &HttpState,
-    mode: Mode,
-    resources: Option<Vec<String>>,
-    traceparent: Option<TraceParent>,
-) -> Result<Uuid, Rejected> {
-    send(state, SyncRequest { mode, resources, ..SyncRequest::default() }, traceparent).await
-}
-
 /// Publishes a request, and returns its id.
-pub(in crate::http) async fn send(
+pub(in crate::http) async fn request_sync(
     state: &HttpState,
     request: SyncRequest,
     traceparent: Option<TraceParent>,

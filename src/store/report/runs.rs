@@ -78,7 +78,8 @@ pub async fn runs_that(
                          s.updated,
                      'unchanged', s.unchanged, 'deleted', s.deleted, 'rejected', s.rejected, 'detailed', s.detailed,
                          'matches', s.matches,
-                     'verified', s.verified, 'error', s.error, 'drift', s.drift)
+                     'verified', s.verified, 'error', s.error, 'cause', s.cause, 'drift', s.drift,
+                     'ordinal', s.ordinal, 'began_at', s.began_at, 'ended_at', s.ended_at)
                      || case when r.request ->> 'mode' = 'audit'
                          then jsonb_build_object('missing', s.missing, 'stale', s.stale, 'wrong', s.wrong) else '{}'
                              end)

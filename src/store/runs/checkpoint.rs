@@ -31,7 +31,8 @@ pub async fn checkpoint<C: Cursor>(
              detailed = $12, matches = $13, verified = $14, replaced = $15, clock = $16, error = $17, drift = $18,
              aged = $19,
              missing = $20, stale = $21, wrong = $22, pages = $23, checkpoint = $24, rejected = $25,
-             cause = $26
+             cause = $26, began_at = coalesce(began_at, clock_timestamp()),
+             ended_at = case when $4 = 'done' then clock_timestamp() end
          where account = $1 and run_id = $2 and resource = $3 and checkpoint = $24 - 1",
         account.as_str(),
         run.0,

@@ -8,6 +8,7 @@ pub mod cancel;
 pub mod checkpoint;
 pub mod claim;
 pub mod finish;
+pub mod log;
 mod stored;
 
 use std::collections::BTreeSet;

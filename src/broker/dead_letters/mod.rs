@@ -19,6 +19,8 @@
 //!   none that the worker has put there) stays in hand until the end, and then returns. It is the only one that this
 //!   costs a delivery.
 
+pub mod letter;
+
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -30,11 +32,11 @@ use lapin::{BasicProperties, Channel};
 use secrecy::SecretString;
 use tokio::time::{Instant, sleep};
 
-use super::consumer::{Lock, Message, PullConsumer};
-use super::link::{self, AmqpError, REPLY_TIMEOUT, Refusal};
-use super::publisher::{Fate, Publisher};
-use super::queues;
-use super::topology::Names;
+use crate::broker::consumer::{Lock, Message, PullConsumer};
+use crate::broker::link::{self, AmqpError, REPLY_TIMEOUT, Refusal};
+use crate::broker::publisher::{Fate, Publisher};
+use crate::broker::queues;
+use crate::broker::topology::Names;
 
 /// How long another command that goes through the letters is waited for.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
