@@ -30,10 +30,7 @@ pub(super) const FILES: [&str; 8] = [
 #[openapi(
     info(
         title = "teamleader2db",
-        description = "**teamleader2db copies a Teamleader Focus account into PostgreSQL. \
-                       [The dashboard](/dashboard) shows what it does, and asks for a sync at the press of a button.**\n\n\
-                       This is the same for programs: requests for a sync, runs, the authorization of the account, \
-                       health and metrics. Errors are problem details (RFC 9457), whose `detail` says how to fix it.",
+        description = include_str!("description.md"),
     ),
     tags(
         (name = "sync", description = "Syncs, audits, and what became of them"),
@@ -54,8 +51,8 @@ impl Modify for Token {
     }
 }
 
-/// What was asked and answered, by operation, status or `request`, and a title. Those of `every` hold for each operation
-/// that has the status. A test asks them again.
+/// What was asked and answered, by operation, status or `request`, and a title. Those of `every` hold for each
+/// operation that has the status. A test asks them again.
 const EXAMPLES: &str = include_str!("examples.json");
 
 /// The description as JSON, with examples.

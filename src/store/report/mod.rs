@@ -1,7 +1,7 @@
 //! Reports on runs, tables and records, for events, commands and pages.
 //!
-//! No query of a page reads a table from end to end: rows are counted by `teamleader2db.table_count`, what runs wrote is
-//! added up in their rows, and the newest are found by an index. A test holds them to that.
+//! No query of a page reads a table from end to end: rows are counted by `teamleader2db.table_count`, what runs wrote
+//! is added up in their rows, and the newest are found by an index. A test holds them to that.
 
 mod counts;
 #[allow(dead_code, reason = "for the pages that show them")]
