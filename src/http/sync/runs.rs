@@ -21,7 +21,7 @@ use crate::http::state::HttpState;
 use crate::ids::RunId;
 use crate::messages::{Mode, RunStatus};
 use crate::store::pool::{self, StoreError};
-use crate::store::report::{self, RunStatusRow, Which};
+use crate::store::report::{self, RunStatusRow, RunSummary, Which};
 use crate::store::runs::cancel::{self, Asked};
 
 /// Runs of a page, unless the caller wants others.
@@ -58,8 +58,8 @@ pub(in crate::http) struct Wanted {
 /// A page of runs.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct Runs {
-    /// The newest first.
-    runs: Vec<RunStatusRow>,
+    /// The newest first, without their resources.
+    runs: Vec<RunSummary>,
     /// As `before` it leads to the next page; null: this is the last one.
     next: Option<String>,
 }
@@ -75,7 +75,7 @@ struct Place {
 const TIME_DIGITS: usize = 14;
 
 impl Place {
-    fn of(run: &RunStatusRow) -> Self {
+    fn of(run: &RunSummary) -> Self {
         Self { at: run.started_at, id: run.request_id }
     }
 }
@@ -149,7 +149,7 @@ pub(in crate::http) async fn list(
     let Query(wanted) = wanted
         .map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, format!("{}; {KEYS}", rejection.body_text())))?;
     let (limit, which) = wanted.checked()?;
-    let found = report::runs_that(&state.pool, state.names.account(), &which, limit + 1);
+    let found = report::run_summaries(&state.pool, state.names.account(), &which, limit + 1);
     let mut runs = pool::promptly(&state.pool, found).await?;
     let page = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = runs.len() > page;

@@ -27,5 +27,5 @@ pub use resources::{
     ResourceRun, Shortfall, emptied, last_successes, resource_runs, shortfalls, stale_details, watermarks_ahead,
 };
 #[allow(unused_imports, reason = "for the pages that show them")]
-pub use runs::{Before, RunStatusRow, Which, runs, runs_that, usual_requests};
+pub use runs::{Before, RunStatusRow, RunSummary, Which, run_summaries, runs, runs_that, usual_requests};
 pub use tables::{TableStatus, tables};

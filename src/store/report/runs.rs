@@ -110,6 +110,69 @@ pub async fn runs_that(
     Ok(rows)
 }
 
+/// A run without its resources: for long lists.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct RunSummary {
+    /// The request's id.
+    pub request_id: Uuid,
+    /// Its parameters; null: it was cancelled before a worker knew it.
+    pub request: Value,
+    /// `running`, `completed`, `partial`, `failed`, `cancelled`.
+    pub status: String,
+    /// When it was first claimed.
+    pub started_at: DateTime<Utc>,
+    /// When it was finished.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Requests made to the API.
+    pub api_requests: i64,
+    /// Rows that it created, of all resources; null until it is finished.
+    pub created: Option<i64>,
+    /// Rows that it updated; null until it is finished.
+    pub updated: Option<i64>,
+    /// Rows that it marked deleted; null until it is finished.
+    pub deleted: Option<i64>,
+    /// Rows whose detail it merged; null until it is finished.
+    pub detailed: Option<i64>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// The same runs as [`runs_that`], without their resources.
+pub async fn run_summaries(
+    pool: &PgPool,
+    account: &Account,
+    which: &Which,
+    limit: i64,
+) -> Result<Vec<RunSummary>, StoreError> {
+    let rows = sqlx::query_as!(
+        RunSummary,
+        r#"select r.id as request_id, r.request, r.status, r.started_at, r.finished_at, r.api_requests, r.created,
+             r.updated, r.deleted, r.detailed, r.error
+         from teamleader2db.sync_run r
+         where r.account = $1 and ($2::uuid is null or r.id = $2)
+           and ($4::text is null or starts_with(r.id::text, $4)) and ($5::text is null or r.status = $5)
+           and ($6::text is null or r.request ->> 'mode' = $6)
+           and ($7::text is null or (
+               select true from teamleader2db.sync_step s
+               where s.account = r.account and s.run_id = r.id and s.resource = $7 limit 1))
+           and (r.started_at, r.id) < (coalesce($8, 'infinity'::timestamptz),
+                                       coalesce($9, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
+         order by r.started_at desc, r.id desc limit $3"#,
+        account.as_str(),
+        which.id.map(|id| id.0),
+        limit,
+        which.prefix.as_deref(),
+        which.status.as_deref(),
+        which.mode.as_deref(),
+        which.resource.as_deref(),
+        which.before.map(|(at, _)| at),
+        which.before.map(|(_, id)| id),
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows)
+}
+
 /// Requests to the API that a run usually takes: the mean of the last ones.
 pub async fn usual_requests(pool: &PgPool, account: &Account) -> Result<i64, StoreError> {
     let usual = sqlx::query_scalar!(

@@ -88,7 +88,7 @@ async fn a_delete_by_hand_beside_a_sync_waits_for_no_count() {
     let tx = pool::begin(&scratch.pool).await.expect("a transaction");
     let new = [contact(3, 3), contact(4, 4)];
     let (mut tx, _) = Loader::presuming_new().merge(tx, &account(), contacts(), &new, source).await.expect("loaded");
-    let mut by_hand = scratch.pool.begin().await.expect("a transaction");
+    let mut by_hand = pool::begin(&scratch.pool).await.expect("a transaction");
     by_hand.execute("set local lock_timeout = '1s'").await.expect("set");
     let deleted = format!("delete from teamleader.contacts where id = '{}'", Uuid::from_u128(1));
     by_hand.execute(AssertSqlSafe(deleted)).await.expect("deleted, without waiting for the sync");
@@ -198,7 +198,13 @@ async fn no_page_reads_a_table_from_end_to_end() {
     })
     .await;
     assert_eq!(steps.len(), RESOURCES.len() - 2);
+    pages_of_runs(pool, account, newest).await;
+    days_and_records(pool, account).await;
+    scratch.drop().await;
+}
 
+/// Runs in pages, of all and of one resource.
+async fn pages_of_runs(pool: &PgPool, account: &Account, newest: Uuid) {
     let first = holds(pool, "runs", async || runs(pool, account, None, 20).await).await;
     assert_eq!((first.len(), first[0].request_id), (20, newest));
     holds(pool, "a run", async || runs(pool, account, Some(RunId(newest)), 1).await).await;
@@ -214,6 +220,8 @@ async fn no_page_reads_a_table_from_end_to_end() {
     ] {
         let page = holds(pool, what, async || runs_that(pool, account, &which, 20).await).await;
         assert_eq!(page.len(), found, "{what}");
+        let short = holds(pool, what, async || run_summaries(pool, account, &which, 20).await).await;
+        assert!(short.iter().map(|run| run.request_id).eq(page.iter().map(|run| run.request_id)), "{what}");
         assert!(page.is_sorted_by(|a, b| (a.started_at, a.request_id) > (b.started_at, b.request_id)), "{what}");
     }
     for (resource, found) in [("users", 20), ("tags", 4), ("notes", 0)] {
@@ -223,6 +231,10 @@ async fn no_page_reads_a_table_from_end_to_end() {
     }
     let page = holds(pool, "later runs of users", async || resource_runs(pool, account, "users", before, 20).await);
     assert!(page.await.iter().all(|run| run.started_at < last.started_at));
+}
+
+/// What the days came to, and a record by its id.
+async fn days_and_records(pool: &PgPool, account: &Account) {
     // Of few days: over all of them each run has to be read, and from end to end is the way to do that.
     let few = holds(pool, "days", async || days(pool, account, None, 2).await).await;
     let of_users = holds(pool, "days of users", async || days(pool, account, Some("users"), 2).await).await;
@@ -239,7 +251,6 @@ async fn no_page_reads_a_table_from_end_to_end() {
     let found = holds(pool, "a record", async || find_records(pool, account, id).await).await;
     assert_eq!((found.len(), found[0].resource.as_str(), found[0].history.len()), (1, "contacts", 50));
     assert!(found[0].history.is_sorted_by(|a, b| a.valid_from > b.valid_from), "the newest first");
-    scratch.drop().await;
 }
 
 /// The contact 1 of those that were made, which has a history.
