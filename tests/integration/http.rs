@@ -176,7 +176,7 @@ async fn the_dashboard_takes_forms_of_its_own_login_only() {
     let ask = async |cookie: &str, token: &str, origin: Option<&str>| {
         let request = request(Method::POST, "/dashboard/sync").header("cookie", cookie);
         let request = origin.into_iter().fold(request, |request, origin| request.header("origin", origin));
-        let answer = request.form(&[("form_token", token), ("mode", "incremental")]).send().await.unwrap();
+        let answer = request.form(&[("form_token", token), ("ask", "incremental")]).send().await.unwrap();
         let to = answer.headers().get("location").map(|to| to.to_str().unwrap().to_owned());
         (answer.status().as_u16(), to)
     };
@@ -192,7 +192,7 @@ async fn the_dashboard_takes_forms_of_its_own_login_only() {
         assert_eq!(ask(cookie, token, origin).await, (status, None), "{what}");
     }
     let asked = until("a sync can be asked for", async || ask(cookie, token, None).await.1).await;
-    let id = asked.strip_prefix("/dashboard?asked=").expect("the dashboard").parse().unwrap();
+    let id = asked.strip_prefix("/dashboard/runs/").expect("the page of the run").parse().unwrap();
     stage.completed(id).await;
     assert_eq!(request(Method::POST, "/sync/teamleader").send().await.unwrap().status().as_u16(), 401);
 }

@@ -23,6 +23,7 @@ mod commands;
 mod compat;
 mod crashes;
 mod custom_fields;
+mod dashboard;
 mod dead_letters;
 mod deletions;
 mod doctor;

@@ -15,7 +15,7 @@ use crate::store::{accounts, report, requirements, schema};
 use crate::views;
 
 /// What the worker does with its tables; docs/operations.md has the same as grants.
-const RIGHTS: [(&str, &[&str]); 19] = [
+const RIGHTS: [(&str, &[&str]); 21] = [
     ("teamleader.record", &["select", "insert", "update"]),
     ("teamleader.record_history", &["select", "insert", "delete"]),
     ("teamleader_views.contacts", &["select"]),
@@ -29,12 +29,14 @@ const RIGHTS: [(&str, &[&str]); 19] = [
     ("teamleader2db.oauth_state", &["select", "insert", "delete"]),
     ("teamleader2db.oauth_token", &["select", "insert", "update"]),
     ("teamleader2db.rejected_record", &["select", "insert", "update", "delete"]),
+    ("teamleader2db.run_log", &["select", "insert", "delete"]),
     ("teamleader2db.sync_page", &["select", "insert", "delete"]),
     ("teamleader2db.sync_run", &["select", "insert", "update", "delete"]),
     ("teamleader2db.sync_step", &["select", "insert", "update"]),
     ("teamleader2db.table_count", &["select", "insert", "delete"]),
     ("teamleader2db.view_problem", &["select", "insert", "update", "delete"]),
     ("teamleader2db.view_refresh", &["select", "insert", "update"]),
+    ("teamleader2db.worker", &["select", "insert", "update", "delete"]),
 ];
 
 /// What was found; the tokens, if the account is authorized and they can be read; and the database's clock, if it

@@ -18,13 +18,14 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{get, post};
+use serde_json::Value;
 
 use super::paths::{DASHBOARD, LOGIN};
 use super::state::HttpState;
 use crate::ids::RunId;
 use crate::messages::Parameters;
 use crate::store::pool::{self, StoreError};
-use crate::store::report::RunStatusRow;
+use crate::store::report::Which;
 use crate::store::{outbox, progress, report, runs as stored_runs, state, workers};
 use crate::sync::forecast;
 use overview::{Running, Shown};
@@ -58,10 +59,7 @@ pub(super) fn login_routes() -> Router<HttpState> {
         .route(LOGIN, get(forms::ask_to_log_in).post(forms::log_in))
         .route("/dashboard/style.css", file("text/css; charset=utf-8", include_str!("style.css")))
         .route("/dashboard/script.js", file("text/javascript; charset=utf-8", include_str!("script.js")))
-        .route(
-            "/dashboard/idiomorph.js",
-            file("text/javascript; charset=utf-8", include_str!("idiomorph.min.js")),
-        )
+        .route("/dashboard/idiomorph.js", file("text/javascript; charset=utf-8", include_str!("idiomorph.min.js")))
         .route("/dashboard/icon.svg", file("image/svg+xml", include_str!("icon.svg")))
 }
 
@@ -76,10 +74,11 @@ async fn show(State(state): State<HttpState>, headers: HeaderMap) -> Response {
 async fn look(state: &HttpState) -> Result<Shown, StoreError> {
     let account = state.names.account();
     let authorization = state.tokens.authorization().await?;
-    let runs = report::runs(&state.pool, account, None, RUNS).await?;
+    let runs = report::run_summaries(&state.pool, account, &Which::default(), RUNS).await?;
     let mut under_way = Vec::new();
     for row in runs.iter().filter(|row| row.status == "running") {
-        under_way.extend(running(state, row).await?);
+        let run = (RunId(row.request_id), &row.request, row.api_requests);
+        under_way.extend(running(state, run).await?);
     }
     Ok(Shown {
         state: state::of(&state.pool, account).await?.with_consumer(state.has_consumer().await),
@@ -102,14 +101,14 @@ async fn look(state: &HttpState) -> Result<Shown, StoreError> {
 }
 
 /// How far a run has come that goes on; `None`: another version writes it, as the worker says.
-async fn running(state: &HttpState, row: &RunStatusRow) -> Result<Option<Running>, StoreError> {
-    let parameters: Parameters = serde_json::from_value(row.request.clone()).unwrap_or_default();
+async fn running(state: &HttpState, (id, request, made): (RunId, &Value, i64)) -> Result<Option<Running>, StoreError> {
+    let parameters: Parameters = serde_json::from_value(request.clone()).unwrap_or_default();
     let mut connection = state.pool.acquire().await?;
-    let steps = match stored_runs::load_steps(&mut connection, state.names.account(), RunId(row.request_id)).await {
+    let steps = match stored_runs::load_steps(&mut connection, state.names.account(), id).await {
         Err(StoreError::Corrupt(_) | StoreError::NewerRun(_)) => return Ok(None),
         steps => steps?,
     };
     let to_come = forecast::requests_to_come(&steps, &parameters);
-    let forecast = forecast::of_requests(row.api_requests, to_come, &state.client);
-    Ok(Some(Running { id: row.request_id, mode: parameters.mode, made: row.api_requests, forecast }))
+    let forecast = forecast::of_requests(made, to_come, &state.client);
+    Ok(Some(Running { id: id.0, mode: parameters.mode, made, forecast }))
 }

@@ -12,7 +12,7 @@ use crate::http::paths::AUTHORIZE;
 use crate::http::state::HttpState;
 use crate::messages::{AccountState, Advice, Cause, Forecast, Mode, QueueState, StateName};
 use crate::store::progress::HeldDeletions;
-use crate::store::report::{Day, RunStatusRow, Shortfall, TableStatus};
+use crate::store::report::{Day, RunSummary, Shortfall, TableStatus};
 use crate::store::tokens::authorization::Authorization;
 use crate::store::workers::WorkerRow;
 
@@ -37,7 +37,7 @@ pub(super) struct Shown {
     pub(super) shortfalls: Vec<Shortfall>,
     pub(super) budget: Budget,
     pub(super) running: Vec<Running>,
-    pub(super) runs: Vec<RunStatusRow>,
+    pub(super) runs: Vec<RunSummary>,
     pub(super) days: Vec<Day>,
     pub(super) workers: Vec<WorkerRow>,
 }
@@ -171,7 +171,10 @@ fn findings(state: &HttpState, shown: &Shown) -> Vec<Finding> {
     }
     if shown.unsent > 0 && shown.running.is_empty() {
         findings.push(Finding {
-            problem: format!("{} not sent yet.", if shown.unsent == 1 { "1 event is".to_owned() } else { format!("{} events are", shown.unsent) }),
+            problem: format!(
+                "{} not sent yet.",
+                if shown.unsent == 1 { "1 event is".to_owned() } else { format!("{} events are", shown.unsent) }
+            ),
             advice: html! { "They stay in the outbox and are sent as soon as RabbitMQ takes them." },
         });
     }

@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::numbers::time;
 use crate::http::paths::{AUTHORIZE, DASHBOARD, LOGIN};
-use crate::http::security::DASHBOARD_POLICY;
 use crate::http::problem::Problem;
+use crate::http::security::DASHBOARD_POLICY;
 use crate::http::state::HttpState;
 use crate::messages::{AccountState, StateName};
 use crate::process::version;

@@ -81,7 +81,18 @@ fn filled(days: &[Day], today: NaiveDate) -> Vec<Day> {
 }
 
 fn empty(day: NaiveDate) -> Day {
-    Day { day, runs: 0, failed: 0, api_requests: 0, created: 0, updated: 0, deleted: 0, detailed: 0, seconds: 0.0, longest: 0.0 }
+    Day {
+        day,
+        runs: 0,
+        failed: 0,
+        api_requests: 0,
+        created: 0,
+        updated: 0,
+        deleted: 0,
+        detailed: 0,
+        seconds: 0.0,
+        longest: 0.0,
+    }
 }
 
 fn drawn(plot: &Plot<'_>, days: &[Day]) -> Markup {

@@ -53,7 +53,7 @@ async fn look(state: &HttpState, id: Option<Uuid>) -> Result<Shown, pool::StoreE
         shown.run = report::runs(&state.pool, account, Some(id), 1).await?.pop();
         shown.lines = log::of(&state.pool, account, id).await?;
         if let Some(run) = shown.run.as_ref().filter(|run| run.status == "running") {
-            shown.running = super::running(state, run).await?;
+            shown.running = super::running(state, (id, &run.request, run.api_requests)).await?;
         }
     }
     Ok(shown)
@@ -90,7 +90,7 @@ fn whole(state: &HttpState, shown: &Shown, id: Option<Uuid>, form_token: &str) -
 }
 
 fn facts(run: &RunStatusRow) -> Markup {
-    let (mode, details) = asked(run);
+    let (mode, details) = asked(&run.request);
     html! {
         dl {
             dt { "id" } dd { code { (run.request_id) } }
@@ -132,7 +132,7 @@ pub(super) fn cancel(id: Uuid, form_token: &str) -> Markup {
 
 /// The resources that failed, once for all that failed alike, with what to do.
 fn failures(state: &HttpState, run: &RunStatusRow) -> Markup {
-    let mode = match asked(run).0 {
+    let mode = match asked(&run.request).0 {
         "full" => Mode::Full,
         "audit" => Mode::Audit,
         _ => Mode::Incremental,
@@ -161,7 +161,7 @@ fn time_of(value: &Value) -> Option<DateTime<Utc>> {
 }
 
 fn resources(run: &RunStatusRow) -> Markup {
-    let audit = asked(run).0 == "audit";
+    let audit = asked(&run.request).0 == "audit";
     let counts: &[(&str, &str)] = match audit {
         true => &[("listed", "listed"), ("missing", "missing"), ("stale", "stale"), ("wrong", "wrong")],
         false => &[

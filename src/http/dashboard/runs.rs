@@ -15,7 +15,7 @@ use super::page::{self, Frame, Place, frame, pill, pill_of};
 use crate::catalog::RESOURCES;
 use crate::http::state::HttpState;
 use crate::messages::{AccountState, Mode, Parameters, RunStatus};
-use crate::store::report::{self, RunStatusRow, Which};
+use crate::store::report::{self, RunStatusRow, RunSummary, Which};
 use crate::store::{pool, state};
 
 /// Runs of a page.
@@ -34,7 +34,7 @@ pub(super) struct Filter {
 
 struct Shown {
     state: AccountState,
-    runs: Vec<RunStatusRow>,
+    runs: Vec<RunSummary>,
 }
 
 /// `/dashboard/runs`.
@@ -65,7 +65,7 @@ async fn look(state: &HttpState, filter: &Filter) -> Result<Shown, pool::StoreEr
     let limit = i64::try_from(PAGE + 1).unwrap_or(i64::MAX);
     Ok(Shown {
         state: state::of(&state.pool, account).await?,
-        runs: report::runs_that(&state.pool, account, &which, limit).await?,
+        runs: report::run_summaries(&state.pool, account, &which, limit).await?,
     })
 }
 
@@ -116,7 +116,7 @@ fn form(filter: &Filter) -> Markup {
 }
 
 /// A button to the same list from after `last` on; without it to its beginning.
-fn turn(filter: &Filter, last: Option<&RunStatusRow>, name: &str) -> Markup {
+fn turn(filter: &Filter, last: Option<&RunSummary>, name: &str) -> Markup {
     html! {
         form method="get" action="/dashboard/runs" {
             @for (name, value) in
@@ -134,7 +134,7 @@ fn turn(filter: &Filter, last: Option<&RunStatusRow>, name: &str) -> Markup {
 }
 
 /// Runs, one a row, each with a link to its page.
-pub(super) fn table(runs: &[RunStatusRow]) -> Markup {
+pub(super) fn table(runs: &[RunSummary]) -> Markup {
     html! {
         @if !runs.is_empty() {
             div .wide tabindex="0" role="region" aria-label="Runs" { table {
@@ -154,8 +154,8 @@ pub(super) fn table(runs: &[RunStatusRow]) -> Markup {
     }
 }
 
-fn row(run: &RunStatusRow) -> Markup {
-    let (mode, details) = asked(run);
+fn row(run: &RunSummary) -> Markup {
+    let (mode, details) = asked(&run.request);
     html! {
         tr id=(format!("run-{}", run.request_id)) {
             td { (pill(&run.status, &run.status)) }
@@ -164,23 +164,20 @@ fn row(run: &RunStatusRow) -> Markup {
             td .line { (ago(run.started_at)) }
             td .line .extra { (took(run.started_at, run.finished_at).trim_start_matches("took ")) }
             td .number .extra { (thousands(run.api_requests)) }
-            @for what in ["created", "updated", "deleted"] { td .number { (thousands(sum(run, what))) } }
+            @for number in [run.created, run.updated, run.deleted] {
+                td .number { @match number { Some(number) => (thousands(number)), None => span .quiet { "–" } } }
+            }
         }
     }
 }
 
-/// The mode that a run was asked for, and what else.
-pub(super) fn asked(run: &RunStatusRow) -> (&'static str, String) {
-    if run.request.is_null() {
+/// The mode that a request asks for, and what else.
+pub(super) fn asked(request: &Value) -> (&'static str, String) {
+    if request.is_null() {
         return ("cancelled before a worker knew it", String::new());
     }
-    let parameters: Parameters = serde_json::from_value(run.request.clone()).unwrap_or_default();
+    let parameters: Parameters = serde_json::from_value(request.clone()).unwrap_or_default();
     (parameters.mode.as_str(), details_of(&parameters))
-}
-
-/// A count over all resources of a run.
-pub(super) fn sum(run: &RunStatusRow, what: &str) -> i64 {
-    run.resources.as_object().into_iter().flatten().filter_map(|(_, step)| step[what].as_i64()).sum()
 }
 
 /// How many resources of a run have each status, as text.
@@ -188,7 +185,8 @@ pub(super) fn statuses(run: &RunStatusRow) -> String {
     let steps: Vec<&Value> = run.resources.as_object().into_iter().flatten().map(|(_, step)| step).collect();
     let of = |status: &str| steps.iter().filter(|step| step["status"].as_str() == Some(status)).count();
     let open = steps.iter().filter(|step| step["status"].is_null()).count();
-    let counts = [(of("completed"), "completed"), (of("failed"), "failed"), (of("skipped"), "skipped"), (open, "to do")];
+    let counts =
+        [(of("completed"), "completed"), (of("failed"), "failed"), (of("skipped"), "skipped"), (open, "to do")];
     let said = counts.into_iter().filter(|(number, _)| *number > 0);
     let said: Vec<String> = said.map(|(number, word)| format!("{number} {word}")).collect();
     let number = i64::try_from(steps.len()).unwrap_or(i64::MAX);

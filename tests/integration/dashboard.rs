@@ -1,0 +1,118 @@
+//! The pages of the dashboard: what they say is so, and their forms do what their buttons say.
+
+use lapin::BasicProperties;
+use reqwest::Method;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::http::form_token;
+use crate::stage::{ACCOUNT, Stage, Worker, until};
+
+/// The address at which a form ends.
+async fn submit(worker: &Worker, path: &str, fields: &[(&str, &str)]) -> (u16, String) {
+    let (_, page) = worker.get("/dashboard").await;
+    let token = form_token(&page).to_owned();
+    let fields = [&[("form_token", token.as_str())], fields].concat();
+    let answer = worker.request(Method::POST, path).form(&fields).send().await.unwrap();
+    (answer.status().as_u16(), answer.url().path().to_owned())
+}
+
+fn run_of(path: &str) -> Uuid {
+    path.strip_prefix("/dashboard/runs/").unwrap_or_else(|| panic!("{path} is no page of a run")).parse().unwrap()
+}
+
+/// The page, once it says all of this.
+async fn page_that_says(worker: &Worker, path: &str, words: &[&str]) -> String {
+    until(&format!("{path} says {words:?}"), async || {
+        let (_, page) = worker.get(path).await;
+        words.iter().all(|word| page.contains(word)).then_some(page)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_run_has_a_page_with_its_log_lines_which_outlive_the_process() {
+    let stage = Stage::small().await;
+    let worker = stage.worker().await;
+    let (status, path) = submit(&worker, "/dashboard/sync", &[("ask", "refetch"), ("resource", "contacts")]).await;
+    assert_eq!(status, 200);
+    let event = stage.completed(run_of(&path)).await;
+    assert_eq!(event.body["data"]["resources"].as_object().map(|resources| resources.len()), Some(1));
+    let lines = ["Listed 20 contacts", "Finished contacts, 20 details", "all details again", "svg class=\"bar\""];
+    page_that_says(&worker, &path, &lines).await;
+
+    // The same once more, asked of another process.
+    drop(worker);
+    let worker = stage.worker().await;
+    page_that_says(&worker, &path, &lines).await;
+    let (_, again) = submit(&worker, "/dashboard/again", &[("id", &run_of(&path).to_string())]).await;
+    assert_ne!(again, path);
+    let event = stage.completed(run_of(&again)).await;
+    assert_eq!(event.count("contacts", "detailed"), 20, "{}", event.body);
+    let runs = page_that_says(&worker, "/dashboard/runs?resource=contacts&mode=full&status=completed", &[&again]).await;
+    assert!(runs.contains(&path));
+    page_that_says(&worker, "/dashboard/resources/contacts", &[&again, &path, "<dd>20</dd>", "verified"]).await;
+}
+
+#[tokio::test]
+async fn the_processes_of_an_account_are_there_as_long_as_they_run() {
+    let stage = Stage::small().await;
+    let (first, mut second) = (stage.worker().await, stage.worker().await);
+    stage.complete(json!({ "resources": ["departments"] })).await;
+    page_that_says(&first, "/dashboard", &[">active<", ">standby<"]).await;
+    let ended = second.terminate().await;
+    assert!(ended.success());
+    until("one is left", async || {
+        let (_, page) = first.get("/dashboard").await;
+        (page.matches(">active<").count() + page.matches(">standby<").count() == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_record_is_shown_with_its_earlier_versions() {
+    let mut stage = Stage::small().await;
+    stage.set("HISTORY", "on");
+    let worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["contacts"], "mode": "full" })).await;
+    let id = stage.simulator.update("contacts", 1)[0];
+    stage.complete(json!({ "resources": ["contacts"] })).await;
+    let path = format!("/dashboard/records?id={id}");
+    page_that_says(
+        &worker,
+        &path,
+        &["<details", "/dashboard/resources/contacts", &format!("&quot;id&quot;: &quot;{id}&quot;")],
+    )
+    .await;
+    page_that_says(&worker, "/dashboard/records?id=x", &["That is no id"]).await;
+    page_that_says(&worker, &format!("/dashboard/records?id={}", Uuid::new_v4()), &["No record"]).await;
+}
+
+#[tokio::test]
+async fn dead_letters_are_sent_again_and_dropped() {
+    let stage = Stage::small().await;
+    let worker = stage.worker().await;
+    let done = stage.complete(json!({ "resources": ["departments"] })).await;
+    let id: Uuid = done.subject().parse().unwrap();
+    // Another request under the id of a run that has ended, and one that nobody can read.
+    stage.request_again(id, json!({ "resources": ["users"] }), BasicProperties::default()).await;
+    stage.broker.publish(b"{\"mode\": \"all of it\"}", BasicProperties::default()).await;
+    stage.broker.await_ready(&stage.broker.dead_queue(), 2).await;
+    let page = page_that_says(&worker, "/dashboard/queue", &["all of it", "Send with a new id"]).await;
+    let letters: Vec<&str> =
+        page.split("name=\"id\" value=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let [conflict, unreadable] = letters[..] else { panic!("{letters:?}") };
+
+    for (letter, why) in [(conflict, 409), (unreadable, 409)] {
+        let (status, _) = submit(&worker, "/dashboard/queue", &[("id", letter), ("act", "resend")]).await;
+        assert_eq!(status, why, "it would be of no use");
+    }
+    let (status, path) = submit(&worker, "/dashboard/queue", &[("id", unreadable), ("act", "drop")]).await;
+    assert_eq!((status, path.as_str()), (200, "/dashboard/queue"));
+    let (status, _) = submit(&worker, "/dashboard/queue", &[("id", conflict), ("act", "resend_new")]).await;
+    assert_eq!(status, 200);
+    page_that_says(&worker, "/dashboard/queue", &["None."]).await;
+    page_that_says(&worker, "/dashboard/runs?resource=users", &[">completed<"]).await;
+    assert_eq!(submit(&worker, "/dashboard/queue", &[("id", conflict), ("act", "drop")]).await.0, 404);
+    assert_eq!(stage.setting("TEAMLEADER_ACCOUNT"), ACCOUNT);
+}
