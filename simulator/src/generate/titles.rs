@@ -17,7 +17,7 @@ pub(super) enum Titles {
 #[rustfmt::skip]
 const OWN: &[(&str, &[&str])] = &[
     ("activityTypes", &["Vergadering", "Plaatsbezoek", "Demo", "Opleiding", "Telefoongesprek", "Lunch"]),
-    ("businessTypes", &["BV", "NV", "VZW", "CommV", "Eenmanszaak", "SRL", "SA", "ASBL", "Stichting", "GmbH"]),
+    ("businessTypes", &["BV", "NV", "VZW", "CommV", "Eenmanszaak", "SRL", "SA", "ASBL", "Maatschap", "GmbH"]),
     ("callOutcomes", &["Bereikt", "Geen antwoord", "Voicemail", "Terugbellen", "Verkeerd nummer", "Afspraak gemaakt"]),
     ("dayOffTypes", &["Vakantie", "Ziekte", "Inhaalrust", "Feestdag", "Klein verlet", "Ouderschapsverlof"]),
     ("dealPhases", &[
@@ -39,7 +39,7 @@ const OWN: &[(&str, &[&str])] = &[
     ]),
     ("mailTemplates", &["Offerte", "Factuur", "Herinnering", "Aanmaning", "Relance", "Bedankt", "Welkom"]),
     ("milestones", &["Analyse", "Ontwerp", "Uitvoering", "Testen", "Oplevering", "Nazorg"]),
-    ("paymentMethods", &["Overschrijving", "Bancontact", "Domiciliëring", "Kredietkaart", "Contant", "Cheque"]),
+    ("paymentMethods", &["Overschrijving", "Bancontact", "Domiciliëring", "Kredietkaart", "Kas", "Cheque"]),
     ("priceLists", &["Standaard", "Partners", "Onderwijs", "Particulieren", "2026"]),
     ("productCategories", &[
         "Diensten", "Licenties", "Hardware", "Hosting", "Opleidingen", "Verplaatsing", "Drukwerk", "Onderhoud",
