@@ -30,7 +30,7 @@ pub(super) const FILES: [&str; 8] = [
 #[openapi(
     info(
         title = "teamleader2db",
-        description = include_str!("description.md"),
+        description = include_str!("description.txt"),
     ),
     tags(
         (name = "sync", description = "Syncs, audits, and what became of them"),
@@ -59,21 +59,26 @@ const EXAMPLES: &str = include_str!("examples.json");
 pub(super) fn with_examples(description: &utoipa::openapi::OpenApi) -> Value {
     let mut description = serde_json::to_value(description).unwrap_or_default();
     let examples: Value = serde_json::from_str(EXAMPLES).unwrap_or_default();
-    for (path, operations) in description["paths"].as_object_mut().into_iter().flatten() {
+    for (path, operations) in entries(&mut description, "paths") {
         for (method, operation) in operations.as_object_mut().into_iter().flatten() {
             let own = &examples[format!("{method} {path}")];
             if let Some(request) = operation.pointer_mut("/requestBody/content/application~1json") {
                 show(request, &own["request"]);
             }
-            for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
+            for (status, response) in entries(operation, "responses") {
                 let these = if own[status].is_null() { &examples["every"][status] } else { &own[status] };
-                for (_, content) in response["content"].as_object_mut().into_iter().flatten() {
+                for (_, content) in entries(response, "content") {
                     show(content, these);
                 }
             }
         }
     }
     description
+}
+
+/// The entries of the object with this name; none where there is no such object.
+fn entries<'a>(of: &'a mut Value, name: &str) -> impl Iterator<Item = (&'a String, &'a mut Value)> {
+    of.get_mut(name).and_then(Value::as_object_mut).into_iter().flatten()
 }
 
 /// Adds examples to a request or an answer, if there are any.

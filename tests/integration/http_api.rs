@@ -151,6 +151,7 @@ async fn the_description_says_what_this_is_and_its_examples_are_real() {
     for (name, operation) in operations(&description) {
         assert!(!operation["summary"].as_str().unwrap().contains('`'), "{name}: a summary is plain text");
         for (status, response) in operation["responses"].as_object().unwrap() {
+            assert!(!response.as_object().unwrap().values().any(Value::is_null), "{name} {status}: {response}");
             for (kind, content) in response["content"].as_object().into_iter().flatten() {
                 let examples = examples(content);
                 assert!(kind == "text/plain" || !examples.is_empty(), "{name} {status} has no example");
