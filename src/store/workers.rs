@@ -34,7 +34,8 @@ pub async fn note(
 ) -> Result<(), StoreError> {
     sqlx::query!(
         "with old as (
-             delete from teamleader2db.worker where account = $1 and holder <> $2 and seen_at < now() - interval '1 day')
+             delete from teamleader2db.worker
+             where account = $1 and holder <> $2 and seen_at < now() - interval '1 day')
          insert into teamleader2db.worker (account, holder, version, started_at, consuming) values ($1, $2, $3, $4, $5)
          on conflict (account, holder) do update set seen_at = now(), consuming = excluded.consuming",
         account.as_str(),

@@ -211,7 +211,8 @@ pub(super) async fn log_out(
 ) -> Response {
     let ended = async {
         checked(&state, &headers, form, |form| &form.form_token)?;
-        // The cookie stays but is no login any more: it shows that this browser need not wait for strangers to try again.
+        // The cookie stays but is no login any more: it shows that this browser need not wait for strangers to try
+        // again.
         if let Some(id) = state.guard.cookies.login(&headers) {
             pool::with_deadline_of(PATIENCE, logins::end(&state.pool, state.names.account(), id)).await?;
         }

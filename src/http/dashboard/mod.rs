@@ -12,23 +12,21 @@ mod records;
 mod resource;
 mod run;
 mod runs;
+mod under_way;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{get, post};
-use serde_json::Value;
 
 use super::paths::{DASHBOARD, LOGIN};
 use super::state::HttpState;
 use crate::ids::RunId;
-use crate::messages::Parameters;
 use crate::store::pool::{self, StoreError};
 use crate::store::report::Which;
-use crate::store::{outbox, progress, report, runs as stored_runs, state, workers};
-use crate::sync::forecast;
-use overview::{Running, Shown};
+use crate::store::{outbox, progress, report, state, workers};
+use overview::Shown;
 
 pub(super) use page::{after_authorizing, no_database};
 
@@ -75,10 +73,10 @@ async fn look(state: &HttpState) -> Result<Shown, StoreError> {
     let account = state.names.account();
     let authorization = state.tokens.authorization().await?;
     let runs = report::run_summaries(&state.pool, account, &Which::default(), RUNS).await?;
-    let mut under_way = Vec::new();
+    let mut running = Vec::new();
     for row in runs.iter().filter(|row| row.status == "running") {
         let run = (RunId(row.request_id), &row.request, row.api_requests);
-        under_way.extend(running(state, run).await?);
+        running.extend(under_way::look(state, run).await?);
     }
     Ok(Shown {
         state: state::of(&state.pool, account).await?.with_consumer(state.has_consumer().await),
@@ -93,22 +91,9 @@ async fn look(state: &HttpState) -> Result<Shown, StoreError> {
         tables: state.memory.tables(&state.pool, account).await?,
         shortfalls: report::shortfalls(&state.pool, account).await?,
         budget: state.memory.budget(),
-        running: under_way,
+        running,
         runs,
         days: report::days(&state.pool, account, None, plots::LOOKED_BACK).await?,
         workers: workers::all(&state.pool, account).await?,
     })
-}
-
-/// How far a run has come that goes on; `None`: another version writes it, as the worker says.
-async fn running(state: &HttpState, (id, request, made): (RunId, &Value, i64)) -> Result<Option<Running>, StoreError> {
-    let parameters: Parameters = serde_json::from_value(request.clone()).unwrap_or_default();
-    let mut connection = state.pool.acquire().await?;
-    let steps = match stored_runs::load_steps(&mut connection, state.names.account(), id).await {
-        Err(StoreError::Corrupt(_) | StoreError::NewerRun(_)) => return Ok(None),
-        steps => steps?,
-    };
-    let to_come = forecast::requests_to_come(&steps, &parameters);
-    let forecast = forecast::of_requests(made, to_come, &state.client);
-    Ok(Some(Running { id: id.0, mode: parameters.mode, made, forecast }))
 }

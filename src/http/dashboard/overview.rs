@@ -2,15 +2,15 @@
 
 use chrono::{TimeDelta, Utc};
 use maud::{Markup, html};
-use uuid::Uuid;
 
 use super::budget::Budget;
-use super::numbers::{ago, count, moment, thousands, until};
-use super::page::{Frame, Place, frame, pill, pill_of};
-use super::{plots, run, runs};
+use super::numbers::{ago, count, moment, thousands};
+use super::page::{Frame, Place, advised, frame, pill, pill_of};
+use super::under_way::{Running, progress};
+use super::{plots, runs};
 use crate::http::paths::AUTHORIZE;
 use crate::http::state::HttpState;
-use crate::messages::{AccountState, Advice, Cause, Forecast, Mode, QueueState, StateName};
+use crate::messages::{AccountState, Cause, Mode, QueueState};
 use crate::store::progress::HeldDeletions;
 use crate::store::report::{Day, RunSummary, Shortfall, TableStatus};
 use crate::store::tokens::authorization::Authorization;
@@ -40,15 +40,6 @@ pub(super) struct Shown {
     pub(super) runs: Vec<RunSummary>,
     pub(super) days: Vec<Day>,
     pub(super) workers: Vec<WorkerRow>,
-}
-
-/// A run under way.
-pub(super) struct Running {
-    pub(super) id: Uuid,
-    pub(super) mode: Mode,
-    /// Requests so far.
-    pub(super) made: i64,
-    pub(super) forecast: Forecast,
 }
 
 /// A problem that an operator or a user should solve.
@@ -207,43 +198,6 @@ fn findings(state: &HttpState, shown: &Shown) -> Vec<Finding> {
         });
     }
     findings
-}
-
-/// Advice, with its commands as they are typed.
-pub(super) fn advised(advice: &Advice) -> Markup {
-    html! {
-        (advice.first) ": "
-        @for (place, command) in advice.commands.iter().enumerate() {
-            @if place > 0 { ", then " }
-            code { (command) }
-        }
-    }
-}
-
-pub(super) fn progress(state: &AccountState, running: &Running, form_token: &str) -> Markup {
-    let Forecast { api_requests, done_at, at_least } = running.forecast;
-    let percent = if api_requests > 0 { 100 * running.made / api_requests } else { 0 };
-    html! {
-        div .running {
-            p {
-                a href=(format!("/dashboard/runs/{}", running.id)) { (running.mode.as_str()) " sync" } @if !at_least { ", " (percent) " %" }
-                span .quiet {
-                    " · " (thousands(running.made))
-                    @if at_least { " of at least " } @else { " of about " }
-                    (thousands(api_requests)) " requests"
-                    @if at_least { ", the rest is not known yet" }
-                    // While it waits, when it is done is not known.
-                    @else if matches!(state.name, StateName::Running | StateName::WaitingForBudget) {
-                        " · done " (until(done_at))
-                    }
-                }
-            }
-            @if at_least { progress aria-label="the rest is not known yet" {} } @else {
-                progress max=(api_requests) value=(running.made) aria-label=(format!("{percent} %")) {}
-            }
-            (run::cancel(running.id, form_token))
-        }
-    }
 }
 
 fn resources(tables: &[TableStatus], shortfalls: &[Shortfall]) -> Markup {

@@ -11,7 +11,7 @@ use crate::http::paths::{AUTHORIZE, DASHBOARD, LOGIN};
 use crate::http::problem::Problem;
 use crate::http::security::DASHBOARD_POLICY;
 use crate::http::state::HttpState;
-use crate::messages::{AccountState, StateName};
+use crate::messages::{AccountState, Advice, StateName};
 use crate::process::version;
 use crate::store::pool::StoreError;
 
@@ -191,6 +191,17 @@ fn navigation(state: &HttpState, frame: &Frame<'_>) -> Markup {
                     button .link { "Log out" }
                 }
             }
+        }
+    }
+}
+
+/// Advice, with its commands as they are typed.
+pub(super) fn advised(advice: &Advice) -> Markup {
+    html! {
+        (advice.first) ": "
+        @for (place, command) in advice.commands.iter().enumerate() {
+            @if place > 0 { ", then " }
+            code { (command) }
         }
     }
 }

@@ -131,7 +131,8 @@ fn drawn(plot: &Plot<'_>, days: &[Day]) -> Markup {
                         rect .lower x=(x) y=(at(y(*lower))) width=(at(width)) height=(at(BOTTOM - y(*lower))) {}
                     }
                     @if *upper > 0.0 {
-                        rect .upper x=(x) y=(at(y(lower + upper))) width=(at(width)) height=(at(y(*lower) - y(lower + upper))) {}
+                        @let (from, to) = (y(lower + upper), y(*lower));
+                        rect .upper x=(x) y=(at(from)) width=(at(width)) height=(at(to - from)) {}
                     }
                 }
                 @if let Some(first) = first { text x=(at(LEFT)) y=(at(HEIGHT - 6.0)) { (first) } }

@@ -151,7 +151,10 @@ fn list(letters: &[Letter], form_token: &str) -> Markup {
                 tbody { @for letter in letters.iter().take(LISTED) { tr {
                     td .line { @match letter.at { Some(at) => (ago(at)), None => "unknown" } }
                     td { (letter.reason.as_deref().unwrap_or("no reason is known"))
-                        div .why { code { (letter.id) } @if let Some(id) = letter.request_id { ", request " code { (id) } } }
+                        div .why {
+                            code { (letter.id) }
+                            @if let Some(id) = letter.request_id { ", request " code { (id) } }
+                        }
                     }
                     td { (letter.app_id.as_deref().or(letter.reply_to.as_deref()).unwrap_or("unknown")) }
                     td { (forms(letter, form_token)) }

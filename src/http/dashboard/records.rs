@@ -83,8 +83,11 @@ fn whole(
 fn one(record: &FoundRecord) -> Markup {
     html! {
         section {
-            h2 { a href=(format!("/dashboard/resources/{}", record.resource)) { (record.resource) } " " code { (record.id) }
-                @if record.deleted_at.is_some() { " " (pill("failed", "deleted")) } }
+            h2 {
+                a href=(format!("/dashboard/resources/{}", record.resource)) { (record.resource) }
+                " " code { (record.id) }
+                @if record.deleted_at.is_some() { " " (pill("failed", "deleted")) }
+            }
             dl {
                 @if let (Some(resource), Some(parent)) = (&record.parent_resource, record.parent) {
                     dt { "belongs to" }

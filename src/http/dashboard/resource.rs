@@ -10,8 +10,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::numbers::{ago, count, moment, thousands};
-use super::overview::advised;
-use super::page::{self, Frame, Place, frame, pill, pill_of};
+use super::page::{self, Frame, Place, advised, frame, pill, pill_of};
 use super::plots;
 use crate::catalog::{self, Resource};
 use crate::http::state::HttpState;
@@ -158,11 +157,13 @@ fn held_deletions(held: &HeldDeletions, form_token: &str) -> Markup {
     html! {
         section .finding {
             p { strong {
-                (thousands(held.missing)) " of " (count(held.rows, "row")) " are missing from Teamleader and were not marked \
-                 deleted."
+                (thousands(held.missing)) " of " (count(held.rows, "row"))
+                " are missing from Teamleader and were not marked deleted."
             } }
-            p { "Since " (ago(held.since)) ". So many at once may be a fault of the API or of a right. If they are rightly \
-                 deleted in Teamleader, a full sync may mark them." }
+            p {
+                "Since " (ago(held.since)) ". So many at once may be a fault of the API or of a right. If they are \
+                 rightly deleted in Teamleader, a full sync may mark them."
+            }
             details data-key="allow" {
                 summary { "They are rightly deleted" }
                 form .actions method="post" action="/dashboard/sync" {

@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::numbers::{count, moment, span_of, thousands, took};
-use super::overview::{Running, advised, progress};
-use super::page::{self, Frame, Place, frame, pill, pill_of};
+use super::page::{self, Frame, Place, advised, frame, pill, pill_of};
 use super::runs::{asked, statuses};
+use super::under_way::{self, Running, cancel, progress};
 use crate::http::state::HttpState;
 use crate::ids::RunId;
 use crate::messages::{AccountState, Cause, Mode};
@@ -53,7 +53,7 @@ async fn look(state: &HttpState, id: Option<Uuid>) -> Result<Shown, pool::StoreE
         shown.run = report::runs(&state.pool, account, Some(id), 1).await?.pop();
         shown.lines = log::of(&state.pool, account, id).await?;
         if let Some(run) = shown.run.as_ref().filter(|run| run.status == "running") {
-            shown.running = super::running(state, (id, &run.request, run.api_requests)).await?;
+            shown.running = under_way::look(state, (id, &run.request, run.api_requests)).await?;
         }
     }
     Ok(shown)
@@ -76,8 +76,10 @@ fn whole(state: &HttpState, shown: &Shown, id: Option<Uuid>, form_token: &str) -
             section {
                 h1 { "No run yet" }
                 p { "No run has the id " code { (id) } "." }
-                p { "A request that waits in the queue has none yet: a worker starts it as soon as it is free, and this \
-                     page shows it then." }
+                p {
+                    "A request that waits in the queue has none yet: a worker starts it as soon as it is free, and this \
+                     page shows it then."
+                }
                 (cancel(id, form_token))
             }
         },
@@ -115,17 +117,6 @@ fn again(run: &RunStatusRow, form_token: &str) -> Markup {
             input type="hidden" name="form_token" value=(form_token);
             input type="hidden" name="id" value=(run.request_id);
             button .second title="A new request with the same parameters" { "Run again" }
-        }
-    }
-}
-
-/// The form that cancels a run, or a request in the queue.
-pub(super) fn cancel(id: Uuid, form_token: &str) -> Markup {
-    html! {
-        form .actions method="post" action="/dashboard/cancel" {
-            input type="hidden" name="form_token" value=(form_token);
-            input type="hidden" name="id" value=(id);
-            button .second title="Rows that it has written stay" { "Cancel" }
         }
     }
 }

@@ -27,8 +27,8 @@ pub async fn checkpoint<C: Cursor>(
     let written = sqlx::query!(
         "update teamleader2db.sync_step
          set phase = $4, status = $5, position = $6, listed = $7, created = $8, updated = $9, unchanged = $10,
-             deleted = $11, detailed = $12, matches = $13, verified = $14, replaced = $15, clock = $16, error = $17, drift = $18,
-             aged = $19,
+             deleted = $11, detailed = $12, matches = $13, verified = $14, replaced = $15, clock = $16, error = $17,
+             drift = $18, aged = $19,
              missing = $20, stale = $21, wrong = $22, pages = $23, checkpoint = $24, rejected = $25,
              cause = $26, began_at = coalesce(began_at, clock_timestamp()),
              ended_at = case when $4 = 'done' then clock_timestamp() end

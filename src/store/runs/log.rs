@@ -74,7 +74,8 @@ pub async fn store(pool: &PgPool, account: &Account, lines: &[RunLine]) -> Resul
 pub async fn of(pool: &PgPool, account: &Account, run: RunId) -> Result<Vec<StoredLine>, StoreError> {
     let lines = sqlx::query_as!(
         StoredLine,
-        "select at, level, message, fields from teamleader2db.run_log where account = $1 and run_id = $2 order by number",
+        "select at, level, message, fields from teamleader2db.run_log
+         where account = $1 and run_id = $2 order by number",
         account.as_str(),
         run.0,
     );
