@@ -26,7 +26,7 @@ const LIMITS: [(&str, &[Limit]); 6] = [
             ("an event that `events` and `--wait` take", "broker/listener.rs", "EVENT_BOUND", Bytes),
             ("an error in an event", "messages/text.rs", "MAX_ERROR", Of("characters")),
             ("drift that an event names, of a resource", "store/runs/mod.rs", "MAX_DRIFT", Of("differences")),
-            ("one of them", "store/report.rs", "MAX_DIFFERENCE", Of("characters")),
+            ("one of them", "store/report/of_run.rs", "MAX_DIFFERENCE", Of("characters")),
             ("reply addresses of a request", "store/runs/mod.rs", "MAX_REPLIES", Of("addresses")),
             ("tries of a reply", "retry.rs", "REPLY_TRIES", Of("tries")),
             ("progress events, at most one each", "sync/watch.rs", "PROGRESS_EVERY", Time),
