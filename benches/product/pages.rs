@@ -10,8 +10,15 @@ use crate::timing::median;
 use crate::{Rows, Size};
 
 /// What is asked for. `{run}` is the newest run, `{old}` one in the middle, `{record}` a contact with a history.
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 19] = [
     "/dashboard",
+    "/dashboard/runs",
+    "/dashboard/runs?status=failed&resource=contacts",
+    "/dashboard/runs/{run}",
+    "/dashboard/resources/contacts",
+    "/dashboard/resources/tags",
+    "/dashboard/queue",
+    "/dashboard/records?id={record}",
     "/sync/teamleader",
     "/sync/runs",
     "/sync/runs?limit=200",

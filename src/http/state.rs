@@ -38,7 +38,7 @@ pub struct HttpState {
     pub guard: Guard,
     /// The API, for forecasts and the budget.
     pub client: Client,
-    /// The cache of the dashboard.
+    /// What the dashboard remembers.
     pub memory: Arc<Memory>,
     /// What waits in the queues.
     pub queue: QueueLook,

@@ -77,8 +77,8 @@ fn whole(state: &HttpState, shown: &Shown, id: Option<Uuid>, form_token: &str) -
                 h1 { "No run yet" }
                 p { "No run has the id " code { (id) } "." }
                 p {
-                    "A request that waits in the queue has none yet: a worker starts it as soon as it is free, and this \
-                     page shows it then."
+                    "A request that waits in the queue has none yet: a worker starts it as soon as it is free, and \
+                     this page shows it then."
                 }
                 (cancel(id, form_token))
             }
@@ -181,14 +181,28 @@ fn resources(run: &RunStatusRow) -> Markup {
                     }
                 }
                 td {
-                    @let status = step["status"].as_str().or(step["phase"].as_str()).unwrap_or_default();
-                    (pill(status, status))
+                    @match step["status"].as_str() {
+                        Some(status) => (pill(status, status)),
+                        None => (pill("", doing(step))),
+                    }
                     @if step["verified"] == true { " " span .quiet { "verified" } }
                 }
                 @for (key, _) in counts { td .number { (thousands(step[*key].as_i64().unwrap_or_default())) } }
                 td .timeline { (bar(run, step)) }
             } } }
         } }
+    }
+}
+
+/// What is done at a resource that is not done.
+fn doing(step: &Value) -> &'static str {
+    match step["phase"].as_str() {
+        _ if step["began_at"].is_null() => "to do",
+        Some("list") => "list",
+        Some("sweep") => "missing rows",
+        Some("detail") => "details",
+        Some("aged") => "old details",
+        _ => "at it",
     }
 }
 

@@ -44,7 +44,8 @@ pub(super) fn progress(state: &AccountState, running: &Running, form_token: &str
     html! {
         div .running {
             p {
-                a href=(format!("/dashboard/runs/{}", running.id)) { (running.mode.as_str()) " sync" } @if !at_least { ", " (percent) " %" }
+                a href=(format!("/dashboard/runs/{}", running.id)) { (running.mode.as_str()) " sync" }
+                @if !at_least { ", " (percent) " %" }
                 span .quiet {
                     " · " (thousands(running.made))
                     @if at_least { " of at least " } @else { " of about " }
