@@ -14,7 +14,7 @@ create table teamleader2db.run_log (
     foreign key (account, run_id) references teamleader2db.sync_run (account, id) on delete cascade
 );
 comment on table teamleader2db.run_log is
-    'The last lines that workers have logged of a run, at INFO and above. They are deleted with it.';
+    'The last lines that workers have logged of a run, at INFO and above. They are deleted with it, and of one that completed after a week.';
 comment on column teamleader2db.run_log.account is 'The account.';
 comment on column teamleader2db.run_log.run_id is 'The request id.';
 comment on column teamleader2db.run_log.number is 'The order in which they were stored.';

@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use tracing::info;
 
 use super::pool::{self, StoreError};
+use super::runs::log;
 use super::schema;
 use crate::ids::Account;
 
@@ -37,6 +38,7 @@ impl Retention {
         if let Some(keep) = self.keep {
             while delete_some(pool, account, keep).await? {}
         }
+        while log::delete_old(pool, account, DELETED_AT_ONCE).await? {}
         Ok(())
     }
 }

@@ -56,6 +56,11 @@ async fn every_answer_says_what_a_browser_may_do_with_it() {
         "/openapi.json",
         "/swagger-ui.css",
         "/dashboard",
+        "/dashboard/runs",
+        "/dashboard/runs/1b7f4cde-9f0a-4f6e-8a7e-2d6c5f3b1a90",
+        "/dashboard/resources/contacts",
+        "/dashboard/queue",
+        "/dashboard/records",
         "/dashboard/login",
         "/dashboard/style.css",
         "/sync/teamleader",
@@ -80,6 +85,9 @@ async fn every_answer_says_what_a_browser_may_do_with_it() {
             assert!(header("content-security-policy").starts_with("default-src 'none'"), "{path}");
             let is_file = path == "/dashboard/style.css" || path == "/swagger-ui.css" && token.is_some();
             assert_eq!(header("cache-control") != "no-store", is_file, "{path}");
+            if path.starts_with("/dashboard") && path != "/dashboard/login" && !is_file {
+                assert_eq!(answer.status().as_u16(), if token.is_some() { 200 } else { 401 }, "{path}");
+            }
         }
     }
 }

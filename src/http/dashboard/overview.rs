@@ -129,7 +129,9 @@ fn budget(budget: &Budget) -> Markup {
         div {
             h2 { "Budget of the API" }
             @match budget.last() {
-                Some((used, allowed)) => p { (count(i64::from(used), "request")) " of " (allowed) " in the last 60 s" },
+                Some((used, allowed)) => p {
+                    (count(used.into(), "request")) " of " (thousands(allowed.into())) " in the last 60 s"
+                },
                 None => p .quiet { "No request was made yet." },
             }
             (budget.plot())

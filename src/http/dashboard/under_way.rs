@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::numbers::{thousands, until};
+use super::numbers::{count, thousands, until};
 use crate::http::state::HttpState;
 use crate::ids::RunId;
 use crate::messages::{AccountState, Forecast, Mode, Parameters, StateName};
@@ -49,7 +49,7 @@ pub(super) fn progress(state: &AccountState, running: &Running, form_token: &str
                 span .quiet {
                     " · " (thousands(running.made))
                     @if at_least { " of at least " } @else { " of about " }
-                    (thousands(api_requests)) " requests"
+                    (count(api_requests, "request"))
                     @if at_least { ", the rest is not known yet" }
                     // While it waits, when it is done is not known.
                     @else if matches!(state.name, StateName::Running | StateName::WaitingForBudget) {

@@ -82,6 +82,20 @@ pub async fn of(pool: &PgPool, account: &Account, run: RunId) -> Result<Vec<Stor
     Ok(lines.fetch_all(pool).await?)
 }
 
+/// Deletes some lines of runs that completed over a week ago: of most runs nobody will ask any more, and the lines of
+/// those that did not complete stay with their run. False if none was left.
+pub async fn delete_old(pool: &PgPool, account: &Account, at_once: i64) -> Result<bool, StoreError> {
+    let deleted = sqlx::query!(
+        "delete from teamleader2db.run_log where ctid = any(array(
+             select l.ctid from teamleader2db.sync_run r
+             join teamleader2db.run_log l on l.account = r.account and l.run_id = r.id
+             where r.account = $1 and r.status = 'completed' and r.finished_at < now() - interval '7 days' limit $2))",
+        account.as_str(),
+        at_once,
+    );
+    Ok(deleted.execute(pool).await?.rows_affected() > 0)
+}
+
 /// PostgreSQL stores no U+0000.
 fn storable(text: &str) -> String {
     shortened(text.replace('\0', "\u{fffd}"), MAX_MESSAGE)
@@ -123,6 +137,25 @@ mod tests {
         assert_eq!((stored.len(), ends), (1_000, ["line 400", "line 699", "line 0", "line 699"]));
         assert_eq!(stored[0].fields["text"], "a\u{fffd}b");
         assert!(of(&scratch.pool, &account(), RunId(Uuid::from_u128(8))).await.expect("read").is_empty());
+        scratch.drop().await;
+    }
+
+    #[tokio::test]
+    async fn lines_of_runs_that_completed_a_week_ago_are_deleted() {
+        let scratch = Scratch::create(2).await;
+        let runs = "insert into teamleader2db.sync_run (account, id, request, status, finished_at)
+                    select 'acme', lpad(n::text, 32, '0')::uuid, '{}', status, now() - make_interval(days => days)
+                    from (values (1, 'completed', 6), (2, 'completed', 8), (3, 'partial', 8)) as r (n, status, days)";
+        sqlx::query(runs).execute(&scratch.pool).await.expect("stored");
+        for run in 1..=3 {
+            store(&scratch.pool, &account(), &[line(run, "a"), line(run, "b")]).await.expect("stored");
+        }
+        while delete_old(&scratch.pool, &account(), 1).await.expect("deleted") {}
+        let mut left = Vec::new();
+        for run in 1..=3 {
+            left.push(of(&scratch.pool, &account(), RunId(Uuid::from_u128(run))).await.expect("read").len());
+        }
+        assert_eq!(left, [2, 0, 2]);
         scratch.drop().await;
     }
 }
