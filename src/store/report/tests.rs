@@ -1,4 +1,4 @@
-//! Counts are exact whoever writes, and no query of a page reads a table from end to end.
+//! Counts are exact, no matter who writes, and no query of a page reads a table from end to end.
 
 use sqlx::{AssertSqlSafe, Executor, PgPool, Row};
 use uuid::Uuid;
