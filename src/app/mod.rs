@@ -109,6 +109,7 @@ impl Application {
             oauth: account.oauth,
             publisher: process.publisher,
             names: of_account.names,
+            declare: of_account.declare,
             metrics: process.metrics,
             consuming: account.consuming,
             guard,

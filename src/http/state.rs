@@ -13,7 +13,7 @@ use super::queue::QueueLook;
 use crate::api_client::client::Client;
 use crate::api_client::oauth::OAuth;
 use crate::broker::publisher::Publisher;
-use crate::broker::topology::Names;
+use crate::broker::topology::{Declare, Names};
 use crate::process::consumer_state::ConsumerState;
 use crate::store::tokens::Tokens;
 
@@ -30,6 +30,8 @@ pub struct HttpState {
     pub publisher: Publisher,
     /// Exchanges and queues.
     pub names: Names,
+    /// Whether to make them.
+    pub declare: Declare,
     /// Renders metrics.
     pub metrics: Option<PrometheusHandle>,
     /// Whether this process consumes.

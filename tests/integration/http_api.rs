@@ -23,8 +23,6 @@ async fn guarded() -> (Stage, Worker) {
     let mut stage = Stage::small().await;
     stage.set("HTTP_API_TOKEN", TOKEN);
     let worker = stage.worker().await;
-    // Makes the queues.
-    stage.complete(json!({ "resources": ["users"] })).await;
     (stage, worker)
 }
 
@@ -71,8 +69,19 @@ async fn all_keys_of_a_request_are_taken_over_http() {
 }
 
 #[tokio::test]
+async fn a_request_finds_its_queue_though_somebody_took_the_binding_away() {
+    let (stage, worker) = guarded().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
+    stage.broker.unbind_requests().await;
+    let (status, _, answer) = post(&worker, &json!({ "resources": ["departments"] })).await;
+    assert_eq!(status, 202, "{answer}");
+    stage.completed(answer["request_id"].as_str().unwrap().parse().unwrap()).await;
+}
+
+#[tokio::test]
 async fn runs_are_read_in_pages() {
     let (stage, worker) = guarded().await;
+    stage.complete(json!({ "resources": ["users"] })).await;
     stage.complete(json!({ "mode": "full", "resources": ["departments"] })).await;
     stage.complete(json!({ "mode": "audit", "resources": ["users"] })).await;
     let runs = async |query: &str| {

@@ -261,6 +261,14 @@ impl Broker {
         assert!(matches!(published.await.unwrap().await.unwrap(), Confirmation::Ack(None)), "{queue} took it");
     }
 
+    /// Takes the binding of the queue of requests away: the queue stays, and nothing that is published reaches it.
+    pub async fn unbind_requests(&self) {
+        let exchange = format!("{}.requests", self.prefix);
+        let (queue, none) = (self.requests_queue(), FieldTable::default());
+        let channel = self.channel().await;
+        channel.queue_unbind(queue.into(), exchange.into(), ACCOUNT.into(), none).await.unwrap();
+    }
+
     /// Deletes queues that a test made.
     pub async fn delete_queues(&self, names: &[&str]) {
         let channel = self.channel().await;

@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::names::{ModeName, ResourceNames};
+use crate::broker::link::AmqpError;
 use crate::broker::request_publisher::{self, OutgoingRequest};
 use crate::http::paths::run_path;
 use crate::http::problem::{Guarded, Problem, ProblemDetails};
@@ -180,7 +181,13 @@ pub(in crate::http) async fn request_sync(
     if let Some(id) = known {
         check_id(state, id, &parsed.parameters).await?;
     }
-    let published = request_publisher::publish(&state.publisher, &state.names, &outgoing).await;
+    let published = match request_publisher::publish(&state.publisher, &state.names, &outgoing).await {
+        // The worker is about to make its queue, or somebody has taken the queue or its binding away.
+        Err(AmqpError::Unroutable(_)) => {
+            request_publisher::send(state.queue.url(), &state.names, state.declare, &outgoing).await
+        }
+        published => published,
+    };
     published.map_err(|error| Rejected::Problem(error.into()))?;
     Ok(outgoing.id)
 }
