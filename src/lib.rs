@@ -21,4 +21,5 @@ mod retry;
 mod store;
 mod sync;
 mod views;
+mod wake_up;
 mod worker;

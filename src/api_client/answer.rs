@@ -258,6 +258,15 @@ pub fn parse_project_api(body: &[u8]) -> Result<ProjectApi, String> {
     }
 }
 
+/// Reads the ticket of an answer of `tickets.getMessage`, which is documented bare, as `tickets.info` is, and that
+/// comes in an envelope.
+pub fn parse_ticket_of_message(body: &[u8]) -> Result<Uuid, String> {
+    let answer: serde_json::Value = serde_json::from_slice(body).map_err(|error| describe(&error))?;
+    let message = answer.get("data").unwrap_or(&answer);
+    let id = message.pointer("/ticket/id").and_then(serde_json::Value::as_str);
+    id.and_then(|id| id.parse().ok()).ok_or_else(|| "the message names no ticket".to_owned())
+}
+
 /// The hash by which records are compared.
 pub fn hash(text: &str) -> [u8; 16] {
     xxh3_128(text.as_bytes()).to_be_bytes()

@@ -19,7 +19,7 @@ use super::clock::{DatabaseClock, Dated};
 use super::heard::{FailedAttempt, Heard};
 use super::in_flight::InFlight;
 use super::oauth::{self, Authorizer, Integration};
-use super::rate_limit::Limiter;
+use super::rate_limit::{Limiter, Share, Turn};
 use super::token_store::TokenStoreError;
 use super::version::{self, ApiVersion};
 use crate::catalog::{ProjectApi, Resource};
@@ -38,6 +38,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A request takes at most this long in all.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Requests of hints that are in flight at most, beside those of a run: these may all wait for the budget.
+const HINTS_IN_FLIGHT: usize = 8;
 
 /// A 429 is waited out this often for one request: each time until the reset that the API names.
 const MAX_RATE_LIMITED: u32 = 8;
@@ -75,6 +78,9 @@ pub struct Client {
     auth: Auth,
     limiter: Limiter,
     in_flight: Arc<InFlight>,
+    /// The places of hints.
+    hints_in_flight: Arc<InFlight>,
+    turn: Turn,
     clock: DatabaseClock,
     answers: Answers,
     epoch: Epoch,
@@ -107,6 +113,7 @@ impl Client {
         let base = integration.api_uri.trim_end_matches('/').to_owned();
         let version = integration.api_version.clone();
         let in_flight = Arc::new(InFlight::new(most));
+        let hints_in_flight = Arc::new(InFlight::new(most.min(HINTS_IN_FLIGHT)));
         let clock = DatabaseClock::default();
         Ok(Self {
             http,
@@ -115,6 +122,8 @@ impl Client {
             auth,
             limiter,
             in_flight,
+            hints_in_flight,
+            turn: Turn::Run,
             clock,
             answers: Answers::default(),
             epoch: Epoch(0),
@@ -125,6 +134,12 @@ impl Client {
     /// The same client for a slice: refreshes of the token are fenced by its epoch, and it counts requests from 0.
     pub fn for_slice(&self, epoch: Epoch) -> Self {
         Self { epoch, requests: Arc::default(), ..self.clone() }
+    }
+
+    /// The same client for hints: they go first, and wait behind no request of a run.
+    pub fn for_hints(&self, epoch: Epoch, share: Share) -> Self {
+        let in_flight = self.hints_in_flight.clone();
+        Self { in_flight, turn: Turn::Hint(share), ..self.for_slice(epoch) }
     }
 
     /// The database's clock, against which the API's is held.
@@ -214,6 +229,16 @@ impl Client {
         }
     }
 
+    /// The ticket that a message belongs to; `None`: there is no such message.
+    pub async fn ticket_of_message(&self, id: Uuid) -> Result<Option<Uuid>, ApiError> {
+        let read = |answer: &Answer| Ok(answer::parse_ticket_of_message(&answer.body)?);
+        match self.call("tickets.getMessage", &serde_json::json!({ "message_id": id }), read).await {
+            Ok(ticket) => Ok(Some(ticket)),
+            Err(ApiError::Failed { failure: Failure::NotFound | Failure::Rejected, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether the API answers at all: one request, tried once, whose result does not matter.
     pub async fn is_up(&self) -> bool {
         match self.try_once("users.me", &serde_json::json!({}), &mut None).await {
@@ -241,6 +266,16 @@ impl Client {
     /// Waits for a refresh of the token that is under way.
     pub async fn settled(&self) {
         self.auth.settled().await;
+    }
+
+    /// Asks an endpoint that gives no records. What `read` complains of is malformed.
+    pub(super) async fn raw<T>(
+        &self,
+        endpoint: &str,
+        body: &Value,
+        read: impl Fn(&[u8]) -> Result<T, String>,
+    ) -> Result<T, ApiError> {
+        self.call(endpoint, body, |answer| Ok(read(&answer.body)?)).await
     }
 
     async fn call<T>(
@@ -299,7 +334,7 @@ impl Client {
         // Given back before the wait for another try.
         let _place = self.in_flight.place().await;
         // The permit first: a token fetched before a long wait for the budget could expire in it.
-        let permit = self.limiter.acquire().await;
+        let permit = self.limiter.acquire_as(self.turn).await;
         let access = match self.auth.access_token(self.epoch, *rejected).await {
             Ok(access) => access,
             Err(error) => {
@@ -340,6 +375,11 @@ impl Client {
             }
             Err(error) => return Err(failed_attempt(&error)),
         };
+        // What registers webhooks has nothing to say.
+        if status == StatusCode::NO_CONTENT && endpoint.starts_with("webhooks.") {
+            let (dated, between) = (heard.dated, None);
+            return Ok(Answer { body, dated, between, implausible_limit: false, version_mismatch: None });
+        }
         let Some(failure) = failure_of(status, heard.retry_in) else {
             self.in_flight.answered_in(started.elapsed(), self.limiter.allowed());
             heard.check(&body).map_err(TryError::Failed)?;

@@ -15,6 +15,7 @@ mod request_body;
 mod storable;
 pub mod token_store;
 pub mod version;
+pub mod webhooks;
 
 /// How the worker names itself to the API.
 const USER_AGENT: &str = concat!("teamleader2db/", env!("CARGO_PKG_VERSION"));

@@ -43,6 +43,24 @@ pub struct Observation {
     pub reset_in: Duration,
 }
 
+/// Who asks for the right to send a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// A run.
+    Run,
+    /// A hint: it goes before those of a run.
+    Hint(Share),
+}
+
+/// How much of each window hints may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// All: no run works.
+    All,
+    /// Half, beside a run.
+    Half,
+}
+
 /// Gives out the budget of one integration and account.
 #[derive(Clone, Debug)]
 pub struct Limiter(Arc<Inner>);
@@ -61,6 +79,11 @@ struct State {
     /// that was just restarted does not know what the window holds.
     observed: bool,
     in_flight: u32,
+    /// Those of hints among them.
+    hints_in_flight: u32,
+    /// Hints that wait for the right to send a request, and their share.
+    hints_waiting: u32,
+    hints_share: Share,
     /// In the order of the answers.
     answered: VecDeque<Answered>,
     others: u32,
@@ -78,17 +101,21 @@ struct State {
 }
 
 /// Somebody who waits for the right to send a request, until dropped.
-struct Waiting<'a>(&'a Limiter);
+struct Waiting<'a>(&'a Limiter, Turn);
 
 impl<'a> Waiting<'a> {
-    fn new(limiter: &'a Limiter) -> Self {
+    fn new(limiter: &'a Limiter, turn: Turn) -> Self {
         let mut state = limiter.lock();
         if state.waiting == 0 {
             state.waited_until = Instant::now();
         }
         state.waiting += 1;
+        if let Turn::Hint(share) = turn {
+            state.hints_waiting += 1;
+            state.hints_share = share;
+        }
         drop(state);
-        Self(limiter)
+        Self(limiter, turn)
     }
 }
 
@@ -96,6 +123,11 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.waiting -= 1;
+        if let Turn::Hint(_) = self.1 {
+            state.hints_waiting -= 1;
+            // Runs have let it go first.
+            self.0.0.changed.notify_waiters();
+        }
         let now = Instant::now();
         let waited = now.saturating_duration_since(std::mem::replace(&mut state.waited_until, now));
         drop(state);
@@ -108,6 +140,7 @@ impl Drop for Waiting<'_> {
 struct Answered {
     sent: Instant,
     at: Instant,
+    hint: bool,
 }
 
 /// The right to send one request. Dropping it counts the request as sent, since it may have been.
@@ -115,6 +148,7 @@ struct Answered {
 pub struct Permit {
     limiter: Limiter,
     sent: Instant,
+    hint: bool,
     settled: bool,
 }
 
@@ -125,6 +159,9 @@ impl Limiter {
             limit: FIRST_LIMIT,
             observed: false,
             in_flight: 0,
+            hints_in_flight: 0,
+            hints_waiting: 0,
+            hints_share: Share::All,
             answered: VecDeque::new(),
             others: 0,
             others_leave_at: None,
@@ -137,15 +174,22 @@ impl Limiter {
         Self(Arc::new(Inner { state: Mutex::new(state), changed: Notify::new(), reserve }))
     }
 
-    /// Waits for the right to send one request. Cancel-safe.
+    /// Waits for the right to send one request of a run. Cancel-safe.
+    #[cfg(test)]
     pub async fn acquire(&self) -> Permit {
-        let _waiting = Waiting::new(self);
+        self.acquire_as(Turn::Run).await
+    }
+
+    /// Waits for the right to send one request. Cancel-safe.
+    pub async fn acquire_as(&self, turn: Turn) -> Permit {
+        let _waiting = Waiting::new(self, turn);
         loop {
             let changed = self.0.changed.notified();
-            let wait = self.lock().try_take(Instant::now(), self.0.reserve);
+            let wait = self.lock().try_take(Instant::now(), self.0.reserve, turn);
             match wait {
                 Ok(()) => {
-                    return Permit { limiter: self.clone(), sent: Instant::now(), settled: false };
+                    let hint = turn != Turn::Run;
+                    return Permit { limiter: self.clone(), sent: Instant::now(), hint, settled: false };
                 }
                 Err(Some(until)) => {
                     tokio::select! {
@@ -199,8 +243,8 @@ impl Limiter {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn settle(&self, sent: Instant, seen: Option<Observation>, counted: bool) {
-        self.lock().settle(Answered { sent, at: Instant::now() }, seen, counted);
+    fn settle(&self, (sent, hint): (Instant, bool), seen: Option<Observation>, counted: bool) {
+        self.lock().settle(Answered { sent, at: Instant::now(), hint }, seen, counted);
         self.0.changed.notify_waiters();
     }
 
@@ -212,13 +256,13 @@ impl Limiter {
 impl Permit {
     /// The request was answered.
     pub fn answered(mut self, seen: Option<Observation>) {
-        self.limiter.settle(self.sent, seen, true);
+        self.limiter.settle((self.sent, self.hint), seen, true);
         self.settled = true;
     }
 
     /// The request was not sent after all.
     pub fn unused(mut self) {
-        self.limiter.settle(self.sent, None, false);
+        self.limiter.settle((self.sent, self.hint), None, false);
         self.settled = true;
     }
 
@@ -226,7 +270,7 @@ impl Permit {
     /// the limit stays as it was last learned.
     pub fn refused(mut self, seen: Option<Observation>, retry_in: Duration) {
         self.limiter.block(Instant::now() + retry_in.max(SHORTEST_BLOCK));
-        self.limiter.settle(self.sent, seen, false);
+        self.limiter.settle((self.sent, self.hint), seen, false);
         self.settled = true;
     }
 }
@@ -234,18 +278,38 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if !self.settled {
-            self.limiter.settle(self.sent, None, true);
+            self.limiter.settle((self.sent, self.hint), None, true);
         }
     }
 }
 
 impl State {
     /// Takes one place in the window, or returns until when none can be free (`None`: until an answer comes).
-    fn try_take(&mut self, now: Instant, reserve: u32) -> Result<(), Option<Instant>> {
+    fn try_take(&mut self, now: Instant, reserve: u32, turn: Turn) -> Result<(), Option<Instant>> {
         self.forget_the_old(now);
+        match turn {
+            // The next place is a hint's, if it may take one: it says so when it has.
+            Turn::Run if self.hints_waiting > 0 && self.has_share(self.hints_share, reserve).is_ok() => {
+                return Err(None);
+            }
+            Turn::Run => {}
+            Turn::Hint(share) => self.has_share(share, reserve)?,
+        }
         self.is_free(now, reserve)?;
         self.in_flight += 1;
+        self.hints_in_flight += u32::from(turn != Turn::Run);
         Ok(())
+    }
+
+    /// Whether hints may take another place of the window, or until when none of theirs can be free.
+    fn has_share(&self, share: Share, reserve: u32) -> Result<(), Option<Instant>> {
+        if share == Share::All {
+            return Ok(());
+        }
+        let mut theirs = self.answered.iter().filter(|request| request.hint);
+        let first = theirs.next().map(|request| request.at + WINDOW);
+        let answered = u32::try_from(theirs.count()).unwrap_or(u32::MAX) + u32::from(first.is_some());
+        if answered + self.hints_in_flight < (self.allowed(reserve) / 2).max(1) { Ok(()) } else { Err(first) }
     }
 
     /// Whether there is a place in the window, or until when none can be free.
@@ -292,6 +356,7 @@ impl State {
     fn settle(&mut self, request: Answered, seen: Option<Observation>, counted: bool) {
         let now = request.at;
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.hints_in_flight = self.hints_in_flight.saturating_sub(u32::from(request.hint));
         self.forget_the_old(now);
         if let Some(seen) = seen {
             self.observed = true;
@@ -325,138 +390,5 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn seen(remaining: u32, reset_in: u64) -> Option<Observation> {
-        Some(Observation { limit: 200, remaining, reset_in: Duration::from_secs(reset_in) })
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_whole_window_is_used_and_then_waited_for() {
-        let limiter = Limiter::new(0);
-        let started = Instant::now();
-        for sent in 0..400u32 {
-            let permit = limiter.acquire().await;
-            let waited = started.elapsed();
-            assert_eq!(waited >= WINDOW, sent >= 200, "request {sent} went out after {waited:?}");
-            permit.answered(seen(199 - sent % 200, 60));
-        }
-        assert!(started.elapsed() < WINDOW + Duration::from_secs(1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn before_the_first_answer_one_request_is_in_flight() {
-        let limiter = Limiter::new(0);
-        let first = limiter.acquire().await;
-        assert!(tokio::time::timeout(WINDOW * 3, limiter.acquire()).await.is_err());
-        first.answered(seen(199, 60));
-        let _both = (limiter.acquire().await, limiter.acquire().await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_of_others_are_left_room() {
-        let limiter = Limiter::new(0);
-        // After a restart: 198 requests of ours from before fill the window.
-        limiter.acquire().await.answered(seen(1, 40));
-        let started = Instant::now();
-        limiter.acquire().await.answered(seen(0, 40));
-        assert!(started.elapsed() < Duration::from_secs(1));
-        let _third = limiter.acquire().await;
-        assert_eq!(started.elapsed().as_secs(), 40);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn answers_that_overtake_each_other_hide_no_request_of_others() {
-        let limiter = Limiter::new(0);
-        // One request of another program; ours go out in pairs, and the second of each pair is answered first.
-        limiter.acquire().await.answered(seen(198, 60));
-        for pair in 0..99u32 {
-            let (first, second) = (limiter.acquire().await, limiter.acquire().await);
-            tokio::time::advance(Duration::from_millis(10)).await;
-            let remaining = 198 - 2 * pair;
-            second.answered(seen(remaining.saturating_sub(2), 60));
-            first.answered(seen(remaining.saturating_sub(1), 60));
-        }
-        // 199 of ours and 1 of the other's: the window is full.
-        assert!(tokio::time::timeout(Duration::from_secs(59), limiter.acquire()).await.is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_others_sent_is_forgotten_when_it_has_left_the_window() {
-        let limiter = Limiter::new(0);
-        limiter.acquire().await.answered(seen(149, 60));
-        tokio::time::advance(WINDOW).await;
-        let all: Vec<Permit> = futures_util::future::join_all((0..200).map(|_| limiter.acquire())).await;
-        assert_eq!(all.len(), 200);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_time_for_requests_is_computed_from_the_window() {
-        let limiter = Limiter::new(50);
-        assert_eq!(limiter.time_for(150), Duration::ZERO);
-        assert_eq!(limiter.time_for(150 + 300), 2 * WINDOW);
-        for sent in 0..75u32 {
-            limiter.acquire().await.answered(seen(199 - sent, 60));
-        }
-        assert_eq!(limiter.time_for(150), WINDOW / 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_a_429_nothing_is_sent_before_the_reset() {
-        let limiter = Limiter::new(0);
-        let started = Instant::now();
-        limiter.acquire().await.refused(seen(0, 13), Duration::from_secs(13));
-        let _next = limiter.acquire().await;
-        assert_eq!(started.elapsed().as_secs(), 13);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_429_without_headers_leaves_the_limit_that_was_learned() {
-        let limiter = Limiter::new(0);
-        limiter.acquire().await.answered(Some(Observation { limit: 1_000, remaining: 999, reset_in: WINDOW }));
-        let started = Instant::now();
-        limiter.acquire().await.refused(None, Duration::from_secs(7));
-        assert_eq!(limiter.allowed(), 1_000);
-        let _next = limiter.acquire().await;
-        assert_eq!(started.elapsed().as_secs(), 7);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_request_among_quick_ones_hides_no_request_of_others() {
-        let limiter = Limiter::new(0);
-        limiter.acquire().await.answered(seen(199, 60));
-        // Sent first and answered last, 30 s later, after two that are sent and answered at the end.
-        let slow = limiter.acquire().await;
-        tokio::time::advance(Duration::from_secs(30)).await;
-        // One request of another program is in the window as well.
-        limiter.acquire().await.answered(seen(196, 30));
-        limiter.acquire().await.answered(seen(195, 30));
-        slow.answered(seen(195, 30));
-        // 31 s later the slow one has left the API's window for certain, the quick ones not.
-        tokio::time::advance(Duration::from_secs(31)).await;
-        // The window holds the quick ones, this one, and the other program's.
-        limiter.acquire().await.answered(seen(196, 60));
-        assert_eq!(limiter.0.state.lock().expect("whole").others, 1);
-    }
-
-    #[test]
-    fn no_number_of_requests_takes_for_ever() {
-        let limiter = Limiter::new(u32::MAX);
-        for requests in [i64::MIN, -1, 0, 1, i64::MAX] {
-            assert!(limiter.time_for(requests) <= LONGEST_FORECAST, "{requests}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_reserve_stays_free() {
-        let limiter = Limiter::new(50);
-        let started = Instant::now();
-        for sent in 0..150u32 {
-            limiter.acquire().await.answered(seen(199 - sent, 60));
-        }
-        assert!(started.elapsed() < Duration::from_secs(1));
-        let _next = limiter.acquire().await;
-        assert_eq!(started.elapsed().as_secs(), 60);
-    }
-}
+#[path = "rate_limit_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! What belongs to one account: its queue, lease, tokens, budget, engine and state.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::sync::Notify;
@@ -11,16 +12,19 @@ use crate::api_client::auth::Auth;
 use crate::api_client::client::Client;
 use crate::api_client::oauth::{Integration, OAuth};
 use crate::api_client::rate_limit::Limiter;
+use crate::api_client::webhooks::Webhooks;
 use crate::broker::escrow::TokenQueue;
 use crate::broker::reply_address::ReplyAddresses;
 use crate::broker::topology::{Declare, Names};
 use crate::ids::Account;
 use crate::process::consumer_state::ConsumerState;
+use crate::store::records::elsewhere::Elsewhere;
 use crate::store::retention::Retention;
 use crate::store::tokens::Tokens;
-use crate::store::tokens::cipher::Cipher;
+use crate::store::tokens::cipher::{Cipher, CipherError};
 use crate::sync::engine::Engine;
 use crate::sync::slice::Settings;
+use crate::wake_up::WakeUp;
 use crate::worker::Worker;
 use crate::worker::dead_letters::DeadLetters;
 use crate::worker::relay::Relay;
@@ -49,6 +53,19 @@ pub struct AccountConfig {
     pub settings: Settings,
     /// How long rows are retained.
     pub retention: Retention,
+    /// Where Teamleader reaches this server for webhooks, if they are wanted.
+    pub webhook_url: Option<String>,
+    /// How long after a change was found its call is late and not missed.
+    pub webhook_patience: Duration,
+}
+
+impl AccountConfig {
+    /// The addresses for webhooks. Their secrets follow from the keys that seal tokens, and from the account.
+    fn webhooks(&self, account: &Account) -> Result<Option<Webhooks>, CipherError> {
+        let Some(base) = &self.webhook_url else { return Ok(None) };
+        let secrets = self.cipher.derived_secrets(&[b"webhook\0", account.as_str().as_bytes()])?;
+        Ok(Some(Webhooks::new(base, account.clone(), secrets)))
+    }
 }
 
 /// The parts that serve an account.
@@ -70,6 +87,10 @@ pub(super) struct AccountServices {
     pub(super) relay: Relay,
     /// Sends its replies.
     pub(super) replies: Replies,
+    /// The addresses for webhooks, where they are wanted.
+    pub(super) webhooks: Option<Arc<Webhooks>>,
+    /// Notified when hints may have come.
+    pub(super) hints_came: Arc<Notify>,
 }
 
 impl AccountServices {
@@ -99,12 +120,17 @@ impl AccountServices {
             addresses: config.addresses.clone(),
             holder: holder.clone(),
         };
+        let webhooks = config.webhooks(&name)?.map(Arc::new);
+        let hints_came = Arc::new(Notify::new());
         let engine = Engine {
             settings: config.settings.clone(),
             pool: pool.clone(),
             client: client.clone(),
             tokens: tokens.clone(),
             run_finished: process.run_finished.clone(),
+            hints_came: hints_came.clone(),
+            elsewhere: Elsewhere::default(),
+            webhooks: webhooks.clone(),
         };
         let worker = Worker {
             dead_letters,
@@ -117,11 +143,12 @@ impl AccountServices {
             relay: relay.clone(),
             addresses: config.addresses.clone(),
             engine,
+            wake_up: WakeUp { pool: pool.clone(), publisher: publisher.clone(), names: config.names.clone() },
             holder,
             consuming: consuming.clone(),
             panicked: Arc::default(),
         };
-        Ok(Self { name, tokens, oauth, client, consuming, worker, relay, replies })
+        Ok(Self { name, tokens, oauth, client, consuming, worker, relay, replies, webhooks, hints_came })
     }
 }
 

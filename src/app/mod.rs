@@ -1,6 +1,7 @@
 //! The composition root: everything is made and wired here, runs until a signal, and is drained.
 
 mod account;
+mod hints;
 mod process;
 mod run_log;
 mod start;
@@ -20,12 +21,14 @@ pub use process::ProcessConfig;
 
 use crate::authorization_flow;
 use crate::broker::publisher::Publisher;
-use crate::http::{self, Guard, HttpState, QueueLook};
+use crate::http::intake::{self, Gatherer};
+use crate::http::{self, Guard, HttpState, QueueLook, Receiver};
 use crate::process::lifecycle::{Ended, Parts, Signals};
 use crate::worker::Worker;
 use crate::worker::relay::Relay;
 use crate::worker::replies::Replies;
 use account::AccountServices;
+use hints::HintKeeper;
 use process::ProcessServices;
 use run_log::RunLog;
 use start::Start;
@@ -68,6 +71,7 @@ pub struct Application {
     upkeep: Upkeep,
     wide_views: WideViews,
     run_log: RunLog,
+    hints: Option<(HintKeeper, Gatherer)>,
 }
 
 impl Application {
@@ -92,7 +96,7 @@ impl Application {
             metrics: process.metrics.clone(),
             retention: of_account.retention,
             client: account.client.clone(),
-            served: of_account.settings.resources,
+            served: of_account.settings.resources.clone(),
             memory: memory.clone(),
             queue: queue.clone(),
             holder: account.worker.holder.clone(),
@@ -100,6 +104,24 @@ impl Application {
         };
         let wide_views = WideViews { pool: process.pool.clone(), run_finished: process.run_finished };
         let run_log = RunLog { pool: process.pool.clone(), account: account.name.clone() };
+        let (receiver, hints) = match &account.webhooks {
+            None => (None, None),
+            Some(webhooks) => {
+                let keeper = HintKeeper {
+                    pool: process.pool.clone(),
+                    database_url: of_process.database_url,
+                    account: account.name.clone(),
+                    wake_up: account.worker.wake_up.clone(),
+                    came: account.hints_came.clone(),
+                    webhooks: webhooks.clone(),
+                    synced: of_account.settings.resources.clone(),
+                    patience: of_account.webhook_patience,
+                };
+                let (pool, name, came) = (keeper.pool.clone(), keeper.account.clone(), keeper.came.clone());
+                let (intake, gatherer) = intake::open(pool, name, &keeper.synced, came);
+                (Some(Receiver { webhooks: webhooks.clone(), intake }), Some((keeper, gatherer)))
+            }
+        };
         let redirect_uri = &of_account.integration.redirect_uri;
         let guard = Guard::new(of_process.api_token, &of_account.cipher, &account.name, redirect_uri)?;
         let http = HttpState {
@@ -115,11 +137,12 @@ impl Application {
             guard,
             client: account.client,
             memory,
+            webhooks: receiver,
             prepared: CancellationToken::new(),
             authorizing: TaskTracker::new(),
         };
         let AccountServices { worker, relay, replies, .. } = account;
-        Ok(Self { start, worker, relay, replies, http, listener: process.listener, upkeep, wide_views, run_log })
+        Ok(Self { start, worker, relay, replies, http, listener: process.listener, upkeep, wide_views, run_log, hints })
     }
 
     /// Runs until a signal, or until a part ends by itself, which is an error. Then it requeues the request in hand and
@@ -127,7 +150,7 @@ impl Application {
     /// aborts.
     pub async fn run_until_stopped(self, signals: &mut Signals) -> anyhow::Result<()> {
         info!(address = %self.listener.local_addr()?, "Listening for HTTP");
-        let Self { start, worker, relay, replies, http, listener, upkeep, wide_views, run_log } = self;
+        let Self { start, worker, relay, replies, http, listener, upkeep, wide_views, run_log, hints } = self;
         let (client, publisher, pool) = (worker.engine.client.clone(), worker.publisher.clone(), worker.pool.clone());
         let (stop, late) = (CancellationToken::new(), CancellationToken::new());
         let (prepared, authorizing) = (http.prepared.clone(), http.authorizing.clone());
@@ -152,6 +175,11 @@ impl Application {
             parts.spawn("the row of this process", endless(upkeep.clone().keep_seen(late.child_token())));
             parts.spawn("the views of custom fields", endless(wide_views.follow_runs(late.child_token())));
             parts.spawn("the log of runs", endless(run_log.follow(late.child_token())));
+            if let Some((keeper, gatherer)) = hints {
+                parts.spawn("the intake of webhooks", endless(gatherer.run(late.child_token())));
+                parts.spawn("the notices of hints", endless(keeper.clone().listen(late.child_token())));
+                parts.spawn("the waking for hints", endless(keeper.wake(late.child_token())));
+            }
             parts.spawn("retention", endless(upkeep.delete_old_rows(late.child_token())));
             failure = Some(first_end(&mut parts, signals).await);
         }

@@ -125,6 +125,11 @@ impl Message {
         self.delivery.properties.app_id().as_ref().map(ShortString::as_str)
     }
 
+    /// Its AMQP type.
+    pub fn kind(&self) -> Option<&str> {
+        self.delivery.properties.kind().as_ref().map(ShortString::as_str)
+    }
+
     /// The key that it was published with.
     pub fn routing_key(&self) -> &str {
         self.delivery.routing_key.as_str()

@@ -13,3 +13,4 @@ pub mod reply_address;
 pub mod request_publisher;
 mod screen;
 pub mod topology;
+pub mod wake;

@@ -12,6 +12,7 @@ use super::kind::Kind;
 #[derive(Deserialize)]
 struct Blueprint {
     endpoints: HashMap<String, Endpoint>,
+    webhook_types: Vec<String>,
 }
 
 /// What the documents say of an endpoint.
@@ -65,8 +66,13 @@ pub(super) struct DocumentedField {
 static BLUEPRINT: LazyLock<Blueprint> = LazyLock::new(|| {
     // A test reads it, and the program is built with the same file.
     serde_json::from_str(include_str!("../../simulator/data/endpoints.json"))
-        .unwrap_or(Blueprint { endpoints: HashMap::new() })
+        .unwrap_or(Blueprint { endpoints: HashMap::new(), webhook_types: Vec::new() })
 });
+
+/// The types of webhooks.
+pub(super) fn webhook_types() -> &'static [String] {
+    &BLUEPRINT.webhook_types
+}
 
 /// What the documents say of an endpoint; nothing of one that they do not have.
 pub(super) fn endpoint(name: &str) -> &'static Endpoint {

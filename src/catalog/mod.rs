@@ -17,10 +17,13 @@ mod shape;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod webhooks;
 
 pub use derived::{RESOURCES, named};
 pub use kind::Kind;
 pub use members::{Member, members, shared_fields};
+#[cfg(test)]
+pub use naming::spellings_of_those_by_id;
 pub use naming::{ALL, is_all, resolve, snake_case, spellings, table};
 pub use resource::{AskAgain, Child, Detail, Key, Order, Paging, Parent, ProjectApi, Resource, Scope, Window};
 pub use shape::{Field, Shape, Shapes};

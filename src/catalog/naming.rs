@@ -74,12 +74,21 @@ pub fn is_all(name: &str) -> bool {
 
 /// What a program may write: the word for all, and each name in its two spellings. [`resolve`] takes them in any case.
 pub fn spellings() -> Vec<String> {
-    let mut all = vec![ALL.to_owned()];
-    for resource in RESOURCES.iter() {
-        all.push(resource.name.to_owned());
-        all.extend(Some(table(resource.name)).filter(|table| table != resource.name));
-    }
-    all
+    [vec![ALL.to_owned()], spellings_of(|_| true)].concat()
+}
+
+/// The same of those whose records can be asked for by their ids.
+#[cfg(test)]
+pub fn spellings_of_those_by_id() -> Vec<String> {
+    spellings_of(Resource::is_given_by_id)
+}
+
+fn spellings_of(fits: impl Fn(&Resource) -> bool) -> Vec<String> {
+    let both = |resource: &Resource| {
+        let table = Some(table(resource.name)).filter(|table| table != resource.name);
+        [Some(resource.name.to_owned()), table]
+    };
+    RESOURCES.iter().filter(|resource| fits(resource)).flat_map(both).flatten().collect()
 }
 
 /// The names that may be meant, the most alike first.

@@ -201,6 +201,11 @@ impl Resource {
         }
     }
 
+    /// Whether a record can be asked for by its id alone.
+    pub fn is_given_by_id(&self) -> bool {
+        self.ask_again() != AskAgain::List && self.stands_alone()
+    }
+
     /// Whether details are fetched without being asked for.
     pub fn has_details(&self) -> bool {
         matches!(self.detail, Detail::Info { .. })

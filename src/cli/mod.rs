@@ -25,6 +25,7 @@ use crate::commands::outcome::Outcome;
 use crate::commands::request::RequestArgs;
 use crate::commands::runs::{RunArgs, RunsArgs};
 use crate::commands::status::StatusArgs;
+use crate::commands::webhooks::WebhooksArgs;
 use crate::commands::worker::WorkerArgs;
 use crate::commands::{migrate, terminal};
 use crate::config::{ConfigError, DatabaseArgs};
@@ -76,6 +77,8 @@ enum Command {
     /// List the requests that could not be processed, show one, send it again or drop it
     #[command(subcommand)]
     DeadLetters(DeadLetters),
+    /// Show what is registered for webhooks, which calls came and what was missed; register or remove by hand
+    Webhooks(WebhooksArgs),
     /// Write a view's rows as CSV or as lines of JSON
     Export(ExportArgs),
     /// Print the link that authorizes the account, or store the resulting tokens
@@ -207,6 +210,7 @@ impl Command {
             Self::Runs(args) => args.run().await,
             Self::Run(args) => args.run().await,
             Self::DeadLetters(command) => command.run().await,
+            Self::Webhooks(args) => args.run().await,
             Self::Authorize(args) => args.run().await,
             Self::Doctor(args) => Ok(args.run().await),
             Self::Healthcheck(args) => Ok(args.run().await?),

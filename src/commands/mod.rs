@@ -22,4 +22,5 @@ mod sender;
 pub mod status;
 pub mod terminal;
 mod wait;
+pub mod webhooks;
 pub mod worker;

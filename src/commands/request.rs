@@ -21,7 +21,8 @@ Examples:
   teamleader2db request contacts,companies --wait         of two resources; wait, and show how it ended
   teamleader2db request --full                            everything, and what was deleted
   teamleader2db request contacts --full --allow-deletions although many contacts were deleted
-  teamleader2db request all,notes --full                  with the notes of each record";
+  teamleader2db request all,notes --full                  with the notes of each record
+  teamleader2db request invoices --id ID --id ID          exactly these records";
 
 /// The arguments of `request`.
 #[derive(Args, Debug)]
@@ -39,6 +40,9 @@ pub struct RequestArgs {
     /// Mark deletions although they are more than a tenth of a resource; with --full
     #[arg(long)]
     allow_deletions: bool,
+    /// Exactly this record of the one resource that is named; may be given up to 1,000 times
+    #[arg(long = "id", value_name = "UUID", value_parser = parse_id)]
+    ids: Vec<Uuid>,
     /// Wait for the end: exit code 0 completed, 1 failed, 3 partial, 4 not authorized (noticed at once only with
     /// DATABASE_URL), 5 cancelled
     #[arg(long)]
@@ -61,8 +65,8 @@ pub struct RequestArgs {
 impl RequestArgs {
     /// Runs the command.
     pub async fn run(self) -> anyhow::Result<Outcome> {
-        if self.allow_deletions && !self.full {
-            terminal::complain("--allow-deletions goes with --full: an incremental sync marks no deletions");
+        if self.allow_deletions && !self.full && self.ids.is_empty() {
+            terminal::complain("--allow-deletions goes with --full or --id: an incremental sync marks no deletions");
             return Ok(Outcome::Usage);
         }
         let as_json = self.json || !std::io::stdout().is_terminal();
@@ -72,6 +76,7 @@ impl RequestArgs {
             mode: if self.full { Mode::Full } else { Mode::Incremental },
             refetch: self.refetch,
             allow_deletions: self.allow_deletions,
+            ids: (!self.ids.is_empty()).then_some(self.ids),
             ..SyncRequest::default()
         };
         let outgoing = OutgoingRequest::new(request, self.sender.traceparent());

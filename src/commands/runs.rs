@@ -189,6 +189,7 @@ fn options(asked: &Parameters) -> String {
         (asked.refetch, "refetch".to_owned()),
         (asked.allow_deletions, "allow_deletions".to_owned()),
         (asked.repair, "repair".to_owned()),
+        (asked.ids.is_some(), format!("{} ids", asked.ids.as_ref().map_or(0, Vec::len))),
         (asked.sample.is_some(), format!("a sample of {}", asked.sample.unwrap_or_default())),
     ];
     set.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| format!(", {name}")).collect()

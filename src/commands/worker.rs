@@ -5,7 +5,9 @@ use tracing::info;
 
 use super::outcome::Outcome;
 use crate::app::{AccountConfig, Application, ProcessConfig, WorkerConfig};
-use crate::config::{AmqpArgs, ConfigError, CopyArgs, HttpArgs, IntegrationArgs, KeyArgs, ReplyArgs, SyncArgs};
+use crate::config::{
+    AmqpArgs, ConfigError, CopyArgs, HttpArgs, IntegrationArgs, KeyArgs, ReplyArgs, SyncArgs, WebhookArgs,
+};
 use crate::process::json_lines;
 use crate::process::lifecycle::Signals;
 use crate::process::version;
@@ -31,6 +33,8 @@ pub struct WorkerArgs {
     key: KeyArgs,
     #[command(flatten)]
     http: HttpArgs,
+    #[command(flatten)]
+    webhooks: WebhookArgs,
     #[command(flatten)]
     sync: SyncArgs,
 }
@@ -65,6 +69,8 @@ impl WorkerArgs {
             first_refresh_token: sync.first_refresh_token()?,
             rate_reserve: sync.rate_reserve,
             most_in_flight: sync.sync_concurrency,
+            webhook_url: self.webhooks.url()?,
+            webhook_patience: self.webhooks.webhook_patience,
             retention: Retention { keep: sync.retention_of_worker(), erase_deleted_after: sync.erase_deleted_after() },
             settings: Settings {
                 resources: sync.resources()?,

@@ -15,6 +15,8 @@ mod http;
 mod integration;
 mod secret;
 mod sync;
+mod time;
+mod webhooks;
 
 pub use broker::{AmqpArgs, ReplyArgs};
 #[cfg(feature = "compat")]
@@ -25,3 +27,4 @@ pub use http::{HttpArgs, parse_listen};
 pub use integration::{IntegrationArgs, KeyArgs};
 pub use secret::refresh_token;
 pub use sync::SyncArgs;
+pub use webhooks::WebhookArgs;

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
-use humantime::parse_duration;
 use secrecy::SecretString;
 use tracing::warn;
 
 use super::completion;
 use super::error::ConfigError;
 use super::secret::{refresh_token, secret};
+use super::time::{Range, TimeOrNone};
 use crate::catalog::{self, RESOURCES, Resource};
 
 /// How the worker syncs.
@@ -72,10 +72,6 @@ pub struct SyncArgs {
     erase_deleted_after: TimeOrNone,
 }
 
-/// A time, or a word that says none. Not an `Option`, which clap takes for an argument that may be missing.
-#[derive(Clone, Copy, Debug)]
-struct TimeOrNone(Option<Duration>);
-
 /// `on` or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Switch {
@@ -94,16 +90,6 @@ const LARGEST_RESERVE: u32 = 150;
 
 /// A worker deletes runs that are younger than this only where that is meant: a repeated request finds its run no more.
 const USUAL_RETENTION: Duration = Duration::from_secs(24 * 3600);
-
-/// Times from one to the other, both as they are written.
-struct Range {
-    from: &'static str,
-    to: &'static str,
-    /// The word that stands for none.
-    none: Option<&'static str>,
-    /// Why no others.
-    why: &'static str,
-}
 
 /// Shorter than RabbitMQ's 30 minutes for an acknowledgement, with room for the page in hand.
 const SLICES: Range = Range {
@@ -139,32 +125,6 @@ const ERASURES: Range = Range {
     none: Some("never"),
     why: "0 would erase a record as soon as a sync marks it deleted, and never erases none",
 };
-
-impl Range {
-    fn time(&self, text: &str) -> Result<Duration, String> {
-        match self.parse(text)? {
-            TimeOrNone(Some(time)) => Ok(time),
-            TimeOrNone(None) => Err(self.allowed()),
-        }
-    }
-
-    fn parse(&self, text: &str) -> Result<TimeOrNone, String> {
-        if self.none == Some(text) {
-            return Ok(TimeOrNone(None));
-        }
-        let time = parse_duration(text).map_err(|error| format!("{error}; {}", self.allowed()))?;
-        let ends = parse_duration(self.from).ok().zip(parse_duration(self.to).ok());
-        match ends {
-            Some((from, to)) if (from..=to).contains(&time) => Ok(TimeOrNone(Some(time))),
-            _ => Err(self.allowed()),
-        }
-    }
-
-    fn allowed(&self) -> String {
-        let none = self.none.map(|word| format!(", or {word}")).unwrap_or_default();
-        format!("it is a time from {} to {}{none}: {}", self.from, self.to, self.why)
-    }
-}
 
 fn parse_slice(text: &str) -> Result<Duration, String> {
     SLICES.time(text)

@@ -18,9 +18,11 @@ mod security;
 mod server;
 mod state;
 mod sync;
+mod webhooks;
 
 pub use access::Guard;
 pub use dashboard::memory::Memory;
 pub use queue::QueueLook;
 pub use router::serve;
 pub use state::HttpState;
+pub use webhooks::{Receiver, intake};

@@ -50,6 +50,11 @@ impl Problem {
         Self { status, detail: detail.into() }
     }
 
+    /// What is answered at a path that is not there, or that is to seem so.
+    pub(super) fn nothing_here() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "there is nothing here; / shows what there is")
+    }
+
     /// The HTTP status.
     pub(super) fn status(&self) -> StatusCode {
         self.status

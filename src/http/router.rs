@@ -23,7 +23,7 @@ use super::guard::{reject_other_sites, require_token};
 use super::problem::Problem;
 use super::server::{self, Limits};
 use super::state::HttpState;
-use super::{dashboard, health, oauth, sync};
+use super::{dashboard, health, oauth, sync, webhooks};
 use crate::process::{measures, telemetry};
 use crate::store::pool::MAX_CONNECTIONS;
 
@@ -74,7 +74,8 @@ fn router(state: HttpState, connections: usize) -> Router {
         .route_layer(middleware::from_fn_with_state(waiting, wait_for_database))
         .merge(ready.route_layer(middleware::from_fn_with_state(room(connections / 8), bound_work)))
         .merge(open)
-        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing here; / shows what there is") })
+        .merge(webhooks::routes().route_layer(middleware::from_fn_with_state(room(connections / 4), bound_work)))
+        .fallback(|| async { Problem::nothing_here() })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not one of this path's")
         })

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::access::Guard;
 use super::dashboard::memory::Memory;
 use super::queue::QueueLook;
+use super::webhooks::Receiver;
 use crate::api_client::client::Client;
 use crate::api_client::oauth::OAuth;
 use crate::broker::publisher::Publisher;
@@ -44,6 +45,8 @@ pub struct HttpState {
     pub memory: Arc<Memory>,
     /// What waits in the queues.
     pub queue: QueueLook,
+    /// Takes webhooks, where they are wanted.
+    pub webhooks: Option<Receiver>,
     /// Cancelled once the database is up to date and the account has its row.
     pub prepared: CancellationToken,
     /// Authorizations in progress, which the shutdown waits for. Closed: none starts any more.

@@ -15,6 +15,9 @@ use crate::ids::RunId;
 /// Requests over this many bytes are refused.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
+/// A request names as many ids at most.
+pub const MAX_IDS: usize = 1_000;
+
 /// No more of the parser's words goes into a reason, in characters: the sender's may be in them, and a reason becomes a
 /// header.
 const MAX_COMPLAINT: usize = 200;
@@ -68,6 +71,10 @@ pub struct SyncRequest {
     /// How many records of each resource an audit compares, chosen at random; without it all. Only with an audit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample: Option<u32>,
+    /// Exactly these records of the one resource that is named, 1 to 1,000: they are fetched, and marked deleted where
+    /// they are. Only with mode incremental.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<Uuid>>,
 }
 
 /// What a request asks for, without its id: equal parameters mean the same run.
@@ -86,6 +93,9 @@ pub struct Parameters {
     pub repair: bool,
     /// How many records of each resource an audit compares; `None`: all.
     pub sample: Option<u32>,
+    /// The records that are asked for, each once and in their order; `None`: all, or those that changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<Uuid>>,
 }
 
 impl Parameters {
@@ -150,8 +160,8 @@ impl Request {
             let complaint = shortened(error.to_string(), MAX_COMPLAINT);
             let reason = format!(
                 "the request is not valid: {complaint}. It is a JSON object with the optional keys request_id, \
-                 resources, mode (incremental, full or audit), refetch, allow_deletions, and for audits repair and \
-                 sample; {{}} asks for an incremental sync of everything"
+                 resources, mode (incremental, full or audit), refetch, allow_deletions, for audits repair and \
+                 sample, and ids with one resource; {{}} asks for an incremental sync of everything"
             );
             refuse(reason, id.or(from_property))
         })?;
@@ -169,7 +179,20 @@ impl Request {
         if let Some((_, reason)) = misplaced.iter().find(|(is_so, _)| *is_so) {
             return Err(refuse((*reason).to_owned(), id));
         }
+        let named = request.resources.as_ref().map_or(0, Vec::len);
         let resources = request.resources.map(normalise).transpose().map_err(|reason| refuse(reason, id))?;
+        let one = resources.as_deref().and_then(|names| names.first()).filter(|_| named == 1);
+        let by_ids = request.ids.as_ref().map(|ids| (ids, request.refetch));
+        if let Some(reason) = by_ids.and_then(|(ids, refetch)| {
+            misplaced_ids(ids, one.and_then(|name| catalog::find(name)), (request.mode, refetch))
+        }) {
+            return Err(refuse(reason, id));
+        }
+        let ids = request.ids.map(|mut ids| {
+            ids.sort_unstable();
+            ids.dedup();
+            ids
+        });
         let parameters = Parameters {
             resources,
             mode: request.mode,
@@ -177,9 +200,30 @@ impl Request {
             allow_deletions: request.allow_deletions,
             repair: request.repair,
             sample: request.sample,
+            ids,
         };
         Ok(Self { id, parameters })
     }
+}
+
+/// Why these ids cannot be asked for.
+fn misplaced_ids(ids: &[Uuid], of: Option<&Resource>, (mode, refetch): (Mode, bool)) -> Option<String> {
+    if ids.is_empty() || ids.len() > MAX_IDS {
+        return Some(format!("ids has {} ids: name 1 to {MAX_IDS} in a request", ids.len()));
+    }
+    if mode != Mode::Incremental {
+        return Some("ids goes with mode incremental only: leave mode out".to_owned());
+    }
+    if refetch {
+        return Some("refetch does not go with ids, whose details are fetched anyway; leave it out".to_owned());
+    }
+    let Some(resource) = of else {
+        return Some("ids goes with exactly one resource: name it in resources".to_owned());
+    };
+    if !resource.is_given_by_id() {
+        return Some(format!("Teamleader gives no {} by id: request the resource without ids", resource.name));
+    }
+    None
 }
 
 /// Reads a JSON object. A derived `Deserialize` takes an array as well, as the values of the keys in turn.
@@ -315,6 +359,31 @@ mod tests {
         assert!(reason("not json").contains("JSON object"));
         assert!(reason(&format!("{{\"{}\":1}}", "ü".repeat(20_000))).len() < 1000, "the sender's words are cut short");
         assert!(reason(&format!("{{\"mode\":\"{}\"}}", "x".repeat(MAX_REQUEST_BYTES))).contains("at most"));
+    }
+
+    #[test]
+    fn ids_go_with_one_resource_and_their_order_makes_no_other_request() {
+        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let parse = |body: String| Request::parse(body.as_bytes(), None).expect("valid").parameters;
+        let ids = |ids: &str| parse(format!(r#"{{"resources":["Invoices"],"ids":[{ids}]}}"#)).ids;
+        assert_eq!(ids(&format!(r#""{two}","{one}","{two}""#)), Some(vec![one, two]));
+        let some = format!(r#""ids":["{one}"]"#);
+        for (body, why) in [
+            (format!("{{{some}}}"), "exactly one resource"),
+            (format!(r#"{{"resources":["invoices","deals"],{some}}}"#), "exactly one resource"),
+            (format!(r#"{{"resources":"all",{some}}}"#), "exactly one resource"),
+            (format!(r#"{{"resources":["invoices"],"mode":"full",{some}}}"#), "incremental only"),
+            (format!(r#"{{"resources":["invoices"],"refetch":true,{some}}}"#), "fetched anyway"),
+            (format!(r#"{{"resources":["tags"],{some}}}"#), "no tags by id"),
+            (format!(r#"{{"resources":["notes"],{some}}}"#), "no notes by id"),
+            (r#"{"resources":["invoices"],"ids":[]}"#.to_owned(), "1 to 1000"),
+            (r#"{"resources":["invoices"],"ids":["7"]}"#.to_owned(), "UUID"),
+        ] {
+            assert!(reason(&body).contains(why), "{body}: {}", reason(&body));
+        }
+        let many: Vec<String> = (0..1_001).map(|id| format!("\"{}\"", Uuid::from_u128(id))).collect();
+        let many = format!(r#"{{"resources":["invoices"],"ids":[{}]}}"#, many.join(","));
+        assert!(reason(&many).contains("1 to 1000"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use super::event::{AuthorizationChanged, AuthorizationRequired, EventKind, RunReport};
-use super::request::SyncRequest;
+use super::request::{MAX_IDS, SyncRequest};
 use crate::catalog;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schemas");
@@ -28,12 +28,25 @@ fn request() -> Value {
         "description": resources["description"],
         "anyOf": [names, { "const": catalog::ALL }, { "type": "null" }],
     });
-    schema["properties"]["request_id"]["pattern"] = json!("^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$");
+    let pattern = json!("^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$");
+    schema["properties"]["request_id"]["pattern"] = pattern.clone();
     schema["properties"]["sample"]["minimum"] = json!(1);
     schema["properties"]["sample"]["maximum"] = json!(u32::MAX);
     schema["if"] = json!({ "required": ["mode"], "properties": { "mode": { "const": "audit" } } });
     schema["then"] = json!({ "properties": { "refetch": { "const": false } } });
     schema["else"] = json!({ "properties": { "repair": { "const": false }, "sample": { "type": "null" } } });
+    let ids = &mut schema["properties"]["ids"];
+    ids["minItems"] = json!(1);
+    ids["maxItems"] = json!(MAX_IDS);
+    ids["items"]["pattern"] = pattern;
+    let names = json!({ "type": "array", "maxItems": 1, "items": { "enum": catalog::spellings_of_those_by_id() } });
+    schema["allOf"] = json!([{
+        "if": { "required": ["ids"], "properties": { "ids": { "type": "array" } } },
+        "then": {
+            "required": ["resources"],
+            "properties": { "resources": names, "mode": { "const": "incremental" }, "refetch": { "const": false } },
+        },
+    }]);
     schema
 }
 
@@ -116,7 +129,7 @@ fn the_schemas_are_those_of_the_types() {
 #[test]
 fn the_schema_of_requests_says_what_the_parser_says() {
     let schema = jsonschema::options().should_validate_formats(true).build(&request()).expect("a schema");
-    let values: [(&str, &[Value]); 8] = [
+    let values: [(&str, &[Value]); 9] = [
         ("request_id", &[json!("9d3ecbd9-ebed-448c-a8d7-af8efb49cd8d"), json!("nightly"), json!(null), json!(7)]),
         (
             "resources",
@@ -136,6 +149,16 @@ fn the_schema_of_requests_says_what_the_parser_says() {
         ("allow_deletions", &[json!(true), json!("yes")]),
         ("repair", &[json!(true), json!(false)]),
         ("sample", &[json!(200), json!(0), json!(-1), json!(4_294_967_296_u64), json!(null)]),
+        (
+            "ids",
+            &[
+                json!(["9d3ecbd9-ebed-448c-a8d7-af8efb49cd8d"]),
+                json!([]),
+                json!(["nightly"]),
+                json!("9d3ecbd9-ebed-448c-a8d7-af8efb49cd8d"),
+                json!(null),
+            ],
+        ),
         ("resource", &[json!("contacts")]),
     ];
     // Each key with each of its values or not there at all.

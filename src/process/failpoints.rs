@@ -60,6 +60,18 @@ pub enum Point {
     UpkeepDue,
     /// The HTTP server has taken a connection.
     HttpServed,
+    /// Hints are stored, not committed.
+    HintsStored,
+    /// A message that wakes the consumer for hints is about to be published.
+    WakeWanted,
+    /// The consumer has taken a message that wakes it for hints.
+    WakeTaken,
+    /// Hints are chosen; nothing was asked.
+    HintsChosen,
+    /// What hints have led to is written, not committed.
+    HintsWritten,
+    /// What hints have led to is committed.
+    HintsServed,
     /// All is done; the delivery is not acknowledged.
     AckWanted,
     /// The delivery is acknowledged.

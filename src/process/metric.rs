@@ -269,8 +269,73 @@ pub const DATABASE_ACQUIRE_TIMEOUTS: Metric = counter(
     "Looks at which no connection of the pool was to be had within 10 s.",
 );
 
+/// Calls of webhooks.
+pub const WEBHOOK_CALLS: Metric = counter(
+    "teamleader2db_webhook_calls_total",
+    &[ACCOUNT, ("result", &["stored", "unknown", "unreadable", "unavailable", "refused"])],
+    "Calls of webhooks by what became of them: stored; of a type that is not known; that cannot be read; answered with \
+     503; with a wrong secret.",
+);
+/// When a call last came.
+pub const WEBHOOK_LAST_CALL: Metric = gauge(
+    "teamleader2db_webhook_last_call_timestamp_seconds",
+    &[ACCOUNT],
+    "When a call of a webhook last came, by any process of the account; 0: never.",
+);
+/// Since when webhooks are registered.
+pub const WEBHOOK_REGISTERED: Metric = gauge(
+    "teamleader2db_webhook_registered_timestamp_seconds",
+    &[ACCOUNT],
+    "Since when the address for webhooks is registered with Teamleader; 0: it is not.",
+);
+/// Hints that came.
+pub const HINTS_RECEIVED: Metric = counter(
+    "teamleader2db_hints_received_total",
+    &[ACCOUNT, ("resource", &[])],
+    "Records that calls of webhooks have named, repetitions included.",
+);
+/// Hints that were served.
+pub const HINTS_SERVED: Metric = counter(
+    "teamleader2db_hints_served_total",
+    &[ACCOUNT, ("resource", &[])],
+    "Records that were looked at because calls of webhooks have named them. Calls that come before the look are one.",
+);
+/// How long hints take.
+pub const HINT_LATENCY: Metric = histogram(
+    "teamleader2db_hint_seconds",
+    &[ACCOUNT],
+    "Time from the arrival of a call to the commit of what it has led to.",
+);
+/// Hints that wait.
+pub const HINTS_WAITING: Metric =
+    gauge("teamleader2db_hints_waiting", &[ACCOUNT], "Records that calls have named and that wait for a look.");
+/// How long the oldest has waited.
+pub const HINTS_OLDEST: Metric = gauge(
+    "teamleader2db_hints_oldest_seconds",
+    &[ACCOUNT],
+    "How long the record that was named first has waited for a look; 0: none waits.",
+);
+/// Changes by hints.
+pub const WEBHOOK_SHOWN: Metric = counter(
+    "teamleader2db_webhook_shown_total",
+    &[ACCOUNT, ("resource", &[])],
+    "Changes that calls of webhooks have led to.",
+);
+/// Changes before their hints.
+pub const WEBHOOK_LATE: Metric = counter(
+    "teamleader2db_webhook_late_total",
+    &[ACCOUNT, ("resource", &[])],
+    "Changes that a pass found before their call came, within the waiting time.",
+);
+/// Changes without hints.
+pub const WEBHOOK_MISSED: Metric = counter(
+    "teamleader2db_webhook_missed_total",
+    &[ACCOUNT, ("resource", &[])],
+    "Changes that a pass found and no call announced within the waiting time.",
+);
+
 /// All of them, in the order of the documentation.
-pub const ALL: [Metric; 45] = [
+pub const ALL: [Metric; 56] = [
     AUTHORIZED,
     STATE,
     STATE_SINCE,
@@ -302,6 +367,17 @@ pub const ALL: [Metric; 45] = [
     NACKED,
     REPLIES,
     DEAD_LETTERS,
+    WEBHOOK_CALLS,
+    WEBHOOK_LAST_CALL,
+    WEBHOOK_REGISTERED,
+    HINTS_RECEIVED,
+    HINTS_SERVED,
+    HINT_LATENCY,
+    HINTS_WAITING,
+    HINTS_OLDEST,
+    WEBHOOK_SHOWN,
+    WEBHOOK_LATE,
+    WEBHOOK_MISSED,
     BUILD_INFO,
     PROCESS_START,
     PROCESS_CPU,

@@ -67,6 +67,7 @@ pub fn start_metrics(account: &str, resources: impl IntoIterator<Item = &'static
     let buckets = |metric: Metric| Matcher::Full(metric.name.to_owned());
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(buckets(metric::API_LATENCY), &LATENCY_BUCKETS)
+        .and_then(|builder| builder.set_buckets_for_metric(buckets(metric::HINT_LATENCY), &LATENCY_BUCKETS))
         .and_then(|builder| builder.set_buckets_for_metric(buckets(metric::RUN_DURATION), &RUN_BUCKETS))
         .ok()?;
     let handle = builder.install_recorder().ok()?;
@@ -236,6 +237,44 @@ pub fn deletions_held(resource: &'static str) {
 /// How many rows of a resource the guard keeps from being marked deleted at this time.
 pub fn deletions_held_now(resource: &'static str, rows: i64) {
     gauge!(metric::DELETIONS_HELD_NOW.name, "account" => account(), "resource" => resource).set(level(rows));
+}
+
+/// A webhook was called, and this became of it.
+pub fn webhook_called(result: &'static str) {
+    counter!(metric::WEBHOOK_CALLS.name, "account" => account(), "result" => result).increment(1);
+}
+
+/// When a webhook was last called, and since when it is registered.
+pub fn webhook_state(last_call: Option<DateTime<Utc>>, registered: Option<DateTime<Utc>>) {
+    gauge!(metric::WEBHOOK_LAST_CALL.name, "account" => account()).set(last_call.map_or(0.0, unix_seconds));
+    gauge!(metric::WEBHOOK_REGISTERED.name, "account" => account()).set(registered.map_or(0.0, unix_seconds));
+}
+
+/// A call has named a record of the resource.
+pub fn hint_received(resource: &'static str) {
+    counter!(metric::HINTS_RECEIVED.name, "account" => account(), "resource" => resource).increment(1);
+}
+
+/// A record that a call has named was looked at, this long after the call came.
+pub fn hint_served(resource: &'static str, after: TimeDelta) {
+    counter!(metric::HINTS_SERVED.name, "account" => account(), "resource" => resource).increment(1);
+    histogram!(metric::HINT_LATENCY.name, "account" => account()).record(after.as_seconds_f64().max(0.0));
+}
+
+/// How many hints wait, and how many seconds the oldest has.
+pub fn hints_waiting(hints: i64, oldest: f64) {
+    gauge!(metric::HINTS_WAITING.name, "account" => account()).set(level(hints));
+    gauge!(metric::HINTS_OLDEST.name, "account" => account()).set(oldest);
+}
+
+/// How changes of a resource were announced so far, whichever process has counted them.
+pub fn webhook_loss(resource: &str, shown: i64, late: i64, missed: i64) {
+    for (metric, total) in
+        [(metric::WEBHOOK_SHOWN, shown), (metric::WEBHOOK_LATE, late), (metric::WEBHOOK_MISSED, missed)]
+    {
+        counter!(metric.name, "account" => account(), "resource" => resource.to_owned())
+            .absolute(total.max(0).unsigned_abs());
+    }
 }
 
 /// What the account is doing, of all that it can do, since when, and until when it waits.

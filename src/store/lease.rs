@@ -15,6 +15,9 @@ use crate::ids::{Account, Epoch};
 /// idle for 10 s.
 const WAITS_FOR_OLDER: Duration = Duration::from_secs(12);
 
+/// The first number of the advisory locks of those who write rows of an account.
+const WRITERS: i32 = 7_355_008;
+
 /// Acquires the lease of an account with the next epoch: a holder of an older one can write no more.
 ///
 /// Waits for transactions of the older one that are under way, but not for ever: a process that is paused while it
@@ -135,7 +138,7 @@ pub async fn begin(
     account: &Account,
     epoch: Epoch,
 ) -> Result<Transaction<'static, Postgres>, StoreError> {
-    begin_fenced(pool, account, epoch, true).await
+    begin_fenced(pool, account, epoch, (true, false)).await
 }
 
 /// Begins a transaction as [`begin`] does, whose commit does not wait for the disk.
@@ -148,18 +151,40 @@ pub async fn begin_batch(
     account: &Account,
     epoch: Epoch,
 ) -> Result<Transaction<'static, Postgres>, StoreError> {
-    begin_fenced(pool, account, epoch, false).await
+    begin_fenced(pool, account, epoch, (false, false)).await
+}
+
+/// Begins a transaction as [`begin_batch`] does, while no other writes rows of the account: those that are under way
+/// are waited for, and those to come wait. For what is written beside the steps of a run, of any resource: it meets no
+/// row that another has locked, and none waits for it in turn.
+pub async fn begin_alone(
+    pool: &PgPool,
+    account: &Account,
+    epoch: Epoch,
+) -> Result<Transaction<'static, Postgres>, StoreError> {
+    begin_fenced(pool, account, epoch, (false, true)).await
 }
 
 /// Holds the lease's row against newer epochs until the transaction ends: a plain select would not fence. A worker
-/// whose schema a newer program has migrated is stopped as well. `durable`: the commit waits for the disk.
+/// whose schema a newer program has migrated is stopped as well. `durable`: the commit waits for the disk. `alone`: no
+/// other of the account is under way; a lock of PostgreSQL's, which lets nobody wait for ever, and ends with the
+/// transaction.
 async fn begin_fenced(
     pool: &PgPool,
     account: &Account,
     epoch: Epoch,
-    durable: bool,
+    (durable, alone): (bool, bool),
 ) -> Result<Transaction<'static, Postgres>, StoreError> {
     let mut tx = pool::begin(pool).await?;
+    sqlx::query!(
+        r#"select case when $2 then pg_advisory_xact_lock($3, hashtext($1))
+             else pg_advisory_xact_lock_shared($3, hashtext($1)) end as "locked!: ()""#,
+        account.as_str(),
+        alone,
+        WRITERS,
+    )
+    .fetch_one(&mut *tx)
+    .await?;
     let newest = sqlx::query!(
         r#"select epoch, (select max(version) from teamleader2db.migration) as "schema",
              case when not $2 then set_config('synchronous_commit', 'off', true) end as setting

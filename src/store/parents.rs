@@ -113,6 +113,41 @@ pub async fn stored_page(
     Ok(page)
 }
 
+/// Which kind of parent has a row with this id that is not deleted.
+pub async fn kind_of(
+    pool: &PgPool,
+    account: &Account,
+    kinds: &'static [Parent],
+    id: Uuid,
+) -> Result<Option<&'static Parent>, StoreError> {
+    let resources: Vec<String> = kinds.iter().map(|kind| kind.resource.to_owned()).collect();
+    let found = sqlx::query_scalar!(
+        "select resource from teamleader.record
+         where resource = any($1) and account = $2 and id = $3 and deleted_at is null limit 1",
+        &resources,
+        account.as_str(),
+        id,
+    );
+    let found = found.fetch_optional(pool).await?;
+    Ok(found.and_then(|resource| kinds.iter().find(|kind| kind.resource == resource)))
+}
+
+/// The parent of a row.
+pub async fn of_child(
+    pool: &PgPool,
+    account: &Account,
+    resource: &Resource,
+    id: Uuid,
+) -> Result<Option<Uuid>, StoreError> {
+    let parent = sqlx::query_scalar!(
+        "select parent_id from teamleader.record where resource = $1 and account = $2 and id = $3",
+        resource.name,
+        account.as_str(),
+        id,
+    );
+    Ok(parent.fetch_optional(pool).await?.flatten())
+}
+
 /// The rows that belong to these parents and are not deleted, by parent.
 pub async fn children(
     connection: &mut PgConnection,

@@ -13,7 +13,7 @@ use super::reach::{self, Unreachable};
 pub(super) use super::server_error::refused_value;
 use super::server_error::{ACQUIRE_TIMEOUT, cause, passes};
 pub use super::server_error::{in_words, sqlstate};
-use super::sqlstate::Cause;
+use super::sqlstate::{Cause, IN_THE_WAY};
 
 /// Connections of one process: four lists that are read at a time, the relay, the token, upkeep and the HTTP endpoints.
 pub const MAX_CONNECTIONS: u32 = 8;
@@ -292,6 +292,16 @@ impl StoreError {
             Self::Unmet(_) => Some("the database lacks what the worker needs: `teamleader2db doctor` names it"),
             Self::Url(_) | Self::Fenced | Self::Lost | Self::RunEnded | Self::Migration(_) | Self::Corrupt(_) => None,
             Self::NoAnswer(_) | Self::Tokens(_) | Self::Unreachable(_) | Self::Database(_) => None,
+        }
+    }
+
+    /// Whether another transaction was in the way: a deadlock, or a serialization failure. The same may succeed at once.
+    pub fn is_in_the_way(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| IN_THE_WAY.contains(&code.as_ref()))
+            }
+            _ => false,
         }
     }
 

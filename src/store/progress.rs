@@ -166,14 +166,33 @@ pub async fn hold_deletions(
 /// Notes that no row of a resource waits to be marked deleted: a complete pass has marked what is missing, or found it.
 pub async fn settle_deletions(tx: &mut PgConnection, account: &Account, resource: &Resource) -> Result<(), StoreError> {
     sqlx::query!(
-        "update teamleader2db.cursor set held_rows = null, held_of = null, held_at = null
-         where account = $1 and resource = $2 and held_at is not null",
+        "update teamleader2db.cursor set held_rows = null, held_of = null, held_at = null, deleted_by_id = 0
+         where account = $1 and resource = $2 and (held_at is not null or deleted_by_id > 0)",
         account.as_str(),
         resource.name,
     )
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// Counts rows that are about to be marked deleted because their records were asked for by id. Returns how many there
+/// were since the last complete pass, with these.
+pub async fn count_deleted_by_id(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    rows: i64,
+) -> Result<i64, StoreError> {
+    let counted = sqlx::query_scalar!(
+        "insert into teamleader2db.cursor as c (account, resource, deleted_by_id) values ($1, $2, $3)
+         on conflict (account, resource) do update set deleted_by_id = c.deleted_by_id + excluded.deleted_by_id
+         returning deleted_by_id",
+        account.as_str(),
+        resource.name,
+        rows,
+    );
+    Ok(counted.fetch_one(tx).await?)
 }
 
 /// Whether a run has ever completed the resource.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use tracing::info;
 
+use super::hints;
 use super::pool::{self, StoreError};
 use super::runs::log;
 use super::schema;
@@ -39,6 +40,7 @@ impl Retention {
             while delete_some(pool, account, keep).await? {}
         }
         while log::delete_old(pool, account, DELETED_AT_ONCE).await? {}
+        while hints::delete_served(pool, account, DELETED_AT_ONCE).await? {}
         Ok(())
     }
 }

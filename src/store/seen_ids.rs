@@ -6,11 +6,12 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::hints::loss;
 use super::pool::StoreError;
+use super::records::gone;
 use super::runs::StepKey;
 use crate::api_client::answer;
-use crate::catalog;
-use crate::ids::Account;
+use crate::catalog::webhooks;
 
 /// The pass under which `sync_page` stores the ids that were found to differ: each is counted once.
 const DIFFERING: i32 = -1;
@@ -264,69 +265,10 @@ pub async fn mark_deleted(tx: &mut PgConnection, step: StepKey<'_>) -> Result<i6
     .await?;
     let (ids, asked): (Vec<Uuid>, Vec<Option<DateTime<Utc>>>) =
         missing.into_iter().map(|row| (row.id, row.asked_at)).unzip();
-    let marked = sqlx::query!(
-        r#"update teamleader.record r set deleted_at = now(), changed_at = now(), asked_at = coalesce(gone.asked_at,
-             r.asked_at)
-         from unnest($3::uuid[], $4::timestamptz[]) as gone (id, asked_at)
-         where r.resource = $1 and r.account = $2 and r.deleted_at is null and r.id = gone.id
-           and (r.asked_at is null or gone.asked_at is null or r.asked_at <= gone.asked_at
-               or r.asked_at > clock_timestamp())
-         returning r.id, gone.asked_at as "asked_at?""#,
-        resource.name,
-        account.as_str(),
-        &ids,
-        &asked as &[Option<DateTime<Utc>>],
-    )
-    .fetch_all(&mut *tx)
-    .await?;
-    let count = i64::try_from(marked.len()).unwrap_or(i64::MAX);
-    let marked = marked.into_iter().map(|row| (row.id, row.asked_at)).collect();
-    mark_children(tx, account, resource.name, marked).await?;
-    Ok(count)
-}
-
-/// Rows that were marked deleted, and when the request was made that found their record missing, as far as it is known.
-type Marked = Vec<(Uuid, Option<DateTime<Utc>>)>;
-
-/// Marks deleted the children of rows that were, then theirs: no list gives them any more, since each is asked for with
-/// its parent.
-async fn mark_children(
-    tx: &mut PgConnection,
-    account: &Account,
-    resource: &str,
-    marked: Marked,
-) -> Result<(), StoreError> {
-    let mut parents = vec![(resource.to_owned(), marked)];
-    while let Some((parent, marked)) = parents.pop() {
-        let children: Vec<String> = catalog::children_of(&parent).into_iter().map(str::to_owned).collect();
-        if children.is_empty() || marked.is_empty() {
-            continue;
-        }
-        let (ids, asked): (Vec<Uuid>, Vec<Option<DateTime<Utc>>>) = marked.into_iter().unzip();
-        let rows = sqlx::query!(
-            r#"update teamleader.record r set deleted_at = now(), changed_at = now(),
-                     asked_at = coalesce(gone.asked_at, r.asked_at)
-             from unnest($3::uuid[], $4::timestamptz[]) as gone (id, asked_at)
-             where r.resource = any($5) and r.account = $2 and r.deleted_at is null and r.parent_resource = $1
-               and r.parent_id = gone.id
-               and (r.asked_at is null or gone.asked_at is null or r.asked_at <= gone.asked_at
-                   or r.asked_at > clock_timestamp())
-             returning r.resource, r.id, gone.asked_at as "asked_at?""#,
-            parent,
-            account.as_str(),
-            &ids,
-            &asked as &[Option<DateTime<Utc>>],
-            &children,
-        )
-        .fetch_all(&mut *tx)
-        .await?;
-        for child in children {
-            let of_child = rows.iter().filter(|row| row.resource == child);
-            let marked: Marked = of_child.map(|row| (row.id, row.asked_at)).collect();
-            parents.push((child, marked));
-        }
+    if webhooks::announce(resource) {
+        loss::note_gone(tx, account, resource.name, &ids).await?;
     }
-    Ok(())
+    gone::mark(tx, account, resource, (&ids, &asked)).await
 }
 
 /// Which of these ids were found to differ earlier in the run.

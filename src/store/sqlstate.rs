@@ -24,7 +24,7 @@ pub const NO_TABLE: &str = "42P01";
 pub const NO_COLUMN: &str = "42703";
 
 /// What deadlocks and serialization failures have, wherever they arise: each concerns a transaction, and not its rows.
-const IN_THE_WAY: [&str; 2] = ["40001", "40P01"];
+pub const IN_THE_WAY: [&str; 2] = ["40001", "40P01"];
 
 /// How the context of an error names functions, by their language. But for the last, whatever language the server
 /// speaks.

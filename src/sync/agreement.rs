@@ -82,7 +82,7 @@ async fn unexplained(
     let unknown: Vec<Uuid> = settled.iter().copied().filter(|id| !fates.contains_key(id)).collect();
     if unknown.len() <= most {
         for ids in unknown.chunks(PAGE_SIZE) {
-            let found = lookup::by_id(slice, resource, ids).await?;
+            let found = lookup::by_id(&slice.client, resource, ids).await?;
             let fate = |record: &Record| match found.hidden.contains(&record.id) {
                 true => Fate::Left,
                 false => Fate::Alive(changed_at(record)),

@@ -33,6 +33,8 @@ pub enum StepCursor {
     Start,
     /// In the list of an audit's sample.
     Sample(Box<SampleCursor>),
+    /// In the ids of a request.
+    Ids(IdsCursor),
     /// In the lists of the resource.
     List(Box<ListProgress>),
     /// In the rows that no list gave.
@@ -51,6 +53,7 @@ impl Cursor for StepCursor {
         }
         Ok(match phase {
             Phase::List if json.get("compared").is_some() => Self::Sample(read(json)?),
+            Phase::List if json.get("asked").is_some() => Self::Ids(read(json)?),
             Phase::List => Self::List(read::<Box<ListProgress>>(json)?.of_this_version()),
             Phase::Sweep => Self::Sweep(read(json)?),
             Phase::Detail | Phase::Aged => Self::Details(read(json)?),
@@ -62,6 +65,7 @@ impl Cursor for StepCursor {
         let mut json = match self {
             Self::Start => return Ok(None),
             Self::Sample(cursor) => serde_json::to_value(cursor)?,
+            Self::Ids(cursor) => serde_json::to_value(cursor)?,
             Self::List(progress) => serde_json::to_value(progress)?,
             Self::Sweep(cursor) => serde_json::to_value(cursor)?,
             Self::Details(cursor) => serde_json::to_value(cursor)?,
@@ -75,6 +79,13 @@ impl Cursor for StepCursor {
 
 fn read<T: DeserializeOwned>(json: Value) -> Result<T, UnreadableCursor> {
     serde_json::from_value(json).map_err(|error| UnreadableCursor::Corrupt(error.to_string()))
+}
+
+/// How far the ids of a request are asked for.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct IdsCursor {
+    /// How many of them, in their order.
+    pub asked: usize,
 }
 
 /// How far the lists of a resource are read, over all its partitions.

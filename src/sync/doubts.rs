@@ -35,7 +35,7 @@ pub async fn settle(slice: &Slice<'_>, index: usize) -> Result<bool, WorkError> 
 async fn settle_batch(slice: &Slice<'_>, index: usize, batch: doubts::Batch) -> Result<(), WorkError> {
     let mut step = slice.step(index);
     let (account, resource) = (&slice.settings.account, step.resource);
-    let found = lookup::by_id(slice, resource, &batch.ids).await?;
+    let found = lookup::by_id(&slice.client, resource, &batch.ids).await?;
     let details = if resource.has_details() { with_details(slice, resource, &found.items).await? } else { Vec::new() };
     let items: Vec<Record> = leading(&found.items, &details).cloned().collect();
     let mut tx = slice.begin().await?;

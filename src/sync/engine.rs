@@ -14,19 +14,24 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, error_span, info, warn};
 
 use super::cursor::{Run, Step, StepCursor};
+use super::hints::{self, HintServer, LookedAt};
 use super::slice::{LISTS_AT_ONCE, Settings, Slice, WorkError};
-use super::{details, doubts, forecast, list, sweep, watch};
+use super::{by_ids, details, doubts, forecast, list, sweep, watch};
 use crate::api_client::client::{ApiError, Client};
+use crate::api_client::rate_limit::Share;
 use crate::api_client::token_store::TokenStoreError;
+use crate::api_client::webhooks::Webhooks;
 use crate::catalog::{Resource, Scope};
 use crate::ids::Epoch;
 use crate::messages::{Cause, ResourceStatus, RunReport, RunStatus};
 use crate::process::failpoints::{self, Point};
 use crate::process::telemetry;
 use crate::retry::{self, Failure};
+use crate::store::hints::wake;
 use crate::store::pool::{self, StoreError};
 use crate::store::progress;
 use crate::store::records;
+use crate::store::records::elsewhere::Elsewhere;
 use crate::store::runs::finish::Ending;
 use crate::store::runs::{Phase, cancel, finish};
 use crate::store::tokens::Tokens;
@@ -75,6 +80,12 @@ pub struct Engine {
     pub tokens: Tokens,
     /// Notified when a run is finished: views of custom fields follow what it has read.
     pub run_finished: Arc<Notify>,
+    /// Notified when hints may have come.
+    pub hints_came: Arc<Notify>,
+    /// Which rows hints write beside the lists of a run.
+    pub elsewhere: Elsewhere,
+    /// The addresses for webhooks, where they are wanted.
+    pub webhooks: Option<Arc<Webhooks>>,
 }
 
 impl Engine {
@@ -90,6 +101,7 @@ impl Engine {
             settings: &self.settings,
             pool: &self.pool,
             client: self.client.for_slice(epoch),
+            elsewhere: &self.elsewhere,
             epoch,
             id: run.id,
             parameters: run.parameters.clone(),
@@ -110,6 +122,7 @@ impl Engine {
             // What it was in the midst of is rolled back.
             () = watch::until_cancelled(&slice, &progress) => End::Finishes(Ending::Cancelled),
         };
+        self.end_serving_hints(Duration::ZERO).await;
         // Nothing is watched any more: who sees that a run has ended must not drop the one that reports its end.
         let outcome = end.outcome(&slice).await;
         if let Outcome::Stopped(StoreError::RunEnded) = outcome {
@@ -121,12 +134,53 @@ impl Engine {
         outcome
     }
 
+    /// Serves the hints that wait, while no run works: for a slice at most, or until `stop`.
+    pub async fn serve_hints(&self, epoch: Epoch, stop: &CancellationToken) -> Result<hints::Ended, StoreError> {
+        wake::serving(&self.pool, &self.settings.account).await?;
+        self.read_clock().await?;
+        let server = self.hint_server(epoch, Share::All);
+        match self.verify_token_owner(&server.client).await {
+            Ok(Accepted::Stored) => {}
+            Ok(Accepted::OtherAccount { .. }) | Err(WorkError::Api(ApiError::NotAuthorized)) => {
+                return Ok(hints::Ended::Unauthorized);
+            }
+            Err(error @ (WorkError::Store(_) | WorkError::Api(ApiError::Store(_)))) => {
+                return Err(into_store_error(error));
+            }
+            // The API is down, or will not say who it is.
+            Err(_) => return Ok(hints::Ended::Rests(hints::API_RESTS)),
+        }
+        let deadline = Instant::now() + self.settings.slice;
+        server.serve(|| stop.is_cancelled() || Instant::now() >= deadline).await
+    }
+
+    /// Nobody serves hints any more, and nobody is to be woken for them for so long. Where that cannot be stored, it
+    /// shows by itself after a while.
+    pub async fn end_serving_hints(&self, rests: Duration) {
+        let ended = wake::ended(&self.pool, &self.settings.account, rests.as_secs_f64());
+        let _ = pool::with_deadline(ended).await;
+    }
+
+    fn hint_server(&self, epoch: Epoch, share: Share) -> HintServer<'_> {
+        HintServer {
+            pool: &self.pool,
+            account: &self.settings.account,
+            client: self.client.for_hints(epoch, share),
+            epoch,
+            elsewhere: &self.elsewhere,
+            synced: &self.settings.resources,
+            came: &self.hints_came,
+            webhooks: self.webhooks.as_deref(),
+            registration_looked_at: LookedAt::default(),
+        }
+    }
+
     /// What has to be known before anything is asked for; how the slice ends where it cannot be.
     async fn prepare(&self, slice: &Slice<'_>) -> Option<End> {
         if let Err(error) = self.read_clock().await {
             return Some(End::Stops(error));
         }
-        match self.verify_token_owner(slice).await {
+        match self.verify_token_owner(&slice.client).await {
             Ok(Accepted::Stored) => None,
             Ok(Accepted::OtherAccount { .. }) | Err(WorkError::Api(ApiError::NotAuthorized)) => Some(End::Requeues),
             Err(error) if slice.is_down(&error).await => Some(wait(slice, &error)),
@@ -141,6 +195,8 @@ impl Engine {
         let mut busy = HashSet::new();
         // Beside the steps, which may hold all connections.
         let mut keeping_time = pin!(self.keep_time());
+        let hints = self.hint_server(slice.epoch, Share::Half);
+        let mut serving_hints = pin!(hints.serve_beside_a_run());
         // However short the slice: each does something, or a run would be handed round for ever.
         let mut has_started = false;
         loop {
@@ -161,6 +217,7 @@ impl Engine {
                     None => return End::Requeues,
                 },
                 never = &mut keeping_time => match never {},
+                never = &mut serving_hints => match never {},
             }
         }
     }
@@ -180,11 +237,11 @@ impl Engine {
     }
 
     /// A token that was given by hand may be of another Teamleader account, whose records must not be mixed with these.
-    async fn verify_token_owner(&self, slice: &Slice<'_>) -> Result<Accepted, WorkError> {
+    async fn verify_token_owner(&self, client: &Client) -> Result<Accepted, WorkError> {
         if !self.tokens.owner_is_unknown().await? {
             return Ok(Accepted::Stored);
         }
-        let by = slice.client.who_authorized().await?;
+        let by = client.who_authorized().await?;
         Ok(self.tokens.confirm_identity(&by).await?)
     }
 }
@@ -269,7 +326,10 @@ async fn work_on_phase(slice: &Slice<'_>, index: usize) -> Result<(), WorkError>
         return Ok(());
     }
     match phase {
-        Phase::List => list::read(slice, index).await,
+        Phase::List => match &slice.parameters.ids {
+            Some(ids) => by_ids::read(slice, index, ids).await,
+            None => list::read(slice, index).await,
+        },
         Phase::Sweep => sweep::sweep_batch(slice, index).await,
         Phase::Detail | Phase::Aged => details::fetch(slice, index).await,
         Phase::Done => Ok(()),
@@ -438,49 +498,5 @@ fn into_store_error(error: WorkError) -> StoreError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalog;
-
-    fn steps(phases: &[(&str, Phase)]) -> Vec<Step> {
-        let step = |(name, phase): &(&str, Phase)| {
-            let mut step = Step::new(catalog::find(name).expect("known"), None);
-            step.enter(*phase);
-            step
-        };
-        phases.iter().map(step).collect()
-    }
-
-    fn next(phases: &[(&str, Phase)], busy: &[usize]) -> Option<usize> {
-        next_step(&steps(phases), &busy.iter().copied().collect())
-    }
-
-    #[test]
-    fn lists_are_read_beside_each_other_but_for_those_whose_partitions_others_give() {
-        use Phase::{Detail, List};
-        let unread = [("companies", List), ("contacts", List), ("businessTypes", List), ("invoices", List)];
-        assert_eq!(next(&unread, &[]), Some(0));
-        assert_eq!(next(&unread, &[0, 1]), Some(3), "the countries are not known yet, and nobody waits for that");
-        let known = [("companies", Detail), ("contacts", Detail), ("businessTypes", List), ("invoices", List)];
-        assert_eq!(next(&known, &[3]), Some(2));
-        let many = [("companies", List), ("contacts", List), ("users", List), ("teams", List), ("events", List)];
-        assert_eq!(next(&many, &[0, 1, 2, 3]), None, "no more than four");
-    }
-
-    #[test]
-    fn deletions_wait_for_all_lists_and_details_for_all_deletions() {
-        use Phase::{Detail, Done, List, Sweep};
-        assert_eq!(next(&[("companies", Sweep), ("contacts", List)], &[1]), None);
-        assert_eq!(next(&[("companies", Detail), ("contacts", Sweep), ("users", Sweep)], &[]), Some(1));
-        assert_eq!(next(&[("companies", Detail), ("contacts", Done), ("users", Sweep)], &[2]), None, "one alone");
-        assert_eq!(next(&[("companies", Detail), ("contacts", Done)], &[]), Some(0));
-        assert_eq!(next(&[("companies", Done), ("contacts", Done)], &[]), None);
-    }
-
-    #[test]
-    fn old_details_are_fetched_in_turns() {
-        let mut aged = steps(&[("invoices", Phase::Aged), ("quotations", Phase::Aged)]);
-        aged[0].counts.aged = 100;
-        assert_eq!(next_step(&aged, &HashSet::new()), Some(1));
-    }
-}
+#[path = "engine_tests.rs"]
+mod tests;

@@ -44,11 +44,25 @@ pub struct ToCome {
 /// do not give.
 pub fn requests_to_come(steps: &[Step], asked: &Parameters) -> ToCome {
     let to_come = |step: &Step| {
+        if let Some(ids) = &asked.ids {
+            return of_ids(step, ids.len());
+        }
         let read = ListProgress::of(step);
         pages_to_come(step, asked, read.as_ref()).saturating_add(details_to_come(step, asked, read.as_ref()))
     };
     let requests = steps.iter().filter(|step| step.phase != Phase::Done).map(to_come).fold(0, i64::saturating_add);
     ToCome { requests, at_least: steps.iter().any(|step| is_unknown(step, asked)) }
+}
+
+/// Of a request by ids: a list request for each hundred, and a detail for each.
+fn of_ids(step: &Step, ids: usize) -> i64 {
+    let asked = match &step.cursor {
+        StepCursor::Ids(cursor) => cursor.asked,
+        _ => 0,
+    };
+    let left = i64::try_from(ids.saturating_sub(asked)).unwrap_or(i64::MAX);
+    let details = if step.resource.has_details() { left } else { 0 };
+    pages(left, PAGE_SIZE).saturating_add(details)
 }
 
 /// Whether nothing is known yet of what a step reads: its list was never read to its end.

@@ -211,8 +211,8 @@ async fn gather(
 /// What merges the pages. In a complete pass most records are equal to their rows, which are then known beforehand.
 async fn loader(slice: &Slice<'_>, step: &Step) -> Result<Loader, StoreError> {
     match step.since.is_none() && step.resource.scope == Scope::Account && !slice.parameters.is_audit() {
-        true => Loader::for_complete_list(slice.pool, &slice.settings.account, step.resource).await,
-        false => Ok(Loader::default()),
+        true => Loader::for_complete_list(slice.pool, &slice.settings.account, step.resource, slice.elsewhere).await,
+        false => Ok(Loader::of(step.resource, slice.elsewhere)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures_util::stream::{self, StreamExt};
 use uuid::Uuid;
 
-use super::slice::{Slice, WorkError};
+use super::slice::WorkError;
 use crate::api_client::answer::{Record, Rejected};
 use crate::api_client::client::{ApiError, Client};
 use crate::catalog::{AskAgain, Resource};
@@ -39,6 +39,17 @@ impl Found {
         self.items.iter().chain(&self.details)
     }
 
+    /// Adds what was found of other ids.
+    pub fn absorb(&mut self, other: Self) {
+        self.items.extend(other.items);
+        self.details.extend(other.details);
+        self.hidden.extend(other.hidden);
+        self.rejected.extend(other.rejected);
+        self.has_nameless |= other.has_nameless;
+        self.missing.extend(other.missing);
+        self.replaced += other.replaced;
+    }
+
     fn settle(mut self, ids: &[Uuid]) -> Self {
         let rejected = self.rejected.iter().map(|record| record.id);
         let alive: HashSet<Uuid> = self.alive().map(|record| record.id).chain(rejected).collect();
@@ -50,31 +61,37 @@ impl Found {
 
 /// Asks for up to a page of records, by `filter.ids` where the list takes it, else by `.info`, several at a time. Not
 /// for resources that have neither ([`AskAgain::List`]): an error.
-pub async fn by_id(slice: &Slice<'_>, resource: &'static Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
+pub async fn by_id(client: &Client, resource: &'static Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
     match resource.ask_again() {
-        AskAgain::Ids => by_filter(slice, resource, ids).await,
-        AskAgain::Info => by_info(slice, resource, ids).await,
+        AskAgain::Ids => by_filter(client, resource, ids).await,
+        AskAgain::Info => by_info(client, resource, ids).await,
         AskAgain::List => Err(WorkError::Unusable(format!("{} cannot be asked for by id", resource.name))),
     }
 }
 
 /// List items by `filter.ids`. What does not come is asked for under the hidden status, if the resource has one. Where
 /// no pass gives such records, this answer is all that speaks for a deletion: `.info` has to say it, too.
-async fn by_filter(slice: &Slice<'_>, resource: &'static Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
+async fn by_filter(client: &Client, resource: &'static Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
+    let mut found = listed(client, resource, ids).await?;
+    if let (Some(status), true) = (resource.hidden_status, resource.has_details() && !found.missing.is_empty()) {
+        let by_info = by_info(client, resource, &found.missing).await?;
+        let is_hidden = |record: &&Record| record.text("status").as_deref() == Some(status);
+        found.hidden.extend(by_info.details.iter().filter(is_hidden).map(|record| record.id));
+        found.details = by_info.details;
+        found.rejected.extend(by_info.rejected);
+        found.replaced += by_info.replaced;
+    }
+    Ok(found.settle(ids))
+}
+
+/// List items alone: one request for each page of ids, and one under the hidden status where some are missing.
+pub async fn listed(client: &Client, resource: &'static Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
     let mut found = Found::default();
-    let mut missing = filtered(&slice.client, resource, ids.to_vec(), None, &mut found).await?;
+    let missing = filtered(client, resource, ids.to_vec(), None, &mut found).await?;
     if let (Some(status), false) = (resource.hidden_status, missing.is_empty()) {
         let plain = found.items.len();
-        missing = filtered(&slice.client, resource, missing, Some(status), &mut found).await?;
+        filtered(client, resource, missing, Some(status), &mut found).await?;
         found.hidden = found.items.iter().skip(plain).map(|record| record.id).collect();
-        if resource.has_details() {
-            let by_info = by_info(slice, resource, &missing).await?;
-            let is_hidden = |record: &&Record| record.text("status").as_deref() == Some(status);
-            found.hidden.extend(by_info.details.iter().filter(is_hidden).map(|record| record.id));
-            found.details = by_info.details;
-            found.rejected.extend(by_info.rejected);
-            found.replaced += by_info.replaced;
-        }
     }
     Ok(found.settle(ids))
 }
@@ -120,12 +137,12 @@ async fn filtered(
 }
 
 /// Details by `.info`, to the end of the batch, also when the slice is over.
-async fn by_info(slice: &Slice<'_>, resource: &'static Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
+pub async fn by_info(client: &Client, resource: &'static Resource, ids: &[Uuid]) -> Result<Found, WorkError> {
     let ask = |id: Uuid| {
-        let client = slice.client.clone();
+        let client = client.clone();
         async move { (id, client.info(resource, id).await) }
     };
-    let mut answers = stream::iter(ids.iter().copied()).map(ask).buffered(slice.client.most_in_flight());
+    let mut answers = stream::iter(ids.iter().copied()).map(ask).buffered(client.most_in_flight());
     let (mut found, mut failures) = (Found::default(), 0);
     while let Some((id, answer)) = answers.next().await {
         let reason = match answer {
@@ -145,7 +162,7 @@ async fn by_info(slice: &Slice<'_>, resource: &'static Resource, ids: &[Uuid]) -
                 let is_of_server = matches!(&error, ApiError::Failed { failure: Failure::Server, .. });
                 failures += 1;
                 let error = WorkError::from(error);
-                if !is_of_server || failures > MOST_FAILURES || slice.is_down(&error).await {
+                if !is_of_server || failures > MOST_FAILURES || error.is_of_the_api(client).await {
                     return Err(error);
                 }
                 error.to_string()

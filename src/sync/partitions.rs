@@ -152,6 +152,12 @@ pub async fn some_parents(
     Ok(partitions)
 }
 
+/// The list of one parent; `None`: the resource has no such lists.
+pub fn of_one(resource: &Resource, parent: &Parent, id: Uuid) -> Option<Partition> {
+    let Scope::Parent(child, _) = resource.scope else { return None };
+    Some(of_parent(child, parent, id))
+}
+
 fn of_parent(child: Child, parent: &Parent, id: Uuid) -> Partition {
     let body = match child {
         Child::Subject => {

@@ -14,7 +14,7 @@ pub fn plan(parameters: &Parameters, settings: &Settings, progress: &[Progress],
     let wanted = |resource: &&'static Resource| parameters.wants(resource, settings.resources.contains(resource));
     let step = |resource: &'static Resource| {
         let cursor = progress.iter().find(|cursor| cursor.resource == resource.name);
-        let since = cursor.filter(|_| parameters.mode == Mode::Incremental);
+        let since = cursor.filter(|_| parameters.mode == Mode::Incremental && parameters.ids.is_none());
         let mut step = Step::new(resource, since.and_then(|cursor| since_when(resource, cursor, settings, now)));
         step.baseline = baseline(&step, parameters, progress, now);
         step
@@ -36,6 +36,11 @@ const OUTAGE_SECONDS: f64 = 600.0;
 
 /// What a step is expected to take, as far as the last steps and the rows say.
 fn baseline(step: &Step, parameters: &Parameters, progress: &[Progress], now: DateTime<Utc>) -> Baseline {
+    if let Some(ids) = &parameters.ids {
+        let ids = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        let details = if step.resource.has_details() { ids } else { 0 };
+        return Baseline { pages: Some(catalog::pages(ids, PAGE_SIZE)), details: Some(details), stale: None };
+    }
     let of = |name: &str| progress.iter().find(|progress| progress.resource == name);
     let Some(known) = of(step.resource.name) else { return Baseline::default() };
     let takes_all = parameters.refetch || parameters.is_audit();

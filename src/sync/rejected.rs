@@ -50,7 +50,7 @@ async fn ask_by_id(slice: &Slice<'_>, index: usize, started: DateTime<Utc>) -> R
         let ids = rejected::due(slice.pool, account, resource, started, after, PAGE_SIZE as i64).await?;
         let Some(last) = ids.last() else { return Ok(true) };
         after = Some(*last);
-        let found = lookup::by_id(slice, resource, &ids).await?;
+        let found = lookup::by_id(&slice.client, resource, &ids).await?;
         store(slice, index, &ids, found).await?;
         if slice.is_over() {
             return Ok(false);

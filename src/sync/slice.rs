@@ -24,6 +24,7 @@ use crate::retry::{Failure, Verdict};
 use crate::store::lease;
 use crate::store::parents;
 use crate::store::pool::StoreError;
+use crate::store::records::elsewhere::Elsewhere;
 use crate::store::runs::checkpoint;
 use crate::store::runs::{Phase, StepKey};
 
@@ -66,6 +67,8 @@ pub struct Slice<'a> {
     pub pool: &'a PgPool,
     /// The API, with this slice's epoch.
     pub client: Client,
+    /// Whom to say which rows are written beside the lists.
+    pub elsewhere: &'a Elsewhere,
     /// The fence.
     pub epoch: Epoch,
     /// The run's id.
@@ -141,6 +144,24 @@ impl WorkError {
             Self::Unusable(_) => Cause::Answer,
         }
     }
+
+    /// Whether the API as a whole is down, and not only what the error is about: then whoever asks waits.
+    pub async fn is_of_the_api(&self, client: &Client) -> bool {
+        match self {
+            Self::Down(_) => true,
+            Self::Api(ApiError::Failed { failure: Failure::RateLimited(_), .. }) => true,
+            Self::Api(ApiError::Failed { failure: Failure::Malformed, .. }) => false,
+            Self::Api(ApiError::Failed { failure: Failure::Page, endpoint, .. }) => {
+                // A proxy may be closed for some paths alone, and open for users.me.
+                !client.is_up().await || client.lists_are_pages(endpoint).await
+            }
+            Self::Api(ApiError::Failed { failure, .. }) if failure.verdict() == Verdict::Backoff => {
+                !client.is_up().await
+            }
+            Self::Api(_) | Self::Store(_) | Self::Unusable(_) => false,
+            Self::Inapplicable(_) | Self::Withheld(_) => false,
+        }
+    }
 }
 
 impl From<sqlx::Error> for WorkError {
@@ -196,22 +217,9 @@ impl Slice<'_> {
         }
     }
 
-    /// Whether the API as a whole is down, and not only what the error is about: then the run waits.
+    /// Whether the API as a whole is down: see [`WorkError::is_of_the_api`].
     pub async fn is_down(&self, error: &WorkError) -> bool {
-        match error {
-            WorkError::Down(_) => true,
-            WorkError::Api(ApiError::Failed { failure: Failure::RateLimited(_), .. }) => true,
-            WorkError::Api(ApiError::Failed { failure: Failure::Malformed, .. }) => false,
-            WorkError::Api(ApiError::Failed { failure: Failure::Page, endpoint, .. }) => {
-                // A proxy may be closed for some paths alone, and open for users.me.
-                !self.client.is_up().await || self.client.lists_are_pages(endpoint).await
-            }
-            WorkError::Api(ApiError::Failed { failure, .. }) if failure.verdict() == Verdict::Backoff => {
-                !self.client.is_up().await
-            }
-            WorkError::Api(_) | WorkError::Store(_) | WorkError::Unusable(_) => false,
-            WorkError::Inapplicable(_) | WorkError::Withheld(_) => false,
-        }
+        error.is_of_the_api(&self.client).await
     }
 
     /// The run, as far as it is committed.

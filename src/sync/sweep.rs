@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use tracing::{info, warn};
 
 use super::cursor::{Step, StepCursor, SweepCursor};
+use super::look::{GUARD_PERCENT, GUARD_ROWS};
 use super::sink::{Items, Missing, Sink};
 use super::slice::{Slice, WorkError};
 use super::{agreement, lookup, sample};
@@ -15,12 +16,6 @@ use crate::store::records::Source;
 use crate::store::records::newest::Origin;
 use crate::store::runs::Phase;
 use crate::store::{progress, records, seen_ids};
-
-/// Up to this many rows of a resource are marked deleted without asking what share they are.
-const GUARD_ROWS: i64 = 20;
-
-/// More than this share of a resource, in percent, is not marked deleted at once.
-const GUARD_PERCENT: i64 = 10;
 
 /// Goes to the phase. `proven`: what the passes did not give, and is deleted, may be marked.
 pub fn begin(step: &mut Step, proven: bool) {
@@ -62,7 +57,7 @@ pub async fn sweep_batch(slice: &Slice<'_>, index: usize) -> Result<(), WorkErro
     };
     // At the latest then the first of them is asked for.
     let asked_at = slice.client.clock().now();
-    let found = lookup::by_id(slice, resource, &batch).await?;
+    let found = lookup::by_id(&slice.client, resource, &batch).await?;
     let proven = cursor.proven.unwrap_or(step.verified);
     if sample.is_none() && found.alive().any(|record| is_missed(&found, record, step.clock)) {
         warn!("{}: {MISSED}", resource.name);

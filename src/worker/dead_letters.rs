@@ -15,6 +15,7 @@ use crate::broker::link::AmqpError;
 use crate::broker::publisher::Publisher;
 use crate::broker::reply_address::ReplyAddresses;
 use crate::broker::topology::Names;
+use crate::broker::wake;
 use crate::ids::{Epoch, RunId};
 use crate::messages::{self, Request};
 use crate::process::failpoints::{self, Point};
@@ -168,6 +169,10 @@ impl DeadLetters {
     }
 
     async fn dead_letter_undelivered_message(&self, message: &Message) -> Result<(), RelayError> {
+        if wake::is_wake_up(message) {
+            // It asks for nothing: hints that wait are found without it.
+            return Ok(());
+        }
         let received = Received::new(message, &self.addresses);
         let why = message.why_given_up();
         let reason = format!(

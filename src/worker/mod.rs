@@ -32,6 +32,7 @@ use crate::broker::link::AmqpError;
 use crate::broker::publisher::Publisher;
 use crate::broker::reply_address::ReplyAddresses;
 use crate::broker::topology::{Declare, Names};
+use crate::broker::wake;
 use crate::ids::{Epoch, RunId, TraceParent};
 use crate::messages::{Forecast, Request, RunReport};
 use crate::process::consumer_state::ConsumerState;
@@ -49,7 +50,9 @@ use crate::store::state;
 use crate::store::tokens::Tokens;
 use crate::sync::cursor::{Run, StepCursor};
 use crate::sync::engine::{Engine, Outcome};
+use crate::sync::hints::Ended;
 use crate::sync::{forecast, plan};
+use crate::wake_up::WakeUp;
 use dead_letters::DeadLetters;
 use delivery::{Received, request_of};
 use obstacle::{LOOK_AT_AUTHORIZATION, is_authorized};
@@ -106,6 +109,8 @@ pub struct Worker {
     pub dead_letters: DeadLetters,
     /// Works on runs.
     pub engine: Engine,
+    /// Wakes the consumer for hints.
+    pub wake_up: WakeUp,
     /// Host and process, for the lease.
     pub holder: String,
     /// Whether it consumes, for `/health/ready`.
@@ -259,6 +264,9 @@ impl Worker {
 
     /// From a message to its settlement.
     async fn handle(&self, consumer: &mut Consumer, message: &Message, stop: &CancellationToken) -> Settlement {
+        if wake::is_wake_up(message) {
+            return self.serve_hints(consumer, stop).await;
+        }
         let received = Received::new(message, &self.addresses);
         let request = match request_of(message) {
             Ok(request) => request,
@@ -318,6 +326,40 @@ impl Worker {
             }
             settlement => settlement,
         }
+    }
+
+    /// The consumer was woken: serves the hints that wait, for a slice at most, and wakes the next if some are left.
+    async fn serve_hints(&self, consumer: &mut Consumer, stop: &CancellationToken) -> Settlement {
+        failpoints::reached(Point::WakeTaken);
+        let epoch = match lease::acquire(&self.pool, self.names.account(), &self.holder).await {
+            Ok(epoch) => epoch,
+            Err(error) => return Settlement::Leave(error.into()),
+        };
+        Span::current().record("epoch", epoch.0);
+        let mut serving = Box::pin(self.engine.serve_hints(epoch, stop));
+        let out_of_time = async {
+            stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let served = tokio::select! {
+            served = &mut serving => served,
+            next = consumer.next() => {
+                return Settlement::Leave(next.err().unwrap_or(AmqpError::Ended).into());
+            }
+            () = out_of_time => Ok(Ended::InOrder),
+        };
+        // What it was in the midst of is rolled back.
+        drop(serving);
+        let (rests, settlement) = match served {
+            Ok(Ended::InOrder) if stop.is_cancelled() => (Duration::ZERO, Settlement::AckAndRest),
+            Ok(Ended::InOrder) => (Duration::ZERO, Settlement::Ack),
+            Ok(Ended::Rests(rests)) => (rests, Settlement::Ack),
+            Ok(Ended::Unauthorized) => (Duration::ZERO, Settlement::AckAndRest),
+            Err(error) => return Settlement::Leave(error.into()),
+        };
+        self.engine.end_serving_hints(rests).await;
+        self.wake_up.wake().await;
+        settlement
     }
 
     async fn claim(

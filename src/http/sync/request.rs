@@ -41,6 +41,9 @@ pub(in crate::http) struct Body {
     /// How many records of each resource an audit compares, chosen at random; without it all. Only with an audit.
     #[schema(minimum = 1)]
     sample: Option<u32>,
+    /// Exactly these records of the one resource that is named, 1 to 1,000. Only with an incremental sync.
+    #[schema(min_items = 1, max_items = 1000)]
+    ids: Option<Vec<Uuid>>,
 }
 
 /// The query string, as callers of the Python service send it.
@@ -124,7 +127,7 @@ pub(in crate::http) async fn request(
 /// A body that cannot be taken, and which can.
 fn invalid(why: &str) -> Problem {
     let shape = "the body is empty or a JSON object with the optional keys full_sync or mode, request_id, resources, \
-                 refetch, allow_deletions, and for audits repair and sample";
+                 refetch, allow_deletions, for audits repair and sample, and ids with one resource";
     Problem::new(StatusCode::BAD_REQUEST, format!("{why}; {shape}"))
 }
 
@@ -141,10 +144,10 @@ impl Body {
             (one, other) => one.or(other).unwrap_or_default(),
         };
         let marks = Parameters { mode, repair: self.repair, sample: self.sample, ..Parameters::default() };
-        if self.allow_deletions && !marks.marks_deletions() {
+        if self.allow_deletions && !marks.marks_deletions() && self.ids.is_none() {
             return Err(
-                "allow_deletions goes with a full sync, or with an audit with repair and without sample, since \
-                        nothing else marks deletions; leave it out"
+                "allow_deletions goes with a full sync, with ids, or with an audit with repair and without sample, \
+                        since nothing else marks deletions; leave it out"
                     .to_owned(),
             );
         }
@@ -156,6 +159,7 @@ impl Body {
             allow_deletions: self.allow_deletions,
             repair: self.repair,
             sample: self.sample,
+            ids: self.ids,
         })
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+use super::elsewhere::{Elsewhere, Written};
 use super::newest;
 use super::{Merged, count};
 use crate::api_client::answer::Record;
@@ -69,6 +70,8 @@ pub struct Loader {
     /// Ids and hashes of the last records, if all of the last batch was new, or there was no row before it. Lists
     /// repeat the last records of a page on the next.
     last: Option<HashMap<Uuid, [u8; 16]>>,
+    /// Rows that others have written meanwhile.
+    written: Written,
 }
 
 /// A row that was there before.
@@ -83,7 +86,13 @@ struct Known {
 impl Loader {
     /// For a list that gives all records of the account: reads the ids and hashes of its rows, unless they are too
     /// many.
-    pub async fn for_complete_list(pool: &PgPool, account: &Account, resource: &Resource) -> Result<Self, StoreError> {
+    pub async fn for_complete_list(
+        pool: &PgPool,
+        account: &Account,
+        resource: &Resource,
+        elsewhere: &Elsewhere,
+    ) -> Result<Self, StoreError> {
+        let written = elsewhere.watch(resource.name);
         let too_many = sqlx::query_scalar!(
             r#"select exists (select from teamleader.record where resource = $1 and account = $2 offset $3)
                      as "exists!""#,
@@ -92,7 +101,7 @@ impl Loader {
             KNOWN_ROWS,
         );
         if too_many.fetch_one(pool).await? {
-            return Ok(Self::default());
+            return Ok(Self { written, ..Self::default() });
         }
         let rows = sqlx::query!(
             "select id, list_hash from teamleader.record where resource = $1 and account = $2 and deleted_at is null",
@@ -105,7 +114,12 @@ impl Loader {
         }
         known.sort_unstable_by_key(|row| row.id);
         let last = known.is_empty().then(HashMap::new);
-        Ok(Self { not_listed: Some(known.len()), known, last })
+        Ok(Self { not_listed: Some(known.len()), known, last, written })
+    }
+
+    /// For any other list.
+    pub fn of(resource: &Resource, elsewhere: &Elsewhere) -> Self {
+        Self { written: elsewhere.watch(resource.name), ..Self::default() }
     }
 
     /// For records that are presumed to be new.
@@ -131,6 +145,7 @@ impl Loader {
         source: Source<'_>,
     ) -> Result<(Transaction<'static, Postgres>, Merged), StoreError> {
         let (distinct, doubted) = newest::of_each(items, source.origin.trust(resource));
+        self.forget_written();
         let last = self.last.take();
         let (mut new, mut others, mut equal, mut repeated) = (Vec::new(), Vec::new(), 0, 0);
         for &record in &distinct {
@@ -167,6 +182,18 @@ impl Loader {
         let tail = &distinct[distinct.len().saturating_sub(PAGE_SIZE)..];
         self.last = all_new.then(|| tail.iter().map(|record| (record.id, record.hash)).collect());
         Ok((tx, merged))
+    }
+
+    /// Nothing is known any more of rows that others have written.
+    fn forget_written(&mut self) {
+        for id in self.written.take() {
+            if let Ok(place) = self.known.binary_search_by_key(&id, |row| row.id) {
+                self.known[place].hash = None;
+            }
+            if self.last.as_ref().is_some_and(|last| last.contains_key(&id)) {
+                self.last = None;
+            }
+        }
     }
 
     /// Notes that the list gave the record, and returns whether its row is known to be equal. A record with a parent
@@ -329,169 +356,5 @@ fn microseconds(at: DateTime<Utc>) -> [u8; 8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use sqlx::Executor;
-
-    use super::super::newest::Origin;
-    use super::*;
-    use crate::api_client::asked::Asked;
-    use crate::store::records::details;
-    use crate::store::scratch::{Scratch, account, contact, contacts};
-    use crate::store::{polled, pool};
-
-    fn created(created: i64) -> Merged {
-        Merged { created, ..Merged::default() }
-    }
-
-    #[tokio::test]
-    async fn rows_that_are_loaded_are_as_rows_that_are_merged() {
-        let (loaded, merged) = (Scratch::create(2).await, Scratch::create(2).await);
-        let asked = Asked::between(Utc::now() - chrono::TimeDelta::hours(1), Utc::now());
-        let timed = |id, second| Record { asked: asked.clone(), ..contact(id, second) };
-        let batches = [[contact(1, 1), timed(2, 2)], [timed(3, 3), timed(4, 4)]];
-        let mut loader = Loader::default();
-        for batch in &batches {
-            assert_eq!(loaded.merge(&mut loader, batch).await, created(2));
-            assert!(loader.last.is_some(), "the next are presumed to be new");
-            // One that knows of no batch before presumes nothing.
-            assert_eq!(merged.merge(&mut Loader::default(), batch).await, created(2));
-        }
-        assert_eq!(loaded.rows().await, merged.rows().await);
-        assert_eq!(loaded.rows().await.len(), 4);
-        let clocks = "select bool_and(first_seen_at = changed_at and changed_at = listed_at and listed_at <= now()) \
-                       from teamleader.record";
-        assert_eq!(sqlx::query_scalar(clocks).fetch_one(&loaded.pool).await.ok(), Some(true));
-        loaded.drop().await;
-        merged.drop().await;
-    }
-
-    #[tokio::test]
-    async fn a_row_that_is_there_after_all_costs_no_other_its_place() {
-        let scratch = Scratch::create(2).await;
-        scratch.merge(&mut Loader::default(), &[contact(4, 1)]).await;
-        let mut loader = Loader::default();
-        assert_eq!(scratch.merge(&mut loader, &[contact(1, 1), contact(2, 2)]).await, created(2));
-        // The last page's last record comes once more; 4 is there, and older.
-        let batch = [contact(2, 2), contact(3, 3), contact(4, 4)];
-        assert_eq!(
-            scratch.merge(&mut loader, &batch).await,
-            Merged { created: 1, updated: 1, unchanged: 1, ..Merged::default() }
-        );
-        // Not all of that batch were new.
-        assert_eq!(
-            scratch.merge(&mut loader, &[contact(4, 4), contact(5, 5)]).await,
-            Merged { created: 1, updated: 0, unchanged: 1, ..Merged::default() }
-        );
-        // One that came with the last batch has changed since.
-        assert_eq!(scratch.merge(&mut loader, &[contact(6, 6)]).await, created(1));
-        assert_eq!(
-            scratch.merge(&mut loader, &[contact(6, 7), contact(7, 7)]).await,
-            Merged { created: 1, updated: 1, unchanged: 0, ..Merged::default() }
-        );
-        let merged = Scratch::create(2).await;
-        let all = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 7), (7, 7)].map(|(id, second)| contact(id, second));
-        merged.merge(&mut Loader::default(), &all).await;
-        assert_eq!(scratch.rows().await, merged.rows().await);
-        scratch.drop().await;
-        merged.drop().await;
-    }
-
-    #[tokio::test]
-    async fn rows_that_are_known_are_not_looked_at() {
-        let scratch = Scratch::create(2).await;
-        let all = [contact(1, 1), contact(3, 3), contact(5, 5)];
-        scratch.merge(&mut Loader::default(), &all).await;
-        sqlx::query("update teamleader.record set deleted_at = now() where id = $1")
-            .bind(all[2].id)
-            .execute(&scratch.pool)
-            .await
-            .expect("marked");
-        let mut loader = Loader::for_complete_list(&scratch.pool, &account(), contacts()).await.expect("read");
-        assert_eq!(loader.known.len(), 2, "one is marked deleted");
-        // A look at the row would now show that it differs.
-        let behind = "update teamleader.record set list_hash = '' where id = $1";
-        sqlx::query(behind).bind(all[0].id).execute(&scratch.pool).await.expect("written");
-        let items = [contact(1, 1), contact(3, 4), contact(5, 5), contact(7, 7)];
-        assert_eq!(
-            scratch.merge(&mut loader, &items[1..]).await,
-            Merged { created: 1, updated: 2, unchanged: 0, ..Merged::default() }
-        );
-        assert!(!loader.has_listed_all(), "one was there that is not listed yet");
-        assert_eq!(scratch.merge(&mut loader, &items[..2]).await, Merged { unchanged: 2, ..Merged::default() });
-        assert!(loader.has_listed_all());
-        assert!(!Loader::default().has_listed_all(), "one that knows no rows cannot say");
-        let living = "select count(*) from teamleader.record where deleted_at is null";
-        assert_eq!(sqlx::query_scalar(living).fetch_one(&scratch.pool).await.ok(), Some(4_i64));
-        scratch.drop().await;
-    }
-
-    /// Rows of contacts that the transaction has read so far.
-    async fn read(tx: &mut PgConnection) -> i64 {
-        let sql = "select coalesce(idx_tup_fetch, 0) + seq_tup_read from pg_stat_xact_user_tables \
-                    where relid = 'teamleader.contacts'::regclass";
-        sqlx::query_scalar(sql).fetch_one(tx).await.expect("PostgreSQL answers")
-    }
-
-    #[tokio::test]
-    async fn a_table_that_was_just_filled_is_not_read_through_for_each_batch() {
-        let scratch = Scratch::create(2).await;
-        // As it is until PostgreSQL has counted the rows.
-        scratch.pool.execute("alter table teamleader.contacts set (autovacuum_enabled = off)").await.expect("altered");
-        let all: Vec<Record> = (0..2_000).map(|n| contact(2 * n + 1, 1)).collect();
-        scratch.merge(&mut Loader::default(), &all).await;
-        let changed: Vec<Record> = (0..10).map(|n| contact(2 * n + 1, 2)).collect();
-        let tx = pool::begin(&scratch.pool).await.expect("a transaction");
-        let (mut tx, merged) = Loader::default()
-            .merge(tx, &account(), contacts(), &changed, Source::of(Origin::List))
-            .await
-            .expect("merged");
-        assert_eq!(merged, Merged { updated: 10, ..Merged::default() });
-        let by_items = read(&mut tx).await;
-        assert!(by_items < 100, "{by_items} rows read for 10 list items");
-        assert_eq!(details::merge_details(&mut tx, &account(), contacts(), &changed).await.ok(), Some(10));
-        let by_details = read(&mut tx).await - by_items;
-        assert!(by_details < 100, "{by_details} rows read for 10 details");
-        tx.rollback().await.expect("rolled back");
-        scratch.drop().await;
-    }
-
-    #[tokio::test]
-    async fn a_load_that_is_dropped_at_any_of_its_awaits_leaves_a_connection_that_works() {
-        // One connection: the next statement goes over the one that was loaded through.
-        let scratch = Scratch::create(1).await;
-        for times in 1.. {
-            let mut loader = Loader::presuming_new();
-            let tx = pool::begin(&scratch.pool).await.expect("a transaction");
-            let items = [contact(1, 1)];
-            let done = polled(times, loader.merge(tx, &account(), contacts(), &items, Source::of(Origin::List))).await;
-            let answer: i64 = sqlx::query_scalar("select 41 + $1::bigint")
-                .bind(1_i64)
-                .fetch_one(&scratch.pool)
-                .await
-                .expect("it works");
-            assert_eq!(answer, 42, "dropped after {times} polls");
-            assert_eq!(scratch.rows().await.len(), 0, "what was not committed is not there");
-            if done {
-                break;
-            }
-        }
-        scratch.drop().await;
-    }
-
-    #[tokio::test]
-    async fn a_load_that_takes_too_long_says_nothing_against_its_rows() {
-        let scratch = Scratch::create(1).await;
-        let slow = "create function public.dawdle() returns trigger language plpgsql as $$ \
-             begin perform pg_sleep(60); return new; end $$;
-             create trigger dawdle before insert on teamleader.contacts for each row execute function public.dawdle()";
-        sqlx::raw_sql(slow).execute(&scratch.pool).await.expect("made");
-        let mut tx = pool::begin(&scratch.pool).await.expect("a transaction");
-        tx.execute("set local statement_timeout = '100ms'").await.expect("set");
-        let mut loader = Loader::presuming_new();
-        let merged = loader.merge(tx, &account(), contacts(), &[contact(1, 1)], Source::of(Origin::List)).await;
-        let error = merged.expect_err("it times out");
-        assert!(error.is_transient() && !error.is_refused(), "{error}");
-        assert_eq!(scratch.rows().await.len(), 0, "the connection works");
-        scratch.drop().await;
-    }
-}
+#[path = "load_tests.rs"]
+mod tests;

@@ -1,20 +1,24 @@
 //! The rows: upserts of list items and merged details, set-wise, one statement a batch, and only where they differ.
 
 pub mod details;
+pub mod elsewhere;
+pub mod gone;
 mod includes;
 pub mod load;
 pub mod newest;
 pub mod rekey;
 
+use std::collections::HashSet;
 use std::ops::AddAssign;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::hints::loss::{self, Found};
 use super::pool::StoreError;
 use crate::api_client::answer::Record;
-use crate::catalog::{Resource, Shapes};
+use crate::catalog::{Resource, Shapes, webhooks};
 use crate::ids::Account;
 use newest::{Origin, Verdict};
 
@@ -83,9 +87,21 @@ pub async fn merge_page<'a>(
     if origin == Origin::Changes && !same.is_empty() {
         touch(tx, account, resource, &same).await?;
     }
+    if origin != Origin::ById && written > 0 && webhooks::announce(resource) {
+        let found = differing.iter().filter_map(|record| overwritten(record, rows.get(&record.id)?));
+        loss::note_changed(tx, account, resource.name, &found.collect::<Vec<_>>()).await?;
+    }
     // A user's trigger may have prevented some writes.
     let created = count(differing.iter().filter(|record| !rows.contains_key(&record.id)).count()).min(written);
     Ok(Merged { created, updated: written - created, unchanged: count(distinct.len()) - written, doubted })
+}
+
+/// What the loss meter wants to know of a row that a pass has written over. Not where the record says itself that it is
+/// the same: it is shown with other fields then.
+fn overwritten(record: &Record, row: &newest::Row) -> Option<Found> {
+    let is_same = record.updated_at.is_some() && record.updated_at == row.state.updated_at && !row.deleted;
+    let confirmed_at = row.state.asked_at;
+    (!is_same).then_some(Found { id: record.id, confirmed_at, changed_at: record.updated_at })
 }
 
 /// The source says that these changed, and their list items cannot show it: their details are stale.
@@ -208,7 +224,7 @@ pub(super) fn list_fields(resource: &Resource) -> Vec<String> {
 }
 
 /// A number of records, as counts have it.
-pub(super) fn count(records: usize) -> i64 {
+pub fn count(records: usize) -> i64 {
     i64::try_from(records).unwrap_or(i64::MAX)
 }
 
@@ -246,6 +262,46 @@ pub async fn count_rows(tx: &mut PgConnection, account: &Account, resource: &Res
     .fetch_one(tx)
     .await?;
     Ok(rows)
+}
+
+/// Those of these records that have a row, also one that is marked deleted.
+pub async fn known(
+    pool: &PgPool,
+    account: &Account,
+    resource: &Resource,
+    ids: &[Uuid],
+) -> Result<HashSet<Uuid>, StoreError> {
+    let known = sqlx::query_scalar!(
+        "select id from teamleader.record where resource = $1 and account = $2 and id = any($3)",
+        resource.name,
+        account.as_str(),
+        ids,
+    );
+    Ok(known.fetch_all(pool).await?.into_iter().collect())
+}
+
+/// Those of these rows whose content was changed, or that were marked deleted, at this time or later.
+pub async fn changed_since(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &Resource,
+    ids: &[Uuid],
+    since: DateTime<Utc>,
+) -> Result<HashSet<Uuid>, StoreError> {
+    let changed = sqlx::query_scalar!(
+        "select id from teamleader.record
+         where resource = $1 and account = $2 and id = any($3) and changed_at >= $4",
+        resource.name,
+        account.as_str(),
+        ids,
+        since,
+    );
+    Ok(changed.fetch_all(tx).await?.into_iter().collect())
+}
+
+/// The database's clock, within a transaction.
+pub async fn clock_of(tx: &mut PgConnection) -> Result<DateTime<Utc>, StoreError> {
+    Ok(sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(tx).await?)
 }
 
 /// The database's clock, by which `detail_at` and `listed_at` are compared.

@@ -115,8 +115,8 @@ pub(super) async fn finish_in<C: Default>(
     run.api_requests = row.api_requests;
     let mut report = report::of_run(account, run, status, error);
     report.finished_at = row.finished_at;
-    // An audit says nothing of how fresh the copy is.
-    if run.parameters.mode != Mode::Audit {
+    // An audit says nothing of how fresh the copy is, and some records nothing of the others.
+    if run.parameters.mode != Mode::Audit && run.parameters.ids.is_none() {
         progress::note_success(tx, account, run, &read_completely).await?;
     }
     sqlx::query!("delete from teamleader2db.sync_page where account = $1 and run_id = $2", account.as_str(), run.id.0)

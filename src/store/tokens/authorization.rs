@@ -9,6 +9,7 @@ use super::Tokens;
 use crate::api_client::oauth::{Authorizer, TokenPair};
 use crate::ids::{Account, Generation};
 use crate::messages::Event;
+use crate::store::hints::registration;
 use crate::store::lease;
 use crate::store::outbox;
 use crate::store::pool::{self, StoreError};
@@ -257,6 +258,8 @@ impl Tokens {
         if let Some(by) = by {
             self.report_change(&mut tx, generation, row.last_authorizer.as_deref(), by).await?;
         }
+        // Another integration or user may not have what was registered for webhooks.
+        registration::ask_again(&mut tx, &self.account).await?;
         tx.commit().await?;
         Ok(Accepted::Stored)
     }

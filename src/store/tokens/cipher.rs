@@ -1,7 +1,7 @@
 //! Sealing of tokens: XChaCha20-Poly1305 with a random nonce, bound to what the sealed text is for.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use ring::{hkdf, hmac};
@@ -48,8 +48,8 @@ pub enum CipherError {
 #[derive(Clone)]
 pub struct Cipher {
     keys: Vec<XChaCha20Poly1305>,
-    /// Made from the first: other keys are derived from it.
-    root: hkdf::Prk,
+    /// Made from each: other keys are derived from them.
+    roots: Vec<hkdf::Prk>,
 }
 
 impl std::fmt::Debug for Cipher {
@@ -61,23 +61,35 @@ impl std::fmt::Debug for Cipher {
 impl Cipher {
     /// Reads `TOKEN_ENCRYPTION_KEY`.
     pub fn new(keys: &SecretString) -> Result<Self, CipherError> {
-        let mut root = None;
+        let mut roots = Vec::new();
         let keys: Result<Vec<_>, _> = (1..)
             .zip(keys.expose_secret().split(','))
             .map(|(place, key)| {
                 let key = STANDARD.decode(key.trim()).map_err(|_| CipherError::NotBase64(place))?;
                 let cipher = XChaCha20Poly1305::new_from_slice(&key);
                 let cipher = cipher.map_err(|_| CipherError::KeyLength { place, bytes: key.len() })?;
-                root.get_or_insert_with(|| hkdf::Salt::new(hkdf::HKDF_SHA256, b"teamleader2db").extract(&key));
+                roots.push(hkdf::Salt::new(hkdf::HKDF_SHA256, b"teamleader2db").extract(&key));
                 Ok(cipher)
             })
             .collect();
-        Ok(Self { keys: keys?, root: root.ok_or(CipherError::KeyLength { place: 1, bytes: 0 })? })
+        Ok(Self { keys: keys?, roots })
     }
 
     /// A key for signatures, derived from the first key and from all that it is for.
     pub fn signing_key(&self, purpose: &[&[u8]]) -> Result<hmac::Key, CipherError> {
-        Ok(self.root.expand(purpose, hmac::HMAC_SHA256).map_err(|_| CipherError::Seal)?.into())
+        let root = self.roots.first().ok_or(CipherError::Seal)?;
+        Ok(root.expand(purpose, hmac::HMAC_SHA256).map_err(|_| CipherError::Seal)?.into())
+    }
+
+    /// Texts that nobody can guess, one for each key, derived from it and from all that they are for.
+    pub fn derived_secrets(&self, purpose: &[&[u8]]) -> Result<Vec<SecretString>, CipherError> {
+        let derived = self.roots.iter().map(|root| {
+            let mut bytes = [0; KEY_BYTES];
+            let okm = root.expand(purpose, hkdf::HKDF_SHA256).map_err(|_| CipherError::Seal)?;
+            okm.fill(&mut bytes).map_err(|_| CipherError::Seal)?;
+            Ok(URL_SAFE_NO_PAD.encode(bytes).into())
+        });
+        derived.collect()
     }
 
     /// Seals `text`; only the same `purpose` opens it.

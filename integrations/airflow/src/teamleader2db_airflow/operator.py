@@ -39,6 +39,7 @@ class TeamleaderSyncOperator(BaseOperator):
     :param allow_deletions: mark deletions that the worker's guard would stop
     :param repair: of an audit: mend what differs
     :param sample: of an audit: compare so many records of each resource
+    :param ids: exactly these records of the one resource that is named, 1 to 1,000
     :param account: of the worker, instead of the connection's
     :param prefix: of the worker's names at the broker, instead of the connection's
     :param teamleader2db_conn_id: the connection
@@ -60,6 +61,7 @@ class TeamleaderSyncOperator(BaseOperator):
         "allow_deletions",
         "repair",
         "sample",
+        "ids",
         "account",
         "prefix",
         "asset_database",
@@ -77,6 +79,7 @@ class TeamleaderSyncOperator(BaseOperator):
         allow_deletions: str | bool = False,
         repair: str | bool = False,
         sample: str | int | None = None,
+        ids: str | Sequence[str] | None = None,
         account: str | None = None,
         prefix: str | None = None,
         teamleader2db_conn_id: str = TeamleaderHook.default_conn_name,
@@ -103,6 +106,7 @@ class TeamleaderSyncOperator(BaseOperator):
         self.allow_deletions = allow_deletions
         self.repair = repair
         self.sample = sample
+        self.ids = ids
         self.account = account
         self.prefix = prefix
         self.teamleader2db_conn_id = teamleader2db_conn_id
@@ -129,6 +133,7 @@ class TeamleaderSyncOperator(BaseOperator):
                 allow_deletions=self.allow_deletions,
                 repair=self.repair,
                 sample=self.sample,
+                ids=self.ids,
             )
         except ValueError as error:
             raise AirflowFailException(str(error)) from None

@@ -16,6 +16,9 @@ NAMESPACE = UUID("6849a48b-72e7-5e53-bb2d-453e62d968c3")
 EVENTS = UUID("6f1d4a9c-3b52-5c0e-9d3a-7e6142b8c0d5")
 """The worker's namespace of the ids of events."""
 
+MAX_IDS = 1000
+"""As many ids a request takes."""
+
 MODES = ("incremental", "full", "audit")
 
 CORRELATION_BYTES = 200
@@ -71,12 +74,13 @@ def parameters(
     allow_deletions: str | bool,
     repair: str | bool,
     sample: str | int | None,
+    ids: str | Iterable[str] | None = None,
 ) -> dict[str, Any]:
     """The keys of a request, those that have their default left out. Templates give text, so text is taken everywhere.
 
     ValueError says what cannot be: the worker would refuse it as well, but only when its turn comes.
     """
-    names = _names(resources)
+    names = _list("resources", resources)
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}, and can be {', '.join(MODES)}")
     asked: dict[str, Any] = {"mode": mode}
@@ -89,6 +93,13 @@ def parameters(
         asked["sample"] = int(str(sample))
         if asked["sample"] < 1:
             raise ValueError("sample can be 1 or more; leave it out to compare everything")
+    of_ids = _list("ids", None if ids == "None" else ids)
+    if of_ids is not None:
+        if len(of_ids) > MAX_IDS:
+            raise ValueError(f"{len(of_ids)} ids: a request takes 1 to {MAX_IDS}")
+        if names is None or len(names) != 1 or mode != "incremental" or "refetch" in asked:
+            raise ValueError("ids go with exactly one resource, with mode incremental and without refetch")
+        asked["ids"] = sorted({str(_uuid(text)) for text in of_ids})
     if mode != "audit" and ("repair" in asked or "sample" in asked):
         raise ValueError("repair and sample are of audits: with them, mode has to be audit")
     if mode == "audit" and "refetch" in asked:
@@ -96,25 +107,32 @@ def parameters(
     return asked
 
 
-def _names(resources: str | Iterable[str] | None) -> list[str] | None:
-    """The names in one order, each once, since the id is made of them too; None: all. A list that is empty is an error: it is more often
-    one that was computed than one that means everything.
+def _list(what: str, given: str | Iterable[str] | None) -> list[str] | None:
+    """The elements in one order, each once, since the id is made of them too; None: none are given. A list that is empty is an error: it is
+    more often one that was computed than one that means everything.
     """
-    if resources is None or (isinstance(resources, str) and not resources.strip()):
+    if given is None or (isinstance(given, str) and not given.strip()):
         return None
-    if isinstance(resources, str):
-        if resources.lstrip().startswith("["):
+    if isinstance(given, str):
+        if given.lstrip().startswith("["):
             # A template that gives a list gives its text.
             try:
-                resources = ast.literal_eval(resources.strip())
+                given = ast.literal_eval(given.strip())
             except (SyntaxError, ValueError):
-                raise ValueError(f"the resources are {resources!r}, and can be names separated by commas, or a list of them") from None
+                raise ValueError(f"the {what} are {given!r}, and can be separated by commas, or a list of them") from None
         else:
-            resources = resources.split(",")
-    names = sorted({str(name).strip() for name in resources or ()} - {""})
-    if not names:
-        raise ValueError("the list of resources is empty: it can be left out, which asks for all")
-    return names
+            given = given.split(",")
+    elements = sorted({str(element).strip() for element in given or ()} - {""})
+    if not elements:
+        raise ValueError(f"the list of {what} is empty: it can be left out")
+    return elements
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ValueError(f"{text!r} among the ids is no UUID") from None
 
 
 def truth(key: str, value: str | bool) -> bool:

@@ -83,6 +83,17 @@ def test_what_a_template_gives_is_text():
     }
 
 
+def test_ids_are_those_of_one_resource_in_one_order():
+    one, two = "1b4e28ba-2fa1-11d2-883f-0016d3cca427", "9d3ecbd9-ebed-448c-a8d7-af8efb49cd8d"
+    for ids in ([two, one], f"{two},{one.upper()}", f"['{one}', '{two}', '{two}']"):
+        asked = parameters(resources="invoices", mode="incremental", **NOTHING, ids=ids)
+        assert asked == {"mode": "incremental", "resources": ["invoices"], "ids": [one, two]}
+    assert "ids" not in parameters(resources="invoices", mode="incremental", **NOTHING, ids="None")
+    for wrong in ({"resources": None}, {"resources": ["invoices", "deals"]}, {"mode": "full"}, {"ids": "7"}, {"ids": []}):
+        with pytest.raises(ValueError, match=r"one resource|no UUID|empty"):
+            parameters(**{"resources": "invoices", "mode": "incremental", **NOTHING, "ids": [one], **wrong})
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -1,0 +1,108 @@
+//! What each process of an account does for hints beside taking and serving them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::api_client::webhooks::Webhooks;
+use crate::catalog::Resource;
+use crate::ids::Account;
+use crate::process::telemetry;
+use crate::store::hints::{self, loss, registration};
+use crate::store::pool::{self, StoreError};
+use crate::sync::registration as registrar;
+use crate::wake_up::WakeUp;
+
+/// How often it is looked for hints that nobody was woken for.
+const LOOKS_EVERY: Duration = Duration::from_secs(1);
+
+/// How often all else is looked at.
+const KEEPS_EVERY: Duration = Duration::from_secs(5);
+
+/// How long after listening has failed it is tried again.
+const LISTENS_AGAIN: Duration = Duration::from_secs(10);
+
+/// Keeps hints going.
+#[derive(Clone, Debug)]
+pub(super) struct HintKeeper {
+    pub(super) pool: PgPool,
+    pub(super) database_url: SecretString,
+    pub(super) account: Account,
+    pub(super) wake_up: WakeUp,
+    pub(super) came: Arc<Notify>,
+    pub(super) webhooks: Arc<Webhooks>,
+    pub(super) synced: Vec<&'static Resource>,
+    pub(super) patience: Duration,
+}
+
+impl HintKeeper {
+    /// Wakes the consumer when hints have come that nobody serves, and for those that were left.
+    pub(super) async fn wake(self, stop: CancellationToken) {
+        let mut kept: Option<Instant> = None;
+        while !stop.is_cancelled() {
+            let came = self.came.notified();
+            if kept.is_none_or(|at| at.elapsed() >= KEEPS_EVERY) {
+                kept = Some(Instant::now());
+                // A database that is away is reported by the parts that need it.
+                stop.run_until_cancelled(pool::with_deadline(self.keep())).await;
+            }
+            stop.run_until_cancelled(self.wake_up.wake()).await;
+            tokio::select! {
+                () = came => {}
+                () = sleep(LOOKS_EVERY) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Asks for the registration where it is due, settles the loss meter, and brings metrics up to date.
+    async fn keep(&self) -> Result<(), StoreError> {
+        let known = registration::read(&self.pool, &self.account).await?;
+        let types = registrar::wanted_types(&self.synced);
+        if known.wanted_at.is_none()
+            && let Some(want) = registrar::due(&known, &self.webhooks.fingerprint(), &types)
+        {
+            registration::ask(&self.pool, &self.account, want).await?;
+        }
+        loss::settle(&self.pool, &self.account, self.patience).await?;
+        let (waiting, seconds) = hints::waiting(&self.pool, &self.account).await?;
+        telemetry::hints_waiting(waiting, seconds);
+        for loss in loss::all(&self.pool, &self.account).await? {
+            telemetry::webhook_loss(&loss.resource, loss.shown, loss.late, loss.missed);
+        }
+        let last = hints::last_call(&self.pool, &self.account).await?;
+        telemetry::webhook_state(last, known.confirmed_at.filter(|_| known.address.is_some()));
+        Ok(())
+    }
+
+    /// Notes hints that other processes have stored. Where that fails, they are found by looking.
+    pub(super) async fn listen(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Some(Err(error)) = stop.run_until_cancelled(self.listen_once()).await {
+                debug!(%error, "Notices of hints cannot be listened to");
+            }
+            stop.run_until_cancelled(sleep(LISTENS_AGAIN)).await;
+        }
+    }
+
+    async fn listen_once(&self) -> Result<(), sqlx::Error> {
+        // A session of its own, beside the pool.
+        let mut listener = PgListener::connect(self.database_url.expose_secret()).await?;
+        listener.listen(hints::CHANNEL).await?;
+        loop {
+            match listener.try_recv().await? {
+                Some(notice) if notice.payload() == self.account.as_str() => self.came.notify_waiters(),
+                Some(_) => {}
+                // The session was lost, and what came meanwhile with it.
+                None => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The loss meter: changes that a pass found and no webhook announced.
+//!
+//! It counts rows that a pass wrote over or found gone, of resources that webhooks name, since the registration was
+//! confirmed. Announced is a row for which a call came after it was last confirmed and no later than the waiting time
+//! after the pass found it. Until then it is a candidate.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::ids::Account;
+use crate::store::pool::StoreError;
+
+/// A row that a pass has written over.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// The row.
+    pub id: Uuid,
+    /// The request that it was last written from, before.
+    pub confirmed_at: Option<DateTime<Utc>>,
+    /// When the record changed, where it says so.
+    pub changed_at: Option<DateTime<Utc>>,
+}
+
+/// How the changes of a resource were announced.
+#[derive(Clone, Debug, Serialize)]
+pub struct Loss {
+    /// The resource.
+    pub resource: String,
+    /// Changes that a hint has led to.
+    pub shown: i64,
+    /// Changes that a pass found before their hint came.
+    pub late: i64,
+    /// Changes that a pass found and no hint announced.
+    pub missed: i64,
+}
+
+/// Notes rows that a pass has written over, in its transaction, as far as their content is another now. What no call
+/// has announced becomes a candidate, if the record changed since the registration was confirmed: by its own time, or
+/// where it has none, since a run last completed its resource.
+pub async fn note_changed(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &str,
+    found: &[Found],
+) -> Result<(), StoreError> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = found.iter().map(|found| found.id).collect();
+    let confirmed: Vec<Option<DateTime<Utc>>> = found.iter().map(|found| found.confirmed_at).collect();
+    let changed: Vec<Option<DateTime<Utc>>> = found.iter().map(|found| found.changed_at).collect();
+    sqlx::query!(
+        "insert into teamleader2db.webhook_candidate (account, resource, id)
+         select $1, $2, f.id
+         from unnest($3::uuid[], $4::timestamptz[], $5::timestamptz[]) as f (id, confirmed_at, changed_at)
+         join teamleader2db.webhook_registration g on g.account = $1 and g.confirmed_at is not null
+         join teamleader.record r
+             on r.resource = $2 and r.account = $1 and r.id = f.id and r.changed_at >= now()
+         left join teamleader2db.cursor c on c.account = $1 and c.resource = $2
+         left join teamleader2db.hint h on h.account = $1 and h.resource = $2 and h.id = f.id
+         where coalesce(f.changed_at, c.last_success_at) > g.confirmed_at
+           and (h.id is null or h.last_at <= greatest(f.confirmed_at, h.looked_at))
+         order by f.id
+         on conflict (account, resource, id) do nothing",
+        account.as_str(),
+        resource,
+        &ids,
+        &confirmed as &[Option<DateTime<Utc>>],
+        &changed as &[Option<DateTime<Utc>>],
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Notes rows whose records a complete pass is about to mark deleted, in its transaction. What no call has announced
+/// becomes a candidate, if a complete pass saw it since the registration was confirmed.
+pub async fn note_gone(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &str,
+    ids: &[Uuid],
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "insert into teamleader2db.webhook_candidate (account, resource, id)
+         select $1, $2, r.id
+         from teamleader.record r
+         join teamleader2db.webhook_registration g on g.account = $1 and g.confirmed_at is not null
+         join teamleader2db.cursor c on c.account = $1 and c.resource = $2 and c.last_full_at > g.confirmed_at
+         left join teamleader2db.hint h on h.account = $1 and h.resource = $2 and h.id = r.id
+         where r.resource = $2 and r.account = $1 and r.id = any($3) and r.deleted_at is null
+           and (h.id is null or h.last_at <= greatest(r.asked_at, h.looked_at))
+         order by r.id
+         on conflict (account, resource, id) do nothing",
+        account.as_str(),
+        resource,
+        ids,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Calls have come for these records: those that a pass found before are late.
+pub(super) async fn announce(
+    tx: &mut PgConnection,
+    account: &Account,
+    resources: &[String],
+    ids: &[Uuid],
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "with late as (
+             delete from teamleader2db.webhook_candidate c
+             using unnest($2::text[], $3::uuid[]) as named (resource, id)
+             where c.account = $1 and c.resource = named.resource and c.id = named.id returning c.resource)
+         insert into teamleader2db.webhook_loss as l (account, resource, late)
+         select $1, resource, count(*) from late group by resource order by resource
+         on conflict (account, resource) do update set late = l.late + excluded.late",
+        account.as_str(),
+        resources,
+        ids,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Hints have led to this many changes.
+pub async fn note_shown(
+    tx: &mut PgConnection,
+    account: &Account,
+    resource: &str,
+    changes: i64,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "insert into teamleader2db.webhook_loss as l (account, resource, shown) values ($1, $2, $3)
+         on conflict (account, resource) do update set shown = l.shown + excluded.shown",
+        account.as_str(),
+        resource,
+        changes,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Counts candidates whose waiting time is over as missed.
+pub async fn settle(pool: &PgPool, account: &Account, wait: Duration) -> Result<(), StoreError> {
+    sqlx::query!(
+        "with missed as (
+             delete from teamleader2db.webhook_candidate
+             where account = $1 and found_at < clock_timestamp() - make_interval(secs => $2) returning resource)
+         insert into teamleader2db.webhook_loss as l (account, resource, missed)
+         select $1, resource, count(*) from missed group by resource order by resource
+         on conflict (account, resource) do update set missed = l.missed + excluded.missed",
+        account.as_str(),
+        wait.as_secs_f64(),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// What was counted, by resource.
+pub async fn all(pool: &PgPool, account: &Account) -> Result<Vec<Loss>, StoreError> {
+    let losses = sqlx::query_as!(
+        Loss,
+        "select resource, shown, late, missed from teamleader2db.webhook_loss where account = $1 order by resource",
+        account.as_str(),
+    );
+    Ok(losses.fetch_all(pool).await?)
+}
