@@ -18,6 +18,7 @@ use crate::quirks::{ErrorItems, Matches, Quirks, WrongOrder};
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::version::Version;
+use crate::webhooks;
 
 /// A request that is authenticated and within the rate limit, and the fault that its answer is to have.
 pub(crate) struct Request<'a> {
@@ -66,6 +67,7 @@ impl Request<'_> {
             }
             "tickets.getMessage" => Some(self.message()),
             "userSchedules.list" => Some(self.schedules()),
+            "webhooks.list" | "webhooks.register" | "webhooks.unregister" => Some(self.webhooks()),
             _ => match endpoint.strip_suffix(".info") {
                 Some(resource) => self.info(resource),
                 None => contract::resource_of(endpoint)
@@ -74,6 +76,7 @@ impl Request<'_> {
             },
         };
         match result {
+            Some(Ok(text)) if text.is_empty() => answer::empty(204),
             Some(Ok(text)) => answer::json(200, text),
             Some(Err(Failure::Refused(Refusal::Invalid(title)))) => refuse(400, &title),
             // A gap of the simulator, which no client should take for an answer of the API.
@@ -82,6 +85,16 @@ impl Request<'_> {
             Some(Err(Failure::Broken(status))) => refuse(status, "Internal server error"),
             None => answer::error(501, &format!("The simulator does not have {endpoint}.")),
         }
+    }
+
+    /// An empty text for an answer without a body.
+    fn webhooks(&self) -> Result<String, Failure> {
+        let most = match self.trouble.kind {
+            Some(FaultKind::EmptyList) => 0,
+            Some(FaultKind::Capped { records }) => records,
+            _ => usize::MAX,
+        };
+        Ok(webhooks::respond(&self.state.webhooks.addresses, self.endpoint, &self.body, most)?.unwrap_or_default())
     }
 
     fn list(&self, resource: &str) -> Option<Result<String, Failure>> {

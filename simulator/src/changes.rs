@@ -11,7 +11,7 @@ use crate::generate::{Edits, Facts, Parent, Twists, World, document_of, families
 use crate::store::{Store, home, is_of};
 
 /// What happens to a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     /// A new record.
@@ -34,6 +34,16 @@ pub enum ChangeKind {
 impl ChangeKind {
     /// Every kind.
     pub const ALL: [Self; 6] = [Self::Add, Self::Update, Self::UpdateInfo, Self::Delete, Self::Touch, Self::Restore];
+}
+
+/// A record that was changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Changed {
+    /// The resource, for an incoming document that of its kind.
+    pub(crate) resource: &'static str,
+    pub(crate) id: Uuid,
+    /// The record that it belongs to.
+    pub(crate) parent: Option<Parent>,
 }
 
 /// Changes that go on while clients read a list.
@@ -77,9 +87,9 @@ impl PagingChanges {
 }
 
 impl Store {
-    /// Changes this many records, which the seed and the number of earlier changes choose. Gives their ids, fewer than
+    /// Changes this many records, which the seed and the number of earlier changes choose. Gives those, fewer than
     /// asked for where there are not as many (or nothing that they could belong to), none for an unknown resource.
-    pub(crate) fn change(&self, resource: &str, kind: ChangeKind, count: usize, now: i64) -> Vec<Uuid> {
+    pub(crate) fn change(&self, resource: &str, kind: ChangeKind, count: usize, now: i64) -> Vec<Changed> {
         let _turn = self.turn();
         let resource_asked = resource;
         let resource = home(resource);
@@ -94,34 +104,28 @@ impl Store {
             }
             _ => choose(&mut collection, &self.world, resource_asked, count),
         };
-        let ids = facts.iter().map(|facts| facts.id).collect();
         let ordinals: Vec<u64> = facts.iter().map(|facts| facts.ordinal).collect();
-        let changes = facts.into_iter().map(|facts| changed(&mut collection, kind, facts, now)).collect();
+        let (changed, changes) = facts.into_iter().map(|facts| changed(&mut collection, kind, facts, now)).unzip();
         collection.apply(&self.world, changes, now);
         drop(collection);
         if kind == ChangeKind::Delete {
             self.orphan(resource, &ordinals, now);
         }
-        ids
+        changed
     }
 
-    /// Changes one record; false if it does not live.
-    pub(crate) fn change_record(&self, resource: &str, kind: ChangeKind, id: Uuid, now: i64) -> bool {
+    /// Changes one record; none if it does not live.
+    pub(crate) fn change_record(&self, resource: &str, kind: ChangeKind, id: Uuid, now: i64) -> Option<Changed> {
         let _turn = self.turn();
-        let Some(mut collection) = self.write(home(resource)) else {
-            return false;
-        };
-        let found = collection.find(id).map(|record| record.facts);
-        let Some(facts) = found.filter(|facts| is_of(resource, facts.ordinal)) else {
-            return false;
-        };
-        let change = changed(&mut collection, kind, facts, now);
+        let mut collection = self.write(home(resource))?;
+        let facts = collection.find(id).map(|record| record.facts).filter(|facts| is_of(resource, facts.ordinal))?;
+        let (changed, change) = changed(&mut collection, kind, facts, now);
         collection.apply(&self.world, vec![change], now);
         drop(collection);
         if kind == ChangeKind::Delete {
             self.orphan(home(resource), &[facts.ordinal], now);
         }
-        true
+        Some(changed)
     }
 
     /// A new record; none if it would have to belong to another and there is none.
@@ -203,14 +207,25 @@ fn choose(collection: &mut Collection, world: &World, resource: &str, count: usi
     facts
 }
 
-fn changed(collection: &mut Collection, kind: ChangeKind, mut facts: Facts, now: i64) -> Change {
+fn changed(collection: &mut Collection, kind: ChangeKind, facts: Facts, now: i64) -> (Changed, Change) {
+    let after = altered(collection, kind, facts, now);
+    let resource = match collection.recipe.resource {
+        "expenses" => document_of(facts.ordinal).1,
+        resource => resource,
+    };
+    let changed = Changed { resource, id: facts.id, parent: facts.parent };
+    (changed, after.map_or(Change::Remove(facts.ordinal as Slot), Change::Put))
+}
+
+/// What a record is after a change; none if it is deleted.
+fn altered(collection: &mut Collection, kind: ChangeKind, mut facts: Facts, now: i64) -> Option<Facts> {
     let (list, info) = match kind {
-        ChangeKind::Delete => return Change::Remove(facts.ordinal as Slot),
+        ChangeKind::Delete => return None,
         ChangeKind::Add | ChangeKind::Touch => (0, 0),
         ChangeKind::UpdateInfo => (0, 1),
         ChangeKind::Restore => {
             restore(&mut facts);
-            return Change::Put(facts);
+            return Some(facts);
         }
         ChangeKind::Update => {
             collection.updates += 1;
@@ -224,7 +239,7 @@ fn changed(collection: &mut Collection, kind: ChangeKind, mut facts: Facts, now:
     facts.list_edits += list;
     facts.info_edits += info;
     facts.updated_at = now;
-    Change::Put(facts)
+    Some(facts)
 }
 
 /// Takes the last update back, and dates the record to before it.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::quirks::Quirks;
+use crate::webhooks::Webhooks;
 
 /// What a simulator starts with. The default is a small account for tests.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Config {
     pub rate_window: Duration,
     /// How the API behaves where it is uncertain, or worse than its documentation.
     pub quirks: Quirks,
+    /// How webhooks are delivered.
+    pub webhooks: Webhooks,
 }
 
 impl Default for Config {
@@ -47,6 +50,7 @@ impl Default for Config {
             rate_limit: 200,
             rate_window: Duration::from_secs(60),
             quirks: Quirks::default(),
+            webhooks: Webhooks::default(),
         }
     }
 }

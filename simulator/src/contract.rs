@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// The shape of a field.
 #[derive(Debug, Deserialize)]
@@ -133,18 +134,36 @@ pub enum Order {
 #[derive(Deserialize)]
 struct Contract {
     endpoints: BTreeMap<String, Endpoint>,
+    writes: BTreeMap<String, IgnoredAny>,
+    webhook_types: Vec<String>,
 }
 
-/// Every endpoint by name, such as `contacts.list`.
-///
-/// # Panics
-///
-/// Never with the file that is compiled in; a test reads it.
-pub fn endpoints() -> &'static BTreeMap<String, Endpoint> {
+/// The contract, which always fits its types: a test reads the file that is compiled in.
+fn contract() -> &'static Contract {
     static CONTRACT: LazyLock<Contract> = LazyLock::new(|| {
         serde_json::from_str(include_str!("../data/endpoints.json")).expect("data/endpoints.json fits its types")
     });
-    &CONTRACT.endpoints
+    &CONTRACT
+}
+
+/// Every endpoint that reads, by name, such as `contacts.list`.
+pub fn endpoints() -> &'static BTreeMap<String, Endpoint> {
+    &contract().endpoints
+}
+
+/// Whether this is the name of an endpoint that writes, such as `webhooks.register`.
+pub fn writes(name: &str) -> bool {
+    contract().writes.contains_key(name)
+}
+
+/// Whether the API has an endpoint of this name.
+pub(crate) fn has(name: &str) -> bool {
+    endpoint(name).is_some() || writes(name)
+}
+
+/// The types that webhooks can be registered for, such as `contact.updated`.
+pub fn webhook_types() -> &'static [String] {
+    &contract().webhook_types
 }
 
 /// One endpoint by name.

@@ -63,6 +63,16 @@ struct Requests {
 }
 
 #[derive(Deserialize)]
+struct Storm {
+    #[serde(rename = "type")]
+    kind: String,
+    /// These records; without them `count` records are chosen.
+    ids: Option<Vec<Uuid>>,
+    #[serde(default = "one")]
+    count: usize,
+}
+
+#[derive(Deserialize)]
 struct Advance {
     seconds: f64,
 }
@@ -117,6 +127,7 @@ fn control(state: &State, method: &Method, path: &str, body: &[u8]) -> Result<Re
         ("POST", "codes") => return encoded(&json!({ "code": state.oauth.issue_code(None, now) })),
         ("GET", "settings") => return encoded(&*state.quirks()),
         ("POST", "settings") => set(state, parse(body)?)?,
+        (_, path) if path == "webhooks" || path.starts_with("webhooks/") => return webhooks(state, method, path, body),
         ("POST", "rate-limit/spend") => {
             let Requests { requests } = parse(body)?;
             state.rate_limit.spend(state.oauth.client_id(), now, requests);
@@ -125,11 +136,37 @@ fn control(state: &State, method: &Method, path: &str, body: &[u8]) -> Result<Re
             let Advance { seconds } = parse(body)?;
             state.clock.advance(duration(seconds)?);
         }
-        _ => {
-            return Ok(answer::error(404, "There is no such control endpoint; see the README of the simulator."));
-        }
+        _ => return Ok(no_route()),
     }
     Ok(answer::empty(204))
+}
+
+/// The routes of webhooks.
+fn webhooks(state: &State, method: &Method, path: &str, body: &[u8]) -> Result<Response<Bytes>, String> {
+    match (method.as_str(), path) {
+        ("GET", "webhooks") => return encoded(&state.webhooks.counts()),
+        ("DELETE", "webhooks") => state.webhooks.reset_counts(),
+        ("GET", "webhooks/settings") => return encoded(&*state.webhooks.settings()),
+        ("POST", "webhooks" | "webhooks/settings") => {
+            state.set_webhooks(state.webhooks.settings().with(parse(body)?)?);
+        }
+        ("POST", "webhooks/deliveries/drain") => return encoded(&state.webhooks.drain()),
+        ("POST", "webhooks/storm") => {
+            let Storm { kind, ids, count } = parse(body)?;
+            let called = match ids {
+                Some(ids) => state.storm(&kind, &ids).then_some(ids),
+                None => state.storm_of(&kind, count),
+            };
+            let ids = called.ok_or_else(|| format!("There is no type {kind}."))?;
+            return encoded(&json!({ "ids": ids }));
+        }
+        _ => return Ok(no_route()),
+    }
+    Ok(answer::empty(204))
+}
+
+fn no_route() -> Response<Bytes> {
+    answer::error(404, "There is no such control endpoint; see the README of the simulator.")
 }
 
 fn change(state: &State, changes: Changes) -> Result<Response<Bytes>, String> {

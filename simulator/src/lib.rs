@@ -1,9 +1,8 @@
 //! A stateful stand-in for the Teamleader Focus API, for demos, tests and benchmarks.
 //!
-//! It serves every read endpoint of the API's blueprint but that of webhooks, and the OAuth 2 endpoints, over real
-//! HTTP, obeys that blueprint (`data/endpoints.json`) and not any client, breaks on demand, and knows the truth that a
-//! copy has to match. The README beside this crate describes the routes under `/_simulator/` that steer it from other
-//! processes.
+//! It serves every read endpoint of the API's blueprint, webhooks, and the OAuth 2 endpoints, over real HTTP, obeys
+//! that blueprint (`data/endpoints.json`) and not any client, breaks on demand, and knows the truth that a copy has to
+//! match. The README beside this crate describes the routes under `/_simulator/` that steer it from other processes.
 
 mod answer;
 mod api;
@@ -32,6 +31,7 @@ mod sparse;
 mod state;
 mod store;
 mod version;
+mod webhooks;
 
 pub use changes::ChangeKind;
 pub use config::Config;
@@ -44,3 +44,4 @@ pub use refreshes::{Refresh, RefreshOutcome};
 pub use simulator::Simulator;
 pub use store::TruthRecord;
 pub use version::Version;
+pub use webhooks::{Forgery, MessageSubject, Payload, WebhookCounts, WebhookDelivery, Webhooks, webhook_types};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser};
-use teamleader_simulator::{Config, Quirks, Simulator};
+use teamleader_simulator::{Config, Quirks, Simulator, Webhooks};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A stand-in for the Teamleader Focus API.
@@ -53,6 +53,8 @@ struct Flags {
     redirect_uri: Option<String>,
     #[command(flatten)]
     quirks: Quirks,
+    #[command(flatten)]
+    webhooks: Webhooks,
 }
 
 impl Flags {
@@ -76,6 +78,7 @@ impl Flags {
             rate_limit: self.rate_limit,
             rate_window: self.rate_window,
             quirks: self.quirks.clone().checked().map_err(anyhow::Error::msg)?,
+            webhooks: self.webhooks.clone().checked().map_err(anyhow::Error::msg)?,
             ..config
         })
     }

@@ -70,6 +70,9 @@ pub struct Quirks {
     #[arg(long, env = "SIMULATOR_EQUAL_DISCOUNTS")]
     #[arg(value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
     pub equal_discounts: bool,
+    /// Whether the integration has the scope of webhooks; without it their endpoints answer 403.
+    #[arg(long, env = "SIMULATOR_WEBHOOKS_SCOPE", default_value_t = true, action = ArgAction::Set)]
+    pub webhooks_scope: bool,
 }
 
 /// Which lists say how many records match.
@@ -167,6 +170,7 @@ impl Default for Quirks {
             list_lag_seconds: 0,
             discounts_without_ids: false,
             equal_discounts: false,
+            webhooks_scope: true,
         }
     }
 }
@@ -233,8 +237,11 @@ impl Quirks {
         }
     }
 
-    /// Whether the endpoint belongs to a module that is not in the customer's plan.
+    /// Whether the endpoint belongs to a module that is not in the customer's plan, or to a scope that is missing.
     pub(crate) fn is_off(&self, endpoint: &str) -> bool {
+        if !self.webhooks_scope && crate::contract::belongs_to(endpoint, "webhooks") {
+            return true;
+        }
         self.modules_off.iter().any(|resource| crate::contract::belongs_to(endpoint, resource))
     }
 }

@@ -98,7 +98,7 @@ async fn serve(state: Arc<State>, from: SocketAddr, request: Request<Incoming>) 
     if let Some(path) = path.strip_prefix("_simulator/") {
         return Ok(control::respond(state.clone(), &parts.method, path, parts.uri.query(), &body).await);
     }
-    let known = path.starts_with("oauth2/") || contract::endpoint(path).is_some();
+    let known = path.starts_with("oauth2/") || contract::has(path);
     let quirks = state.quirks();
     let in_work = state.counters.begin(if known { path } else { "unknown" });
     let request = Call {
@@ -147,7 +147,7 @@ impl Call<'_> {
             let answer_lost = trouble.kind.as_ref().is_some_and(FaultKind::loses_the_answer);
             return afflict(&trouble, answer::error, || self.encoded(self.oauth(answer_lost))).await;
         }
-        if contract::endpoint(self.endpoint).is_none() {
+        if !contract::has(self.endpoint) {
             // No such path: that is said at the edge, which knows neither versions nor limits.
             return Ok(answer::whole(answer::html(404)));
         }
@@ -211,7 +211,8 @@ impl Call<'_> {
     }
 
     fn api(&self, body: serde_json::Result<Value>, version: Version, trouble: &Trouble) -> Response<Bytes> {
-        if !matches!(*self.method, Method::POST | Method::GET) {
+        let reads = *self.method == Method::GET && !contract::writes(self.endpoint);
+        if *self.method != Method::POST && !reads {
             return self.refuse(405, "The method is not allowed.");
         }
         let Ok(body) = body else { return self.refuse(400, "The body is not valid JSON.") };

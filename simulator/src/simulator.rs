@@ -18,6 +18,7 @@ use crate::refreshes::Refresh;
 use crate::server::Server;
 use crate::state::State;
 use crate::store::TruthRecord;
+use crate::webhooks::{WebhookCounts, WebhookDelivery, Webhooks};
 
 /// A running simulator. Cloning gives another handle to the same one; it runs until [`Simulator::stop`], or until the
 /// runtime ends.
@@ -49,6 +50,7 @@ impl Simulator {
     /// Stops listening and closes every connection, in the middle of an answer if need be.
     pub async fn stop(&self) {
         self.server.stop().await;
+        self.state.webhooks.stop().await;
     }
 
     /// What the account holds of a resource, in the order of creation; nothing for an unknown resource.
@@ -231,6 +233,44 @@ impl Simulator {
     /// Whether the list of a resource comes in pages although the blueprint shows none.
     pub fn set_paged(&self, resource: &str, paged: bool) {
         self.state.set_paged(resource, paged);
+    }
+
+    /// How webhooks are delivered at this moment.
+    pub fn webhooks(&self) -> Webhooks {
+        Webhooks::clone(&self.state.webhooks.settings())
+    }
+
+    /// Delivers webhooks otherwise from now on. What the seed decides begins again: the same changes after this have
+    /// the same calls.
+    pub fn set_webhooks(&self, settings: Webhooks) {
+        self.state.set_webhooks(settings);
+    }
+
+    /// Calls for records of a type's resource at once, whether or not they live, without a change of any; false if
+    /// there is no such type. The switches apply.
+    pub fn storm(&self, kind: &str, ids: &[Uuid]) -> bool {
+        self.state.storm(kind, ids)
+    }
+
+    /// The same for so many records that live, the oldest, and gives their ids; none if there is no such type. A type
+    /// of the account is called so many times.
+    pub fn storm_of(&self, kind: &str, count: usize) -> Option<Vec<Uuid>> {
+        self.state.storm_of(kind, count)
+    }
+
+    /// The registered addresses, and what became of the calls.
+    pub fn webhook_counts(&self) -> WebhookCounts {
+        self.state.webhooks.counts()
+    }
+
+    /// Sets the counts of calls to zero, but that of pending ones.
+    pub fn reset_webhook_counts(&self) {
+        self.state.webhooks.reset_counts();
+    }
+
+    /// Takes what is known of the calls that were made since this was called last, at most the newest 100,000.
+    pub fn drain_webhook_deliveries(&self) -> Vec<WebhookDelivery> {
+        self.state.webhooks.drain()
     }
 
     /// A valid pair of tokens, without a browser.

@@ -1,12 +1,12 @@
 //! Everything that a running simulator knows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use uuid::Uuid;
 
-use crate::changes::{ChangeKind, PagingChanges};
+use crate::changes::{ChangeKind, Changed, PagingChanges};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::counters::Counting;
@@ -18,6 +18,9 @@ use crate::rate_limit::RateLimit;
 use crate::refreshes::Refreshes;
 use crate::sparse::Sparse;
 use crate::store::Store;
+use crate::webhooks::{Dispatcher, Event, Webhooks, resource_of, webhook_types};
+
+type Turns = BTreeMap<(&'static str, ChangeKind), usize>;
 
 /// Everything that a running simulator knows. Each part has a lock of its own, held for no longer than one step.
 pub(crate) struct State {
@@ -29,12 +32,22 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     pub(crate) counters: Counting,
     pub(crate) refreshes: Refreshes,
+    pub(crate) webhooks: Arc<Dispatcher>,
+    /// How many changes of each kind each resource had, which are called by its types in turn. Held while a change is
+    /// made and called, so that calls come in the order of the changes.
+    turns: Mutex<Turns>,
     paged: RwLock<BTreeSet<String>>,
     projects_v2: AtomicBool,
     compresses: AtomicBool,
     quirks: RwLock<Arc<Quirks>>,
     lists: AtomicU64,
 }
+
+/// The resource whose calls may name the parent.
+const MESSAGES: &str = "tickets.messages";
+
+/// The types of the account itself, for which no record changes.
+const ACCOUNT_TYPES: [&str; 2] = ["account.deactivated", "account.deleted"];
 
 impl State {
     /// Makes the records, which takes seconds for a large account.
@@ -48,6 +61,8 @@ impl State {
             faults: Faults::default(),
             counters: Counting::default(),
             refreshes: Refreshes::default(),
+            webhooks: Arc::new(Dispatcher::new(config.webhooks.clone())),
+            turns: Mutex::default(),
             paged: RwLock::new(config.paged.clone()),
             projects_v2: AtomicBool::new(config.projects_v2),
             compresses: AtomicBool::new(false),
@@ -119,11 +134,72 @@ impl State {
 
     /// Changes records of a resource now.
     pub(crate) fn change(&self, resource: &str, kind: ChangeKind, count: usize) -> Vec<Uuid> {
-        self.store.change(resource, kind, count, self.clock.now().timestamp())
+        let mut turns = self.turns();
+        let changed = self.store.change(resource, kind, count, self.clock.now().timestamp());
+        self.call(&mut turns, kind, &changed);
+        changed.iter().map(|changed| changed.id).collect()
     }
 
     /// Changes one record now; false if it does not live.
     pub(crate) fn change_record(&self, resource: &str, kind: ChangeKind, id: Uuid) -> bool {
-        self.store.change_record(resource, kind, id, self.clock.now().timestamp())
+        let mut turns = self.turns();
+        let changed = self.store.change_record(resource, kind, id, self.clock.now().timestamp());
+        self.call(&mut turns, kind, changed.as_slice());
+        changed.is_some()
+    }
+
+    /// Delivers webhooks otherwise from now on; what the seed and the turn decide begins again.
+    pub(crate) fn set_webhooks(&self, settings: Webhooks) {
+        let mut turns = self.turns();
+        turns.clear();
+        self.webhooks.set(settings);
+    }
+
+    /// Calls for changes of one kind: each by one type, in turn.
+    fn call(&self, turns: &mut Turns, kind: ChangeKind, changes: &[Changed]) {
+        let account = self.store.world.account();
+        let event = |changed: &Changed| {
+            let types = webhook_types(changed.resource, kind);
+            let turn = turns.entry((changed.resource, kind)).or_default();
+            let place = turn.checked_rem(types.len())?;
+            *turn += 1;
+            let parent = changed.parent.filter(|_| changed.resource == MESSAGES);
+            let ticket = parent.map(|ticket| self.store.world.id(ticket.resource, ticket.ordinal));
+            Some(Event { kind: types[place], id: changed.id, ticket, account })
+        };
+        let events: Vec<Event> = changes.iter().filter_map(event).collect();
+        self.webhooks.call(&events);
+    }
+
+    /// Calls for records without a change of them; false if there is no such type.
+    pub(crate) fn storm(&self, kind: &str, ids: &[Uuid]) -> bool {
+        let _turns = self.turns();
+        let account = self.store.world.account();
+        let of_account = || ACCOUNT_TYPES.into_iter().find(|name| *name == kind).map(|name| ("", name));
+        let Some((resource, kind)) = resource_of(kind).or_else(of_account) else { return false };
+        let ticket = |id: &Uuid| {
+            let parent = self.store.find(resource, *id)?.1.parent.filter(|_| resource == MESSAGES)?;
+            Some(self.store.world.id(parent.resource, parent.ordinal))
+        };
+        let event = |id: &Uuid| Event { kind, id: *id, ticket: ticket(id), account };
+        let events: Vec<Event> = ids.iter().map(event).collect();
+        self.webhooks.call(&events);
+        true
+    }
+
+    /// The same for so many records that live, or all; none if there is no such type.
+    pub(crate) fn storm_of(&self, kind: &str, count: usize) -> Option<Vec<Uuid>> {
+        let ids: Vec<Uuid> = match resource_of(kind) {
+            Some((resource, _)) => {
+                let (_, records) = self.store.snapshot(resource)?;
+                records.iter().map(|facts| facts.id).take(count).collect()
+            }
+            None => vec![self.store.world.account(); count],
+        };
+        self.storm(kind, &ids).then_some(ids)
+    }
+
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

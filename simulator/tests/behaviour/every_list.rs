@@ -184,9 +184,8 @@ async fn a_list_without_pages_has_them_if_it_is_told_so() {
 }
 
 #[tokio::test]
-async fn webhooks_are_not_served() {
+async fn what_the_blueprint_does_not_have_is_not_found() {
     let api = Api::unlimited(&[]).await;
-    assert_eq!(api.call("webhooks.list", json!({})).await.status, 501);
     assert_eq!(api.call("users.daysOff.list", json!({ "id": "x" })).await.status, 404);
     assert_eq!(api.call("nonsense.list", json!({})).await.status, 404);
 }

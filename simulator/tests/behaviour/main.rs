@@ -20,6 +20,7 @@ mod records;
 mod references;
 mod tokens;
 mod versions;
+mod webhooks;
 
 use std::collections::BTreeMap;
 

@@ -38,6 +38,47 @@ fn a_resource_that_does_not_exist_is_an_error() {
 }
 
 #[tokio::test]
+async fn its_webhooks_are_flags() {
+    let flags = [
+        "--deliver-webhooks-to=http://127.0.0.1:9",
+        "--webhook-loss=0.1",
+        "--webhook-duplicates=0.2",
+        "--webhook-delay-ms=1-20",
+        "--webhook-reorder=0.3",
+        "--webhook-reorder-ms=5-5",
+        "--webhook-forged=0.4",
+        "--webhook-wrong-account=0.5",
+        "--webhook-payload=data",
+        "--webhook-message-subject=ticket",
+        "--webhook-seed=7",
+    ];
+    let mut child = program(&flags);
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.strip_prefix("listening on ").unwrap().trim_end();
+    let settings = reqwest::get(format!("{url}/_simulator/webhooks/settings")).await.unwrap().text().await.unwrap();
+    let settings: teamleader_simulator::Webhooks = serde_json::from_str(&settings).unwrap();
+    let expected = teamleader_simulator::Webhooks {
+        deliver_to: Some("http://127.0.0.1:9".to_owned()),
+        loss: 0.1,
+        duplicates: 0.2,
+        delay_ms: (1, 20),
+        reorder: 0.3,
+        reorder_ms: (5, 5),
+        forged: 0.4,
+        wrong_account: 0.5,
+        payload: teamleader_simulator::Payload::Data,
+        message_subject: teamleader_simulator::MessageSubject::Ticket,
+        seed: 7,
+    };
+    assert_eq!(settings, expected);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!program(&["--webhook-loss=2"]).wait().unwrap().success());
+    assert!(!program(&["--webhook-delay-ms=5"]).wait().unwrap().success());
+}
+
+#[tokio::test]
 async fn its_quirks_are_flags() {
     let flags = [
         "--pinned-version=2022-09-15",
@@ -56,6 +97,7 @@ async fn its_quirks_are_flags() {
         "--list-lag-seconds=2",
         "--discounts-without-ids",
         "--equal-discounts",
+        "--webhooks-scope=false",
     ];
     let mut child = program(&flags);
     let mut line = String::new();
@@ -80,6 +122,7 @@ async fn its_quirks_are_flags() {
         list_lag_seconds: 2,
         discounts_without_ids: true,
         equal_discounts: true,
+        webhooks_scope: false,
     };
     assert_eq!(quirks, expected);
     child.kill().unwrap();

@@ -1,0 +1,18 @@
+//! Webhooks: who is called for which change, and what goes wrong on the way.
+
+mod addresses;
+mod dispatcher;
+mod endpoints;
+mod log;
+mod plan;
+mod sender;
+mod settings;
+mod table;
+
+pub(crate) use dispatcher::{Dispatcher, Event};
+pub(crate) use endpoints::respond;
+pub use log::{WebhookCounts, WebhookDelivery};
+pub use plan::Forgery;
+pub use settings::{MessageSubject, Payload, Webhooks};
+pub(crate) use table::resource_of;
+pub use table::webhook_types;
