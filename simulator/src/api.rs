@@ -1,5 +1,7 @@
 //! The endpoints of the API itself.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use chrono::NaiveDate;
 use hyper::Response;
@@ -7,18 +9,18 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::answer;
-use crate::collection::Past;
+use crate::collection::{Collection, Past};
 use crate::contract::{self, Declared, Endpoint};
 use crate::faults::{FaultKind, Trouble};
 use crate::filter::{Filter, ParentAsked};
-use crate::generate::{Asked, Facts, family, read_json, schedule, write_json};
+use crate::generate::{Asked, Facts, document_of, family, read_json, schedule, write_json};
 use crate::guise::Guise;
 use crate::query::{ListQuery, Manner, includes};
 use crate::quirks::{ErrorItems, Matches, Quirks, WrongOrder};
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::version::Version;
-use crate::webhooks;
+use crate::webhooks::{self, Look, Sighting};
 
 /// A request that is authenticated and within the rate limit, and the fault that its answer is to have.
 pub(crate) struct Request<'a> {
@@ -28,6 +30,8 @@ pub(crate) struct Request<'a> {
     pub(crate) version: Version,
     pub(crate) body: Value,
     pub(crate) trouble: &'a Trouble,
+    /// What the answer shows, if somebody watches.
+    pub(crate) sighting: RefCell<Option<Sighting>>,
 }
 
 /// The body of a request, from query parameters where there is none; an error if it is not JSON.
@@ -52,8 +56,16 @@ impl From<Refusal> for Failure {
 }
 
 impl Request<'_> {
-    /// The answer.
+    /// The answer, and as an extension what it shows, if somebody watches.
     pub(crate) fn respond(&self) -> Response<Bytes> {
+        let mut answer = self.answer();
+        if let Some(sighting) = self.sighting.take() {
+            answer.extensions_mut().insert(sighting);
+        }
+        answer
+    }
+
+    fn answer(&self) -> Response<Bytes> {
         let Self { state, quirks, endpoint, .. } = self;
         let refuse = |status, title: &str| refuse(quirks, endpoint, status, title);
         if quirks.is_off(endpoint) {
@@ -128,10 +140,54 @@ impl Request<'_> {
         }
         let query = ListQuery::parse(endpoint, filter, self.manner(resource, endpoint), body)?;
         let guise = self.guise(resource);
-        Ok(match self.past() {
-            None => query.answer(&collection, &guise),
-            Some(past) => query.answer(&collection.as_of(&state.store.world, past), &guise),
-        })
+        let past = self.past().map(|past| collection.as_of(&state.store.world, past));
+        let shown = past.as_ref().unwrap_or(&collection);
+        self.note_page(&collection, &query, || query.facts(shown));
+        Ok(query.answer(shown, &guise))
+    }
+
+    /// Notes what a page shows, and which of the ids that it was asked for are deleted.
+    fn note_page(&self, collection: &Collection, query: &ListQuery, shown: impl FnOnce() -> Vec<Facts>) {
+        let Some(resource) = self.watched(collection.recipe.resource) else { return };
+        let shown: Vec<Facts> = shown();
+        let asked = self.body.get("filter").and_then(|filter| filter.get("ids")).and_then(Value::as_array);
+        let ids = || asked.into_iter().flatten().filter_map(|id| id.as_str()?.parse().ok());
+        // A list that lags behind may show what is deleted.
+        let is_gone = |id: &Uuid| collection.find(*id).is_none() && shown.iter().all(|facts| facts.id != *id);
+        let gone = ids().filter(is_gone).map(|id| (resource, id)).collect();
+        let ticket = self.body.get("id").filter(|_| resource == "tickets.messages");
+        let look = match (asked, ticket.and_then(|id| id.as_str()?.parse().ok())) {
+            (Some(_), _) => Look::Ids,
+            (None, Some(ticket)) => Look::Messages(ticket),
+            (None, None) => Look::List,
+        };
+        self.note(look, resource, shown, gone, query.includes().to_vec());
+    }
+
+    /// Notes what was seen, but for a record that is broken: who knows what a client makes of it.
+    fn note(
+        &self,
+        look: Look,
+        resource: &'static str,
+        shown: Vec<Facts>,
+        gone: Vec<(&'static str, Uuid)>,
+        includes: Vec<String>,
+    ) {
+        let is_odd = |id: Uuid| {
+            let odd = |kind: &FaultKind| matches!(kind, FaultKind::OddRecord { id: Some(odd), .. } if *odd == id);
+            self.trouble.records.iter().any(odd)
+        };
+        let kind = |facts: Facts| match resource {
+            "expenses" => (document_of(facts.ordinal).1, facts),
+            resource => (resource, facts),
+        };
+        let shown = shown.into_iter().filter(|facts| !is_odd(facts.id)).map(kind).collect();
+        self.sighting.replace(Some(Sighting { look, shown, gone, includes }));
+    }
+
+    /// The resource, if somebody watches what clients get of it.
+    fn watched(&self, resource: &str) -> Option<&'static str> {
+        if self.state.webhooks.watch.is_on() { webhooks::watched(resource) } else { None }
     }
 
     /// How the records of the answer look.
@@ -204,7 +260,13 @@ impl Request<'_> {
         if let Some(status) = broken {
             return Err(Failure::Broken(status));
         }
-        let (facts, text) = self.state.store.info(resource, id, &includes).ok_or(Failure::Missing)?;
+        let found = self.state.store.info(resource, id, &includes);
+        if let Some(resource) = self.watched(resource) {
+            let gone = found.is_none().then_some((resource, id));
+            let shown = found.as_ref().map(|(facts, _)| *facts);
+            self.note(Look::Ids, resource, Vec::from_iter(shown), Vec::from_iter(gone), Vec::new());
+        }
+        let (facts, text) = found.ok_or(Failure::Missing)?;
         let guise = self.guise(resource);
         let record = guise.dress(&facts, &text);
         let updatable = endpoint.meta.contains_key("updatable");
@@ -231,6 +293,9 @@ impl Request<'_> {
         let id = uuid("message_id", self.body.get("message_id"))?;
         let store = &self.state.store;
         let (recipe, facts) = store.find("tickets.messages", id).ok_or(Failure::Missing)?;
+        if let Some(resource) = self.watched("tickets.messages") {
+            self.note(Look::Ids, resource, vec![facts], Vec::new(), Vec::new());
+        }
         let ticket = facts.parent.map(|parent| store.world.id(parent.resource, parent.ordinal));
         let list = recipe.list(&store.world, &facts).list;
         let mut message = read_json(&list).unwrap_or_default();

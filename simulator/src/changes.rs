@@ -42,6 +42,10 @@ pub(crate) struct Changed {
     /// The resource, for an incoming document that of its kind.
     pub(crate) resource: &'static str,
     pub(crate) id: Uuid,
+    /// What it was; none if it is new.
+    pub(crate) before: Option<Facts>,
+    /// What it is now; none if it is deleted.
+    pub(crate) after: Option<Facts>,
     /// The record that it belongs to.
     pub(crate) parent: Option<Parent>,
 }
@@ -213,7 +217,8 @@ fn changed(collection: &mut Collection, kind: ChangeKind, facts: Facts, now: i64
         "expenses" => document_of(facts.ordinal).1,
         resource => resource,
     };
-    let changed = Changed { resource, id: facts.id, parent: facts.parent };
+    let before = (kind != ChangeKind::Add).then_some(facts);
+    let changed = Changed { resource, id: facts.id, before, after, parent: facts.parent };
     (changed, after.map_or(Change::Remove(facts.ordinal as Slot), Change::Put))
 }
 

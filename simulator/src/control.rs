@@ -22,6 +22,8 @@ use crate::guise::Guise;
 use crate::state::State;
 use crate::store::TruthRecord;
 
+/// How many seconds after a find a call may come, where nobody says.
+const QUARTER_HOUR: f64 = 900.0;
 /// How many bytes of the truth go out at once.
 const CHUNK: usize = 256 << 10;
 
@@ -96,11 +98,19 @@ pub(crate) async fn respond(
     if let (&Method::GET, Some(resource)) = (method, path.strip_prefix("truth/")) {
         return truth(state, resource, query.unwrap_or_default());
     }
-    answer::whole(control(&state, method, path, body).unwrap_or_else(|wrong| answer::error(400, &wrong)))
+    answer::whole(
+        control(&state, method, path, (query.unwrap_or_default(), body))
+            .unwrap_or_else(|wrong| answer::error(400, &wrong)),
+    )
 }
 
 /// The answer, or the fault of the request.
-fn control(state: &State, method: &Method, path: &str, body: &[u8]) -> Result<Response<Bytes>, String> {
+fn control(
+    state: &State,
+    method: &Method,
+    path: &str,
+    (query, body): (&str, &[u8]),
+) -> Result<Response<Bytes>, String> {
     let now = state.clock.millis();
     match (method.as_str(), path) {
         ("GET", "truth") => {
@@ -127,7 +137,9 @@ fn control(state: &State, method: &Method, path: &str, body: &[u8]) -> Result<Re
         ("POST", "codes") => return encoded(&json!({ "code": state.oauth.issue_code(None, now) })),
         ("GET", "settings") => return encoded(&*state.quirks()),
         ("POST", "settings") => set(state, parse(body)?)?,
-        (_, path) if path == "webhooks" || path.starts_with("webhooks/") => return webhooks(state, method, path, body),
+        (_, path) if path == "webhooks" || path.starts_with("webhooks/") => {
+            return webhooks(state, method, path, (query, body));
+        }
         ("POST", "rate-limit/spend") => {
             let Requests { requests } = parse(body)?;
             state.rate_limit.spend(state.oauth.client_id(), now, requests);
@@ -142,13 +154,25 @@ fn control(state: &State, method: &Method, path: &str, body: &[u8]) -> Result<Re
 }
 
 /// The routes of webhooks.
-fn webhooks(state: &State, method: &Method, path: &str, body: &[u8]) -> Result<Response<Bytes>, String> {
+fn webhooks(
+    state: &State,
+    method: &Method,
+    path: &str,
+    (query, body): (&str, &[u8]),
+) -> Result<Response<Bytes>, String> {
     match (method.as_str(), path) {
         ("GET", "webhooks") => return encoded(&state.webhooks.counts()),
         ("DELETE", "webhooks") => state.webhooks.reset_counts(),
         ("GET", "webhooks/settings") => return encoded(&*state.webhooks.settings()),
         ("POST", "webhooks" | "webhooks/settings") => {
             state.set_webhooks(state.webhooks.settings().with(parse(body)?)?);
+        }
+        ("POST", "webhooks/losses") => state.webhooks.watch.start(),
+        ("GET", "webhooks/losses") => {
+            let asked = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "wait_seconds");
+            let wait = asked.map_or(Ok(QUARTER_HOUR), |(_, seconds)| seconds.parse());
+            let wait = wait.map_err(|error| format!("wait_seconds: {error}."))?;
+            return encoded(&state.webhooks.watch.losses(duration(wait)?));
         }
         ("POST", "webhooks/deliveries/drain") => return encoded(&state.webhooks.drain()),
         ("POST", "webhooks/storm") => {

@@ -187,6 +187,13 @@ impl FaultKind {
     }
 }
 
+impl FaultKind {
+    /// Whether what the answer shows reaches a client, which may read no more than it has room for.
+    pub(crate) fn leaves_the_answer(&self) -> bool {
+        !self.loses_the_answer() && !matches!(self, Self::GzipBomb { .. })
+    }
+}
+
 impl Fault {
     /// A fault everywhere, until the faults are cleared.
     pub fn new(kind: FaultKind) -> Self {

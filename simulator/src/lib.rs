@@ -44,4 +44,7 @@ pub use refreshes::{Refresh, RefreshOutcome};
 pub use simulator::Simulator;
 pub use store::TruthRecord;
 pub use version::Version;
-pub use webhooks::{Forgery, MessageSubject, Payload, WebhookCounts, WebhookDelivery, Webhooks, webhook_types};
+pub use webhooks::{
+    Forgery, LossCounts, Losses, MessageSubject, Payload, RecordsByResource, WebhookCounts, WebhookDelivery, Webhooks,
+    webhook_types,
+};

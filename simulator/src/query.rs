@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::collection::{Collection, Record, Slot};
 use crate::contract::{Endpoint, Order, Sort, Sorts};
 use crate::filter::Filter;
-use crate::generate::Dice;
+use crate::generate::{Dice, Facts};
 use crate::guise::Guise;
 use crate::refusal::Refusal;
 
@@ -101,6 +101,19 @@ impl ListQuery {
         (from, matches.min(from + size as usize))
     }
 
+    /// The facts of the records that the answer shows.
+    pub(crate) fn facts(&self, collection: &Collection) -> Vec<Facts> {
+        let (slots, reversed) = self.selected(collection);
+        let shown = |place: usize| collection.get(if reversed { slots[slots.len() - 1 - place] } else { slots[place] });
+        let (from, to) = self.window(slots.len().min(self.ceiling));
+        (from..to).filter_map(shown).map(|record| record.facts).collect()
+    }
+
+    /// The optional fields that are asked for.
+    pub(crate) fn includes(&self) -> &[String] {
+        &self.includes
+    }
+
     /// Page and number of matches as members of `meta`, if they are shown.
     fn page_meta(&self, matches: u64) -> Option<String> {
         let (size, number) = self.page.filter(|_| self.shows_page)?;
@@ -109,11 +122,7 @@ impl ListQuery {
 
     /// The body of the answer.
     pub(crate) fn answer(&self, collection: &Collection, guise: &Guise<'_>) -> String {
-        let (mut slots, mut reversed) = self.select(collection);
-        if let Some(number) = self.shuffle {
-            slots = Slots::Selection(Arc::new(self.shuffled(collection, &slots, reversed, number)));
-            reversed = false;
-        }
+        let (slots, reversed) = self.selected(collection);
         let all = slots.len();
         let matches = all.min(self.ceiling);
         let (from, to) = self.window(matches);
@@ -165,6 +174,15 @@ impl ListQuery {
             by_fields.fold(Ordering::Equal, Ordering::then)
         });
         slots
+    }
+
+    /// The matching slots in the order of this request, and whether they are to be read from the end.
+    fn selected<'a>(&self, collection: &'a Collection) -> (Slots<'a>, bool) {
+        let (slots, reversed) = self.select(collection);
+        match self.shuffle {
+            None => (slots, reversed),
+            Some(number) => (Slots::Selection(Arc::new(self.shuffled(collection, &slots, reversed, number))), false),
+        }
     }
 
     /// The matching slots, and whether they are to be read from the end.

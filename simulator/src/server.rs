@@ -1,9 +1,10 @@
 //! Listens, and takes each request through authentication, rate limit and faults.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -29,6 +30,7 @@ use crate::rate_limit::Quota;
 use crate::refreshes::Refresh;
 use crate::state::State;
 use crate::version::Version;
+use crate::webhooks::Sighting;
 use crate::{api, contract, control, gzip};
 
 /// The largest request body that is read. A list of a thousand ids takes 40 kB.
@@ -151,6 +153,7 @@ impl Call<'_> {
             // No such path: that is said at the edge, which knows neither versions nor limits.
             return Ok(answer::whole(answer::html(404)));
         }
+        let asked_at = Instant::now();
         let State { oauth, rate_limit, clock, .. } = self.state;
         let asked = self.headers.get("x-api-version").map(|version| version.to_str().unwrap_or_default());
         self.state.counters.version(asked);
@@ -183,7 +186,12 @@ impl Call<'_> {
             _ => version,
         };
         let respond = || self.encoded(self.api(body, version, &trouble));
-        let answer = afflict(&trouble, |status, title| self.refuse(status, title), respond).await?;
+        let mut answer = afflict(&trouble, |status, title| self.refuse(status, title), respond).await?;
+        if let Some(sighting) = answer.extensions_mut().remove::<Sighting>()
+            && trouble.kind.as_ref().is_none_or(FaultKind::leaves_the_answer)
+        {
+            self.state.saw(&sighting, asked_at);
+        }
         match trouble.kind {
             Some(FaultKind::Edge404 | FaultKind::Html200) => Ok(answer),
             _ => Ok(self.with_headers(answer, quota, version)),
@@ -217,7 +225,8 @@ impl Call<'_> {
         }
         let Ok(body) = body else { return self.refuse(400, "The body is not valid JSON.") };
         let Self { state, quirks, endpoint, .. } = *self;
-        api::Request { state, quirks, endpoint, version, body, trouble }.respond()
+        let sighting = RefCell::default();
+        api::Request { state, quirks, endpoint, version, body, trouble, sighting }.respond()
     }
 
     fn refuse(&self, status: u16, title: &str) -> Response<Bytes> {

@@ -18,7 +18,7 @@ use crate::refreshes::Refresh;
 use crate::server::Server;
 use crate::state::State;
 use crate::store::TruthRecord;
-use crate::webhooks::{WebhookCounts, WebhookDelivery, Webhooks};
+use crate::webhooks::{Losses, WebhookCounts, WebhookDelivery, Webhooks};
 
 /// A running simulator. Cloning gives another handle to the same one; it runs until [`Simulator::stop`], or until the
 /// runtime ends.
@@ -266,6 +266,18 @@ impl Simulator {
     /// Sets the counts of calls to zero, but that of pending ones.
     pub fn reset_webhook_counts(&self) {
         self.state.webhooks.reset_counts();
+    }
+
+    /// Remembers from now on what clients get of which record and what they are called for, from nothing. For
+    /// [`Simulator::losses`]; off until this is called.
+    pub fn track_losses(&self) {
+        self.state.webhooks.watch.start();
+    }
+
+    /// The records that clients found changed by reading lists, and whether a call had announced them or came up to
+    /// `wait` later. See the README for the words of this.
+    pub fn losses(&self, wait: Duration) -> Losses {
+        self.state.webhooks.watch.losses(wait)
     }
 
     /// Takes what is known of the calls that were made since this was called last, at most the newest 100,000.

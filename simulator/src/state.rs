@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
 
 use uuid::Uuid;
 
@@ -11,14 +12,15 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::counters::Counting;
 use crate::faults::Faults;
-use crate::generate::{Twists, World};
+use crate::generate::{Facts, Twists, World, recipes, write_optional};
+use crate::guise::Guise;
 use crate::oauth::OAuth;
 use crate::quirks::{Contexts, Quirks};
 use crate::rate_limit::RateLimit;
 use crate::refreshes::Refreshes;
 use crate::sparse::Sparse;
-use crate::store::Store;
-use crate::webhooks::{Dispatcher, Event, Webhooks, resource_of, webhook_types};
+use crate::store::{Store, home};
+use crate::webhooks::{Change, Dispatcher, Event, Sighting, Webhooks, resource_of, watched, webhook_types};
 
 type Turns = BTreeMap<(&'static str, ChangeKind), usize>;
 
@@ -160,6 +162,7 @@ impl State {
         let account = self.store.world.account();
         let event = |changed: &Changed| {
             let types = webhook_types(changed.resource, kind);
+            self.watch(changed, types);
             let turn = turns.entry((changed.resource, kind)).or_default();
             let place = turn.checked_rem(types.len())?;
             *turn += 1;
@@ -169,6 +172,36 @@ impl State {
         };
         let events: Vec<Event> = changes.iter().filter_map(event).collect();
         self.webhooks.call(&events);
+    }
+
+    /// Remembers a change for the truth of a loss meter.
+    fn watch(&self, changed: &Changed, types: &[&str]) {
+        let Changed { resource, id, before, after, .. } = *changed;
+        if self.webhooks.watch.is_on() && watched(resource).is_some() {
+            let counts = !self.webhooks.addresses.taking(types).is_empty();
+            self.webhooks.watch.changed(Change { resource, id, before, after, counts });
+        }
+    }
+
+    /// A client got an answer that it asked for at a moment.
+    pub(crate) fn saw(&self, sighting: &Sighting, asked: Instant) {
+        // A change that the answer shows is remembered first.
+        let _turns = self.turns();
+        let world = &self.store.world;
+        let differ = |resource: &'static str, before: &Facts, after: &Facts| {
+            let resource = home(resource);
+            let Some(recipe) = recipes().iter().find(|recipe| recipe.resource == resource) else { return false };
+            let guise = Guise::new(resource, self.sparse(resource));
+            let text = |facts: &Facts| {
+                let draft = recipe.list(world, facts);
+                let mut text = String::with_capacity(draft.list.len());
+                let wanted = |include: &str| sighting.includes.iter().any(|asked| asked == include);
+                write_optional(&draft.list, &draft.optional, wanted, &mut text);
+                guise.dress(facts, &text).into_owned()
+            };
+            text(before) != text(after)
+        };
+        self.webhooks.watch.saw(sighting, asked, differ);
     }
 
     /// Calls for records without a change of them; false if there is no such type.

@@ -14,9 +14,11 @@ use uuid::Uuid;
 
 use super::addresses::Addresses;
 use super::log::{Log, WebhookCounts, WebhookDelivery};
+use super::losses::Watch;
 use super::plan::{Nature, Plan, Planned, Subject, plan};
 use super::sender::{Sender, Target};
 use super::settings::Webhooks;
+use super::table::resource_of;
 
 /// How many calls are made at once.
 const AT_ONCE: usize = 32;
@@ -49,6 +51,7 @@ struct Waiting {
 /// Makes the calls.
 pub(crate) struct Dispatcher {
     pub(crate) addresses: Addresses,
+    pub(crate) watch: Watch,
     log: Log,
     settings: RwLock<Arc<Webhooks>>,
     /// How often each record was called for; held while calls are planned.
@@ -66,6 +69,7 @@ impl Dispatcher {
     pub(crate) fn new(settings: Webhooks) -> Self {
         Self {
             addresses: Addresses::default(),
+            watch: Watch::default(),
             log: Log::default(),
             settings: RwLock::new(Arc::new(settings)),
             numbers: Mutex::default(),
@@ -183,12 +187,20 @@ impl Dispatcher {
             self.log.undeliverable();
             return;
         };
-        let sent_at = Utc::now();
+        let (sent_at, sent) = (Utc::now(), std::time::Instant::now());
         let answer = self.sender.post(&target, Bytes::from(call.body)).await;
         if let Err(error) = &answer {
             tracing::debug!(kind = event.kind, id = %event.id, "A call has no answer: {error:#}");
         }
         let status = answer.ok();
+        if let Nature::Right(right) = call.nature
+            && !right.names_other_account
+            && self.watch.is_on()
+            && status.is_some_and(|status| (200..300).contains(&status))
+            && let Some((resource, _)) = resource_of(event.kind)
+        {
+            self.watch.called((resource, event.id), event.ticket, sent);
+        }
         match call.nature {
             Nature::Forged(forgery) => self.log.forged(forgery, status),
             Nature::Right(right) => self.log.delivered(WebhookDelivery {

@@ -32,6 +32,15 @@ pub(crate) fn resource_of(kind: &str) -> Option<(&'static str, &'static str)> {
     })
 }
 
+/// The resource as the table writes it, if its records are watched: those of a resource with types, and expenses, which
+/// list the documents of three of them.
+pub(crate) fn watched(resource: &str) -> Option<&'static str> {
+    match resource {
+        "expenses" => Some("expenses"),
+        _ => TABLE.iter().map(|row| row.resource).find(|name| *name == resource),
+    }
+}
+
 /// Every resource that has types. `account.deactivated` and `account.deleted` are of no record.
 #[rustfmt::skip]
 const TABLE: &[Row] = &[

@@ -11,6 +11,7 @@ mod every_list;
 mod expenses;
 mod faults;
 mod filters;
+mod losses;
 mod paging;
 mod parents;
 mod program;

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::{Api, read, stored};
 
-const URL: &str = "https://hooks.example/webhooks/main/5ecret";
+pub(crate) const URL: &str = "https://hooks.example/webhooks/main/5ecret";
 
 /// A call as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Call {
 
 /// What stands where the calls go.
 #[derive(Default)]
-struct Receiver {
+pub(crate) struct Receiver {
     calls: Mutex<Vec<Call>>,
     /// The status of every answer; 0 stands for 204.
     status: AtomicU16,
@@ -93,7 +93,7 @@ impl Receiver {
 }
 
 /// An account whose calls of all types go to a receiver.
-async fn called(counts: &[(&str, usize)], settings: Webhooks) -> (Api, Arc<Receiver>) {
+pub(crate) async fn called(counts: &[(&str, usize)], settings: Webhooks) -> (Api, Arc<Receiver>) {
     let api = Api::unlimited(counts).await;
     let (receiver, url) = Receiver::start().await;
     api.simulator.set_webhooks(Webhooks { deliver_to: Some(url), ..settings });
@@ -103,7 +103,7 @@ async fn called(counts: &[(&str, usize)], settings: Webhooks) -> (Api, Arc<Recei
 }
 
 /// The counts when no call is pending any more.
-async fn settled(api: &Api) -> WebhookCounts {
+pub(crate) async fn settled(api: &Api) -> WebhookCounts {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let counts = api.simulator.webhook_counts();

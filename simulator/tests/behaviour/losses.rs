@@ -1,0 +1,264 @@
+//! The truth of a loss meter: what clients found by lists and no call had announced.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use teamleader_simulator::{ChangeKind, Fault, FaultKind, LossCounts, Losses, RecordsByResource, Webhooks, contract};
+use uuid::Uuid;
+
+use crate::webhooks::{called, settled};
+use crate::{Api, read};
+
+const LONG: Duration = Duration::from_secs(600);
+
+impl Api {
+    /// From now on calls come, or are lost.
+    fn calls_come(&self, yes: bool) {
+        let loss = if yes { 0.0 } else { 1.0 };
+        self.simulator.set_webhooks(Webhooks { loss, ..self.simulator.webhooks() });
+    }
+
+    /// A pass: every record of the list.
+    async fn pass(&self, endpoint: &str) {
+        let answer = self.call(endpoint, json!({ "page": { "size": 100, "number": 1 } })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+
+    fn found(&self) -> RecordsByResource {
+        self.simulator.losses(LONG).found
+    }
+}
+
+/// A watched account whose client has read these lists and is called for every type.
+async fn watched(lists: &[&str]) -> Api {
+    let (api, _) = called(&[], Webhooks::default()).await;
+    api.simulator.track_losses();
+    for endpoint in lists {
+        api.pass(endpoint).await;
+    }
+    api
+}
+
+fn only(resource: &str, ids: impl IntoIterator<Item = Uuid>) -> RecordsByResource {
+    BTreeMap::from([(resource.to_owned(), ids.into_iter().collect::<BTreeSet<Uuid>>())])
+}
+
+#[tokio::test]
+async fn a_change_without_a_call_is_missed_and_one_with_a_call_is_announced() {
+    let api = watched(&["contacts.list"]).await;
+    api.calls_come(false);
+    let lost = api.simulator.update("contacts", 2);
+    api.calls_come(true);
+    let contacts = api.simulator.truth("contacts");
+    let come = contacts.iter().map(|contact| contact.id).find(|id| !lost.contains(id)).unwrap();
+    assert!(api.simulator.update_record("contacts", come));
+    settled(&api).await;
+    assert_eq!(api.simulator.losses(LONG), Losses::default());
+
+    api.pass("contacts.list").await;
+    api.pass("contacts.list").await;
+    let now = api.simulator.losses(Duration::ZERO);
+    assert_eq!(now.found, only("contacts", lost.iter().copied().chain([come])));
+    assert_eq!(now.announced, only("contacts", [come]));
+    assert_eq!(now.missed, only("contacts", lost.clone()));
+    assert_eq!((now.late, now.candidates), Default::default());
+    let counts = LossCounts { found: 3, announced: 1, missed: 2, ..LossCounts::default() };
+    assert_eq!(now.counts, BTreeMap::from([("contacts".to_owned(), counts)]));
+    let soon = api.simulator.losses(LONG);
+    assert_eq!((soon.candidates, soon.missed), (only("contacts", lost.clone()), BTreeMap::new()));
+
+    // A call after the find is late, or for whom it comes too late nothing.
+    assert!(api.simulator.storm("contact.updated", &lost[..1]));
+    settled(&api).await;
+    let after = api.simulator.losses(LONG);
+    assert_eq!((after.late, after.candidates), (only("contacts", [lost[0]]), only("contacts", [lost[1]])));
+    assert_eq!(api.simulator.losses(Duration::ZERO).missed, only("contacts", lost));
+}
+
+#[tokio::test]
+async fn what_a_client_read_by_id_for_a_call_is_not_found_again() {
+    let api = watched(&["contacts.list", "deals.list"]).await;
+    let contact = api.simulator.update("contacts", 1)[0];
+    let deal = api.simulator.update("deals", 1)[0];
+    settled(&api).await;
+    api.call("contacts.info", json!({ "id": contact })).await;
+    api.call("deals.list", json!({ "filter": { "ids": [deal] } })).await;
+    for endpoint in ["contacts.list", "deals.list"] {
+        api.pass(endpoint).await;
+    }
+    assert_eq!(api.found(), BTreeMap::new());
+    // A call from before the last answer announces nothing that comes later.
+    api.calls_come(false);
+    assert!(api.simulator.update_record("contacts", contact));
+    api.pass("contacts.list").await;
+    assert_eq!(api.simulator.losses(Duration::ZERO).missed, only("contacts", [contact]));
+}
+
+#[tokio::test]
+async fn new_records_are_found_and_old_ones_at_first_sight_are_not() {
+    let api = watched(&[]).await;
+    api.calls_come(false);
+    api.simulator.update("contacts", 5);
+    let added = api.simulator.add("contacts", 2);
+    assert!(api.simulator.update_record("contacts", added[0]));
+    api.pass("contacts.list").await;
+    assert_eq!(api.simulator.losses(Duration::ZERO).missed, only("contacts", added));
+    assert_eq!(api.simulator.losses(LONG).counts["contacts"].found, 2);
+}
+
+#[tokio::test]
+async fn a_deletion_is_found_where_a_record_is_asked_for_without_a_call() {
+    let api = watched(&["contacts.list", "deals.list", "milestones.list"]).await;
+    api.calls_come(false);
+    let contact = api.simulator.delete("contacts", 1)[0];
+    let deal = api.simulator.delete("deals", 1)[0];
+    let milestone = api.simulator.delete("milestones", 1)[0];
+    api.calls_come(true);
+    let called = api.simulator.delete("contacts", 1)[0];
+    settled(&api).await;
+    for endpoint in ["contacts.list", "deals.list", "milestones.list"] {
+        api.pass(endpoint).await;
+    }
+    api.simulator.inject(Fault::new(FaultKind::Lagging { changes: 1 }).at("deals.list").times(1));
+    api.call("deals.list", json!({ "filter": { "ids": [deal] } })).await;
+    assert_eq!(api.found(), BTreeMap::new());
+    for _ in 0..2 {
+        for id in [contact, called, Uuid::from_u128(7)] {
+            assert_eq!(api.call("contacts.info", json!({ "id": id })).await.status, 404);
+        }
+        api.call("deals.list", json!({ "filter": { "ids": [deal] } })).await;
+        // There is no type for it.
+        assert_eq!(api.call("milestones.info", json!({ "id": milestone })).await.status, 404);
+    }
+    let losses = api.simulator.losses(Duration::ZERO);
+    assert_eq!(
+        losses.missed,
+        [("contacts", contact), ("deals", deal)].into_iter().flat_map(|(r, id)| only(r, [id])).collect()
+    );
+    assert_eq!(losses.found, losses.missed);
+}
+
+#[tokio::test]
+async fn what_has_no_type_or_no_address_or_shows_in_no_list_is_not_counted() {
+    let api = watched(&["users.list", "tasks.list", "events.list", "contacts.list"]).await;
+    api.calls_come(false);
+    api.simulator.update("events", 3);
+    for user in api.simulator.truth("users") {
+        for _ in 0..2 {
+            assert!(api.simulator.update_record("users", user.id));
+        }
+    }
+    api.simulator.change("tasks", ChangeKind::UpdateInfo, 3);
+    let types = contract::webhook_types().iter().filter(|kind| kind.starts_with("contact."));
+    api.call("webhooks.unregister", json!({ "url": crate::webhooks::URL, "types": types.collect::<Vec<_>>() })).await;
+    api.simulator.update("contacts", 3);
+    for endpoint in ["users.list", "tasks.list", "events.list", "contacts.list"] {
+        api.pass(endpoint).await;
+    }
+    for task in api.simulator.truth("tasks") {
+        api.call("tasks.info", json!({ "id": task.id })).await;
+    }
+    assert_eq!(api.found(), BTreeMap::new());
+    // A type of an update is enough for all updates, for a client cannot know which of them the change will be.
+    api.call("webhooks.register", json!({ "url": crate::webhooks::URL, "types": ["contact.linkedToCompany"] })).await;
+    let ids = api.simulator.tie_updated_at("contacts", 2);
+    api.pass("contacts.list").await;
+    assert_eq!(api.found(), only("contacts", ids));
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_whole_shows_nothing() {
+    let api = watched(&["contacts.list"]).await;
+    api.calls_come(false);
+    let id = api.simulator.update("contacts", 1)[0];
+    for kind in [
+        FaultKind::TruncatedJson,
+        FaultKind::CutMidBody,
+        FaultKind::CutBeforeAnswer,
+        FaultKind::ServerError { status: 500 },
+        FaultKind::GzipBomb { bytes: 1 << 20 },
+        FaultKind::Html200,
+        FaultKind::EmptyList,
+    ] {
+        api.simulator.inject(Fault::new(kind).at("contacts.list").times(1));
+        let _ = api.send("contacts.list", json!({ "page": { "size": 100 } })).await;
+    }
+    assert_eq!(api.found(), BTreeMap::new());
+    api.simulator.inject(Fault::new(FaultKind::SlowBody { milliseconds: 5 }).at("contacts.list").times(1));
+    api.pass("contacts.list").await;
+    assert_eq!(api.found(), only("contacts", [id]));
+    // A list that lags behind shows nothing new, and what it shows is not found once more afterwards.
+    api.simulator.inject(Fault::new(FaultKind::Lagging { changes: 1 }).at("contacts.list").times(1));
+    api.pass("contacts.list").await;
+    api.pass("contacts.list").await;
+    assert_eq!(api.simulator.losses(LONG).counts["contacts"].found, 1);
+}
+
+#[tokio::test]
+async fn messages_are_looked_for_by_their_ticket() {
+    let api = watched(&[]).await;
+    let list = |ticket: String| api.call("tickets.listMessages", json!({ "id": ticket, "page": { "size": 100 } }));
+    let tickets: Vec<String> = api.simulator.truth("tickets").iter().map(|ticket| ticket.id.to_string()).collect();
+    for ticket in &tickets {
+        list(ticket.clone()).await;
+    }
+    api.calls_come(false);
+    let lost = api.simulator.add("tickets.messages", 30);
+    let parents: BTreeMap<Uuid, String> = api
+        .simulator
+        .truth("tickets.messages")
+        .into_iter()
+        .map(|message| (message.id, message.parent.unwrap().1.to_string()))
+        .collect();
+    api.calls_come(true);
+    // Called for one message of this ticket: reading its messages is no pass, whatever else it shows.
+    assert!(api.simulator.storm("ticketMessage.added", &lost[..1]));
+    settled(&api).await;
+    let looked = &parents[&lost[0]];
+    for ticket in &tickets {
+        list(ticket.clone()).await;
+    }
+    let elsewhere: Vec<Uuid> = lost.iter().copied().filter(|id| parents[id] != *looked).collect();
+    assert!(elsewhere.len() < lost.len() - 1);
+    assert_eq!(api.found(), only("tickets.messages", elsewhere));
+}
+
+#[tokio::test]
+async fn expenses_are_found_as_the_documents_that_they_are() {
+    let api = watched(&["expenses.list"]).await;
+    api.calls_come(false);
+    let mut expected = RecordsByResource::new();
+    for resource in ["incomingInvoices", "incomingCreditNotes", "receipts"] {
+        // One of two updates shows in `.info` alone.
+        let id = api.simulator.truth(resource)[0].id;
+        for _ in 0..2 {
+            assert!(api.simulator.update_record(resource, id));
+        }
+        expected.extend(only(resource, [id]));
+    }
+    api.pass("expenses.list").await;
+    assert_eq!(api.found(), expected);
+}
+
+#[tokio::test]
+async fn routes_turn_it_on_and_give_it() {
+    let (api, _) = called(&[], Webhooks::default()).await;
+    let route = format!("{}/_simulator/webhooks/losses", api.simulator.url());
+    let get = |query: &str| read(api.client.get(format!("{route}{query}")));
+    api.pass("contacts.list").await;
+    api.simulator.update("contacts", 1);
+    api.pass("contacts.list").await;
+    let losses: Losses = serde_json::from_str(&get("").await.unwrap().text).unwrap();
+    assert_eq!(losses, Losses::default());
+    assert_eq!(read(api.client.post(&route)).await.unwrap().status, 204);
+    api.pass("contacts.list").await;
+    api.calls_come(false);
+    let id = api.simulator.update("contacts", 1)[0];
+    api.pass("contacts.list").await;
+    let losses: Value = get("?wait_seconds=0").await.unwrap().json();
+    assert_eq!(losses["missed"], json!({ "contacts": [id] }));
+    let losses: Value = get("?wait_seconds=900").await.unwrap().json();
+    assert_eq!(losses["candidates"], json!({ "contacts": [id] }));
+    assert_eq!(get("?wait_seconds=soon").await.unwrap().status, 400);
+}
