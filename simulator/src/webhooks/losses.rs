@@ -106,7 +106,6 @@ struct Memory {
 struct Watched {
     /// What the record was and is, oldest first.
     states: Vec<State>,
-    is_new: bool,
     /// The state that the client got: its place.
     got: Option<usize>,
     /// When the client asked for the last answer that it got.
@@ -151,7 +150,6 @@ impl Watch {
         let Change { resource, id, before, after, counts } = change;
         let mut memory = self.lock();
         let watched = memory.records.entry((resource, id)).or_default();
-        watched.is_new |= before.is_none();
         // A client may have got it in an answer that is on its way.
         if watched.states.is_empty() && before.is_some() {
             watched.states.push(State { facts: before, counts: false });
@@ -250,9 +248,8 @@ impl Watched {
         }
         let place = self.states.iter().rposition(|state| state.facts.is_some_and(|known| same(&known, facts)))?;
         let Some(got) = self.got else {
-            // One that the client never got is found if it is younger than the watch, and no matter how often it
-            // changed since.
-            return Some((place, self.is_new && self.states[0].counts));
+            // One that the client never got is found if it is younger than the watch: only then the first state counts.
+            return Some((place, self.states[0].counts));
         };
         let known = self.states[got].facts?;
         let counts = self.states.get(got + 1..=place)?.iter().any(|state| state.counts);

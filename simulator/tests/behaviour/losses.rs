@@ -1,7 +1,7 @@
 //! The truth of a loss meter: what clients found by lists and no call had announced.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use teamleader_simulator::{ChangeKind, Fault, FaultKind, LossCounts, Losses, RecordsByResource, Webhooks, contract};
@@ -239,6 +239,118 @@ async fn expenses_are_found_as_the_documents_that_they_are() {
     }
     api.pass("expenses.list").await;
     assert_eq!(api.found(), expected);
+}
+
+#[tokio::test]
+async fn a_call_that_names_another_account_announces_nothing() {
+    let api = watched(&["contacts.list"]).await;
+    api.simulator.set_webhooks(Webhooks { wrong_account: 1.0, ..api.simulator.webhooks() });
+    let id = api.simulator.update("contacts", 1)[0];
+    assert_eq!(settled(&api).await.answered, BTreeMap::from([(204, 1)]));
+    api.pass("contacts.list").await;
+    assert_eq!(api.simulator.losses(Duration::ZERO).missed, only("contacts", [id]));
+}
+
+/// A client with a meter of its own.
+#[derive(Default)]
+struct Client {
+    /// What it got of each record, and when it asked for that.
+    rows: BTreeMap<Uuid, (Value, Instant)>,
+    hints: BTreeSet<Uuid>,
+    came: BTreeMap<Uuid, Instant>,
+    /// What passes found that no hint had announced, and whether one came since.
+    unannounced: BTreeMap<Uuid, bool>,
+    announced: BTreeSet<Uuid>,
+}
+
+impl Client {
+    async fn take(&mut self, api: &Api) {
+        settled(api).await;
+        for delivery in api.simulator.drain_webhook_deliveries() {
+            self.hints.insert(delivery.id);
+            self.came.insert(delivery.id, Instant::now());
+            self.unannounced.entry(delivery.id).and_modify(|followed| *followed = true);
+        }
+    }
+
+    fn find(&mut self, id: Uuid) {
+        let confirmed = self.rows.get(&id).map(|(_, asked)| *asked);
+        match self.came.get(&id).is_some_and(|came| confirmed.is_none_or(|confirmed| *came > confirmed)) {
+            true => drop(self.announced.insert(id)),
+            false => drop(self.unannounced.insert(id, false)),
+        }
+    }
+
+    async fn read(&mut self, api: &Api, body: Value, is_pass: bool) -> Vec<Uuid> {
+        let asked = Instant::now();
+        let records = api.call("contacts.list", body).await.json()["data"].as_array().unwrap().clone();
+        let mut ids = Vec::new();
+        for record in records {
+            let id = record["id"].as_str().unwrap().parse().unwrap();
+            ids.push(id);
+            if is_pass && self.rows.get(&id).is_none_or(|(known, _)| *known != record) {
+                self.find(id);
+            }
+            self.rows.insert(id, (record, asked));
+        }
+        ids
+    }
+
+    async fn pass(&mut self, api: &Api) {
+        let found = self.read(api, json!({ "page": { "size": 100 } }), true).await;
+        let missing: Vec<Uuid> = self.rows.keys().copied().filter(|id| !found.contains(id)).collect();
+        for id in missing {
+            assert_eq!(api.call("contacts.info", json!({ "id": id })).await.status, 404);
+            // A hint that waits would have it look, too.
+            if !self.hints.remove(&id) {
+                self.find(id);
+            }
+            self.rows.remove(&id);
+        }
+    }
+
+    async fn serve(&mut self, api: &Api) {
+        let ids = std::mem::take(&mut self.hints);
+        let body = json!({ "filter": { "ids": ids }, "page": { "size": 100 } });
+        let found = self.read(api, body, false).await;
+        self.rows.retain(|id, _| found.contains(id) || !ids.contains(id));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_counts_by_the_same_words_counts_the_same() {
+    let (mut late, mut missed) = (0, 0);
+    for seed in 1..=12_u64 {
+        let (api, _) = called(&[("contacts", 40)], Webhooks::default()).await;
+        let deliver_to = api.simulator.webhooks().deliver_to;
+        api.simulator.set_webhooks(Webhooks { deliver_to, loss: 0.3, duplicates: 0.1, seed, ..Webhooks::default() });
+        api.simulator.track_losses();
+        let mut client = Client::default();
+        client.read(&api, json!({ "page": { "size": 100 } }), false).await;
+        for step in 0..60 {
+            let kinds = [ChangeKind::Update, ChangeKind::Update, ChangeKind::Add, ChangeKind::Delete];
+            let roll = (seed * 7919 + step * 104_729) % 1009;
+            match roll % 7 {
+                0 | 1 => client.pass(&api).await,
+                2 if !client.hints.is_empty() => client.serve(&api).await,
+                _ => {
+                    api.simulator.change("contacts", kinds[(roll / 7 % 4) as usize], 1 + (roll % 3) as usize);
+                    client.take(&api).await;
+                }
+            }
+        }
+        let losses = api.simulator.losses(LONG);
+        let ids = |records: &RecordsByResource| records.get("contacts").cloned().unwrap_or_default();
+        assert_eq!(ids(&losses.announced), client.announced, "seed {seed}");
+        // Of a record that was found twice, the client keeps the last find.
+        let unannounced: BTreeSet<Uuid> = client.unannounced.keys().copied().collect();
+        assert_eq!(&ids(&losses.late) | &ids(&losses.candidates), unannounced, "seed {seed}");
+        let waiting = client.unannounced.iter().filter(|(_, followed)| !**followed).map(|(id, _)| *id);
+        assert_eq!(ids(&losses.candidates), waiting.collect(), "seed {seed}");
+        late += losses.counts["contacts"].late;
+        missed += losses.counts["contacts"].candidates;
+    }
+    assert!(late > 10 && missed > 10, "{late} {missed}");
 }
 
 #[tokio::test]
