@@ -195,7 +195,7 @@ async fn a_token_that_others_could_guess_is_refused_beyond_loopback() {
 }
 
 /// Workers that are started from now on reach the database over this cable.
-async fn cable_to_database(stage: &mut Stage) -> Cable {
+pub async fn cable_to_database(stage: &mut Stage) -> Cable {
     let mut url: reqwest::Url = stage.database.url.parse().unwrap();
     let address = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432));
     let cable = Cable::to(&address).await;

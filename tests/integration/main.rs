@@ -75,4 +75,5 @@ mod traces;
 mod upgrades;
 mod versions;
 mod views;
+mod webhooks;
 mod whole_api;
