@@ -8,13 +8,17 @@ use axum::extract::{Form, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
+use secrecy::SecretString;
 use serde::Deserialize;
+use tokio::time::Instant;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::numbers::{ago, count, thousands};
 use super::page::{self, Frame, Place, frame, pill_of};
 use crate::broker::dead_letters::letter::{self, Letter, Refusal};
 use crate::broker::dead_letters::{DeadLetterQueue, DeadLettersError, Verdict};
+use crate::broker::topology::Names;
 use crate::http::problem::Problem;
 use crate::http::state::HttpState;
 use crate::messages::{AccountState, QueueState};
@@ -57,7 +61,7 @@ pub(super) async fn show(State(state): State<HttpState>, headers: HeaderMap) -> 
     let depths = state.queue.depths().await;
     let letters = match depths.as_ref().and_then(|depths| depths.dead) {
         Some(0) => Ok(Vec::new()),
-        _ => letters(&state).await,
+        _ => letters(&state).await.map_err(|problem| problem.detail().to_owned()),
     };
     let looked = async {
         let account = state.names.account();
@@ -73,20 +77,31 @@ pub(super) async fn show(State(state): State<HttpState>, headers: HeaderMap) -> 
 }
 
 /// The account's dead letters, the oldest first; else why they cannot be listed. A look leaves them as they are.
-async fn letters(state: &HttpState) -> Result<Vec<Letter>, String> {
-    let round = async {
-        let mut queue = DeadLetterQueue::open(state.queue.url(), &state.names).await?;
-        let letters = letter::all(&mut queue, &state.names).await;
+async fn letters(state: &HttpState) -> Result<Vec<Letter>, Problem> {
+    let (url, names) = (state.queue.url().clone(), state.names.clone());
+    to_the_end(async move {
+        let until = Instant::now() + PATIENCE;
+        let mut queue = in_time(until, DeadLetterQueue::open(&url, &names)).await?;
+        let letters = in_time(until, letter::all(&mut queue, &names)).await;
         queue.close().await;
-        letters
-    };
-    let mut letters = in_time(round).await.map_err(|problem| problem.detail().to_owned())?;
-    letters.retain(|letter| letter.is_of(state.names.account()));
-    Ok(letters)
+        let mut letters = letters?;
+        letters.retain(|letter| letter.is_of(names.account()));
+        Ok(letters)
+    })
+    .await
 }
 
-async fn in_time<T>(round: impl Future<Output = Result<T, DeadLettersError>>) -> Result<T, Problem> {
-    match tokio::time::timeout(PATIENCE, round).await {
+/// A round goes on where its caller hangs up: a letter that is in hand then would count a delivery, and one that was
+/// sent, but not yet acknowledged, would be sent twice.
+async fn to_the_end<T: Send + 'static>(
+    round: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let ended = tokio::spawn(round.in_current_span()).await;
+    ended.unwrap_or_else(|_| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "see the worker's log")))
+}
+
+async fn in_time<T>(until: Instant, step: impl Future<Output = Result<T, DeadLettersError>>) -> Result<T, Problem> {
+    match tokio::time::timeout_at(until, step).await {
         Ok(done) => done.map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
         Err(_) => {
             let why = "the broker takes too long: teamleader2db dead-letters does the same without a bound";
@@ -206,31 +221,39 @@ async fn carry_out(
     if form.act != Act::Drop {
         refuse_useless(state, &form, new_id.is_some()).await?;
     }
+    to_the_end(settle(state.queue.url().clone(), state.names.clone(), (form.id, form.act, new_id))).await
+}
+
+/// Sends a letter again, or drops it. Done is done, whatever comes of the letters after it.
+async fn settle(
+    url: SecretString,
+    names: Names,
+    (id, act, new_id): (String, Act, Option<Uuid>),
+) -> Result<(), Problem> {
+    let until = Instant::now() + PATIENCE;
+    let mut queue = in_time(until, DeadLetterQueue::open(&url, &names)).await?;
     let mut found = false;
-    let round = async {
-        let mut queue = DeadLetterQueue::open(state.queue.url(), &state.names).await?;
-        let done = queue.go_through(|message| {
-            let letter = Letter::of(message, &state.names);
-            if letter.id != form.id || !letter.is_of(state.names.account()) {
-                return Verdict::Stays;
-            }
-            found = true;
-            if form.act == Act::Drop { Verdict::Dropped } else { letter::revived(message, new_id) }
-        });
-        let done = done.await;
-        queue.close().await;
-        done
-    };
-    in_time(round).await?;
-    match found {
-        true => Ok(()),
-        false => Err(Problem::new(StatusCode::NOT_FOUND, "this dead letter is not there any more")),
+    let round = queue.go_through(|message| {
+        let letter = Letter::of(message, &names);
+        if letter.id != id || !letter.is_of(names.account()) {
+            return Verdict::Stays;
+        }
+        found = true;
+        if act == Act::Drop { Verdict::Dropped } else { letter::revived(message, new_id) }
+    });
+    let round = in_time(until, round).await;
+    let is_done = if act == Act::Drop { found } else { queue.resent() > 0 };
+    queue.close().await;
+    match (is_done, round) {
+        (true, _) => Ok(()),
+        (false, Err(problem)) => Err(problem),
+        (false, Ok(())) => Err(Problem::new(StatusCode::NOT_FOUND, "this dead letter is not there any more")),
     }
 }
 
 /// One that would become a dead letter again, or run nothing, is not sent.
 async fn refuse_useless(state: &HttpState, form: &LetterForm, new_id: bool) -> Result<(), Problem> {
-    let letters = letters(state).await.map_err(|why| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why))?;
+    let letters = letters(state).await?;
     let letters: HashMap<&str, &Letter> = letters.iter().map(|letter| (letter.id.as_str(), letter)).collect();
     let Some(letter) = letters.get(form.id.as_str()) else { return Ok(()) };
     let refusal = letter.refusal(Some(&state.pool), state.names.account(), new_id);
