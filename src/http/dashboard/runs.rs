@@ -21,6 +21,11 @@ use crate::store::{pool, state};
 /// Runs of a page.
 const PAGE: usize = 25;
 
+/// What can be chosen.
+const STATUSES: [RunStatus; 5] =
+    [RunStatus::Running, RunStatus::Completed, RunStatus::Partial, RunStatus::Failed, RunStatus::Cancelled];
+const MODES: [Mode; 3] = [Mode::Incremental, Mode::Full, Mode::Audit];
+
 /// The query string: which runs, and from where on.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
@@ -37,13 +42,30 @@ struct Shown {
     runs: Vec<RunSummary>,
 }
 
+impl Filter {
+    /// Without the words that are none of the form's: they choose nothing.
+    fn known(mut self) -> Self {
+        let is_known = [
+            STATUSES.iter().any(|status| status.as_str() == self.status),
+            MODES.iter().any(|mode| mode.as_str() == self.mode),
+            RESOURCES.iter().any(|resource| resource.name == self.resource),
+        ];
+        for (word, is_known) in [&mut self.status, &mut self.mode, &mut self.resource].into_iter().zip(is_known) {
+            if !is_known {
+                word.clear();
+            }
+        }
+        self
+    }
+}
+
 /// `/dashboard/runs`.
 pub(super) async fn show(
     State(state): State<HttpState>,
     headers: HeaderMap,
     filter: Result<Query<Filter>, QueryRejection>,
 ) -> Response {
-    let filter = filter.map(|Query(filter)| filter).unwrap_or_default();
+    let filter = filter.map(|Query(filter)| filter).unwrap_or_default().known();
     let form_token = state.guard.form_token(&headers);
     match pool::promptly(&state.pool, look(&state, &filter)).await {
         Ok(shown) => page::answer(StatusCode::OK, list(&state, &shown, &filter, &form_token)),
@@ -91,8 +113,6 @@ fn list(state: &HttpState, shown: &Shown, filter: &Filter, form_token: &str) -> 
 }
 
 fn form(filter: &Filter) -> Markup {
-    let statuses =
-        [RunStatus::Running, RunStatus::Completed, RunStatus::Partial, RunStatus::Failed, RunStatus::Cancelled];
     let choice = |name: &str, label: &str, chosen: &str, values: &mut dyn Iterator<Item = &str>| {
         html! {
             div {
@@ -106,9 +126,8 @@ fn form(filter: &Filter) -> Markup {
     };
     html! {
         form .filter method="get" action="/dashboard/runs" {
-            (choice("status", "Status", &filter.status, &mut statuses.iter().map(|status| status.as_str())))
-            (choice("mode", "Mode", &filter.mode,
-                &mut [Mode::Incremental, Mode::Full, Mode::Audit].iter().map(|mode| mode.as_str())))
+            (choice("status", "Status", &filter.status, &mut STATUSES.iter().map(|status| status.as_str())))
+            (choice("mode", "Mode", &filter.mode, &mut MODES.iter().map(|mode| mode.as_str())))
             (choice("resource", "Resource", &filter.resource, &mut RESOURCES.iter().map(|resource| resource.name)))
             button .second { "Filter" }
         }
