@@ -34,7 +34,8 @@ pub(super) async fn reject_other_sites(State(state): State<HttpState>, request: 
 
 /// Passes callers with the token or a login. Redirects browsers to log in, and from there back to an authorization.
 pub(super) async fn require_token(State(state): State<HttpState>, mut request: Request, next: Next) -> Response {
-    let is_page = request.method() == Method::GET && origin::accepts_html(request.headers());
+    let is_browser = origin::accepts_html(request.headers());
+    let is_page = request.method() == Method::GET && is_browser;
     match caller(&state, request.headers()).await {
         Ok(Some(caller)) => {
             request.extensions_mut().insert(caller);
@@ -45,7 +46,10 @@ pub(super) async fn require_token(State(state): State<HttpState>, mut request: R
         }
         Ok(None) if is_page => Redirect::to(LOGIN).into_response(),
         Ok(None) => {
-            let how = "send the header `Authorization: Bearer …` with HTTP_API_TOKEN";
+            let how = match is_browser {
+                true => "this browser is not logged in any more: log in on the dashboard, then do it again",
+                false => "send the header `Authorization: Bearer …` with HTTP_API_TOKEN",
+            };
             let challenge = [(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))];
             (challenge, Problem::new(StatusCode::UNAUTHORIZED, how)).into_response()
         }

@@ -37,8 +37,8 @@ pub(super) enum Guarded {
     Unavailable(ProblemDetails),
 }
 
-/// An error for the caller.
-#[derive(Debug)]
+/// An error for the caller. Its answer carries it, for those who show it on a page.
+#[derive(Clone, Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
@@ -91,6 +91,7 @@ impl From<AmqpError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let problem = self.clone();
         let body = ProblemDetails {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("error"),
@@ -99,6 +100,7 @@ impl IntoResponse for Problem {
         };
         let mut response = (self.status, axum::Json(body)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.extensions_mut().insert(problem);
         response
     }
 }

@@ -79,8 +79,10 @@ fn router(state: HttpState, connections: usize) -> Router {
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not one of this path's")
         })
-        .layer(middleware::from_fn_with_state(state.clone(), reject_other_sites))
         .layer(middleware::from_fn(bound_time))
+        .layer(middleware::from_fn_with_state(state.clone(), dashboard::problems_as_pages))
+        // Outside of that: another site is shown no page.
+        .layer(middleware::from_fn_with_state(state.clone(), reject_other_sites))
         .with_state(state)
 }
 
@@ -135,6 +137,8 @@ async fn bound_work(State(room): State<Arc<Semaphore>>, request: Request, next: 
 async fn bound_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(TIMEOUT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::new(StatusCode::GATEWAY_TIMEOUT, "it took too long").into_response(),
+        Err(_) => {
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, "it took too long, and may be done all the same").into_response()
+        }
     }
 }

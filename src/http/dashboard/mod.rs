@@ -28,7 +28,7 @@ use crate::store::report::Which;
 use crate::store::{outbox, progress, report, state, workers};
 use overview::Shown;
 
-pub(super) use page::{after_authorizing, no_database};
+pub(super) use page::{after_authorizing, no_database, problems_as_pages};
 
 /// Runs that are shown.
 const RUNS: i64 = 10;

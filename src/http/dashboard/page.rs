@@ -1,12 +1,15 @@
 //! The frame of all pages, and those of a login, an authorization and a problem.
 
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 
 use super::numbers::time;
+use crate::http::origin;
 use crate::http::paths::{AUTHORIZE, DASHBOARD, LOGIN};
 use crate::http::problem::Problem;
 use crate::http::security::DASHBOARD_POLICY;
@@ -87,12 +90,28 @@ pub(in crate::http) fn no_database(state: &HttpState, error: &StoreError, may_se
 pub(super) fn problem(state: &HttpState, problem: &Problem) -> Response {
     let content = html! {
         section .finding role="alert" {
-            h1 { "This was not done" }
+            h1 { @if problem.status() == StatusCode::GATEWAY_TIMEOUT { "It took too long" } @else { "This was not done" } }
             p { (problem.detail()) }
             p { a href=(DASHBOARD) { "To the dashboard" } }
         }
     };
     answer(problem.status(), frame(state, &Frame::bare("Not done"), content))
+}
+
+/// Shows a browser on a page of the dashboard what programs get as JSON, whichever layer has refused it.
+pub(in crate::http) async fn problems_as_pages(
+    State(state): State<HttpState>,
+    request: Request,
+    next: middleware::Next,
+) -> Response {
+    let path = request.uri().path();
+    let is_here = path.strip_prefix(DASHBOARD).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let is_of_browser = is_here && origin::accepts_html(request.headers());
+    let mut answer = next.run(request).await;
+    if let (true, Some(said)) = (is_of_browser, answer.extensions_mut().remove::<Problem>()) {
+        answer = problem(&state, &said);
+    }
+    answer
 }
 
 /// The answer with a page.

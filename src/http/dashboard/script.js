@@ -22,6 +22,12 @@ async function refresh() {
       return;
     }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // An error of a proxy or of a process that starts: what is shown stays, as old, and is refreshed again.
+    const isPage = fresh.querySelector("main#content") && (answer.ok || "refreshes" in fresh.body.dataset);
+    if (!isPage) {
+      body.classList.add("stale");
+      return;
+    }
     Idiomorph.morph(body, fresh.body, {
       ignoreActiveValue: true,
       callbacks: { beforeAttributeUpdated: keepsTheUsers },
