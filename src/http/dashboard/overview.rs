@@ -10,6 +10,7 @@ use super::under_way::{Running, progress};
 use super::{plots, runs};
 use crate::http::paths::AUTHORIZE;
 use crate::http::state::HttpState;
+use crate::ids::Account;
 use crate::messages::{AccountState, Cause, Mode, QueueState};
 use crate::store::progress::HeldDeletions;
 use crate::store::report::{Day, RunSummary, Shortfall, TableStatus};
@@ -174,18 +175,7 @@ fn findings(state: &HttpState, shown: &Shown) -> Vec<Finding> {
     // A feature that the account does not have is not a problem.
     let is_said = |shortfall: &&Shortfall| shortfall.cause == Some(Cause::DeletionsHeld);
     let failed = shown.shortfalls.iter().filter(|shortfall| shortfall.status == "failed");
-    for shortfall in failed.filter(|shortfall| !is_said(shortfall)) {
-        let reason = shortfall.error.as_deref().unwrap_or("no reason is known");
-        let cause = shortfall.cause.unwrap_or(Cause::Unknown);
-        let advice = cause.advice(account, &[&shortfall.resource], shortfall.mode);
-        findings.push(Finding {
-            problem: format!("{} failed.", shortfall.resource),
-            advice: html! {
-                (ago(shortfall.at)) ": " (reason.trim_end_matches('.')) ". " (advised(&advice)) ", or on "
-                a href=(format!("/dashboard/resources/{}", shortfall.resource)) { "its page" } "."
-            },
-        });
-    }
+    findings.extend(failures(account, failed.filter(|shortfall| !is_said(shortfall))));
     for held in &shown.held {
         let advice = Cause::DeletionsHeld.advice(account, &[&held.resource], Mode::Full);
         findings.push(Finding {
@@ -200,6 +190,36 @@ fn findings(state: &HttpState, shown: &Shown) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// Resources that failed: once for all that failed alike.
+fn failures<'s>(account: &Account, failed: impl Iterator<Item = &'s Shortfall>) -> Vec<Finding> {
+    let mut alike: Vec<(Cause, Vec<&Shortfall>)> = Vec::new();
+    for shortfall in failed {
+        let cause = shortfall.cause.unwrap_or(Cause::Unknown);
+        let is_alike = |(of, others): &&mut (Cause, Vec<&Shortfall>)| {
+            let same = |other: &&Shortfall| other.mode == shortfall.mode && other.error == shortfall.error;
+            *of == cause && others.first().is_some_and(same)
+        };
+        match alike.iter_mut().find(is_alike) {
+            Some((_, others)) => others.push(shortfall),
+            None => alike.push((cause, vec![shortfall])),
+        }
+    }
+    let finding = |(cause, group): (Cause, Vec<&Shortfall>)| {
+        let first = group.iter().max_by_key(|shortfall| shortfall.at)?;
+        let names: Vec<&str> = group.iter().map(|shortfall| shortfall.resource.as_str()).collect();
+        let reason = first.error.as_deref().unwrap_or("no reason is known");
+        let advice = html! {
+            (ago(first.at)) ": " (reason.trim_end_matches('.')) ". "
+            (advised(&cause.advice(account, &names, first.mode))) ", or on the page of "
+            @for (place, name) in names.iter().enumerate() {
+                @if place > 0 { ", " } a href=(format!("/dashboard/resources/{name}")) { (name) }
+            } "."
+        };
+        Some(Finding { problem: format!("{} failed.", names.join(", ")), advice })
+    };
+    alike.into_iter().filter_map(finding).collect()
 }
 
 fn resources(tables: &[TableStatus], shortfalls: &[Shortfall]) -> Markup {

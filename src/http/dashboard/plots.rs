@@ -41,7 +41,7 @@ pub(super) fn of_days(days: &[Day], of_resource: bool) -> Markup {
     };
     let mut plots = vec![Plot {
         heading: "Runs a day",
-        parts: Some(("completed", "with failures")),
+        parts: Some(("without failures", "with failures")),
         bars: bars(|day| (day.runs - day.failed, day.failed)),
         written: number,
     }];

@@ -128,14 +128,21 @@ fn failures(state: &HttpState, run: &RunStatusRow) -> Markup {
         "audit" => Mode::Audit,
         _ => Mode::Incremental,
     };
-    let failed = steps(run).into_iter().filter(|(_, step)| step["status"] == "failed");
+    let mut alike: Vec<(Cause, &str, Vec<&str>)> = Vec::new();
+    for (name, step) in steps(run).into_iter().filter(|(_, step)| step["status"] == "failed") {
+        let cause = Cause::parse(step["cause"].as_str().unwrap_or_default());
+        let why = step["error"].as_str().unwrap_or("no reason is known");
+        match alike.iter_mut().find(|(other, said, _)| (*other, *said) == (cause, why)) {
+            Some((.., names)) => names.push(name),
+            None => alike.push((cause, why, vec![name])),
+        }
+    }
     html! {
-        @for (name, step) in failed {
+        @for (cause, why, names) in alike {
             section .finding {
-                p { strong { (name) " failed" } }
-                p { (step["error"].as_str().unwrap_or("no reason is known")) }
-                p { (advised(&Cause::parse(step["cause"].as_str().unwrap_or_default())
-                    .advice(state.names.account(), &[name], mode))) }
+                p { strong { (names.join(", ")) " failed" } }
+                p { (why) }
+                p { (advised(&cause.advice(state.names.account(), &names, mode))) }
             }
         }
     }

@@ -14,7 +14,7 @@ pub struct Day {
     pub day: NaiveDate,
     /// Runs.
     pub runs: i64,
-    /// Of these, those that ended as `partial` or `failed`; of one resource: in which it failed.
+    /// Of these, those that ended as `partial` or `failed`; of one resource: in which it failed. Not what was cancelled.
     pub failed: i64,
     /// Requests made to the API. Not known by resource: 0 for one.
     pub api_requests: i64,
@@ -65,7 +65,8 @@ async fn of_resource(pool: &PgPool, account: &Account, resource: &str, days: i64
     let rows = sqlx::query_as!(
         Day,
         r#"select (r.finished_at at time zone 'utc')::date as "day!", count(*) as "runs!",
-             count(*) filter (where s.status = 'failed') as "failed!", 0::bigint as "api_requests!",
+             count(*) filter (where s.status = 'failed' and s.cause is distinct from 'cancelled') as "failed!",
+             0::bigint as "api_requests!",
              sum(s.created)::bigint as "created!", sum(s.updated)::bigint as "updated!",
              sum(s.deleted)::bigint as "deleted!", sum(s.detailed)::bigint as "detailed!",
              sum(extract(epoch from r.finished_at - r.started_at))::double precision as "seconds!",
