@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::http::form_token;
+use crate::http::{TOKEN, form_token};
 use crate::stage::{ACCOUNT, Stage, Worker, until};
 
 /// The address at which a form ends.
@@ -115,4 +115,73 @@ async fn dead_letters_are_sent_again_and_dropped() {
     page_that_says(&worker, "/dashboard/runs?resource=users", &[">completed<"]).await;
     assert_eq!(submit(&worker, "/dashboard/queue", &[("id", conflict), ("act", "drop")]).await.0, 404);
     assert_eq!(stage.setting("TEAMLEADER_ACCOUNT"), ACCOUNT);
+}
+
+#[tokio::test]
+async fn lines_that_cannot_be_stored_hold_up_no_others() {
+    let stage = Stage::small().await;
+    let worker = stage.worker().await;
+    stage.database.fail_with("insufficient_privilege", "insert on teamleader2db.run_log", "true").await;
+    stage.complete(json!({ "resources": ["departments"] })).await;
+    until("the log says so", async || worker.log().contains("as they cannot be stored").then_some(())).await;
+    stage.database.interfere_no_more().await;
+    let done = stage.complete(json!({ "resources": ["users"] })).await;
+    page_that_says(&worker, &format!("/dashboard/runs/{}", done.subject()), &["Finished users"]).await;
+}
+
+#[tokio::test]
+async fn words_that_are_none_of_the_filter_choose_nothing() {
+    let stage = Stage::small().await;
+    let worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["departments"] })).await;
+    for query in ["status=%00", "mode=%00&resource=%00", "status=done&resource=nothing"] {
+        let (status, page) = worker.get(&format!("/dashboard/runs?{query}")).await;
+        assert!(status == 200 && page.contains("id=\"run-"), "{query}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn resources_that_failed_alike_are_named_once() {
+    let stage = Stage::small().await;
+    let worker = stage.worker().await;
+    let run = "insert into teamleader2db.sync_run (account, id, request, status, finished_at)
+        values ('acme', '00000000-0000-0000-0000-000000000007', '{\"mode\": \"full\"}', 'partial', now())";
+    let steps = "insert into teamleader2db.sync_step (account, run_id, resource, ordinal, phase, status, cause, error)
+        select 'acme', '00000000-0000-0000-0000-000000000007', resource, ordinal, 'done', 'failed', 'api_down', why
+        from (values ('companies', 1, 'no answer'), ('contacts', 2, 'no answer'), ('deals', 3, '<b>another</b>'))
+            as s (resource, ordinal, why)";
+    stage.database.execute(run).await;
+    stage.database.execute(steps).await;
+    for path in ["/dashboard", "/dashboard/runs/00000000-0000-0000-0000-000000000007"] {
+        let (_, page) = worker.get(path).await;
+        assert!(page.contains("<strong>companies, contacts failed"), "{path}: {page}");
+        assert!(page.contains("<strong>deals failed") && !page.contains("<b>another"), "{path}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn a_browser_is_shown_on_a_page_what_was_refused() {
+    let mut stage = Stage::small().await;
+    stage.set("HTTP_API_TOKEN", TOKEN);
+    let worker = stage.worker().await;
+    let ask = async |method: Method, path: &str, headers: &[(&str, &str)]| {
+        let request = worker.request(method, path).form(&[("ask", "incremental")]);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let answer = request.send().await.unwrap();
+        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        (answer.status().as_u16(), kind.starts_with("text/html"), answer.text().await.unwrap())
+    };
+    let (html, bearer) = (("accept", "text/html,*/*"), format!("Bearer {TOKEN}"));
+    let token = ("authorization", bearer.as_str());
+    for (method, path, headers, status, is_page, said) in [
+        (Method::POST, "/dashboard/sync", &[html][..], 401, true, "log in on the dashboard"),
+        (Method::POST, "/dashboard/sync", &[], 401, false, "Authorization: Bearer"),
+        (Method::GET, "/dashboard/nothing", &[html, token], 404, true, "To the dashboard"),
+        (Method::PUT, "/dashboard", &[html, token], 405, true, "To the dashboard"),
+        (Method::POST, "/dashboard/sync", &[html, ("origin", "https://a.example")], 403, false, "another site"),
+        (Method::GET, "/nothing", &[html, token], 404, false, "about:blank"),
+    ] {
+        let (found, found_page, text) = ask(method.clone(), path, headers).await;
+        assert!((found, found_page) == (status, is_page) && text.contains(said), "{method} {path}: {found} {text}");
+    }
 }
