@@ -1,5 +1,7 @@
 //! HTTP for programs: runs in pages, all keys of a request, and a description whose examples are real.
 
+use std::collections::BTreeSet;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -216,7 +218,6 @@ async fn the_description_says_what_this_is_and_its_examples_are_real() {
     let (found, answer) = json_of(foreign).await;
     assert_eq!((found, answer), (403, problem("post /sync/teamleader", "403", "a page of another site")));
     // Answers that are shown have the keys of real ones.
-    let keys = |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
     for (operation, path) in [
         ("get /sync/teamleader", "/sync/teamleader".to_owned()),
         ("get /sync/runs", "/sync/runs".to_owned()),
@@ -229,5 +230,24 @@ async fn the_description_says_what_this_is_and_its_examples_are_real() {
         for (title, example) in examples(content) {
             assert_eq!(keys(example), keys(&answer), "{operation}: {title}");
         }
+    }
+}
+
+/// The keys of a JSON text, however deep; of lists and of what is by resource those of the first.
+fn keys(value: &Value) -> BTreeSet<String> {
+    let by_resource = |value: &Value| value["phase"].is_string();
+    match value {
+        Value::Array(list) => list.first().map(keys).unwrap_or_default(),
+        Value::Object(object) if object.values().any(by_resource) => {
+            object.values().next().map(keys).unwrap_or_default()
+        }
+        Value::Object(object) => {
+            let deeper = |(key, value): (&String, &Value)| {
+                let below = keys(value).into_iter().map(|below| format!("{key}.{below}")).collect::<Vec<_>>();
+                [vec![key.clone()], below].concat()
+            };
+            object.iter().flat_map(deeper).collect()
+        }
+        _ => BTreeSet::new(),
     }
 }
