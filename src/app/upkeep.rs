@@ -34,6 +34,9 @@ const CANCELLED_EVERY: Duration = Duration::from_secs(1);
 /// How often a process says that it is there; others take it for ended after a few times.
 const SEEN_EVERY: Duration = Duration::from_secs(15);
 
+/// How often it is looked whether it consumes, to say so at once.
+const CONSUMING_EVERY: Duration = Duration::from_secs(1);
+
 /// How long a process that ends may take to say so.
 const LEAVING: Duration = Duration::from_millis(500);
 
@@ -78,11 +81,17 @@ impl Upkeep {
         let started_at = Utc::now();
         let (pool, account, holder) = (&self.pool, &self.account, self.holder.as_str());
         loop {
-            let process = (holder, version::BUILD, started_at);
-            let noted = workers::note(pool, account, process, self.consuming.is_active());
+            let (process, consuming) = ((holder, version::BUILD, started_at), self.consuming.is_active());
+            let noted = workers::note(pool, account, process, consuming);
             // A database that is away is reported by the parts that need it.
             stop.run_until_cancelled(pool::with_deadline(noted)).await;
-            if stop.run_until_cancelled(tokio::time::sleep(SEEN_EVERY)).await.is_none() {
+            let other = async {
+                while self.consuming.is_active() == consuming {
+                    tokio::time::sleep(CONSUMING_EVERY).await;
+                }
+            };
+            let due = tokio::time::timeout(SEEN_EVERY, other);
+            if stop.run_until_cancelled(due).await.is_none() {
                 break;
             }
         }
