@@ -115,6 +115,23 @@ class Links(unittest.TestCase):
         COUNTS["pages that code names"] = len(names)
         self.assertEqual(missing, [])
 
+    def test_files_of_the_source_that_pages_name_exist(self) -> None:
+        """As `src/…` in code, and in rooms of the map without that; not in the history of changes."""
+        found = re.compile(r"`((?:src/|(?:broker|worker|sync|store|http|app|process|messages|api_client)/)[a-z_/]+\.rs)`")
+        names = {
+            (page, name)
+            for page in pages()
+            if page.name != "CHANGELOG.md"
+            for name in found.findall(page.read_text(encoding="utf-8"))
+        }
+        COUNTS["source files that pages name"] = len(names)
+        missing = [
+            f"{page.relative_to(ROOT)}: {name}"
+            for page, name in sorted(names)
+            if not (ROOT / name).exists() and not (ROOT / "src" / name).exists()
+        ]
+        self.assertEqual(missing, [])
+
     def test_the_index_has_every_page(self) -> None:
         """docs/README.md names each page beside it."""
         index = ROOT / "docs" / "README.md"
