@@ -264,6 +264,18 @@ try {
     }
     complaints.length = 0;
   });
+  await step("an error of a proxy leaves what is shown, as old, until the next refresh", async () => {
+    await page.goto(`${worker}/dashboard`);
+    const isFetch = (route) => route.request().resourceType() === "fetch";
+    await page.route("**/dashboard", (route) =>
+      isFetch(route) ? route.fulfill({ status: 502, contentType: "text/html", body: "<body><h1>Bad Gateway</h1></body>" }) : route.continue());
+    await page.locator("body.stale").waitFor({ timeout: 15_000 });
+    await page.getByRole("heading", { name: "Resources" }).waitFor();
+    await page.unroute("**/dashboard");
+    await page.locator("body:not(.stale)").waitFor({ timeout: 15_000 });
+    // The browser says so itself of any 502.
+    complaints.length = 0;
+  });
   await step("while Teamleader is down, it says so", async () => {
     await simulate("faults", { kind: "server_error", status: 503, times: 1_000_000 });
     await page.goto(`${worker}/dashboard`);
