@@ -123,9 +123,9 @@ impl Upkeep {
     /// A database that is away is reported by the parts that need it.
     async fn count(&self) {
         let _ = pool::with_deadline(report::fold_counts(&self.pool)).await;
-        let stale = pool::with_deadline(report::stale_details(&self.pool, &self.account));
-        for (resource, rows) in stale.await.unwrap_or_default() {
-            telemetry::stale_details(&resource, rows);
+        if let Ok(stale) = pool::with_deadline(report::stale_details(&self.pool, &self.account)).await {
+            self.memory.note_stale_details(&stale);
+            stale.iter().for_each(|(resource, rows)| telemetry::stale_details(resource, *rows));
         }
         let names: Vec<String> = RESOURCES.iter().map(|resource| resource.name.to_owned()).collect();
         let rejected = pool::with_deadline(rejected::counts(&self.pool, &self.account, &names));

@@ -116,7 +116,8 @@ struct Looked {
 /// Looks at the account; of its resources at those that are named, or at all.
 async fn look(pool: &PgPool, account: &Account, depths: Option<Depths>, names: &[&str]) -> Result<Looked, StoreError> {
     let is_asked = |resource: &str| names.is_empty() || names.contains(&resource);
-    let (mut tables, mut shortfalls) = (report::tables(pool, account).await?, report::shortfalls(pool, account).await?);
+    let (mut tables, mut shortfalls) =
+        (report::tables(pool, account, None).await?, report::shortfalls(pool, account).await?);
     let mut held = progress::held_deletions(pool, account).await?;
     let mut rejected = rejected::first(pool, account, REJECTED_SHOWN).await?;
     tables.retain(|table| is_asked(&table.resource));

@@ -16,7 +16,13 @@ use crate::api_client::oauth::OAuth;
 use crate::broker::publisher::Publisher;
 use crate::broker::topology::{Declare, Names};
 use crate::process::consumer_state::ConsumerState;
+use crate::store::pool::StoreError;
+use crate::store::report::{self, TableStatus};
 use crate::store::tokens::Tokens;
+
+/// Of a table with more stale details than these it is remembered how many there were: in a first sync nearly all are,
+/// and each look would read every row.
+const MOST_STALE: i64 = 10_000;
 
 /// The state that the handlers share.
 #[derive(Clone, Debug)]
@@ -54,6 +60,18 @@ pub struct HttpState {
 }
 
 impl HttpState {
+    /// The tables of the account.
+    pub(super) async fn tables(&self) -> Result<Vec<TableStatus>, StoreError> {
+        let known = self.memory.stale_details();
+        let most = known.as_ref().map(|_| MOST_STALE);
+        let mut tables = report::tables(&self.pool, self.names.account(), most).await?;
+        for table in tables.iter_mut().filter(|table| table.stale_details >= MOST_STALE) {
+            let counted = known.as_ref().and_then(|known| known.get(&table.resource)).copied();
+            table.stale_details = table.stale_details.max(counted.unwrap_or_default());
+        }
+        Ok(tables)
+    }
+
     /// Whether a worker reads the account's queue: this process does where it consumes; else the broker is asked.
     pub(super) async fn has_consumer(&self) -> Option<bool> {
         if self.consuming.is_active() {

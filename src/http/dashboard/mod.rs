@@ -88,7 +88,7 @@ async fn look(state: &HttpState) -> Result<Shown, StoreError> {
         authorization,
         consuming: state.consuming.is_active(),
         unsent: outbox::count_pending(&state.pool, account).await?,
-        tables: report::tables(&state.pool, account).await?,
+        tables: state.tables().await?,
         shortfalls: report::shortfalls(&state.pool, account).await?,
         budget: state.memory.budget(),
         running,

@@ -90,7 +90,10 @@ pub(in crate::http) fn no_database(state: &HttpState, error: &StoreError, may_se
 pub(super) fn problem(state: &HttpState, problem: &Problem) -> Response {
     let content = html! {
         section .finding role="alert" {
-            h1 { @if problem.status() == StatusCode::GATEWAY_TIMEOUT { "It took too long" } @else { "This was not done" } }
+            h1 {
+                @if problem.status() == StatusCode::GATEWAY_TIMEOUT { "It took too long" }
+                @else { "This was not done" }
+            }
             p { (problem.detail()) }
             p { a href=(DASHBOARD) { "To the dashboard" } }
         }

@@ -67,7 +67,7 @@ async fn look(state: &HttpState, resource: &'static Resource, from: From) -> Res
     Ok(Shown {
         state: state::of(&state.pool, account).await?,
         resource,
-        table: report::tables(&state.pool, account).await?.into_iter().find(|table| table.resource == name),
+        table: state.tables().await?.into_iter().find(|table| table.resource == name),
         shortfall: report::shortfalls(&state.pool, account).await?.into_iter().find(|fall| fall.resource == name),
         held: progress::held_deletions(&state.pool, account).await?.into_iter().find(|held| held.resource == name),
         days: report::days(&state.pool, account, Some(name), plots::LOOKED_BACK).await?,

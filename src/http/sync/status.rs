@@ -53,7 +53,7 @@ pub(in crate::http) async fn status(State(state): State<HttpState>) -> Result<Js
             reason: authorization.reason,
             state: state::of(&state.pool, account).await?.with_consumer(has_consumer),
             queue: depths.map(|depths| depths.state(usual)),
-            resources: report::tables(&state.pool, account).await?,
+            resources: state.tables().await?,
             runs: report::runs(&state.pool, account, None, RUNS).await?,
         })
     };

@@ -14,7 +14,7 @@ pub struct Day {
     pub day: NaiveDate,
     /// Runs.
     pub runs: i64,
-    /// Of these, those that ended as `partial` or `failed`; of one resource: in which it failed. Not what was cancelled.
+    /// Of these, those that ended as `partial` or `failed`; of one resource: in which it failed. None was cancelled.
     pub failed: i64,
     /// Requests made to the API. Not known by resource: 0 for one.
     pub api_requests: i64,

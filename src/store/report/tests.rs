@@ -15,7 +15,7 @@ use crate::store::{outbox, pool, progress, state};
 
 /// How many rows of contacts are counted for an account: living and deleted ones.
 async fn counted(pool: &PgPool, account: &Account) -> (i64, i64) {
-    let tables = tables(pool, account).await.expect("counted");
+    let tables = tables(pool, account, None).await.expect("counted");
     let contacts = tables.iter().find(|table| table.resource == "contacts").expect("known");
     (contacts.rows, contacts.deleted)
 }
@@ -177,7 +177,7 @@ async fn no_page_reads_a_table_from_end_to_end() {
     let newest = sqlx::query_scalar("select id from teamleader2db.sync_run order by started_at desc limit 1");
     let newest: Uuid = newest.fetch_one(pool).await.expect("a run");
 
-    let counted = holds(pool, "tables", async || tables(pool, account).await).await;
+    let counted = holds(pool, "tables", async || tables(pool, account, None).await).await;
     let contacts = counted.iter().find(|table| table.resource == "contacts").expect("known");
     assert_eq!((contacts.rows, contacts.deleted, contacts.stale_details), (30_000, 0, 10));
     holds(pool, "stale_details", async || stale_details(pool, account).await).await;
@@ -200,6 +200,13 @@ async fn no_page_reads_a_table_from_end_to_end() {
     assert_eq!(steps.len(), RESOURCES.len() - 2);
     pages_of_runs(pool, account, newest).await;
     days_and_records(pool, account).await;
+    // As in a first sync, whose lists are read before the details.
+    execute(pool, "update teamleader.contacts set detail_at = null").await;
+    let (before, counted) = (read(pool).await, tables(pool, account, Some(100)).await.expect("counted"));
+    let contacts = counted.iter().find(|table| table.resource == "contacts").expect("known");
+    let after = read(pool).await;
+    let rows = after.0 - before.0 + after.1 - before.1;
+    assert!(contacts.stale_details == 100 && rows <= 2 * RESOURCES.len() as i64 + 100, "{rows} rows are read");
     scratch.drop().await;
 }
 
