@@ -17,6 +17,8 @@ pub struct WorkerRow {
     pub started_at: DateTime<Utc>,
     /// When it was last heard of.
     pub seen_at: DateTime<Utc>,
+    /// Whether it was not heard of for a minute, by the database's clock: it is taken for ended.
+    pub is_lost: bool,
     /// Whether it consumes requests, or stands by to.
     pub consuming: bool,
     /// Whether it has worked last: the account's lease is its.
@@ -62,6 +64,7 @@ pub async fn all(pool: &PgPool, account: &Account) -> Result<Vec<WorkerRow>, Sto
     let workers = sqlx::query_as!(
         WorkerRow,
         r#"select w.holder, w.version, w.started_at, w.seen_at, w.consuming,
+             w.seen_at < now() - interval '1 minute' as "is_lost!",
              l.account is not null as "has_lease!", l.taken_at as "lease_since?"
          from teamleader2db.worker w
          left join teamleader2db.lease l on l.account = w.account and l.holder = w.holder

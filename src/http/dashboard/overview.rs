@@ -1,6 +1,5 @@
 //! The overview: what the account is doing, what needs somebody, what ran last, and how fresh each resource is.
 
-use chrono::{TimeDelta, Utc};
 use maud::{Markup, html};
 
 use super::budget::Budget;
@@ -16,9 +15,6 @@ use crate::store::progress::HeldDeletions;
 use crate::store::report::{Day, RunSummary, Shortfall, TableStatus};
 use crate::store::tokens::authorization::Authorization;
 use crate::store::workers::WorkerRow;
-
-/// A process that was not heard of for so long is taken for ended.
-const LOST_AFTER: TimeDelta = TimeDelta::seconds(60);
 
 /// What the dashboard shows.
 pub(super) struct Shown {
@@ -292,7 +288,7 @@ fn workers(workers: &[WorkerRow]) -> Markup {
 fn worker_row(worker: &WorkerRow) -> Markup {
     let process = worker.holder.rsplit_once(' ').map_or(worker.holder.as_str(), |(process, _)| process);
     let (kind, word) = match worker {
-        _ if Utc::now() - worker.seen_at > LOST_AFTER => ("", "not heard of"),
+        WorkerRow { is_lost: true, .. } => ("", "not heard of"),
         WorkerRow { consuming: false, .. } => ("failed", "not consuming"),
         WorkerRow { has_lease: true, .. } => ("completed", "active"),
         _ => ("running", "standby"),

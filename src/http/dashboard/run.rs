@@ -236,7 +236,10 @@ fn lines(lines: &[StoredLine]) -> Markup {
     let number = i64::try_from(lines.len()).unwrap_or(i64::MAX);
     html! {
         @if lines.is_empty() {
-            p .quiet { "No line is stored. Lines at INFO and above are, as far as RUST_LOG lets them through." }
+            p .quiet {
+                "No line is stored. Lines at INFO and above are, as far as RUST_LOG lets them through; of a run that \
+                 completed, for a week."
+            }
         } @else {
             p .quiet { (count(number, "line")) @if number >= log::MOST { ", the newest; the worker's log has all" } }
             div .log tabindex="0" role="region" aria-label="Log lines" { table {
