@@ -71,13 +71,18 @@ async fn all_keys_of_a_request_are_taken_over_http() {
 }
 
 #[tokio::test]
-async fn a_request_finds_its_queue_though_somebody_took_the_binding_away() {
+async fn a_request_finds_its_queue_though_somebody_took_the_binding_or_the_exchange_away() {
     let (stage, worker) = guarded().await;
     stage.complete(json!({ "resources": ["users"] })).await;
-    stage.broker.unbind_requests().await;
-    let (status, _, answer) = post(&worker, &json!({ "resources": ["departments"] })).await;
-    assert_eq!(status, 202, "{answer}");
-    stage.completed(answer["request_id"].as_str().unwrap().parse().unwrap()).await;
+    for with_exchange in [false, true] {
+        match with_exchange {
+            false => stage.broker.unbind_requests().await,
+            true => stage.broker.delete_requests_exchange().await,
+        }
+        let (status, _, answer) = post(&worker, &json!({ "resources": ["departments"] })).await;
+        assert_eq!(status, 202, "{answer}");
+        stage.completed(answer["request_id"].as_str().unwrap().parse().unwrap()).await;
+    }
 }
 
 #[tokio::test]

@@ -269,6 +269,13 @@ impl Broker {
         channel.queue_unbind(queue.into(), exchange.into(), ACCOUNT.into(), none).await.unwrap();
     }
 
+    /// Deletes the exchange of requests, as in a broker that no worker has come to yet.
+    pub async fn delete_requests_exchange(&self) {
+        let exchange = format!("{}.requests", self.prefix);
+        let channel = self.channel().await;
+        channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.unwrap();
+    }
+
     /// Deletes queues that a test made.
     pub async fn delete_queues(&self, names: &[&str]) {
         let channel = self.channel().await;

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::names::{ModeName, ResourceNames};
-use crate::broker::link::AmqpError;
+use crate::broker::link::{self, AmqpError, Refusal};
 use crate::broker::request_publisher::{self, OutgoingRequest};
 use crate::http::paths::run_path;
 use crate::http::problem::{Guarded, Problem, ProblemDetails};
@@ -186,14 +186,23 @@ pub(in crate::http) async fn request_sync(
         check_id(state, id, &parsed.parameters).await?;
     }
     let published = match request_publisher::publish(&state.publisher, &state.names, &outgoing).await {
-        // The worker is about to make its queue, or somebody has taken the queue or its binding away.
-        Err(AmqpError::Unroutable(_)) => {
+        Err(error) if has_no_way(&error) => {
             request_publisher::send(state.queue.url(), &state.names, state.declare, &outgoing).await
         }
         published => published,
     };
     published.map_err(|error| Rejected::Problem(error.into()))?;
     Ok(outgoing.id)
+}
+
+/// Whether no queue has got a request, as there was no exchange or none that is bound to it: the worker is about to make
+/// them, or somebody has taken them away.
+fn has_no_way(error: &AmqpError) -> bool {
+    match error {
+        AmqpError::Unroutable(_) => true,
+        AmqpError::Broker(error) => link::refusal(error) == Some(Refusal::Missing),
+        _ => false,
+    }
 }
 
 /// Refuses an id whose run was requested with other keys. Where the database does not say, the worker decides.
