@@ -184,3 +184,54 @@ async fn a_browser_is_shown_on_a_page_what_was_refused() {
         assert!((found, found_page) == (status, is_page) && text.contains(said), "{method} {path}: {found} {text}");
     }
 }
+
+/// What others have written, wherever the pages show it.
+const FOREIGN: [&str; 8] = [
+    "insert into teamleader2db.sync_run (account, id, request, status, finished_at, error)
+        values ('acme', '00000000-0000-0000-0000-000000000007',
+            '{\"mode\": \"full\", \"resources\": [\"\\\"><x-evil>\"]}', 'partial', now(), '\"><x-evil>')",
+    "insert into teamleader2db.sync_step (account, run_id, resource, ordinal, phase, status, cause, error, drift)
+        select 'acme', '00000000-0000-0000-0000-000000000007', resource, n, 'done', 'failed', '\"><x-evil>',
+            '\"><x-evil>' || n, '[\"\\\"><x-evil>\"]' from unnest(array['contacts', '\"><x-evil>']) with ordinality as s (resource, n)",
+    "insert into teamleader2db.run_log (account, run_id, at, level, message, fields)
+        values ('acme', '00000000-0000-0000-0000-000000000007', now(), '\"><x-evil>', '\"><x-evil>',
+            '{\"\\\"><x-evil>\": \"\\\"><x-evil>\"}')",
+    "insert into teamleader2db.worker (account, holder, version, started_at, consuming)
+        values ('acme', '\"><x-evil> 1 x', '\"><x-evil>', now(), true)",
+    "insert into teamleader.record (resource, account, id, content, list_hash)
+        values ('contacts', 'acme', '00000000-0000-0000-0000-000000000008', '{\"\\\"><x-evil>\": \"</pre><x-evil>\"}', '')",
+    "insert into teamleader.record_history (resource, account, id, content, valid_from, valid_to)
+        values ('contacts', 'acme', '00000000-0000-0000-0000-000000000008', '{\"a\": \"</pre><x-evil>\"}', now(), now())",
+    "update teamleader2db.oauth_token set authorized_by = '\"><x-evil>'",
+    "update teamleader2db.cursor set last_success_at = null",
+];
+
+#[tokio::test]
+async fn what_others_have_written_is_text_on_every_page() {
+    let stage = Stage::small().await;
+    let worker = stage.worker().await;
+    stage.complete(json!({ "resources": ["departments"] })).await;
+    for sql in FOREIGN {
+        stage.database.execute(sql).await;
+    }
+    let sender = BasicProperties::default().with_app_id("\"><x-evil>".into()).with_message_id("\"><x-evil>".into());
+    stage.broker.publish(b"{\"mode\": \"\\\"><x-evil>\"}", sender).await;
+    stage.broker.await_ready(&stage.broker.dead_queue(), 1).await;
+    for path in [
+        "/dashboard",
+        "/dashboard/runs?status=%22%3E%3Cx-evil%3E",
+        "/dashboard/runs/00000000-0000-0000-0000-000000000007",
+        "/dashboard/runs/%22%3E%3Cx-evil%3E",
+        "/dashboard/resources/contacts",
+        "/dashboard/resources/%22%3E%3Cx-evil%3E",
+        "/dashboard/queue",
+        "/dashboard/records?id=00000000-0000-0000-0000-000000000008",
+        "/dashboard/records?id=%22%3E%3Cx-evil%3E",
+        "/dashboard/login?next=%22%3E%3Cx-evil%3E",
+    ] {
+        let (status, page) = worker.get(path).await;
+        assert!(status < 500 && !page.contains("<x-evil"), "{path}: {status} {page}");
+        // Else this looks for what is not there.
+        assert!(page.contains("&lt;x-evil&gt;") || path.contains("%22"), "{path}: {page}");
+    }
+}

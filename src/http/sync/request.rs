@@ -195,7 +195,7 @@ pub(in crate::http) async fn request_sync(
     Ok(outgoing.id)
 }
 
-/// Whether no queue has got a request, as there was no exchange or none that is bound to it: the worker is about to make
+/// Whether no queue has got a request, as there was no exchange, or none is bound to it: the worker is about to make
 /// them, or somebody has taken them away.
 fn has_no_way(error: &AmqpError) -> bool {
     match error {
