@@ -11,8 +11,11 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::account::{AccountConfig, AccountServices};
 use crate::api_client::webhooks::Webhooks;
 use crate::catalog::Resource;
+use crate::http::Receiver;
+use crate::http::intake::{self, Gatherer};
 use crate::ids::Account;
 use crate::process::telemetry;
 use crate::store::hints::{self, loss, registration};
@@ -28,6 +31,29 @@ const KEEPS_EVERY: Duration = Duration::from_secs(5);
 
 /// How long after listening has failed it is tried again.
 const LISTENS_AGAIN: Duration = Duration::from_secs(10);
+
+/// What takes calls, and what keeps hints going; nothing where no webhooks are wanted.
+pub(super) fn parts(
+    config: &AccountConfig,
+    database_url: SecretString,
+    account: &AccountServices,
+    pool: &PgPool,
+) -> Option<(Receiver, (HintKeeper, Gatherer))> {
+    let webhooks = account.webhooks.clone()?;
+    let keeper = HintKeeper {
+        pool: pool.clone(),
+        database_url,
+        account: account.name.clone(),
+        wake_up: account.worker.wake_up.clone(),
+        came: account.hints_came.clone(),
+        webhooks: webhooks.clone(),
+        synced: config.settings.resources.clone(),
+        patience: config.webhook_patience,
+    };
+    let (name, came) = (account.name.clone(), account.hints_came.clone());
+    let (intake, gatherer) = intake::open(pool.clone(), name, &keeper.synced, came);
+    Some((Receiver { webhooks, intake }, (keeper, gatherer)))
+}
 
 /// Keeps hints going.
 #[derive(Clone, Debug)]

@@ -21,8 +21,8 @@ pub use process::ProcessConfig;
 
 use crate::authorization_flow;
 use crate::broker::publisher::Publisher;
-use crate::http::intake::{self, Gatherer};
-use crate::http::{self, Guard, HttpState, QueueLook, Receiver};
+use crate::http::intake::Gatherer;
+use crate::http::{self, Guard, HttpState, QueueLook};
 use crate::process::lifecycle::{Ended, Parts, Signals};
 use crate::worker::Worker;
 use crate::worker::relay::Relay;
@@ -80,6 +80,7 @@ impl Application {
         let WorkerConfig { process: of_process, account: of_account } = config;
         let process = ProcessServices::new(&of_process, &of_account.settings.account).await?;
         let account = AccountServices::new(&of_account, &process)?;
+        let (receiver, hints) = hints::parts(&of_account, of_process.database_url, &account, &process.pool).unzip();
         let memory: Arc<http::Memory> = Arc::default();
         let start = Start {
             pool: process.pool.clone(),
@@ -104,24 +105,6 @@ impl Application {
         };
         let wide_views = WideViews { pool: process.pool.clone(), run_finished: process.run_finished };
         let run_log = RunLog { pool: process.pool.clone(), account: account.name.clone() };
-        let (receiver, hints) = match &account.webhooks {
-            None => (None, None),
-            Some(webhooks) => {
-                let keeper = HintKeeper {
-                    pool: process.pool.clone(),
-                    database_url: of_process.database_url,
-                    account: account.name.clone(),
-                    wake_up: account.worker.wake_up.clone(),
-                    came: account.hints_came.clone(),
-                    webhooks: webhooks.clone(),
-                    synced: of_account.settings.resources.clone(),
-                    patience: of_account.webhook_patience,
-                };
-                let (pool, name, came) = (keeper.pool.clone(), keeper.account.clone(), keeper.came.clone());
-                let (intake, gatherer) = intake::open(pool, name, &keeper.synced, came);
-                (Some(Receiver { webhooks: webhooks.clone(), intake }), Some((keeper, gatherer)))
-            }
-        };
         let redirect_uri = &of_account.integration.redirect_uri;
         let guard = Guard::new(of_process.api_token, &of_account.cipher, &account.name, redirect_uri)?;
         let http = HttpState {

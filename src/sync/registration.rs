@@ -99,7 +99,7 @@ impl Registrar<'_> {
             changed = true;
         }
         for known in &before {
-            let extra = self.to_remove(want, known, types);
+            let extra = self.superfluous(want, known, types);
             if !extra.is_empty() {
                 self.client.unregister_webhook(&known.url, &extra).await?;
                 changed = true;
@@ -122,7 +122,7 @@ impl Registrar<'_> {
     }
 
     /// The types that are taken from an address; none from others'.
-    fn to_remove(&self, want: Want, known: &Registered, types: &[&'static str]) -> Vec<String> {
+    fn superfluous(&self, want: Want, known: &Registered, types: &[&'static str]) -> Vec<String> {
         let all = known.types.clone();
         match (self.webhooks.owner(&known.url), want) {
             (Owner::Other, _) | (Owner::Unknown, Want::Register | Want::Unregister) => Vec::new(),

@@ -227,6 +227,8 @@ impl Worker {
         let handling = async {
             // First: what this version would refuse, a newer one may know.
             match self.check_schema().await {
+                // Before anything else: it is no request.
+                Ok(()) if wake::is_wake_up(message) => self.serve_hints(consumer, stop).await,
                 Ok(()) => self.handle(consumer, message, stop).await,
                 Err(error) => Settlement::Leave(error.into()),
             }
@@ -264,9 +266,6 @@ impl Worker {
 
     /// From a message to its settlement.
     async fn handle(&self, consumer: &mut Consumer, message: &Message, stop: &CancellationToken) -> Settlement {
-        if wake::is_wake_up(message) {
-            return self.serve_hints(consumer, stop).await;
-        }
         let received = Received::new(message, &self.addresses);
         let request = match request_of(message) {
             Ok(request) => request,

@@ -201,10 +201,7 @@ async fn calls_while_the_database_is_away_are_refused_quickly_and_the_next_are_t
     let refused = tokio::time::timeout(Duration::from_secs(8), call(&worker, &secret, &body));
     assert_eq!(refused.await.expect("an answer"), 503);
     cable.set_away(false);
-    until("calls are taken again", async || {
-        (call(&worker, &secret, &body).await == 204).then_some(())
-    })
-    .await;
+    until("calls are taken again", async || (call(&worker, &secret, &body).await == 204).then_some(())).await;
     settled(&stage).await;
     assert_eq!(stage.database.lacking(&stage.simulator, "contacts", &[id]).await, 0);
 }

@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 /// Who merges lists, and who writes rows beside them. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Elsewhere(Arc<Mutex<Vec<(&'static str, Weak<Mutex<HashSet<Uuid>>>)>>>);
+pub struct Elsewhere(Arc<Mutex<Vec<Watched>>>);
+
+/// A resource, and where to note what others write of it, as long as somebody asks.
+type Watched = (&'static str, Weak<Mutex<HashSet<Uuid>>>);
 
 /// The rows of a resource that others have written since it was last asked.
 #[derive(Debug, Default)]
