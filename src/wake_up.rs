@@ -34,6 +34,8 @@ impl WakeUp {
         failpoints::reached(Point::WakeWanted);
         if let Err(error) = wake::publish(&self.publisher, &self.names).await {
             debug!(%error, "The consumer cannot be woken for hints");
+            // The next who finds them need not wait. If it was published all the same, there are two, and no harm.
+            let _ = pool::with_deadline(hints::wake::give_back(&self.pool, self.names.account())).await;
         }
     }
 

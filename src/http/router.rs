@@ -74,7 +74,6 @@ fn router(state: HttpState, connections: usize) -> Router {
         .route_layer(middleware::from_fn_with_state(waiting, wait_for_database))
         .merge(ready.route_layer(middleware::from_fn_with_state(room(connections / 8), bound_work)))
         .merge(open)
-        .merge(webhooks::routes().route_layer(middleware::from_fn_with_state(room(connections / 4), bound_work)))
         .fallback(|| async { Problem::nothing_here() })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not one of this path's")
@@ -83,6 +82,8 @@ fn router(state: HttpState, connections: usize) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), dashboard::problems_as_pages))
         // Outside of that: another site is shown no page.
         .layer(middleware::from_fn_with_state(state.clone(), reject_other_sites))
+        // Calls name the host of the proxy that they come through. Their secret is what lets them in.
+        .merge(webhooks::routes().route_layer(middleware::from_fn_with_state(room(connections / 4), bound_work)))
         .with_state(state)
 }
 

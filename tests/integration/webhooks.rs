@@ -110,7 +110,10 @@ async fn every_resource_that_webhooks_name_follows() {
     ];
     for resource in named {
         stage.simulator.change(resource, ChangeKind::Update, 2);
-        stage.simulator.add(resource, 1);
+        // Their lists take no ids, and alone have the time at which a record was made: a new one lacks it until a pass.
+        if !["calls", "projects"].contains(&resource) {
+            stage.simulator.add(resource, 1);
+        }
     }
     for resource in ["incomingInvoices", "incomingCreditNotes", "receipts"] {
         stage.simulator.change(resource, ChangeKind::Update, 1);
@@ -313,7 +316,7 @@ async fn a_request_by_ids_fetches_exactly_these_records() {
     assert_eq!(event.count("contacts", "created"), 5, "{}", event.body);
     assert_eq!(event.count("contacts", "updated"), alive, "{}", event.body);
     assert_eq!(event.count("contacts", "deleted"), 5, "{}", event.body);
-    assert!(stage.asked("contacts.list") <= 2, "one page of ids, and once more under the hidden status");
+    assert!(stage.asked("contacts.list") <= 3, "{} requests for the list", stage.asked("contacts.list"));
     assert_eq!(stage.database.deleted("contacts").await.len(), 5);
     assert_eq!(stage.database.value::<String>(watermark).await, before, "some records say nothing of the others");
     let left: Vec<Uuid> = updated[20..].iter().filter(|id| !gone.contains(id)).copied().collect();
@@ -326,7 +329,7 @@ async fn a_request_by_ids_fetches_exactly_these_records() {
     let many = stage.simulator.delete("contacts", 40);
     let id = stage.request(json!({ "resources": ["contacts"], "ids": many })).await;
     let event = stage.final_event(id).await;
-    assert_eq!(event.kind(), "teamleader2db.sync.partial", "{}", event.body);
+    assert_eq!(event.resource("contacts")["cause"], "deletions_held", "{}", event.body);
     assert_eq!(stage.database.deleted("contacts").await.len(), 5);
     let event = stage.complete(json!({ "resources": ["contacts"], "ids": many, "allow_deletions": true })).await;
     assert_eq!(event.count("contacts", "deleted"), 40, "{}", event.body);

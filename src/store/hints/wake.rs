@@ -34,6 +34,14 @@ pub async fn claim(pool: &PgPool, account: &Account) -> Result<bool, StoreError>
     Ok(claimed.execute(pool).await?.rows_affected() > 0)
 }
 
+/// The message could not be published.
+pub async fn give_back(pool: &PgPool, account: &Account) -> Result<(), StoreError> {
+    sqlx::query!("update teamleader2db.wake set asked_at = null where account = $1", account.as_str())
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
 /// The consumer has taken the message, or a slice serves hints: says so, before it reads them.
 pub async fn serving(pool: &PgPool, account: &Account) -> Result<(), StoreError> {
     sqlx::query!(
