@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use teamleader_simulator::{ChangeKind, Quirks, Webhooks};
+use teamleader_simulator::{ChangeKind, Config, Quirks, Webhooks};
 use uuid::Uuid;
 
 use crate::http_guard::cable_to_database;
@@ -83,32 +83,32 @@ async fn a_change_becomes_a_row_without_a_request() {
     }
 }
 
-#[tokio::test]
-async fn every_resource_that_webhooks_name_follows() {
-    let stage = with_webhooks(Stage::small().await.of_everything());
+/// Resources that webhooks name, but for those of projects.
+const NAMED: [&str; 13] = [
+    "calls",
+    "companies",
+    "contacts",
+    "creditNotes",
+    "deals",
+    "invoices",
+    "meetings",
+    "products",
+    "subscriptions",
+    "tasks",
+    "tickets",
+    "timeTracking",
+    "users",
+];
+
+async fn follow(projects_v2: bool, projects: [&str; 2]) {
+    let config = Config { projects_v2, ..Config::default() };
+    let stage = with_webhooks(Stage::with(config).await.of_everything());
     let worker = stage.worker().await;
     registered(&stage).await;
     deliver_to(&stage, &worker);
     stage.complete(json!({ "mode": "full" })).await;
-    let named = [
-        "calls",
-        "companies",
-        "contacts",
-        "creditNotes",
-        "deals",
-        "invoices",
-        "meetings",
-        "milestones",
-        "products",
-        "projects",
-        "projects-v2/projects",
-        "projects-v2/tasks",
-        "subscriptions",
-        "tasks",
-        "tickets",
-        "timeTracking",
-    ];
-    for resource in named {
+    let named = || NAMED.into_iter().filter(|name| *name != "users").chain(projects);
+    for resource in named() {
         stage.simulator.change(resource, ChangeKind::Update, 2);
         // Their lists take no ids, and alone have the time at which a record was made: a new one lacks it until a pass.
         if !["calls", "projects"].contains(&resource) {
@@ -120,9 +120,25 @@ async fn every_resource_that_webhooks_name_follows() {
     }
     stage.simulator.add("tickets.messages", 3);
     settled(&stage).await;
-    for resource in named.into_iter().chain(["incomingInvoices", "tickets.messages"]) {
+    for resource in named().chain(["incomingInvoices", "incomingCreditNotes", "receipts", "tickets.messages"]) {
         stage.database.assert_table_equals(&stage.simulator, resource).await;
     }
+    stage.simulator.delete("users", 1);
+    stage.simulator.delete("tickets", 1);
+    settled(&stage).await;
+    for resource in ["users", "tickets", "tickets.messages"] {
+        stage.database.assert_table_equals(&stage.simulator, resource).await;
+    }
+}
+
+#[tokio::test]
+async fn every_resource_that_webhooks_name_follows() {
+    follow(false, ["projects", "milestones"]).await;
+}
+
+#[tokio::test]
+async fn new_projects_follow_as_well() {
+    follow(true, ["projects-v2/projects", "projects-v2/tasks"]).await;
 }
 
 #[tokio::test]

@@ -49,6 +49,19 @@ const LIMITS: [(&str, &[Limit]); 6] = [
         ],
     ),
     (
+        "Webhooks",
+        &[
+            ("the body of a call", "http/webhooks/mod.rs", "MAX_BODY", Bytes),
+            ("calls that are stored together", "http/webhooks/intake.rs", "GATHERS", Time),
+            ("calls that wait to be stored", "http/webhooks/intake.rs", "QUEUED", Of("calls")),
+            ("until a call is stored, or refused", "http/webhooks/intake.rs", "PATIENCE", Time),
+            ("hints that wait to be served", "http/webhooks/intake.rs", "MOST_WAITING", Of("hints")),
+            ("ids of a request", "messages/request.rs", "MAX_IDS", Of("ids")),
+            ("requests of hints in flight", "api_client/client.rs", "HINTS_IN_FLIGHT", Of("requests")),
+            ("pages of the list of one parent that a hint reads", "sync/look.rs", "MOST_PAGES", Of("pages")),
+        ],
+    ),
+    (
         "Lists and details",
         &[
             ("records a page", "catalog/mod.rs", "PAGE_SIZE", Of("records")),
@@ -71,8 +84,8 @@ const LIMITS: [(&str, &[Limit]); 6] = [
             ("or this long", "sync/slice.rs", "BATCH_LASTS", Time),
             ("details that fail in a row", "sync/details.rs", "MAX_FAILURES_IN_A_ROW", Of("details")),
             ("details that are fetched only for their age", "sync/details.rs", "MAX_AGED", Of("a run")),
-            ("rows that are marked deleted without the guard", "sync/sweep.rs", "GUARD_ROWS", Of("rows")),
-            ("the share of a resource, beyond them", "sync/sweep.rs", "GUARD_PERCENT", Of("%")),
+            ("rows that are marked deleted without the guard", "sync/look.rs", "GUARD_ROWS", Of("rows")),
+            ("the share of a resource, beyond them", "sync/look.rs", "GUARD_PERCENT", Of("%")),
             ("deleted rows that are erased at once", "store/retention.rs", "ERASED_AT_ONCE", Of("rows")),
         ],
     ),
