@@ -16,7 +16,7 @@ use In::{Bytes, Of, Time};
 /// A limit: what it is of, the file below src/, the constant, and how its value is shown.
 type Limit = (&'static str, &'static str, &'static str, In);
 
-const LIMITS: [(&str, &[Limit]); 6] = [
+const LIMITS: [(&str, &[Limit]); 7] = [
     (
         "Messages",
         &[
