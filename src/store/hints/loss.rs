@@ -54,15 +54,20 @@ pub async fn note_changed(
     let confirmed: Vec<Option<DateTime<Utc>>> = found.iter().map(|found| found.confirmed_at).collect();
     let changed: Vec<Option<DateTime<Utc>>> = found.iter().map(|found| found.changed_at).collect();
     sqlx::query!(
+        // Row by row, by key: planned as a join before PostgreSQL has counted what a first sync wrote, it reads all rows
+        // each time.
         "insert into teamleader2db.webhook_candidate (account, resource, id)
          select $1, $2, f.id
-         from unnest($3::uuid[], $4::timestamptz[], $5::timestamptz[]) as f (id, confirmed_at, changed_at)
-         join teamleader2db.webhook_registration g on g.account = $1 and g.confirmed_at is not null
-         join teamleader.record r
-             on r.resource = $2 and r.account = $1 and r.id = f.id and r.changed_at >= now()
+         from teamleader2db.webhook_registration g
+         cross join unnest($3::uuid[], $4::timestamptz[], $5::timestamptz[]) as f (id, confirmed_at, changed_at)
+         cross join lateral (
+             select from teamleader.record
+             where resource = $2 and account = $1 and id = f.id and changed_at >= now() limit 1) as r
          left join teamleader2db.cursor c on c.account = $1 and c.resource = $2
-         left join teamleader2db.hint h on h.account = $1 and h.resource = $2 and h.id = f.id
-         where coalesce(f.changed_at, c.last_success_at) > g.confirmed_at
+         left join lateral (
+             select id, last_at, looked_at from teamleader2db.hint
+             where account = $1 and resource = $2 and id = f.id limit 1) as h on true
+         where g.account = $1 and g.confirmed_at is not null and coalesce(f.changed_at, c.last_success_at) > g.confirmed_at
            and (h.id is null or h.last_at <= greatest(f.confirmed_at, h.looked_at))
          order by f.id
          on conflict (account, resource, id) do nothing",
@@ -87,14 +92,19 @@ pub async fn note_gone(
 ) -> Result<(), StoreError> {
     sqlx::query!(
         "insert into teamleader2db.webhook_candidate (account, resource, id)
-         select $1, $2, r.id
-         from teamleader.record r
-         join teamleader2db.webhook_registration g on g.account = $1 and g.confirmed_at is not null
+         select $1, $2, f.id
+         from teamleader2db.webhook_registration g
          join teamleader2db.cursor c on c.account = $1 and c.resource = $2 and c.last_full_at > g.confirmed_at
-         left join teamleader2db.hint h on h.account = $1 and h.resource = $2 and h.id = r.id
-         where r.resource = $2 and r.account = $1 and r.id = any($3) and r.deleted_at is null
+         cross join unnest($3::uuid[]) as f (id)
+         cross join lateral (
+             select asked_at from teamleader.record
+             where resource = $2 and account = $1 and id = f.id and deleted_at is null limit 1) as r
+         left join lateral (
+             select id, last_at, looked_at from teamleader2db.hint
+             where account = $1 and resource = $2 and id = f.id limit 1) as h on true
+         where g.account = $1 and g.confirmed_at is not null
            and (h.id is null or h.last_at <= greatest(r.asked_at, h.looked_at))
-         order by r.id
+         order by f.id
          on conflict (account, resource, id) do nothing",
         account.as_str(),
         resource,

@@ -170,14 +170,13 @@ async fn what_others_have_written_meanwhile_is_compared_with_the_row() {
     elsewhere.wrote("companies", [contact(2, 1).id]);
     elsewhere.wrote("contacts", [contact(1, 1).id]);
     let merged = scratch.merge(&mut loader, &[contact(1, 1), contact(2, 1)]).await;
-    assert_eq!((merged.unchanged, merged.doubted.len() + merged.updated as usize), (1, 1), "{merged:?}");
+    assert!(merged.updated == 1 || merged.doubted == [contact(1, 1).id], "{merged:?}");
     // What the last batch gave is known no more, either.
     let mut loader = Loader { last: Some(HashMap::new()), written: elsewhere.watch("contacts"), ..Loader::default() };
     scratch.merge(&mut loader, &[contact(7, 1)]).await;
     scratch.merge(&mut Loader::default(), &[contact(7, 2)]).await;
     elsewhere.wrote("contacts", [contact(7, 1).id]);
     let merged = scratch.merge(&mut loader, &[contact(7, 1)]).await;
-    assert_eq!(merged.unchanged, 1 - merged.updated, "{merged:?}");
-    assert!(merged.updated == 1 || !merged.doubted.is_empty(), "{merged:?}");
+    assert!(merged.updated == 1 || merged.doubted == [contact(7, 1).id], "{merged:?}");
     scratch.drop().await;
 }

@@ -272,7 +272,9 @@ pub async fn known(
     ids: &[Uuid],
 ) -> Result<HashSet<Uuid>, StoreError> {
     let known = sqlx::query_scalar!(
-        "select id from teamleader.record where resource = $1 and account = $2 and id = any($3)",
+        r#"select p.id as "id!" from unnest($3::uuid[]) as p (id)
+           cross join lateral (
+               select from teamleader.record where resource = $1 and account = $2 and id = p.id limit 1) as r"#,
         resource.name,
         account.as_str(),
         ids,
@@ -289,8 +291,10 @@ pub async fn changed_since(
     since: DateTime<Utc>,
 ) -> Result<HashSet<Uuid>, StoreError> {
     let changed = sqlx::query_scalar!(
-        "select id from teamleader.record
-         where resource = $1 and account = $2 and id = any($3) and changed_at >= $4",
+        r#"select p.id as "id!" from unnest($3::uuid[]) as p (id)
+           cross join lateral (
+               select from teamleader.record
+               where resource = $1 and account = $2 and id = p.id and changed_at >= $4 limit 1) as r"#,
         resource.name,
         account.as_str(),
         ids,
