@@ -8,6 +8,9 @@
 
 mod attempt;
 mod delivery;
+mod hints;
+mod hints_tests;
+mod look;
 mod refresh;
 mod refresh_tests;
 mod request;

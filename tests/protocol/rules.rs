@@ -99,3 +99,56 @@ pub const REFRESH_RULES: RefreshRules = RefreshRules {
     drains_alone: true,
     drains_while_asked: true,
 };
+
+/// The rules for hints.
+#[derive(Clone, Copy, Debug)]
+pub struct HintRules {
+    /// A hint is served only if its generation is still the one that was read.
+    pub compares_generation: bool,
+    /// The generation is read before the request.
+    pub reads_generation_first: bool,
+    /// Rows and the mark that their hint is served are one transaction.
+    pub rows_with_mark: bool,
+    /// What a look brought is stored only with the newest epoch.
+    pub fence: bool,
+    /// An answer that was asked for before the row's writes nothing.
+    pub newest_counts: bool,
+    /// Nor one that was asked for before an answer which equalled the row.
+    pub remembers_equal: bool,
+    /// Whoever serves hints says that nobody is asked any more.
+    pub clears_asked: bool,
+    /// And says at the end that nobody serves them any more.
+    pub clears_serving: bool,
+    /// Nobody is woken while a message that was asked for may be on its way.
+    pub asks_once: bool,
+    /// But after 10 s it counts as lost.
+    pub asked_expires: bool,
+    /// Nobody is woken while somebody serves hints.
+    pub spares_who_serves: bool,
+    /// But after 10 s without a word from it that one counts as dead.
+    pub serving_expires: bool,
+    /// Who was woken looks before the ack whether hints are left, and wakes the next.
+    pub wakes_again: bool,
+    /// Whoever stores a hint notifies all processes.
+    pub notifies: bool,
+    /// Each process looks for hints by itself, each second.
+    pub looks: bool,
+}
+
+pub const HINT_RULES: HintRules = HintRules {
+    compares_generation: true,
+    reads_generation_first: true,
+    rows_with_mark: true,
+    fence: true,
+    newest_counts: true,
+    remembers_equal: true,
+    clears_asked: true,
+    clears_serving: true,
+    asks_once: true,
+    asked_expires: true,
+    spares_who_serves: true,
+    serving_expires: true,
+    wakes_again: true,
+    notifies: true,
+    looks: true,
+};
