@@ -170,6 +170,10 @@ impl Play {
                 CHANGING.iter().for_each(|list| self.simulator.change_while_paging(list, every, &kinds));
                 self.last_change = DateTime::<Utc>::MAX_UTC;
             }
+            Act::Storm { count } => {
+                let stormed = self.simulator.storm_of("contact.updated", count);
+                assert!(stormed.is_some(), "a type");
+            }
             Act::Change { count } => {
                 for list in CHANGING {
                     self.simulator.update(list, count);

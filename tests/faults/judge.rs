@@ -84,7 +84,9 @@ fn is_proven(event: &Event, since: DateTime<Utc>) -> bool {
 }
 
 /// After the full one: all of it.
-async fn after_all(play: &Play, verdict: &mut Verdict) {
+async fn after_all(play: &mut Play, verdict: &mut Verdict) {
+    let unserved = play.await_hints().await;
+    verdict.violations.extend(unserved);
     differences(play, RESOURCES.iter(), "after the last sync", verdict).await;
     for published in &play.published {
         one_final_event(play, published, verdict);

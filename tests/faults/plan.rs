@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use teamleader_simulator::{FaultKind, Oddity, Quirks, Version};
+use teamleader_simulator::{FaultKind, Oddity, Quirks, Version, Webhooks};
 
 use crate::dice::Dice;
 use crate::servers::Server;
@@ -24,6 +24,8 @@ pub struct Plan {
     pub requests: Vec<Asked>,
     /// What happens, in this order.
     pub steps: Vec<Step>,
+    /// What goes wrong with webhooks, which are always there.
+    pub webhooks: Webhooks,
 }
 
 /// A request.
@@ -130,6 +132,8 @@ pub enum Act {
     ChangeWhilePaging { every: u32 },
     /// Records change.
     Change { count: usize },
+    /// Calls come for so many records that have not changed.
+    Storm { count: usize },
 }
 
 impl Plan {
@@ -159,25 +163,33 @@ impl Plan {
             acts.insert(dice.from(0..=acts.len() as u64) as usize, Act::Publish(number));
         }
         acts.insert(0, Act::Publish(0));
-        let steps = acts
+        let mut steps: Vec<Step> = acts
             .into_iter()
             .map(|act| Step { requests: dice.from(0..=45), patience_ms: dice.from(100..=1_200), act })
             .collect();
-        Self {
-            contacts: dice.from(20..=130) as usize,
-            latency_ms: dice.from(15..=70),
-            quirks: if dice.one_in(3) { Quirks::default() } else { Quirks::random(seed) },
-            concurrency: dice.from(2..=8),
-            workers,
-            requests,
-            steps,
+        let contacts = dice.from(20..=130) as usize;
+        let latency_ms = dice.from(15..=70);
+        let quirks = if dice.one_in(3) { Quirks::default() } else { Quirks::random(seed) };
+        let concurrency = dice.from(2..=8);
+        // What webhooks announce: in every seed something changes.
+        for _ in 0..dice.from(1..=3) {
+            let act = if dice.one_in(3) {
+                Act::Storm { count: dice.from(5..=60) as usize }
+            } else {
+                Act::Change { count: dice.from(1..=6) as usize }
+            };
+            let step = Step { requests: dice.from(0..=45), patience_ms: dice.from(100..=1_200), act };
+            steps.insert(dice.from(1..=steps.len() as u64) as usize, step);
         }
+        let webhooks = webhooks(&mut dice, seed);
+        Self { contacts, latency_ms, quirks, concurrency, workers, requests, steps, webhooks }
     }
 
     /// An account and a worker, and nothing that goes wrong by itself.
     pub fn of_soak() -> Self {
         let (quirks, requests, steps) = (Quirks::default(), Vec::new(), Vec::new());
-        Self { contacts: 100, latency_ms: 40, quirks, concurrency: 4, workers: 1, requests, steps }
+        let webhooks = Webhooks::default();
+        Self { contacts: 100, latency_ms: 40, quirks, concurrency: 4, workers: 1, requests, steps, webhooks }
     }
 
     /// Whether the API has said of this resource, in an answer that looks like any other, what is not so. Nothing
@@ -279,6 +291,14 @@ fn draw(dice: &mut Dice, workers: usize) -> Act {
     }
 }
 
+/// How webhooks come: some are lost, late, repeated, out of order or forged.
+fn webhooks(dice: &mut Dice, seed: u64) -> Webhooks {
+    let share = |dice: &mut Dice| if dice.one_in(2) { 0.0 } else { dice.from(1..=30) as f64 / 100.0 };
+    let (loss, duplicates, reorder, forged) = (share(dice), share(dice), share(dice), share(dice));
+    let delay_ms = (0, dice.from(0..=800));
+    Webhooks { loss, duplicates, reorder, forged, delay_ms, seed, ..Webhooks::default() }
+}
+
 fn api_fault(dice: &mut Dice) -> Act {
     let kind = match dice.from(0..=21) {
         0 => FaultKind::ServerError { status: dice.pick(&[500, 502, 503, 504]) },
@@ -341,6 +361,7 @@ impl Act {
             Self::PublishAgain(_) => "request published twice",
             Self::Cancel { dies_ms: None, .. } => "request cancelled",
             Self::Cancel { dies_ms: Some(_), .. } => "request cancelled, kill -9 of the command",
+            Self::Storm { .. } => "storm of webhooks",
             Self::PublishMalformed => "malformed request",
             Self::Kill { .. } => "worker: kill -9",
             Self::Terminate { .. } => "worker: SIGTERM",

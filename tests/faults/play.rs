@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
-use teamleader_simulator::{Config, Fault, FaultKind, Quirks, Simulator};
+use teamleader_simulator::{Config, Fault, FaultKind, Quirks, Simulator, Webhooks};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ use crate::plan::Plan;
 use crate::report::dir_of;
 use crate::servers::{CANCELLER, Servers, USERS};
 use crate::slot::{Places, Slot};
-use crate::stage::{ACCOUNT, Database, KEY, RESOURCES, Settings, program};
+use crate::stage::{ACCOUNT, Database, KEY, RESOURCES, Settings, found_within, program};
 use crate::watch::Watch;
 
 /// How long a request may take once nothing goes wrong any more. Two attempts to refresh (24 s each), a delay queue (10 s), the tries
@@ -107,6 +107,7 @@ impl Play {
             // Hardly more than the grain of the API's clock: what a watermark passes over is not read again by chance.
             ("SYNC_LOOKBACK", format!("{}s", 2 + plan.quirks.list_lag_seconds)),
             ("SYNC_CONCURRENCY", plan.concurrency.to_string()),
+            ("WEBHOOK_URL", "https://hooks.example.com".to_owned()),
             ("NO_PROXY", "127.0.0.1".to_owned()),
             ("RUST_LOG", "info,teamleader2db=debug,lapin=off,sqlx=warn".to_owned()),
         ]);
@@ -121,6 +122,8 @@ impl Play {
         for number in 0..plan.workers {
             slots.push(Slot::new(number, &settings, &places).await);
         }
+        let deliver_to = slots.first().map(Slot::http);
+        simulator.set_webhooks(Webhooks { deliver_to, ..plan.webhooks.clone() });
         let ids = plan.requests.iter().map(|_| Uuid::new_v4()).collect();
         let mut play = Self {
             plan,
@@ -254,6 +257,21 @@ impl Play {
             }
             self.authorize_if_asked().await;
         }
+    }
+
+    /// Waits until all webhooks have come and each record that they name was looked at, but for those whose next look
+    /// is not due. What is still waited for then is told.
+    pub async fn await_hints(&mut self) -> Vec<String> {
+        let due = "select count(*) from teamleader2db.hint where served_at is null and not_before <= now()";
+        let waiting = async || {
+            let calls = self.simulator.webhook_counts().pending;
+            (calls, column::<i64>(&self.database, due).await[0], self.watch.ready(&self.watch.requests_queue()).await)
+        };
+        let served = async || (waiting().await == (0, 0, Some(0))).then_some(());
+        if found_within(SETTLES_WITHIN, Duration::from_millis(100), served).await.is_some() {
+            return Vec::new();
+        }
+        vec![format!("hints: calls on their way, hints that are due, messages in the queue: {:?}", waiting().await)]
     }
 
     /// Requests that have no final event yet, in words.

@@ -95,6 +95,11 @@ impl Slot {
         }
     }
 
+    /// Where its processes listen for HTTP.
+    pub fn http(&self) -> String {
+        format!("http://{}", self.settings["HTTP_LISTEN"])
+    }
+
     /// Starts a process as this user of the database.
     pub fn start(&mut self, user: &str, dir: &Path) {
         assert!(self.process.is_none(), "the place is taken");
