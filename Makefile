@@ -44,7 +44,7 @@ PYTHON = $(shell python3 -c 'import yaml' 2>/dev/null && echo python3 || echo /u
 
 # SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000;
 # CASES and SEED of the hostile one: make hostile CASES=10000, make hostile SEED=17.
-.PHONY: help install demo test test-integrations faults soak hostile drift economy check format format-check lint limits prepare prepare-check tables site pages resources views upgrade-dump schemas api-diff api-diff-check docs coverage bench bench-functions server sync deploy-check dockertest release release-check habits audit clean
+.PHONY: help install demo test test-integrations faults soak hostile drift webhooks economy check format format-check lint limits prepare prepare-check tables site pages resources views upgrade-dump schemas api-diff api-diff-check docs coverage bench bench-functions server sync deploy-check dockertest release release-check habits audit clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -148,6 +148,9 @@ hostile: install binaries ## play CASES (10,000) attacks on AMQP, HTTP and API, 
 drift: export CARGO_PROFILE_DEV_OPT_LEVEL := 1
 drift: install ## sync SEEDS (30) large accounts, or a PARTth of each, that change meanwhile; hold what events certify against the truth
 	DRIFT_SEEDS=$(if $(filter file,$(origin SEEDS)),30,$(SEEDS)) DRIFT_PART=$(PART) DRIFT_LANES=8 $(MAKE) test ARGS="--test integration -- --nocapture --test-threads 1 certificate::a_plain certificate::what_an_event_certifies_breaks certificate::what_an_event_certifies_holds_although"
+
+webhooks: install ## lose, repeat and forge webhooks by SEEDS (30) seeds; hold tables and loss meter against the truth
+	WEBHOOK_SEEDS=$(if $(filter file,$(origin SEEDS)),30,$(SEEDS)) $(MAKE) test ARGS="--test integration -- --nocapture webhook_loss::"
 
 economy: install ## print how many requests syncs of the whole API take, of ECONOMY_OF (10,000) contacts and all else in proportion
 	ECONOMY_OF=$(ECONOMY_OF) $(MAKE) test ARGS="--test integration -- --nocapture economy::"

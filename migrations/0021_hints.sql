@@ -92,10 +92,11 @@ comment on column teamleader2db.webhook_loss.late is 'Changes that a pass found 
 comment on column teamleader2db.webhook_loss.missed is 'Changes that a pass found and no hint announced.';
 
 create table teamleader2db.webhook_candidate (
-    account  text        not null,
-    resource text        not null,
-    id       uuid        not null,
-    found_at timestamptz not null default clock_timestamp(),
+    account      text        not null,
+    resource     text        not null,
+    id           uuid        not null,
+    found_at     timestamptz not null default clock_timestamp(),
+    confirmed_at timestamptz not null,
     primary key (account, resource, id)
 );
 comment on table teamleader2db.webhook_candidate is
@@ -104,6 +105,7 @@ comment on column teamleader2db.webhook_candidate.account is 'The account.';
 comment on column teamleader2db.webhook_candidate.resource is 'The resource.';
 comment on column teamleader2db.webhook_candidate.id is 'The record.';
 comment on column teamleader2db.webhook_candidate.found_at is 'When the pass found it.';
+comment on column teamleader2db.webhook_candidate.confirmed_at is 'When the row was last confirmed before: a call after that announces it.';
 
 alter table teamleader2db.cursor add column deleted_by_id bigint not null default 0;
 comment on column teamleader2db.cursor.deleted_by_id is

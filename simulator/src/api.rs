@@ -155,12 +155,7 @@ impl Request<'_> {
         // A list that lags behind may show what is deleted.
         let is_gone = |id: &Uuid| collection.find(*id).is_none() && shown.iter().all(|facts| facts.id != *id);
         let gone = ids().filter(is_gone).map(|id| (resource, id)).collect();
-        let ticket = self.body.get("id").filter(|_| resource == "tickets.messages");
-        let look = match (asked, ticket.and_then(|id| id.as_str()?.parse().ok())) {
-            (Some(_), _) => Look::Ids,
-            (None, Some(ticket)) => Look::Messages(ticket),
-            (None, None) => Look::List,
-        };
+        let look = if asked.is_some() { Look::Ids } else { Look::List };
         self.note(look, resource, shown, gone, query.includes().to_vec());
     }
 

@@ -28,7 +28,7 @@ const COUNTS: [(&str, usize); 6] = [
 /// The smallest part of the whole size that still has a second page of everything but notes.
 const SMALL: usize = 25;
 
-fn number_from_make(name: &str, default: usize) -> usize {
+pub fn number_from_make(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
 }
 

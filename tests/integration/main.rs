@@ -75,5 +75,6 @@ mod traces;
 mod upgrades;
 mod versions;
 mod views;
+mod webhook_loss;
 mod webhooks;
 mod whole_api;

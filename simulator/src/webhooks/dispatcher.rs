@@ -199,7 +199,7 @@ impl Dispatcher {
             && status.is_some_and(|status| (200..300).contains(&status))
             && let Some((resource, _)) = resource_of(event.kind)
         {
-            self.watch.called((resource, event.id), event.ticket, sent);
+            self.watch.called((resource, event.id), sent);
         }
         match call.nature {
             Nature::Forged(forgery) => self.log.forged(forgery, status),

@@ -16,7 +16,7 @@ use crate::generate::Facts;
 /// Records by resource.
 pub type RecordsByResource = BTreeMap<String, BTreeSet<Uuid>>;
 
-/// The records that a client found changed, new or deleted by a pass, and not because it was called for them. What was
+/// The records that a client found changed or deleted by a pass, and not because it was called for them. What was
 /// found several times can be in several of the sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Losses {
@@ -68,8 +68,6 @@ pub(crate) enum Look {
     List,
     /// By ids.
     Ids,
-    /// By the list of this ticket's messages.
-    Messages(Uuid),
 }
 
 /// A change of a record.
@@ -98,8 +96,6 @@ pub(crate) struct Watch {
 struct Memory {
     records: HashMap<Key, Watched>,
     finds: Vec<Find>,
-    /// When the client was last called for a message of a ticket, until it reads the ticket's messages.
-    messages: HashMap<Uuid, Instant>,
 }
 
 #[derive(Default)]
@@ -166,12 +162,8 @@ impl Watch {
         differ: impl Fn(&'static str, &Facts, &Facts) -> bool,
     ) {
         let mut memory = self.lock();
-        let called = match sighting.look {
-            Look::Messages(ticket) => memory.messages.remove(&ticket).is_some(),
-            Look::List | Look::Ids => false,
-        };
-        let is_pass = sighting.look != Look::Ids && !called;
-        let Memory { records, finds, .. } = &mut *memory;
+        let is_pass = sighting.look == Look::List;
+        let Memory { records, finds } = &mut *memory;
         for (resource, facts) in &sighting.shown {
             let key = (*resource, facts.id);
             let watched = records.entry(key).or_default();
@@ -191,13 +183,10 @@ impl Watch {
         }
     }
 
-    /// A call for a record that went out at a moment was answered well; `ticket` is the one of a message.
-    pub(crate) fn called(&self, key: Key, ticket: Option<Uuid>, sent: Instant) {
+    /// A call for a record that went out at a moment was answered well.
+    pub(crate) fn called(&self, key: Key, sent: Instant) {
         let mut memory = self.lock();
-        let Memory { records, finds, messages } = &mut *memory;
-        if let Some(ticket) = ticket {
-            messages.insert(ticket, sent);
-        }
+        let Memory { records, finds } = &mut *memory;
         let Some(watched) = records.get_mut(&key) else { return };
         watched.called = watched.called.max(Some(sent));
         watched.open.retain(|place| {
@@ -248,8 +237,8 @@ impl Watched {
         }
         let place = self.states.iter().rposition(|state| state.facts.is_some_and(|known| same(&known, facts)))?;
         let Some(got) = self.got else {
-            // One that the client never got is found if it is younger than the watch: only then the first state counts.
-            return Some((place, self.states[0].counts));
+            // A client that never got it has nothing to write over.
+            return Some((place, false));
         };
         let known = self.states[got].facts?;
         let counts = self.states.get(got + 1..=place)?.iter().any(|state| state.counts);

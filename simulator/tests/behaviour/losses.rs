@@ -96,15 +96,17 @@ async fn what_a_client_read_by_id_for_a_call_is_not_found_again() {
 }
 
 #[tokio::test]
-async fn new_records_are_found_and_old_ones_at_first_sight_are_not() {
+async fn records_that_the_client_never_got_are_not_found() {
     let api = watched(&[]).await;
     api.calls_come(false);
     api.simulator.update("contacts", 5);
     let added = api.simulator.add("contacts", 2);
     assert!(api.simulator.update_record("contacts", added[0]));
     api.pass("contacts.list").await;
-    assert_eq!(api.simulator.losses(Duration::ZERO).missed, only("contacts", added));
-    assert_eq!(api.simulator.losses(LONG).counts["contacts"].found, 2);
+    assert_eq!(api.simulator.losses(LONG).found, RecordsByResource::new());
+    assert!(api.simulator.update_record("contacts", added[1]));
+    api.pass("contacts.list").await;
+    assert_eq!(api.simulator.losses(Duration::ZERO).missed, only("contacts", [added[1]]));
 }
 
 #[tokio::test]
@@ -193,35 +195,6 @@ async fn an_answer_that_does_not_come_whole_shows_nothing() {
     api.pass("contacts.list").await;
     api.pass("contacts.list").await;
     assert_eq!(api.simulator.losses(LONG).counts["contacts"].found, 1);
-}
-
-#[tokio::test]
-async fn messages_are_looked_for_by_their_ticket() {
-    let api = watched(&[]).await;
-    let list = |ticket: String| api.call("tickets.listMessages", json!({ "id": ticket, "page": { "size": 100 } }));
-    let tickets: Vec<String> = api.simulator.truth("tickets").iter().map(|ticket| ticket.id.to_string()).collect();
-    for ticket in &tickets {
-        list(ticket.clone()).await;
-    }
-    api.calls_come(false);
-    let lost = api.simulator.add("tickets.messages", 30);
-    let parents: BTreeMap<Uuid, String> = api
-        .simulator
-        .truth("tickets.messages")
-        .into_iter()
-        .map(|message| (message.id, message.parent.unwrap().1.to_string()))
-        .collect();
-    api.calls_come(true);
-    // Called for one message of this ticket: reading its messages is no pass, whatever else it shows.
-    assert!(api.simulator.storm("ticketMessage.added", &lost[..1]));
-    settled(&api).await;
-    let looked = &parents[&lost[0]];
-    for ticket in &tickets {
-        list(ticket.clone()).await;
-    }
-    let elsewhere: Vec<Uuid> = lost.iter().copied().filter(|id| parents[id] != *looked).collect();
-    assert!(elsewhere.len() < lost.len() - 1);
-    assert_eq!(api.found(), only("tickets.messages", elsewhere));
 }
 
 #[tokio::test]

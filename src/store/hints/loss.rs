@@ -56,8 +56,8 @@ pub async fn note_changed(
     sqlx::query!(
         // Row by row, by key: planned as a join before PostgreSQL has counted what a first sync wrote, it reads all rows
         // each time.
-        "insert into teamleader2db.webhook_candidate (account, resource, id)
-         select $1, $2, f.id
+        "insert into teamleader2db.webhook_candidate (account, resource, id, confirmed_at)
+         select $1, $2, f.id, coalesce(greatest(f.confirmed_at, h.looked_at), '-infinity')
          from teamleader2db.webhook_registration g
          cross join unnest($3::uuid[], $4::timestamptz[], $5::timestamptz[]) as f (id, confirmed_at, changed_at)
          cross join lateral (
@@ -91,8 +91,8 @@ pub async fn note_gone(
     ids: &[Uuid],
 ) -> Result<(), StoreError> {
     sqlx::query!(
-        "insert into teamleader2db.webhook_candidate (account, resource, id)
-         select $1, $2, f.id
+        "insert into teamleader2db.webhook_candidate (account, resource, id, confirmed_at)
+         select $1, $2, f.id, coalesce(greatest(r.asked_at, h.looked_at), '-infinity')
          from teamleader2db.webhook_registration g
          join teamleader2db.cursor c on c.account = $1 and c.resource = $2 and c.last_full_at > g.confirmed_at
          cross join unnest($3::uuid[]) as f (id)
@@ -158,15 +158,27 @@ pub async fn note_shown(
     Ok(())
 }
 
-/// Counts candidates whose waiting time is over as missed.
+/// Counts candidates whose waiting time is over: as missed, where no call has come since the row was last confirmed. One
+/// that came in the same moment as the find has not seen the candidate: it is late, or was there before.
 pub async fn settle(pool: &PgPool, account: &Account, wait: Duration) -> Result<(), StoreError> {
     sqlx::query!(
-        "with missed as (
+        "with settled as (
              delete from teamleader2db.webhook_candidate
-             where account = $1 and found_at < clock_timestamp() - make_interval(secs => $2) returning resource)
-         insert into teamleader2db.webhook_loss as l (account, resource, missed)
-         select $1, resource, count(*) from missed group by resource order by resource
-         on conflict (account, resource) do update set missed = l.missed + excluded.missed",
+             where account = $1 and found_at < clock_timestamp() - make_interval(secs => $2)
+             returning resource, id, found_at, confirmed_at),
+         counted as (
+             select s.resource, count(*) filter (where h.id is null) as missed,
+                 count(*) filter (where h.last_at > s.found_at) as late
+             from settled s
+             left join lateral (
+                 select id, last_at from teamleader2db.hint
+                 where account = $1 and resource = s.resource and id = s.id and last_at > s.confirmed_at limit 1)
+                     as h on true
+             group by s.resource)
+         insert into teamleader2db.webhook_loss as l (account, resource, missed, late)
+         select $1, resource, missed, late from counted order by resource
+         on conflict (account, resource) do update set missed = l.missed + excluded.missed,
+             late = l.late + excluded.late",
         account.as_str(),
         wait.as_secs_f64(),
     )
