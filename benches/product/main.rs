@@ -10,6 +10,7 @@ mod stage;
 
 mod budget;
 mod details;
+mod hints;
 mod lists;
 mod memory;
 mod pages;
@@ -56,6 +57,9 @@ async fn main() {
     }
     if is_wanted("pages") {
         print(pages::measure(size).await);
+    }
+    if is_wanted("hints") {
+        print(hints::measure(size).await);
     }
     if is_wanted("budget") {
         print(budget::measure(size).await);

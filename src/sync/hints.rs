@@ -161,8 +161,8 @@ impl HintServer<'_> {
             return Ok(Round::None);
         };
         let Some(of) = catalog::find(&resource).filter(|of| self.synced.contains(of)) else {
-            // It was synced when they came, or by another version.
-            hints::postpone(self.pool, self.account, &resource, &hints).await?;
+            // It was synced when they came.
+            hints::forget(self.pool, self.account, &resource).await?;
             return Ok(Round::Served);
         };
         if matches!(of.scope, Scope::Parent(..)) {

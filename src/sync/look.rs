@@ -23,7 +23,7 @@ use crate::store::parents;
 use crate::store::pool::StoreError;
 use crate::store::progress;
 use crate::store::records::newest::Origin;
-use crate::store::records::{self, Source, gone};
+use crate::store::records::{self, Source, details, gone};
 use crate::store::rejected::{self, As, Of};
 
 /// Up to this many rows of a resource are marked deleted without asking what share they are.
@@ -112,25 +112,25 @@ impl Reader<'_> {
         for page in ids.chunks(PAGE_SIZE) {
             found.absorb(lookup::listed(self.client, resource, page).await?);
         }
-        let alive: Vec<Uuid> = found.items.iter().map(|item| item.id).collect();
         let missing: Vec<Uuid> = found.missing.iter().copied().filter(|id| known.contains(id)).collect();
-        // Of a deletion `.info` is asked as well, where there is one.
-        let wanted = match (resource.has_details(), resource.has_info) {
-            (true, _) => [alive, missing.clone()].concat(),
-            (false, true) => missing.clone(),
-            (false, false) => Vec::new(),
+        let changed = match resource.has_details() {
+            true => details::wanted_of(self.pool, self.account, resource, &found.items).await?,
+            false => Vec::new(),
         };
-        let details = lookup::by_info(self.client, resource, &wanted).await?;
+        // Of a deletion `.info` is asked as well, where there is one.
+        let gone = if resource.has_info { missing.clone() } else { Vec::new() };
+        let wanted = [changed, gone].concat();
+        let asked = lookup::by_info(self.client, resource, &wanted).await?;
         let missing = match resource.has_info {
-            true => missing.into_iter().filter(|id| details.missing.contains(id)).collect(),
+            true => missing.into_iter().filter(|id| asked.missing.contains(id)).collect(),
             false => missing,
         };
         Ok(Looked {
-            replaced: found.replaced + details.replaced,
+            replaced: found.replaced + asked.replaced,
             items: found.items,
             rejected: found.rejected,
-            details: details.details,
-            rejected_details: details.rejected,
+            details: asked.details,
+            rejected_details: asked.rejected,
             missing,
             ..Looked::default()
         })

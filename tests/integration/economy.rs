@@ -5,6 +5,7 @@
 //! resources 53 are read by default, and ten take a list for each parent record, so they are read only where they are
 //! named, as here.
 
+mod day;
 mod least;
 
 use std::sync::{Arc, Mutex};

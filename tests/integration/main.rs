@@ -76,5 +76,7 @@ mod upgrades;
 mod versions;
 mod views;
 mod webhook_loss;
+#[cfg(feature = "fault-points")]
+mod webhook_seams;
 mod webhooks;
 mod whole_api;

@@ -238,6 +238,16 @@ async fn a_burst_becomes_few_requests() {
     settled(&stage).await;
     let lists = stage.asked("contacts.list");
     assert!((10..=14).contains(&lists), "{lists} list requests for 1,000 records");
+    assert_eq!(stage.asked("contacts.info"), 0, "nothing has changed");
+    // The next storm finds one that has.
+    stage.simulator.set_webhooks(Webhooks { loss: 1.0, ..stage.simulator.webhooks() });
+    let changed = stage.simulator.update("contacts", 7);
+    deliver_to(&stage, &worker);
+    stage.simulator.set_webhooks(Webhooks { loss: 0.0, ..stage.simulator.webhooks() });
+    stage.simulator.storm("contact.updated", &changed);
+    settled(&stage).await;
+    stage.database.assert_table_equals(&stage.simulator, "contacts").await;
+    assert_eq!(stage.asked("contacts.info"), 7);
 }
 
 #[tokio::test]

@@ -13,7 +13,6 @@ use tracing::warn;
 use super::call::Call;
 use crate::catalog::Resource;
 use crate::ids::Account;
-use crate::process::failpoints::{self, Point};
 use crate::process::log_lines::Seldom;
 use crate::process::telemetry;
 use crate::store::hints::{self, Named};
@@ -145,7 +144,6 @@ impl Gatherer {
             *types.entry(call.kind).or_default() += 1;
         }
         let types: Vec<(&'static str, i64)> = types.into_iter().collect();
-        failpoints::reached(Point::HintsStored);
         hints::store(&self.pool, &self.account, &named, &types).await
     }
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::pool::{self, StoreError};
 use crate::ids::Account;
+use crate::process::failpoints::{self, Point};
 
 /// What `pg_notify` calls the arrival of hints; the payload is the account.
 pub const CHANNEL: &str = "teamleader2db_hints";
@@ -98,6 +99,7 @@ pub async fn store(
             .fetch_one(&mut *tx)
             .await?;
     }
+    failpoints::reached(Point::HintsStored);
     tx.commit().await?;
     Ok(())
 }
@@ -211,6 +213,14 @@ pub async fn postpone(pool: &PgPool, account: &Account, resource: &str, hints: &
     )
     .execute(pool)
     .await?;
+    Ok(())
+}
+
+/// Deletes the hints of a resource that is not synced any more.
+pub async fn forget(pool: &PgPool, account: &Account, resource: &str) -> Result<(), StoreError> {
+    sqlx::query!("delete from teamleader2db.hint where account = $1 and resource = $2", account.as_str(), resource)
+        .execute(pool)
+        .await?;
     Ok(())
 }
 

@@ -91,6 +91,35 @@ pub async fn wanting_detail(
     Ok(places)
 }
 
+/// Of which of these list items, asked for by id just now, the detail is asked for as well: those that differ from their
+/// rows or have none, whose detail is missing or stale, and all where no list shows a change of the detail. An
+/// `updated_at` has whole seconds: a detail that was asked for within them may lack a change that the item does not
+/// show.
+pub async fn wanted_of(
+    pool: &PgPool,
+    account: &Account,
+    resource: &Resource,
+    items: &[Record],
+) -> Result<Vec<Uuid>, StoreError> {
+    let columns = Columns::of(items.iter());
+    if resource.has_unshown_details() {
+        return Ok(columns.ids);
+    }
+    let wanted = sqlx::query_scalar!(
+        r#"select i.id as "id!" from unnest($3::uuid[], $4::bytea[]) as i (id, hash)
+           left join lateral (
+               select list_hash, detail_at, listed_at, source_updated_at, deleted_at from teamleader.record
+               where resource = $1 and account = $2 and id = i.id limit 1) as r on true
+           where r.list_hash is distinct from i.hash or r.deleted_at is not null or r.detail_at is null
+               or r.detail_at < r.listed_at or r.detail_at < r.source_updated_at + interval '2 seconds'"#,
+        resource.name,
+        account.as_str(),
+        &columns.ids,
+        &columns.hashes as &[&[u8]],
+    );
+    Ok(wanted.fetch_all(pool).await?)
+}
+
 /// Rows whose detail is older than `before`, the oldest first, after `after`. Those that are stale were asked for
 /// before these.
 pub async fn expired_details(
