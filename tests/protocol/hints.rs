@@ -39,7 +39,7 @@ pub struct Row {
 }
 
 /// A request to the API, and its answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Answer {
     /// When it was asked for: only which came first is known.
     pub asked: u8,
@@ -47,7 +47,7 @@ pub struct Answer {
 }
 
 /// Where a request for the record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
     /// Says that it serves hints; only these have it.
     Say,
@@ -65,7 +65,7 @@ pub enum Step {
 }
 
 /// What a message is for, and what is left to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
     TakeLease,
     Work,
@@ -78,7 +78,7 @@ pub enum Stage {
 }
 
 /// A worker with a message in hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Job {
     /// It is a slice of a run; else it was woken.
     pub is_run: bool,
@@ -162,6 +162,8 @@ pub enum Action {
     Notice(usize),
     /// A hint that was put off may be looked at.
     RestPasses,
+    /// A look lasts longer than ten seconds, in which its process says nothing; only without the rule.
+    LookLasts(usize),
     /// Ten seconds have passed since a message was asked for, or since somebody said that hints are served.
     AskedAges,
     ServingAges,
@@ -215,26 +217,35 @@ impl State {
         *(if job.is_run { &mut self.runs } else { &mut self.wake_ups }) += 1;
     }
 
-    /// All times that matter.
-    fn times(&mut self) -> Vec<&mut u8> {
-        let of_jobs = self.workers.iter_mut().flatten();
-        let of_jobs = of_jobs.flat_map(|job| [&mut job.looked.asked, &mut job.listed.asked, &mut job.remembered]);
-        [&mut self.row.asked, &mut self.shown].into_iter().chain(of_jobs).collect()
+    /// When the requests that are on their way were sent; 0 is none.
+    fn under_way(&self) -> [u8; 4] {
+        let [first, second] = self.workers.map(|job| job.map_or([0; 2], |job| [job.looked.asked, job.listed.asked]));
+        [first[0], first[1], second[0], second[1]]
     }
 
     /// A request is sent now.
-    pub fn now(&mut self) -> u8 {
-        self.times().into_iter().map(|time| *time).max().unwrap_or(0) + 1
+    pub fn now(&self) -> u8 {
+        let [a, b, c, d] = self.under_way();
+        a.max(b).max(c).max(d).max(self.row.asked).max(self.shown) + 1
     }
 
-    /// Numbers the times from 1: only their order matters. 0 is never, and before all others.
-    fn renumber(&mut self) {
-        let mut all: Vec<u8> = self.times().into_iter().map(|time| *time).filter(|time| *time > 0).collect();
-        all.sort_unstable();
-        all.dedup();
-        for time in self.times() {
-            *time = all.iter().zip(1..).find(|(other, _)| **other == *time).map_or(0, |(_, number)| number);
+    /// States between which nothing to come makes a difference become one. Of times it matters only which requests that
+    /// are on their way were sent before.
+    fn simplify(&mut self) {
+        let [a, b, c, d] = self.under_way();
+        let earlier = |sent: u8, time: u8| u8::from(sent > 0 && sent <= time);
+        let simpler = |time: u8| earlier(a, time) + earlier(b, time) + earlier(c, time) + earlier(d, time);
+        (self.row.asked, self.shown) = (simpler(self.row.asked), simpler(self.shown));
+        for job in self.workers.iter_mut().flatten() {
+            job.looked.asked = simpler(job.looked.asked);
+            job.listed.asked = simpler(job.listed.asked);
+            job.remembered = simpler(job.remembered);
         }
+        if self.workers[0] > self.workers[1] {
+            self.workers.swap(0, 1);
+        }
+        self.hint.put_off &= self.waits() || self.calls_left > 0;
+        self.hint.was_put_off &= self.waits();
     }
 }
 
@@ -277,11 +288,15 @@ impl Hints {
                 actions.push(Action::Read(w));
             }
             let between = job.look == Step::Choose;
-            if !(job.is_run && between) || s.is_due() {
+            if if job.is_run && between { s.is_due() } else { job.look != Step::Over } {
                 actions.push(Action::Look(w));
             }
-            if between && (s.serving != Stamp::Fresh || s.asked != Stamp::Never && self.rules.clears_asked) {
+            let is_said = s.serving == Stamp::Fresh && (s.asked == Stamp::Never || !self.rules.clears_asked);
+            if !is_said && (between || self.rules.says_so && job.serves()) {
                 actions.push(Action::SayAgain(w));
+            }
+            if job.serves() && !between && !self.rules.says_so && [s.asked, s.serving].contains(&Stamp::Fresh) {
+                actions.push(Action::LookLasts(w));
             }
             if if job.is_run { job.page == Step::Over } else { between && job.has_looked } {
                 actions.push(Action::EndInTime(w));
@@ -305,17 +320,33 @@ impl Hints {
     pub fn progress(&self, s: &State, actions: &mut Vec<Action>) {
         self.soon(s, actions);
         if actions.is_empty() && s.waits() {
-            Self::age(s, actions);
+            self.age(s, actions);
         }
     }
 
-    fn age(s: &State, actions: &mut Vec<Action>) {
-        actions.extend((s.asked == Stamp::Fresh).then_some(Action::AskedAges));
-        actions.extend((s.serving == Stamp::Fresh).then_some(Action::ServingAges));
+    /// A process that stops for so long has lost its connection.
+    fn age(&self, s: &State, actions: &mut Vec<Action>) {
+        let says_so = s.workers.iter().flatten().any(|job| job.serves() && !job.lost && self.rules.says_so);
+        actions.extend((s.asked == Stamp::Fresh && !says_so).then_some(Action::AskedAges));
+        actions.extend((s.serving == Stamp::Fresh && !says_so).then_some(Action::ServingAges));
+    }
+
+    /// Nothing has gone wrong yet, and nothing has taken long.
+    pub fn is_undisturbed(&self, s: &State) -> bool {
+        s.faults_left == self.faults && s.delays_left == self.delays
+    }
+
+    /// A hint waits for no process that looks by itself, unless it was put off.
+    pub fn is_noticed(&self, s: &State) -> bool {
+        self.runs == 0 && self.is_undisturbed(s)
     }
 
     /// Whether nothing of these can happen.
     pub fn is_still(&self, s: &State, what: fn(&Self, &State, &mut Vec<Action>)) -> bool {
+        // A worker with a message in hand has always something to do.
+        if s.workers != [None; 2] {
+            return false;
+        }
         let mut actions = Vec::new();
         what(self, s, &mut actions);
         actions.is_empty()
@@ -357,7 +388,7 @@ impl Model for Hints {
         actions.extend((s.calls_left > 0).then_some(Action::Call));
         if s.delays_left > 0 && !actions.iter().any(|action| matches!(action, Action::AskedAges | Action::ServingAges))
         {
-            Self::age(s, actions);
+            self.age(s, actions);
         }
         if s.faults_left == 0 {
             return;
@@ -419,6 +450,11 @@ impl Model for Hints {
             Action::EndInTime(w) => s.workers[w].as_mut()?.end(),
             Action::Notice(w) | Action::Crash(w) => s.leave(w),
             Action::RestPasses => s.hint.put_off = false,
+            Action::LookLasts(_) => {
+                for stamp in [&mut s.asked, &mut s.serving].into_iter().filter(|stamp| **stamp == Stamp::Fresh) {
+                    *stamp = Stamp::Old;
+                }
+            }
             Action::AskedAges => s.asked = Stamp::Old,
             Action::ServingAges => s.serving = Stamp::Old,
             Action::LoseConnection(w) => {
@@ -432,15 +468,22 @@ impl Model for Hints {
             Action::Duplicate => s.wake_ups += 1,
             Action::LoseNotice => s.notified = false,
         }
-        s.renumber();
+        s.hint.was_put_off &= self.is_noticed(&s);
+        s.simplify();
         Some(s)
     }
 
     fn format_step(&self, s: &State, action: Action) -> Option<String> {
         match action {
-            Action::Go(w) => s.workers[w].map(|job| format!("{w} {:?}", job.stage)),
-            Action::Look(w) => s.workers[w].map(|job| format!("{w} hints: {:?}", job.look)),
-            Action::Read(w) => s.workers[w].map(|job| format!("{w} list: {:?}", job.page)),
+            Action::Go(w) => s.workers[w].map(|job| format!("{}: {:?}", job.name(), job.stage)),
+            Action::Look(w) => s.workers[w].map(|job| format!("{}: {:?} of hints", job.name(), job.look)),
+            Action::Read(w) => s.workers[w].map(|job| format!("{}: {:?} of a list", job.name(), job.page)),
+            Action::SayAgain(w) => s.workers[w].map(|job| format!("{}: says so again", job.name())),
+            Action::EndInTime(w) => s.workers[w].map(|job| format!("{}: time is up", job.name())),
+            Action::Notice(w) => s.workers[w].map(|job| format!("{}: sees that its connection is lost", job.name())),
+            Action::LookLasts(w) => s.workers[w].map(|job| format!("{}: looks for ten seconds", job.name())),
+            Action::Crash(w) => s.workers[w].map(|job| format!("{}: crash", job.name())),
+            Action::LoseConnection(w) => s.workers[w].map(|job| format!("{}: lost connection", job.name())),
             action => Some(format!("{action:?}")),
         }
     }

@@ -20,9 +20,23 @@ impl Job {
         }
     }
 
+    pub fn name(&self) -> &'static str {
+        match (self.is_run, self.stage == Stage::Work && !self.newest) {
+            (true, false) => "slice",
+            (true, true) => "overtaken slice",
+            (false, false) => "woken",
+            (false, true) => "overtaken woken",
+        }
+    }
+
+    /// It has said that it serves hints.
+    pub fn serves(&self) -> bool {
+        self.stage == Stage::Work && !matches!(self.look, Step::Say | Step::Over)
+    }
+
     /// What it is in the midst of is dropped.
     pub fn end(&mut self) {
-        *self = Self { stage: Stage::End, newest: self.newest, lost: self.lost, ..Self::begin(self.is_run) };
+        *self = Self { stage: Stage::End, lost: self.lost, ..Self::begin(self.is_run) };
         (self.look, self.page) = (Step::Over, Step::Over);
     }
 }
@@ -92,7 +106,13 @@ impl Hints {
             }
             Step::Commit => {
                 if self.rules.fence && !job.newest {
-                    return s.leave(w);
+                    if !job.is_run {
+                        return s.leave(w);
+                    }
+                    // It will be so each time; the run comes to it by itself.
+                    (job.look, job.looked) = (Step::Over, Answer::default());
+                    s.workers[w] = Some(job);
+                    return;
                 }
                 s.stale_write |= !job.newest;
                 let changed = if self.rules.rows_with_mark {
@@ -124,7 +144,10 @@ impl Hints {
             Step::Answer => (job.listed.content, job.page) = (content(s.source), Step::Commit),
             Step::Commit => {
                 if self.rules.fence && !job.newest {
-                    return s.leave(w);
+                    // Its message is back in the queue. It says all the same that it serves no hints.
+                    job.end();
+                    s.workers[w] = Some(job);
+                    return;
                 }
                 s.stale_write |= !job.newest;
                 let is_beside = matches!(job.look, Step::Answer | Step::Commit);

@@ -113,6 +113,10 @@ impl Requests {
 
     /// Nothing moves any more, unless there is a new fault.
     pub fn settled(&self, s: &State) -> bool {
+        // A worker with a message in hand has something to do, or waits for one that has.
+        if s.workers != [None; 2] {
+            return false;
+        }
         let mut actions = Vec::new();
         self.progress(s, &mut actions);
         actions.is_empty()

@@ -127,6 +127,8 @@ pub struct HintRules {
     pub spares_who_serves: bool,
     /// But after 10 s without a word from it that one counts as dead.
     pub serving_expires: bool,
+    /// Which that one says however long its look lasts.
+    pub says_so: bool,
     /// Who was woken looks before the ack whether hints are left, and wakes the next.
     pub wakes_again: bool,
     /// Whoever stores a hint notifies all processes.
@@ -148,6 +150,7 @@ pub const HINT_RULES: HintRules = HintRules {
     asked_expires: true,
     spares_who_serves: true,
     serving_expires: true,
+    says_so: true,
     wakes_again: true,
     notifies: true,
     looks: true,
