@@ -151,7 +151,10 @@ impl Engine {
             Err(_) => return Ok(hints::Ended::Rests(hints::API_RESTS)),
         }
         let deadline = Instant::now() + self.settings.slice;
-        server.serve(|| stop.is_cancelled() || Instant::now() >= deadline).await
+        tokio::select! {
+            ended = server.serve(|| stop.is_cancelled() || Instant::now() >= deadline) => ended,
+            never = server.say_so() => match never {},
+        }
     }
 
     /// Nobody serves hints any more, and nobody is to be woken for them for so long. Where that cannot be stored, it
@@ -196,7 +199,7 @@ impl Engine {
         // Beside the steps, which may hold all connections.
         let mut keeping_time = pin!(self.keep_time());
         let hints = self.hint_server(slice.epoch, Share::Half);
-        let mut serving_hints = pin!(hints.serve_beside_a_run());
+        let (mut serving_hints, mut saying_so) = (pin!(hints.serve_beside_a_run()), pin!(hints.say_so()));
         // However short the slice: each does something, or a run would be handed round for ever.
         let mut has_started = false;
         loop {
@@ -218,6 +221,7 @@ impl Engine {
                 },
                 never = &mut keeping_time => match never {},
                 never = &mut serving_hints => match never {},
+                never = &mut saying_so => match never {},
             }
         }
     }

@@ -34,10 +34,10 @@ const AT_ONCE: i64 = 100;
 /// Lists of parents that are read at once.
 const LISTS_AT_ONCE: i64 = 10;
 
-/// How often a slice says that it serves hints, and looks for some that nobody has notified it of.
+/// How often a slice looks for hints that nobody has notified it of.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
 
-/// How often it says so at the latest.
+/// How often it is said that hints are served: after 10 s without a word somebody is woken for them.
 const SAYS_EVERY: Duration = Duration::from_secs(4);
 
 /// How long nothing is looked at while the API is down.
@@ -115,12 +115,7 @@ pub enum Ended {
 impl HintServer<'_> {
     /// Serves those that wait, until none is left or `is_over`.
     pub async fn serve(&self, is_over: impl Fn() -> bool) -> Result<Ended, StoreError> {
-        let mut said = Instant::now();
         loop {
-            if said.elapsed() >= SAYS_EVERY {
-                said = Instant::now();
-                wake::serving(self.pool, self.account).await?;
-            }
             match self.round().await? {
                 Round::Served if !is_over() => {}
                 Round::Served | Round::None => return Ok(Ended::InOrder),
@@ -130,16 +125,20 @@ impl HintServer<'_> {
         }
     }
 
+    /// Says again and again that hints are served, however long a look lasts. Where it cannot be said, looks fail, too.
+    pub async fn say_so(&self) -> Infallible {
+        loop {
+            sleep(SAYS_EVERY).await;
+            let _ = pool::with_deadline(wake::serving(self.pool, self.account)).await;
+        }
+    }
+
     /// Serves them as they come, beside a run, until it is dropped. What goes wrong with the database the run meets,
     /// too.
     pub async fn serve_beside_a_run(&self) -> Infallible {
-        let mut said: Option<Instant> = None;
+        let _ = pool::with_deadline(wake::serving(self.pool, self.account)).await;
         loop {
             let came = self.came.notified();
-            if said.is_none_or(|said| said.elapsed() >= SAYS_EVERY) {
-                said = Some(Instant::now());
-                let _ = pool::with_deadline(wake::serving(self.pool, self.account)).await;
-            }
             match self.round().await {
                 Ok(Round::Served) => {}
                 Ok(Round::None) => _ = timeout(LOOKS_EVERY, came).await,
