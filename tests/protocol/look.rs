@@ -171,7 +171,7 @@ impl Hints {
         }
         let is_equal = s.row.content == answer.content;
         if !is_equal {
-            s.went_back |= answer.asked < s.shown;
+            s.went_back |= answer.asked <= s.shown;
             s.row = Row { content: answer.content, asked: answer.asked };
         } else if is_beside && self.rules.remembers_equal {
             *remembered = (*remembered).max(answer.asked);
