@@ -258,12 +258,16 @@ impl Model for Requests {
             }
             Action::ApiGoesDown => (s.outage, s.outages_left) = (OUTAGE, s.outages_left - 1),
         }
+        // Which of the two does what makes no difference.
+        s.workers.sort_unstable();
         Some(s)
     }
 
     fn format_step(&self, s: &State, action: Action) -> Option<String> {
         match action {
-            Action::Step(w) => s.workers[w].map(|job| format!("{w} {:?}", job.step)),
+            Action::Step(w) => s.workers[w].map(|job| job.name()),
+            Action::Crash(w) => s.workers[w].map(|job| format!("crash before {}", job.name())),
+            Action::LoseConnection(w) => s.workers[w].map(|job| format!("lost connection before {}", job.name())),
             action => Some(format!("{action:?}")),
         }
     }

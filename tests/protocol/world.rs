@@ -39,7 +39,7 @@ pub struct Run {
 }
 
 /// What the broker thinks of the delivery in hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Grip {
     /// Unacknowledged, and its consumer is the active one.
     Holds,
@@ -51,7 +51,7 @@ pub enum Grip {
     Lost,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
     TakeLease,
     Claim,
@@ -72,7 +72,7 @@ pub enum Step {
 }
 
 /// A worker with a message in hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Job {
     pub message: Message,
     pub step: Step,
@@ -162,6 +162,15 @@ impl Job {
             undelivered: false,
             handed_back: false,
         }
+    }
+}
+
+impl Job {
+    /// The next step.
+    pub fn name(&self) -> String {
+        let Self { message: Message { request, slice }, step, newest, .. } = self;
+        let overtaken = if *newest || *step == Step::TakeLease { "" } else { " of one that was overtaken" };
+        format!("{step:?} of {request}, slice {slice}{overtaken}")
     }
 }
 
