@@ -1,8 +1,9 @@
 //! A model of the protocol, small enough to be checked in every state that it can reach.
 //!
-//! Two machines: `request` (deliveries, slices, the lease, the outbox) and `refresh` (the token that works once). The rules of each
-//! can be taken out, one by one: then the checker has to find the way to a broken promise. `cargo test --test protocol -- --nocapture`
-//! shows how many states there are, and these ways.
+//! Three machines: `request` (deliveries, slices, the lease, the outbox), `refresh` (the token that works once) and
+//! `hints` (records that webhooks name, and the messages that wake a consumer for them). The rules of each can be taken
+//! out, one by one: then the checker has to find the way to a broken promise. `cargo test --test protocol --
+//! --nocapture` shows how many states there are, and these ways.
 #![expect(clippy::too_many_lines, reason = "a model says in one piece what may happen")]
 #![allow(clippy::print_stdout)]
 
