@@ -79,4 +79,5 @@ mod webhook_loss;
 #[cfg(feature = "fault-points")]
 mod webhook_seams;
 mod webhooks;
+mod wake_ups;
 mod whole_api;
