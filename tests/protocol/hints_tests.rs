@@ -36,11 +36,8 @@ pub fn properties(model: &Hints) -> Vec<Property<Hints>> {
         always(FORWARD, |_, s| !s.went_back),
         always(FENCED, |_, s| !s.stale_write),
         always(BOUNDED, |m, s| s.wake_ups <= 1 + m.runs + m.faults - s.faults_left + m.delays - s.delays_left),
-        always(PROMPT, |m, s| !(s.waits() && m.is_undisturbed(s)) || !m.is_still(s, Hints::soon)),
-        always(NOTICED, |m, s| {
-            let is_promised = m.is_noticed(s) && !s.hint.was_put_off;
-            !(s.waits() && is_promised) || !m.is_still(s, Hints::at_once)
-        }),
+        always(PROMPT, |m, s| !s.waits() || !m.is_undisturbed(s) || !m.is_still(s, Hints::soon)),
+        always(NOTICED, |m, s| !s.waits() || s.hint.was_put_off || !m.is_noticed(s) || !m.is_still(s, Hints::at_once)),
         sometimes("the record changes while an answer is stored", |_, s| {
             looks(s).any(|job| job.look == Step::Commit && job.looked.content != content(s.source))
         }),
