@@ -69,8 +69,6 @@ pub enum Step {
 pub enum Stage {
     TakeLease,
     Work,
-    /// Says that nobody serves hints any more.
-    End,
     /// Looks whether hints are left, and claims the next message.
     WakeNext,
     Publish,
@@ -240,6 +238,10 @@ impl State {
             job.looked.asked = simpler(job.looked.asked);
             job.listed.asked = simpler(job.listed.asked);
             job.remembered = simpler(job.remembered);
+        }
+        for worker in &mut self.workers {
+            // The ack of a message that is back in the queue does nothing.
+            *worker = worker.filter(|job| !(job.lost && job.stage == Stage::Ack));
         }
         if self.workers[0] > self.workers[1] {
             self.workers.swap(0, 1);
@@ -447,7 +449,7 @@ impl Model for Hints {
             Action::Look(w) => self.look(&mut s, w),
             Action::Read(w) => self.read(&mut s, w),
             Action::SayAgain(_) => self.say(&mut s),
-            Action::EndInTime(w) => s.workers[w].as_mut()?.end(),
+            Action::EndInTime(w) => s.workers[w] = Some(self.end(&mut s, last.workers[w]?)),
             Action::Notice(w) | Action::Crash(w) => s.leave(w),
             Action::RestPasses => s.hint.put_off = false,
             Action::LookLasts(_) => {

@@ -33,15 +33,19 @@ impl Job {
     pub fn serves(&self) -> bool {
         self.stage == Stage::Work && !matches!(self.look, Step::Say | Step::Over)
     }
-
-    /// What it is in the midst of is dropped.
-    pub fn end(&mut self) {
-        *self = Self { stage: Stage::End, lost: self.lost, ..Self::begin(self.is_run) };
-        (self.look, self.page) = (Step::Over, Step::Over);
-    }
 }
 
 impl Hints {
+    /// What a worker is in the midst of is dropped, and it says that nobody serves hints any more. Between the two
+    /// nothing else can happen than before.
+    pub fn end(&self, s: &mut State, job: Job) -> Job {
+        if self.rules.clears_serving {
+            s.serving = Stamp::Never;
+        }
+        let stage = if job.is_run || !self.rules.wakes_again { Stage::Ack } else { Stage::WakeNext };
+        Job { stage, lost: job.lost, look: Step::Over, page: Step::Over, ..Job::begin(job.is_run) }
+    }
+
     /// The next step, but for what is read and looked at.
     pub fn go(&self, s: &mut State, w: usize) {
         let Some(mut job) = s.workers[w] else { return };
@@ -51,12 +55,6 @@ impl Hints {
                 (job.newest, job.stage) = (true, Stage::Work);
             }
             Stage::Work => {}
-            Stage::End => {
-                if self.rules.clears_serving {
-                    s.serving = Stamp::Never;
-                }
-                job.stage = if job.is_run || !self.rules.wakes_again { Stage::Ack } else { Stage::WakeNext };
-            }
             Stage::WakeNext => {
                 job.stage = Stage::Ack;
                 if s.is_due() && self.is_free(s) {
@@ -92,7 +90,7 @@ impl Hints {
                 job.look = Step::Choose;
             }
             Step::Choose if s.is_due() => (job.generation, job.look) = (s.hint.generation, Step::Ask),
-            Step::Choose | Step::Over => job.end(),
+            Step::Choose | Step::Over => job = self.end(s, job),
             Step::Ask => {
                 job.looked.asked = s.now();
                 (job.called, job.look) = (s.hint.generation, Step::Answer);
@@ -145,8 +143,7 @@ impl Hints {
             Step::Commit => {
                 if self.rules.fence && !job.newest {
                     // Its message is back in the queue. It says all the same that it serves no hints.
-                    job.end();
-                    s.workers[w] = Some(job);
+                    s.workers[w] = Some(self.end(s, job));
                     return;
                 }
                 s.stale_write |= !job.newest;
