@@ -25,4 +25,4 @@ pub use dashboard::memory::Memory;
 pub use queue::QueueLook;
 pub use router::serve;
 pub use state::HttpState;
-pub use webhooks::{Receiver, intake};
+pub use webhooks::intake;

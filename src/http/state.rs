@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::access::Guard;
 use super::dashboard::memory::Memory;
 use super::queue::QueueLook;
-use super::webhooks::Receiver;
+use super::webhooks::intake::Receiver;
 use crate::api_client::client::Client;
 use crate::api_client::oauth::OAuth;
 use crate::broker::publisher::Publisher;

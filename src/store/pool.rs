@@ -295,7 +295,8 @@ impl StoreError {
         }
     }
 
-    /// Whether another transaction was in the way: a deadlock, or a serialization failure. The same may succeed at once.
+    /// Whether another transaction was in the way: a deadlock, or a serialization failure. The same may succeed at
+    /// once.
     pub fn is_in_the_way(&self) -> bool {
         match self {
             Self::Database(sqlx::Error::Database(error)) => {

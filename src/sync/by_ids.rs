@@ -43,8 +43,8 @@ async fn look_at(slice: &Slice<'_>, index: usize, ids: &[Uuid], asked: usize) ->
     step.note_replaced(looked.replaced);
     if held > 0 {
         let what = format!(
-            "{held} of these {} are missing from Teamleader, and with those before them too many of the table: none was \
-             marked deleted. If that is right, send the request with \"allow_deletions\": true",
+            "{held} of these {} are missing from Teamleader, and with those before them too many of the table: none \
+             was marked deleted. If that is right, send the request with \"allow_deletions\": true",
             resource.name
         );
         warn!(held, "{what}");

@@ -13,15 +13,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, error_span, info, warn};
 
-use super::cursor::{Run, Step, StepCursor};
+use super::cursor::{Run, StepCursor};
 use super::hints::{self, HintServer, LookedAt};
-use super::slice::{LISTS_AT_ONCE, Settings, Slice, WorkError};
+use super::order::next_step;
+use super::slice::{Settings, Slice, WorkError};
 use super::{by_ids, details, doubts, forecast, list, sweep, watch};
 use crate::api_client::client::{ApiError, Client};
 use crate::api_client::rate_limit::Share;
 use crate::api_client::token_store::TokenStoreError;
 use crate::api_client::webhooks::Webhooks;
-use crate::catalog::{Resource, Scope};
+use crate::catalog::Resource;
 use crate::ids::Epoch;
 use crate::messages::{Cause, ResourceStatus, RunReport, RunStatus};
 use crate::process::failpoints::{self, Point};
@@ -340,30 +341,6 @@ async fn work_on_phase(slice: &Slice<'_>, index: usize) -> Result<(), WorkError>
     }
 }
 
-/// A step to begin beside those that are worked on.
-///
-/// Lists come first, of all resources: they make the rows usable. Then deletions, then details, and last those that are
-/// merely old. Which partitions a resource has follows from the lists before it. Only lists are read beside each other:
-/// to mark a record deleted is to mark its children, and two that do so could wait for each other's rows.
-fn next_step(steps: &[Step], busy: &HashSet<usize>) -> Option<usize> {
-    let phase = [Phase::List, Phase::Sweep, Phase::Detail, Phase::Aged]
-        .into_iter()
-        .find(|phase| steps.iter().any(|step| step.phase == *phase))?;
-    let mut waiting = (0..steps.len()).filter(|index| steps[*index].phase == phase && !busy.contains(index));
-    if phase != Phase::List && !busy.is_empty() {
-        return None;
-    }
-    match phase {
-        Phase::List => {}
-        // In turns: one that has more of them than a run may fetch does not hold back the others, run after run.
-        Phase::Aged => return waiting.min_by_key(|index| steps[*index].counts.aged),
-        Phase::Sweep | Phase::Detail | Phase::Done => return waiting.next(),
-    }
-    let needs_others = |index: usize| !matches!(steps[index].resource.scope, Scope::Account | Scope::Type(_));
-    let others_are_listed = |index: usize| steps[..index].iter().all(|step| step.phase != Phase::List);
-    waiting.find(|index| !needs_others(*index) || others_are_listed(*index)).filter(|_| busy.len() < LISTS_AT_ONCE)
-}
-
 /// Decides what an error means for the step and the run.
 async fn handle(slice: &Slice<'_>, index: usize, error: WorkError) -> StepOutcome {
     let mut step = slice.step(index);
@@ -500,7 +477,3 @@ fn into_store_error(error: WorkError) -> StoreError {
         other => StoreError::Tokens(other.to_string()),
     }
 }
-
-#[cfg(test)]
-#[path = "engine_tests.rs"]
-mod tests;

@@ -189,12 +189,16 @@ impl HintServer<'_> {
 
     /// Does what is due of the registration, now and then. `Some`: nothing can be asked for now.
     async fn keep_registration(&self) -> Result<Option<Round>, StoreError> {
-        let Some(webhooks) = self.webhooks else { return Ok(None) };
-        let registrar =
-            Registrar { pool: self.pool, account: self.account, client: &self.client, synced: self.synced, webhooks };
         if !self.registration_looked_at.is_due(registration::LOOKS_EVERY) {
             return Ok(None);
         }
+        let Some(webhooks) = self.webhooks else {
+            // Another process asked for it, or an authorization did: as long as the wish stands, somebody is woken.
+            registration::decline(self.pool, self.account).await?;
+            return Ok(None);
+        };
+        let registrar =
+            Registrar { pool: self.pool, account: self.account, client: &self.client, synced: self.synced, webhooks };
         match registrar.keep().await {
             Ok(()) => Ok(None),
             Err(ApiOrStore::Store(error)) => Err(error),

@@ -15,6 +15,7 @@ mod list_progress;
 mod look;
 pub mod lookup;
 pub mod offset;
+mod order;
 pub mod pager;
 mod partition;
 pub mod partitions;

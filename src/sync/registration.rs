@@ -52,6 +52,16 @@ pub fn due(known: &Registration, fingerprint: &str, types: &[&str]) -> Option<Wa
     (age >= patience || is_other && known.error.is_none()).then_some(Want::Register)
 }
 
+/// Gives up what was asked for, where this process has no address.
+pub async fn decline(pool: &PgPool, account: &Account) -> Result<(), StoreError> {
+    let known = registration::read(pool, account).await?;
+    if known.wanted_at.is_some() {
+        let why = "the worker with the lease runs without WEBHOOK_URL: set it for all workers of the account";
+        registration::note_failure(pool, account, known.wanted_at, why).await?;
+    }
+    Ok(())
+}
+
 /// The types that calls are wanted of: those of resources that are synced.
 pub fn wanted_types(synced: &[&'static Resource]) -> Vec<&'static str> {
     TYPES.iter().filter(|known| known.looks_at(synced).next().is_some()).map(|known| known.name).collect()

@@ -5,6 +5,7 @@
 
 pub mod dead_letters;
 mod delivery;
+mod hints;
 mod interruption;
 mod obstacle;
 mod panicked;
@@ -50,7 +51,6 @@ use crate::store::state;
 use crate::store::tokens::Tokens;
 use crate::sync::cursor::{Run, StepCursor};
 use crate::sync::engine::{Engine, Outcome};
-use crate::sync::hints::Ended;
 use crate::sync::{forecast, plan};
 use crate::wake_up::WakeUp;
 use dead_letters::DeadLetters;
@@ -327,40 +327,6 @@ impl Worker {
         }
     }
 
-    /// The consumer was woken: serves the hints that wait, for a slice at most, and wakes the next if some are left.
-    async fn serve_hints(&self, consumer: &mut Consumer, stop: &CancellationToken) -> Settlement {
-        failpoints::reached(Point::WakeTaken);
-        let epoch = match lease::acquire(&self.pool, self.names.account(), &self.holder).await {
-            Ok(epoch) => epoch,
-            Err(error) => return Settlement::Leave(error.into()),
-        };
-        Span::current().record("epoch", epoch.0);
-        let mut serving = Box::pin(self.engine.serve_hints(epoch, stop));
-        let out_of_time = async {
-            stop.cancelled().await;
-            tokio::time::sleep(GRACE).await;
-        };
-        let served = tokio::select! {
-            served = &mut serving => served,
-            next = consumer.next() => {
-                return Settlement::Leave(next.err().unwrap_or(AmqpError::Ended).into());
-            }
-            () = out_of_time => Ok(Ended::InOrder),
-        };
-        // What it was in the midst of is rolled back.
-        drop(serving);
-        let (rests, settlement) = match served {
-            Ok(Ended::InOrder) if stop.is_cancelled() => (Duration::ZERO, Settlement::AckAndRest),
-            Ok(Ended::InOrder) => (Duration::ZERO, Settlement::Ack),
-            Ok(Ended::Rests(rests)) => (rests, Settlement::Ack),
-            Ok(Ended::Unauthorized) => (Duration::ZERO, Settlement::AckAndRest),
-            Err(error) => return Settlement::Leave(error.into()),
-        };
-        self.engine.end_serving_hints(rests).await;
-        self.wake_up.wake().await;
-        settlement
-    }
-
     async fn claim(
         &self,
         received: &Received<'_>,
@@ -434,6 +400,8 @@ impl Worker {
         };
         // What it was in the midst of is rolled back, before the run is written again below.
         drop(working);
+        // A hint that came in the last moment found the slice still serving, and woke nobody.
+        self.wake_up.wake().await;
         match outcome {
             Outcome::Finished => self.relay.flush().await.into(),
             // Somebody has cancelled it: there is nothing left to do for it.

@@ -1,22 +1,35 @@
 //! A message whose handling panicked: how often it may.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
+use tracing::error;
 use uuid::Uuid;
 
 use super::Worker;
 use super::delivery::{Received, request_of};
 use super::settlement::{SessionError, Settlement};
 use crate::broker::consumer::Message;
+use crate::broker::wake;
 use crate::messages;
 use crate::process::panics::{self, Panicked};
 use crate::store::pool;
 use crate::store::runs::{checkpoint, claim};
 
+/// How long nobody is woken for hints after their serving has panicked.
+const PANIC_RESTS: Duration = Duration::from_secs(30);
+
 impl Worker {
     /// A panic is one failed attempt of the request's run, which is given up after a few. A request that panics before
     /// it has a run is rejected after as many.
     pub(super) async fn count_panic(&self, message: &Message, panicked: Panicked) -> Settlement {
+        if wake::is_wake_up(message) {
+            // Nobody waits for an answer to it, and the hints are in the database. They wait a while, so that the same
+            // one does not panic at once.
+            error!(%panicked, "Serving hints panicked");
+            self.engine.end_serving_hints(PANIC_RESTS).await;
+            return Settlement::Ack;
+        }
         let reason = panicked.to_string();
         let counted = panics::caught(async {
             let account = self.names.account();

@@ -75,9 +75,9 @@ mod traces;
 mod upgrades;
 mod versions;
 mod views;
+mod wake_ups;
 mod webhook_loss;
 #[cfg(feature = "fault-points")]
 mod webhook_seams;
 mod webhooks;
-mod wake_ups;
 mod whole_api;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::call::Call;
+use crate::api_client::webhooks::Webhooks;
 use crate::catalog::Resource;
 use crate::ids::Account;
 use crate::process::log_lines::Seldom;
@@ -38,6 +39,15 @@ const COUNTED_EVERY: Duration = Duration::from_secs(5);
 
 /// The name of types that are not known.
 const UNKNOWN: &str = "unknown";
+
+/// What the route needs.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    /// The addresses that calls may be sent to.
+    pub webhooks: Arc<Webhooks>,
+    /// Where they go.
+    pub intake: Intake,
+}
 
 /// Takes calls.
 #[derive(Clone, Debug)]

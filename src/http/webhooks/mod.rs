@@ -3,8 +3,6 @@
 mod call;
 pub mod intake;
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -15,22 +13,12 @@ use axum::routing::post;
 
 use super::problem::Problem;
 use super::state::HttpState;
-use crate::api_client::webhooks::Webhooks;
 use crate::process::telemetry;
 use call::{Call, Unreadable};
-use intake::{Intake, NotStored};
+use intake::{NotStored, Receiver};
 
 /// Longer bodies are refused: a call has some 200 bytes.
 const MAX_BODY: usize = 64 * 1024;
-
-/// What the route needs.
-#[derive(Clone, Debug)]
-pub struct Receiver {
-    /// The addresses that calls may be sent to.
-    pub webhooks: Arc<Webhooks>,
-    /// Where they go.
-    pub intake: Intake,
-}
 
 /// The route that Teamleader calls. It has a secret of its own, so no token is asked for.
 pub(super) fn routes() -> Router<HttpState> {

@@ -54,8 +54,8 @@ pub async fn note_changed(
     let confirmed: Vec<Option<DateTime<Utc>>> = found.iter().map(|found| found.confirmed_at).collect();
     let changed: Vec<Option<DateTime<Utc>>> = found.iter().map(|found| found.changed_at).collect();
     sqlx::query!(
-        // Row by row, by key: planned as a join before PostgreSQL has counted what a first sync wrote, it reads all rows
-        // each time.
+        // Row by row, by key: planned as a join before PostgreSQL has counted what a first sync wrote, it reads all
+        // rows each time.
         "insert into teamleader2db.webhook_candidate (account, resource, id, confirmed_at)
          select $1, $2, f.id, coalesce(greatest(f.confirmed_at, h.looked_at), '-infinity')
          from teamleader2db.webhook_registration g
@@ -67,7 +67,8 @@ pub async fn note_changed(
          left join lateral (
              select id, last_at, looked_at from teamleader2db.hint
              where account = $1 and resource = $2 and id = f.id limit 1) as h on true
-         where g.account = $1 and g.confirmed_at is not null and coalesce(f.changed_at, c.last_success_at) > g.confirmed_at
+         where g.account = $1 and g.confirmed_at is not null
+           and coalesce(f.changed_at, c.last_success_at) > g.confirmed_at
            and (h.id is null or h.last_at <= greatest(f.confirmed_at, h.looked_at))
          order by f.id
          on conflict (account, resource, id) do nothing",
@@ -158,8 +159,8 @@ pub async fn note_shown(
     Ok(())
 }
 
-/// Counts candidates whose waiting time is over: as missed, where no call has come since the row was last confirmed. One
-/// that came in the same moment as the find has not seen the candidate: it is late, or was there before.
+/// Counts candidates whose waiting time is over: as missed, where no call has come since the row was last confirmed.
+/// One that came in the same moment as the find has not seen the candidate: it is late, or was there before.
 pub async fn settle(pool: &PgPool, account: &Account, wait: Duration) -> Result<(), StoreError> {
     sqlx::query!(
         "with settled as (

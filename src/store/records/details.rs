@@ -91,8 +91,8 @@ pub async fn wanting_detail(
     Ok(places)
 }
 
-/// Of which of these list items, asked for by id just now, the detail is asked for as well: those that differ from their
-/// rows or have none, whose detail is missing or stale, and all where no list shows a change of the detail. An
+/// Of which of these list items, asked for by id just now, the detail is asked for as well: those that differ from
+/// their rows or have none, whose detail is missing or stale, and all where no list shows a change of the detail. An
 /// `updated_at` has whole seconds: a detail that was asked for within them may lack a change that the item does not
 /// show.
 pub async fn wanted_of(
