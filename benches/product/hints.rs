@@ -28,7 +28,7 @@ pub async fn measure(size: Size) -> Rows {
     let changes = if size.quick { 100 } else { 1_000 };
     let mut stage = Stage::of(if size.quick { 500 } else { 5_000 }).await;
     stage.set("WEBHOOK_URL", "https://hooks.example.com");
-    stage.set("RUST_LOG", "warn");
+    stage.set("RUST_LOG", "info");
     let worker = stage.worker().await;
     deliver(&stage, &worker).await;
     stage.complete(json!({ "resources": ["contacts"], "mode": "full" })).await;

@@ -36,7 +36,6 @@ async fn look_at(slice: &Slice<'_>, index: usize, ids: &[Uuid], asked: usize) ->
     let mut tx = slice.begin().await?;
     let brought = look::store(&mut tx, account, resource, &looked, allowed).await?;
     let Brought { created, updated, detailed, deleted, held, alive, .. } = brought;
-    step.counts.listed += alive;
     step.counts.merged(created, updated, (alive - created - updated).max(0));
     step.counts.detailed += detailed;
     step.counts.deleted += deleted;

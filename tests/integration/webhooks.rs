@@ -340,6 +340,7 @@ async fn a_request_by_ids_fetches_exactly_these_records() {
     let event = stage.complete(json!({ "resources": ["contacts"], "ids": ids })).await;
     let alive = updated[..20].iter().filter(|id| !gone.contains(id)).count() as i64;
     assert_eq!(event.count("contacts", "created"), 5, "{}", event.body);
+    assert_eq!(event.count("contacts", "listed"), alive + 5, "{}", event.body);
     assert_eq!(event.count("contacts", "updated"), alive, "{}", event.body);
     assert_eq!(event.count("contacts", "deleted"), 5, "{}", event.body);
     assert!(stage.asked("contacts.list") <= 3, "{} requests for the list", stage.asked("contacts.list"));
