@@ -24,7 +24,7 @@ use crate::store::pool::{self, StoreError};
 use crate::store::progress::{self, HeldDeletions};
 use crate::store::records;
 use crate::store::rejected::{self, RejectedRecord};
-use crate::store::report::{self, Shortfall, TableStatus};
+use crate::store::report::{self, Shortfall, TableStatus, WebhookState};
 use crate::store::tokens::authorization::{self, Authorization};
 use crate::store::{schema, state};
 use crate::views::{self, ViewProblem};
@@ -107,6 +107,7 @@ struct Looked {
     authorization: Authorization,
     state: AccountState,
     queue: Option<QueueState>,
+    webhooks: Option<WebhookState>,
     held: Vec<HeldDeletions>,
     rejected: Vec<RejectedRecord>,
     rejected_counts: Vec<(String, i64)>,
@@ -137,6 +138,7 @@ async fn look(pool: &PgPool, account: &Account, depths: Option<Depths>, names: &
         authorization: authorization::authorization(pool, account).await?,
         state: state::of(pool, account).await?.with_consumer(has_consumer),
         queue: depths.map(|depths| depths.state(usual)),
+        webhooks: report::webhooks(pool, account).await?,
         held,
         rejected,
         views: views::problems(pool).await?,
@@ -151,6 +153,7 @@ fn as_json(account: &Account, looked: &Looked) -> String {
         "reason": known.reason,
         "state": looked.state,
         "queue": looked.queue,
+        "webhooks": looked.webhooks,
         "resources": looked.tables,
         "shortfalls": looked.shortfalls,
         "held": looked.held,
@@ -161,8 +164,7 @@ fn as_json(account: &Account, looked: &Looked) -> String {
 }
 
 fn as_text(account: &Account, looked: Looked) -> String {
-    let Looked { now, tables, shortfalls, authorization, state, queue, held, rejected, rejected_counts, views } =
-        looked;
+    let Looked { now, tables, shortfalls, authorization, state, held, rejected, rejected_counts, views, .. } = looked;
     let problems = failures(account, &shortfalls, now)
         + &holds(account, &held, now)
         + &problems(account, &tables, &views, now)
@@ -174,7 +176,8 @@ fn as_text(account: &Account, looked: Looked) -> String {
     if state.no_consumer == Some(true) && state.name != StateName::WaitingForAuthorization {
         above.push(format!("no worker reads the queue: {}", command(account, "worker", "")));
     }
-    above.extend(queue.and_then(|queue| queue.sentence()));
+    above.extend(looked.queue.and_then(|queue| queue.sentence()));
+    above.extend(looked.webhooks.map(|webhooks| format!("webhooks: {}", one_line(&webhooks.sentence()))));
     format!("{}\n{}{problems}", above.join("\n"), in_rows(tables, &shortfalls, now))
 }
 

@@ -93,12 +93,14 @@ fn announce(config: &WorkerConfig) {
     let names: Vec<&str> = resources.iter().map(|resource| resource.name).collect();
     let count = names.len();
     let resources = if count > RESOURCES_NAMED { format!("{count} resources") } else { names.join(", ") };
+    let webhooks = config.account.webhook_url.as_deref().unwrap_or("none");
     info!(
         version = version::VERSION,
         commit = version::COMMIT,
         %account,
         resources,
         schema,
-        "teamleader2db {build} starts for the account {account}: {resources}, schema {schema}"
+        webhooks,
+        "teamleader2db {build} starts for the account {account}: {resources}, schema {schema}, webhooks: {webhooks}"
     );
 }

@@ -11,7 +11,8 @@ use sqlx::{AssertSqlSafe, PgPool};
 use teamleader_simulator::ChangeKind;
 use uuid::Uuid;
 
-use crate::stage::{Database, OwnBroker, Stage, until};
+use crate::stage::{Database, OwnBroker, Stage, Worker, until};
+use crate::webhooks;
 
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 const DEFINITIONS: &str = include_str!("../../docs/definitions.json");
@@ -73,6 +74,28 @@ async fn assert_denied(pool: &PgPool, sql: &str) {
     assert_eq!(code, "42501", "{sql}: {error}");
 }
 
+/// A call becomes a row, what no call announced is counted, what was served is deleted, and the commands do their part.
+async fn follow_webhooks(stage: &Stage, worker: &Worker) {
+    webhooks::registered(stage).await;
+    webhooks::deliver_to(stage, worker);
+    stage.simulator.update("contacts", 2);
+    webhooks::settled(stage).await;
+    stage.database.assert_table_equals(&stage.simulator, "contacts").await;
+    // By the owner, since the test cannot wait for a day; the next look some seconds after a start deletes them.
+    stage.database.execute("update teamleader2db.hint set served_at = now() - interval '2 days'").await;
+    let lossy = teamleader_simulator::Webhooks { loss: 1.0, ..stage.simulator.webhooks() };
+    stage.simulator.set_webhooks(lossy);
+    stage.simulator.update("contacts", 1);
+    stage.simulator.delete("companies", 1);
+    stage.complete(json!({ "mode": "full" })).await;
+    let missed = "select coalesce(sum(missed), 0)::bigint from teamleader2db.webhook_loss";
+    until("what was missed is counted", async || (stage.database.value::<i64>(missed).await == 2).then_some(())).await;
+    for command in [&["webhooks", "unregister"][..], &["webhooks", "register"], &["webhooks"]] {
+        let ended = stage.run(command).await;
+        assert_eq!(ended.code, 0, "{command:?}: {ended:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_worker_needs_no_more_than_the_rights_of_its_role() {
     let mut stage = Stage::small().await.of_everything().on_an_empty_database().await;
@@ -91,13 +114,20 @@ async fn a_worker_needs_no_more_than_the_rights_of_its_role() {
 
     let worker_url = roles.url("worker", &stage.database);
     stage.set("DATABASE_URL", &worker_url);
-    for (name, value) in [("MIGRATE_ON_START", "false"), ("HISTORY", "on"), ("ERASE_DELETED_AFTER", "1s")] {
+    for (name, value) in [
+        ("MIGRATE_ON_START", "false"),
+        ("HISTORY", "on"),
+        ("ERASE_DELETED_AFTER", "1s"),
+        ("WEBHOOK_URL", "https://hooks.example.com"),
+        ("WEBHOOK_PATIENCE", "1s"),
+    ] {
         stage.set(name, value);
     }
     let mut worker = stage.worker().await;
     stage.complete(json!({ "mode": "full" })).await;
     stage.assert_copy_is_equal().await;
     stage.database.assert_table_equals(&stage.simulator, "tickets.messages").await;
+    follow_webhooks(&stage, &worker).await;
     // What writes over, deletes, mends and authorizes.
     stage.simulator.change("companies", ChangeKind::Update, 2);
     stage.simulator.delete("contacts", 1);
@@ -122,6 +152,11 @@ async fn a_worker_needs_no_more_than_the_rights_of_its_role() {
     let erased = "select count(*) from teamleader.contacts where deleted_at is not null and content = '{}'";
     until("the deleted contact is erased", async || (stage.database.value::<i64>(erased).await == 1).then_some(()))
         .await;
+    let served = "select count(*) from teamleader2db.hint where served_at < now() - interval '1 day'";
+    until("hints that were served are deleted", async || {
+        (stage.database.value::<i64>(served).await == 0).then_some(())
+    })
+    .await;
     stage.set("TEAMLEADER_REDIRECT_URI", "http://127.0.0.1:1/sync/oauth");
     let ended = stage.run(&["doctor"]).await;
     assert!(ended.code == 0 && ended.out.contains("has the rights that a worker needs"), "{ended:?}");

@@ -7,6 +7,7 @@ mod limits;
 mod metrics;
 mod settings;
 mod shown;
+mod webhooks;
 
 use std::path::Path;
 

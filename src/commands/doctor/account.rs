@@ -2,8 +2,10 @@
 
 use super::args::DoctorArgs;
 use super::finding::{Finding, wrong};
+use crate::ids::Account;
 use crate::messages::{AccountState, Cause, Mode, StateName};
 use crate::store::pool::{self, StoreError};
+use crate::store::report::{self, WebhookProblem, WebhookState};
 use crate::store::{progress, schema, state};
 
 /// Nothing where the database cannot be read: that is found elsewhere.
@@ -26,7 +28,28 @@ async fn look(args: &DoctorArgs) -> Result<Vec<Finding>, StoreError> {
             Cause::DeletionsHeld.advice(account, &[&held.resource], Mode::Full).to_string(),
         ));
     }
+    let wanted = matches!(args.webhooks.url(), Ok(Some(_)));
+    let known = report::webhooks(&pool, account).await?;
+    findings.extend(webhooks(known.as_ref(), account, wanted && state.name != StateName::WaitingForAuthorization));
     Ok(findings)
+}
+
+/// Webhooks, where they are wanted or known.
+fn webhooks(known: Option<&WebhookState>, account: &Account, wanted: bool) -> Vec<Finding> {
+    let Some(known) = known else {
+        let what = "WEBHOOK_URL is set, and no worker has registered it with Teamleader";
+        let fix = "a worker that runs with WEBHOOK_URL does it within some seconds: start one, or see its log";
+        return if wanted { vec![wrong(what, fix)] } else { Vec::new() };
+    };
+    let problems = known.problems(account, wanted);
+    if problems.is_empty() {
+        return vec![Finding::Well(format!("webhooks: {}", known.sentence()))];
+    }
+    let finding = |problem: WebhookProblem| match problem.is_note {
+        true => Finding::Note { what: problem.what, fix: problem.fix },
+        false => wrong(problem.what, problem.fix),
+    };
+    problems.into_iter().map(finding).collect()
 }
 
 fn doing(state: &AccountState) -> Finding {

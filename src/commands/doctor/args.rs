@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::config::{AmqpArgs, CopyArgs, HttpArgs, IntegrationArgs, KeyArgs};
+use crate::config::{AmqpArgs, CopyArgs, HttpArgs, IntegrationArgs, KeyArgs, WebhookArgs};
 
 /// What there is to check.
 #[derive(Args, Debug)]
@@ -17,4 +17,6 @@ pub struct DoctorArgs {
     pub(super) key: KeyArgs,
     #[command(flatten)]
     pub(super) http: HttpArgs,
+    #[command(flatten)]
+    pub(super) webhooks: WebhookArgs,
 }

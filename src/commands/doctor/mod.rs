@@ -67,5 +67,11 @@ fn configuration(args: &DoctorArgs) -> Vec<Finding> {
         Ok((address, _)) => Finding::Well(format!("HTTP_LISTEN is {address}")),
         Err(error) => wrong(error, "make one with `head -c 32 /dev/urandom | base64`, or listen at 127.0.0.1"),
     };
-    vec![integration, key, http]
+    let mut findings = vec![integration, key, http];
+    match args.webhooks.url() {
+        Ok(None) => {}
+        Ok(Some(url)) => findings.push(Finding::Well(format!("webhooks come to {url}/webhooks/"))),
+        Err(error) => findings.push(wrong(error, "give the base by which Teamleader reaches the worker, by https")),
+    }
+    findings
 }

@@ -15,7 +15,7 @@ use crate::store::{accounts, report, requirements, schema};
 use crate::views;
 
 /// What the worker does with its tables; docs/operations.md has the same as grants.
-const RIGHTS: [(&str, &[&str]); 21] = [
+const RIGHTS: [(&str, &[&str]); 27] = [
     ("teamleader.record", &["select", "insert", "update"]),
     ("teamleader.record_history", &["select", "insert", "delete"]),
     ("teamleader_views.contacts", &["select"]),
@@ -23,6 +23,7 @@ const RIGHTS: [(&str, &[&str]); 21] = [
     ("teamleader2db.cursor", &["select", "insert", "update"]),
     ("teamleader2db.custom_field_column", &["select", "insert", "delete"]),
     ("teamleader2db.event_outbox", &["select", "insert", "update", "delete"]),
+    ("teamleader2db.hint", &["select", "insert", "update", "delete"]),
     ("teamleader2db.lease", &["select", "insert", "update"]),
     ("teamleader2db.migration", &["select"]),
     ("teamleader2db.login", &["select", "insert", "delete"]),
@@ -36,6 +37,11 @@ const RIGHTS: [(&str, &[&str]); 21] = [
     ("teamleader2db.table_count", &["select", "insert", "delete"]),
     ("teamleader2db.view_problem", &["select", "insert", "update", "delete"]),
     ("teamleader2db.view_refresh", &["select", "insert", "update"]),
+    ("teamleader2db.wake", &["select", "insert", "update"]),
+    ("teamleader2db.webhook_candidate", &["select", "insert", "delete"]),
+    ("teamleader2db.webhook_loss", &["select", "insert", "update"]),
+    ("teamleader2db.webhook_registration", &["select", "insert", "update"]),
+    ("teamleader2db.webhook_type", &["select", "insert", "update"]),
     ("teamleader2db.worker", &["select", "insert", "update", "delete"]),
 ];
 

@@ -13,6 +13,7 @@ mod resource;
 mod run;
 mod runs;
 mod under_way;
+mod webhooks;
 
 use axum::Router;
 use axum::extract::State;
@@ -95,5 +96,6 @@ async fn look(state: &HttpState) -> Result<Shown, StoreError> {
         runs,
         days: report::days(&state.pool, account, None, plots::LOOKED_BACK).await?,
         workers: workers::all(&state.pool, account).await?,
+        webhooks: report::webhooks(&state.pool, account).await?,
     })
 }

@@ -3,16 +3,16 @@
 use maud::{Markup, html};
 
 use super::budget::Budget;
-use super::numbers::{ago, count, moment, thousands};
+use super::numbers::{ago, count, moment, sentence_case, thousands};
 use super::page::{Frame, Place, advised, frame, pill, pill_of};
 use super::under_way::{Running, progress};
-use super::{plots, runs};
+use super::{plots, runs, webhooks};
 use crate::http::paths::AUTHORIZE;
 use crate::http::state::HttpState;
 use crate::ids::Account;
 use crate::messages::{AccountState, Cause, Mode, QueueState};
 use crate::store::progress::HeldDeletions;
-use crate::store::report::{Day, RunSummary, Shortfall, TableStatus};
+use crate::store::report::{Day, RunSummary, Shortfall, TableStatus, WebhookProblem, WebhookState};
 use crate::store::tokens::authorization::Authorization;
 use crate::store::workers::WorkerRow;
 
@@ -37,6 +37,8 @@ pub(super) struct Shown {
     pub(super) runs: Vec<RunSummary>,
     pub(super) days: Vec<Day>,
     pub(super) workers: Vec<WorkerRow>,
+    /// Webhooks, where they are or were registered.
+    pub(super) webhooks: Option<WebhookState>,
 }
 
 /// A problem that an operator or a user should solve.
@@ -59,6 +61,7 @@ pub(super) fn overview(state: &HttpState, shown: &Shown, form_token: &str) -> Ma
             (authorization(&shown.authorization))
             (budget(&shown.budget))
         }
+        @if let Some(known) = &shown.webhooks { (webhooks::block(known)) }
         section {
             h2 { "Last runs" }
             @if shown.runs.is_empty() { p .quiet { "None yet." } }
@@ -185,6 +188,11 @@ fn findings(state: &HttpState, shown: &Shown) -> Vec<Finding> {
             },
         });
     }
+    let problems = shown.webhooks.iter().flat_map(|known| known.problems(account, state.webhooks.is_some()));
+    findings.extend(problems.map(|WebhookProblem { what, fix, .. }| Finding {
+        problem: format!("{}.", sentence_case(&what)),
+        advice: html! { (sentence_case(&fix)) "." },
+    }));
     findings
 }
 

@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 use super::numbers::{ago, count, moment, thousands};
 use super::page::{self, Frame, Place, advised, frame, pill, pill_of};
-use super::plots;
+use super::{plots, webhooks};
 use crate::catalog::{self, Resource};
 use crate::http::state::HttpState;
 use crate::messages::{AccountState, Cause};
 use crate::store::pool;
 use crate::store::progress::{self, HeldDeletions};
-use crate::store::report::{self, Day, ResourceRun, Shortfall, TableStatus};
+use crate::store::report::{self, Day, ResourceRun, ResourceWebhooks, Shortfall, TableStatus};
 use crate::store::state;
 
 /// Runs of a page.
@@ -39,6 +39,7 @@ struct Shown {
     held: Option<HeldDeletions>,
     days: Vec<Day>,
     runs: Vec<ResourceRun>,
+    webhooks: Option<ResourceWebhooks>,
 }
 
 /// `/dashboard/resources/{name}`.
@@ -72,6 +73,7 @@ async fn look(state: &HttpState, resource: &'static Resource, from: From) -> Res
         held: progress::held_deletions(&state.pool, account).await?.into_iter().find(|held| held.resource == name),
         days: report::days(&state.pool, account, Some(name), plots::LOOKED_BACK).await?,
         runs: report::resource_runs(&state.pool, account, name, before, limit).await?,
+        webhooks: report::webhooks_of(&state.pool, account, name).await?,
     })
 }
 
@@ -114,6 +116,7 @@ fn facts(shown: &Shown) -> Markup {
                 }
                 dt { "last success" } dd { (when(table.last_success_at, "never")) }
                 dt { "changes are read since" } dd { (when(table.watermark, "it is read completely each time")) }
+                @if let Some(known) = &shown.webhooks { (webhooks::facts(known)) }
             }
         }
     }

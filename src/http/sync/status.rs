@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::http::problem::{Guarded, Problem};
 use crate::http::state::HttpState;
 use crate::messages::{AccountState, QueueState};
-use crate::store::report::{self, RunStatusRow, TableStatus};
+use crate::store::report::{self, RunStatusRow, TableStatus, WebhookState};
 use crate::store::{pool, state};
 
 /// How many runs the status lists.
@@ -29,6 +29,8 @@ pub(in crate::http) struct Status {
     state: AccountState,
     /// What waits in its queues; null: the broker could not be asked.
     queue: Option<QueueState>,
+    /// What is known of webhooks; null: they were never registered.
+    webhooks: Option<WebhookState>,
     /// Each resource's table.
     resources: Vec<TableStatus>,
     /// The newest runs, the newest first.
@@ -53,6 +55,7 @@ pub(in crate::http) async fn status(State(state): State<HttpState>) -> Result<Js
             reason: authorization.reason,
             state: state::of(&state.pool, account).await?.with_consumer(has_consumer),
             queue: depths.map(|depths| depths.state(usual)),
+            webhooks: report::webhooks(&state.pool, account).await?,
             resources: state.tables().await?,
             runs: report::runs(&state.pool, account, None, RUNS).await?,
         })

@@ -12,6 +12,7 @@ mod runs;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 pub use counts::fold_counts;
 pub use days::{Day, days};
@@ -22,3 +23,4 @@ pub use resources::{
 };
 pub use runs::{RunStatusRow, RunSummary, Which, run_summaries, runs, runs_that, usual_requests};
 pub use tables::{TableStatus, tables};
+pub use webhooks::{ResourceWebhooks, WebhookProblem, WebhookState, webhooks, webhooks_of};
