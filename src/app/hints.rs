@@ -14,6 +14,7 @@ use tracing::debug;
 use super::account::{AccountConfig, AccountServices};
 use crate::api_client::webhooks::Webhooks;
 use crate::catalog::Resource;
+use crate::catalog::webhooks::announce;
 use crate::http::intake::{self, Gatherer, Receiver};
 use crate::ids::Account;
 use crate::process::telemetry;
@@ -99,8 +100,14 @@ impl HintKeeper {
         loss::settle(&self.pool, &self.account, self.patience).await?;
         let (waiting, seconds) = hints::waiting(&self.pool, &self.account).await?;
         telemetry::hints_waiting(waiting, seconds);
-        for loss in loss::all(&self.pool, &self.account).await? {
+        let losses = loss::all(&self.pool, &self.account).await?;
+        for loss in &losses {
             telemetry::webhook_loss(&loss.resource, loss.shown, loss.late, loss.missed);
+        }
+        // Each is there from the beginning, so that its first change is an increase.
+        let is_counted = |name: &str| losses.iter().any(|loss| loss.resource == name);
+        for resource in self.synced.iter().filter(|resource| announce(resource) && !is_counted(resource.name)) {
+            telemetry::webhook_loss(resource.name, 0, 0, 0);
         }
         let last = hints::last_call(&self.pool, &self.account).await?;
         telemetry::webhook_state(last, known.confirmed_at.filter(|_| known.address.is_some()));

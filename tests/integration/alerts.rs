@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use lapin::BasicProperties;
 use serde_json::{Value, json};
-use teamleader_simulator::{Fault, FaultKind};
+use teamleader_simulator::{Fault, FaultKind, Webhooks};
 
-use crate::stage::{OwnBroker, Prometheus, Stage, free_port, until};
+use crate::stage::{OwnBroker, Prometheus, Stage, Worker, free_port, until};
+use crate::webhooks;
 
 const ALERTS: &str = include_str!("../../ops/prometheus/alerts.yml");
 const DASHBOARD: &str = include_str!("../../ops/grafana/teamleader2db.json");
@@ -29,6 +30,8 @@ fn hasty_rules() -> String {
         ("[1d]", "[60s]"),
         ("[10m]", "[3s]"),
         ("26 * 3600", "20"),
+        ("24 * 3600", "20"),
+        ("oldest_seconds) > 600", "oldest_seconds) > 2"),
         ("rate_limited_total[15s])) > 5", "rate_limited_total[15s])) > 0"),
     ] {
         assert!(rules.contains(real), "{real} stands in no rule any more");
@@ -74,7 +77,8 @@ impl Watch {
 #[tokio::test]
 async fn each_alert_fires_for_its_cause_and_ends() {
     let broker = OwnBroker::start().await;
-    let mut stage = Stage::of(300).await.at_broker(&broker.url).await.unauthorized();
+    let mut stage = webhooks::with_webhooks(Stage::of(300).await.at_broker(&broker.url).await.unauthorized());
+    stage.set("WEBHOOK_PATIENCE", "1s");
     let address = format!("127.0.0.1:{}", free_port());
     let watch = Watch { prometheus: Prometheus::start(&address, &hasty_rules()).await, began: Instant::now() };
 
@@ -98,6 +102,8 @@ async fn each_alert_fires_for_its_cause_and_ends() {
     assert!(labels["resource"].is_string(), "{labels}");
     stage.complete(json!({})).await;
     watch.clears("TeamleaderResourceStale", "one has come").await;
+
+    alerts_of_webhooks(&watch, &stage, &worker).await;
 
     stage.simulator.update("companies", 3);
     stage.simulator.inject(Fault::new(FaultKind::Forbidden).at("companies.info"));
@@ -182,6 +188,37 @@ async fn each_alert_fires_for_its_cause_and_ends() {
     watch.fires("TeamleaderNotConsuming", "RabbitMQ is down").await;
     broker.start_again().await;
     watch.clears("TeamleaderNotConsuming", "it is up").await;
+}
+
+/// Webhooks come, then all calls are lost, and so is the registration. Calls that come afterwards are lost, too.
+async fn alerts_of_webhooks(watch: &Watch, stage: &Stage, worker: &Worker) {
+    webhooks::deliver_to(stage, worker);
+    stage.simulator.update("contacts", 3);
+    webhooks::settled(stage).await;
+    let lose = |loss| stage.simulator.set_webhooks(Webhooks { loss, ..stage.simulator.webhooks() });
+    lose(1.0);
+    stage.simulator.update("contacts", 20);
+    stage.complete(json!({ "resources": ["contacts"] })).await;
+    watch.fires("TeamleaderWebhooksLost", "20 of 23 changes were announced by no call").await;
+    watch.fires("TeamleaderWebhooksSilent", "no call comes, and a sync found changes").await;
+    lose(0.0);
+    stage.simulator.update("contacts", 1);
+    webhooks::settled(stage).await;
+    watch.clears("TeamleaderWebhooksSilent", "one has come").await;
+    lose(1.0);
+
+    // As a call would have left it that nobody can serve yet.
+    let waiting = "insert into teamleader2db.hint (account, resource, id, came_at, not_before)
+         values ('acme', 'contacts', gen_random_uuid(), now() - interval '1 hour', now() + interval '20 s')";
+    stage.database.execute(waiting).await;
+    watch.fires("TeamleaderHintsWaiting", "a record waits for a look").await;
+    watch.clears("TeamleaderHintsWaiting", "it was looked at").await;
+
+    assert_eq!(stage.run(&["webhooks", "unregister"]).await.code, 0);
+    watch.fires("TeamleaderWebhooksUnregistered", "somebody has removed the address").await;
+    assert_eq!(stage.run(&["webhooks", "register"]).await.code, 0);
+    watch.clears("TeamleaderWebhooksUnregistered", "it is there again").await;
+    watch.clears("TeamleaderWebhooksLost", "nothing new").await;
 }
 
 /// Each query of each panel, with what Grafana would put for its variables.
