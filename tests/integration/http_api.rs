@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::http::{TOKEN, json_of};
-use crate::stage::{Stage, Worker};
+use crate::stage::{Stage, Worker, until};
+use crate::webhooks;
 
 /// Requests a sync, and returns the status, `Location` and the body of the answer.
 async fn post(worker: &Worker, body: &Value) -> (u16, Option<String>, Value) {
@@ -22,7 +23,7 @@ async fn get(worker: &Worker, path: &str) -> (u16, Value) {
 }
 
 async fn guarded() -> (Stage, Worker) {
-    let mut stage = Stage::small().await;
+    let mut stage = webhooks::with_webhooks(Stage::small().await);
     stage.set("HTTP_API_TOKEN", TOKEN);
     let worker = stage.worker().await;
     (stage, worker)
@@ -223,6 +224,8 @@ async fn the_description_says_what_this_is_and_its_examples_are_real() {
     let (found, answer) = json_of(foreign).await;
     assert_eq!((found, answer), (403, problem("post /sync/teamleader", "403", "a page of another site")));
     // Answers that are shown have the keys of real ones.
+    let is_known = async || get(&worker, "/sync/teamleader").await.1["webhooks"].is_object().then_some(());
+    until("webhooks are registered", is_known).await;
     for (operation, path) in [
         ("get /sync/teamleader", "/sync/teamleader".to_owned()),
         ("get /sync/runs", "/sync/runs".to_owned()),

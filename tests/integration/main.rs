@@ -79,5 +79,6 @@ mod wake_ups;
 mod webhook_loss;
 #[cfg(feature = "fault-points")]
 mod webhook_seams;
+mod webhook_surfaces;
 mod webhooks;
 mod whole_api;
