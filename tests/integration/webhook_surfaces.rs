@@ -66,17 +66,16 @@ async fn all_surfaces_say_the_same_of_webhooks() {
     assert!(of_contacts.contains("last call of a webhook") && of_contacts.contains("3, and 0 late, 0 missed"));
 
     // As a call leaves it that nobody could serve, and as a day without calls does.
-    stage
-        .database
-        .execute(
-            "insert into teamleader2db.hint (account, resource, id, came_at, not_before)
-             values ('acme', 'contacts', gen_random_uuid(), now() - interval '1 hour', 'infinity');
-             update teamleader2db.webhook_registration set confirmed_at = now() - interval '30 hours';
-             update teamleader2db.webhook_type set last_at = now() - interval '26 hours'",
-        )
-        .await;
+    for sql in [
+        "insert into teamleader2db.hint (account, resource, id, came_at, not_before)
+         values ('acme', 'contacts', gen_random_uuid(), now() - interval '1 hour', 'infinity')",
+        "update teamleader2db.webhook_registration set confirmed_at = now() - interval '30 hours'",
+        "update teamleader2db.webhook_type set last_at = now() - interval '26 hours'",
+    ] {
+        stage.database.execute(sql).await;
+    }
     let said = doctor(&stage).await;
-    assert!(said.contains("WRONG  account: 1 records that webhooks have named wait, the first for 60 min"), "{said}");
+    assert!(said.contains("WRONG  account: 1 record that webhooks have named wait, the first for 60 min"), "{said}");
     assert!(said.contains("note   account: the last call of a webhook came 26 h ago"), "{said}");
     let page = worker.get("/dashboard").await.1;
     assert!(page.contains("The last call of a webhook came 26 h ago.") && page.contains("the first for 60 min."));

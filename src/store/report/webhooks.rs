@@ -128,6 +128,10 @@ fn state(
     }
 }
 
+fn records(count: i64) -> String {
+    if count == 1 { "1 record".to_owned() } else { format!("{count} records") }
+}
+
 impl WebhookState {
     /// In a sentence.
     pub fn sentence(&self) -> String {
@@ -144,7 +148,7 @@ impl WebhookState {
         let mut parts = vec![registration, called];
         if self.hints_waiting > 0 {
             let (waiting, seconds) = (self.hints_waiting, self.oldest_hint_seconds);
-            parts.push(format!("{waiting} records wait for a look, the first for {seconds:.0} s"));
+            parts.push(format!("waiting for a look: {}, the first for {seconds:.0} s", records(waiting)));
         }
         if let Some(share) = self.missed_share {
             let (missed, all) = (self.missed, self.shown + self.late + self.missed);
@@ -182,7 +186,7 @@ impl WebhookState {
         }
         if self.oldest_hint_seconds > WAITS_TOO_LONG.as_seconds_f64() {
             let (waiting, minutes) = (self.hints_waiting, self.oldest_hint_seconds / 60.0);
-            let what = format!("{waiting} records that webhooks have named wait, the first for {minutes:.0} min");
+            let what = format!("{} that webhooks have named wait, the first for {minutes:.0} min", records(waiting));
             let status = command(account, "status", "");
             add(false, what, format!("`{status}` says what the worker waits for; if none runs, start one"));
         }
@@ -225,7 +229,7 @@ mod tests {
         let waiting = WebhookState { hints_waiting: 7, oldest_hint_seconds: 12.4, last_call_at: None, ..failed };
         assert_eq!(
             waiting.sentence(),
-            "not registered: no; no call yet; 7 records wait for a look, the first for 12 s; missed 2 of 100 changes \
+            "not registered: no; no call yet; waiting for a look: 7 records, the first for 12 s; missed 2 of 100 changes \
              (2.0 %)"
         );
     }
