@@ -52,11 +52,10 @@ fn the_page_says_which_resources_webhooks_name() {
     counted(named.len(), "resources that webhooks name");
     let rows = named.iter().map(|&resource| vec![code([resource.name]), calls(resource), asked(resource)]);
     let unused = TYPES.iter().filter(|known| known.looks.is_empty()).map(|known| known.name);
-    let made = format!(
-        "{}\nNo call names {}.\n\nOf no use are {}: they are about the account, and no record.",
-        table(&["resource", "calls", "asked for by"], rows),
-        code(others.iter().map(|resource| resource.name)),
-        code(unused),
-    );
+    let rest = [
+        vec!["no call names".to_owned(), code(others.iter().map(|resource| resource.name))],
+        vec!["calls of no use, about the account and no record".to_owned(), code(unused)],
+    ];
+    let made = format!("{}\n{}", table(&["resource", "calls", "asked for by"], rows), table(&["", ""], rest));
     hold("webhooks.md", "table of webhooks", &made);
 }

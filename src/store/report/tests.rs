@@ -133,13 +133,16 @@ const FILLED: &str = "
     insert into teamleader.record_history (resource, account, id, content, valid_from, valid_to)
         select 'contacts', 'acme', md5(n::text)::uuid, '{}', at, at + interval '1 minute'
         from generate_series(1, 1000) n, generate_series(now() - interval '60 hours', now(), interval '1 hour') at;
+    insert into teamleader2db.hint (account, resource, id, served_at)
+        select 'acme', 'contacts', md5(n::text)::uuid, case when n > 10 then now() end from generate_series(1, 30000) n;
+    insert into teamleader2db.webhook_registration (account, tried_at) values ('acme', now());
     select teamleader2db.count_tables();";
 
 /// Rows that were read from end to end, and by an index, of the large tables, by everyone so far.
 async fn read(pool: &PgPool) -> (i64, i64) {
     let sql = "select sum(seq_tup_read)::bigint, sum(coalesce(idx_tup_fetch, 0))::bigint from pg_stat_user_tables
          where relid in ('teamleader.contacts'::regclass, 'teamleader.record_history'::regclass,
-             'teamleader2db.sync_run'::regclass, 'teamleader2db.sync_step'::regclass)";
+             'teamleader2db.sync_run'::regclass, 'teamleader2db.sync_step'::regclass, 'teamleader2db.hint'::regclass)";
     // A session reports what it has read when it rests.
     execute(pool, "select pg_stat_force_next_flush()").await;
     let row = pool.fetch_one(sql).await.expect("PostgreSQL answers");
@@ -191,6 +194,9 @@ async fn no_page_reads_a_table_from_end_to_end() {
     assert_eq!(holds(pool, "usual_requests", async || usual_requests(pool, account).await).await, 40);
     holds(pool, "the state", async || state::of(pool, account).await).await;
     holds(pool, "held deletions", async || progress::held_deletions(pool, account).await).await;
+    let known = holds(pool, "webhooks", async || webhooks(pool, account).await).await;
+    assert_eq!(known.map(|known| known.hints_waiting), Some(10), "what was served does not wait");
+    holds(pool, "webhooks of contacts", async || webhooks_of(pool, account, "contacts").await).await;
     holds(pool, "events to be sent", async || outbox::count_pending(pool, account).await).await;
     let steps: Vec<Step<()>> = holds(pool, "steps", async || {
         let mut connection = pool.acquire().await?;

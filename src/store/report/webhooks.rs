@@ -169,10 +169,12 @@ impl WebhookState {
             let fix = format!("a worker with WEBHOOK_URL does it once a day, and at once by `{register}`");
             add(true, "webhooks are not registered: they were removed, or never complete".to_owned(), fix);
         } else if self.registered && !wanted {
-            let fix = "set WEBHOOK_URL here as well; or remove the address: `teamleader2db webhooks unregister`, while a \
-                       worker with WEBHOOK_URL runs";
+            let unregister = command(account, "webhooks unregister", "");
+            let fix = format!(
+                "set WEBHOOK_URL here as well; or remove the address while a worker runs with it: `{unregister}`"
+            );
             let what = "webhooks are registered, and WEBHOOK_URL is not set here: calls that come here are refused";
-            add(true, what.to_owned(), fix.to_owned());
+            add(true, what.to_owned(), fix);
         }
         let since = self.registered_since.max(self.last_call_at);
         if self.registered && since.is_some_and(|since| self.now - since > SILENT_AFTER) {
@@ -229,8 +231,8 @@ mod tests {
         let waiting = WebhookState { hints_waiting: 7, oldest_hint_seconds: 12.4, last_call_at: None, ..failed };
         assert_eq!(
             waiting.sentence(),
-            "not registered: no; no call yet; waiting for a look: 7 records, the first for 12 s; missed 2 of 100 changes \
-             (2.0 %)"
+            "not registered: no; no call yet; waiting for a look: 7 records, the first for 12 s; \
+             missed 2 of 100 changes (2.0 %)"
         );
     }
 
