@@ -60,6 +60,7 @@ create table teamleader2db.webhook_registration (
     want         text,
     address      text,
     types        text[]      not null default '{}',
+    wanted_types text[]      not null default '{}',
     confirmed_at timestamptz,
     tried_at     timestamptz,
     error        text,
@@ -71,6 +72,7 @@ comment on column teamleader2db.webhook_registration.wanted_at is 'When an opera
 comment on column teamleader2db.webhook_registration.want is 'What was asked for: register, unregister or unregister_stale.';
 comment on column teamleader2db.webhook_registration.address is 'The base and a hash of the secret of the address that is registered; null: none is.';
 comment on column teamleader2db.webhook_registration.types is 'The types that are registered for it.';
+comment on column teamleader2db.webhook_registration.wanted_types is 'The types that were asked for when it was last tried: Teamleader may take fewer.';
 comment on column teamleader2db.webhook_registration.confirmed_at is 'Since when this address is registered for these types without a gap that is known.';
 comment on column teamleader2db.webhook_registration.tried_at is 'When it was last tried.';
 comment on column teamleader2db.webhook_registration.error is 'Why that failed; null: it did not.';

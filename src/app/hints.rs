@@ -71,13 +71,13 @@ pub(super) struct HintKeeper {
 impl HintKeeper {
     /// Wakes the consumer when hints have come that nobody serves, and for those that were left.
     pub(super) async fn wake(self, stop: CancellationToken) {
-        let mut kept: Option<Instant> = None;
+        let (mut kept, mut is_new): (Option<Instant>, bool) = (None, true);
         while !stop.is_cancelled() {
             let came = self.came.notified();
             if kept.is_none_or(|at| at.elapsed() >= KEEPS_EVERY) {
                 kept = Some(Instant::now());
                 // A database that is away is reported by the parts that need it.
-                stop.run_until_cancelled(pool::with_deadline(self.keep())).await;
+                stop.run_until_cancelled(pool::with_deadline(self.keep(std::mem::take(&mut is_new)))).await;
             }
             stop.run_until_cancelled(self.wake_up.wake()).await;
             tokio::select! {
@@ -89,11 +89,16 @@ impl HintKeeper {
     }
 
     /// Asks for the registration where it is due, settles the loss meter, and brings metrics up to date.
-    async fn keep(&self) -> Result<(), StoreError> {
+    /// `is_new`: the process has just started, maybe with other settings than those of the process before.
+    async fn keep(&self, is_new: bool) -> Result<(), StoreError> {
         let known = registration::read(&self.pool, &self.account).await?;
         let types = registrar::wanted_types(&self.synced);
+        let due = match is_new {
+            true => registrar::due(&known, &self.webhooks.fingerprint(), &types),
+            false => registrar::due_by_time(&known),
+        };
         if known.wanted_at.is_none()
-            && let Some(want) = registrar::due(&known, &self.webhooks.fingerprint(), &types)
+            && let Some(want) = due
         {
             registration::ask(&self.pool, &self.account, want).await?;
         }

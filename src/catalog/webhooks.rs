@@ -77,6 +77,21 @@ pub fn announce(resource: &Resource) -> bool {
     TYPES.iter().any(|known| known.looks.contains(&Look::Record(resource.name)))
 }
 
+/// Whether calls announce that a record of the resource has changed.
+pub fn announce_changes(resource: &Resource) -> bool {
+    announce_by(resource, "updated")
+}
+
+/// Whether calls announce that a record of the resource is deleted.
+pub fn announce_deletions(resource: &Resource) -> bool {
+    announce_by(resource, "deleted")
+}
+
+fn announce_by(resource: &Resource, verb: &str) -> bool {
+    let has_verb = |known: &&WebhookType| known.name.split_once('.').is_some_and(|(_, of)| of == verb);
+    TYPES.iter().filter(has_verb).any(|known| known.looks.contains(&Look::Record(resource.name)))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
@@ -112,6 +127,18 @@ mod tests {
         for look in TYPES.iter().flat_map(|known| &known.looks) {
             assert!(find(look.resource()).is_some(), "{look:?}");
         }
+    }
+
+    #[test]
+    fn not_all_that_is_named_is_announced_whatever_becomes_of_it() {
+        let of = |name: &str| {
+            let resource = find(name).expect("known");
+            (announce(resource), announce_changes(resource), announce_deletions(resource))
+        };
+        assert_eq!(of("contacts"), (true, true, true));
+        assert_eq!(of("milestones"), (true, true, false));
+        assert_eq!(of("users"), (true, false, false), "only that one is deactivated");
+        assert_eq!(of("orders"), (false, false, false));
     }
 
     #[test]

@@ -159,7 +159,10 @@ impl Connection {
             Ok(Err(problem)) => return closing(problem),
             Err(_) => return closing(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
         };
-        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let method = head.method.clone();
+        // The path of a webhook holds its secret.
+        let path =
+            Some(head.uri.path()).filter(|path| !path.starts_with("/webhooks/")).unwrap_or("/webhooks/…").to_owned();
         let _at_work = self.at_work();
         // A panic fails its own request only. No handler can panic while it holds a lock of the shared state.
         match AssertUnwindSafe(router.call(Request::from_parts(head, Body::from(body)))).catch_unwind().await {

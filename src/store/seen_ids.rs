@@ -265,7 +265,7 @@ pub async fn mark_deleted(tx: &mut PgConnection, step: StepKey<'_>) -> Result<i6
     .await?;
     let (ids, asked): (Vec<Uuid>, Vec<Option<DateTime<Utc>>>) =
         missing.into_iter().map(|row| (row.id, row.asked_at)).unzip();
-    if webhooks::announce(resource) {
+    if webhooks::announce_deletions(resource) {
         loss::note_gone(tx, account, resource.name, &ids).await?;
     }
     gone::mark(tx, account, resource, (&ids, &asked)).await

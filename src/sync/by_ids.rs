@@ -10,6 +10,9 @@ use crate::catalog::PAGE_SIZE;
 use crate::messages::Cause;
 use crate::process::telemetry;
 
+/// A record of which overlapping answers differ is asked for as often.
+const LOOKS: usize = 3;
+
 /// Looks at the records that the request names, a hundred at a time, until the slice is over or all are looked at.
 pub async fn read(slice: &Slice<'_>, index: usize, ids: &[Uuid]) -> Result<(), WorkError> {
     loop {
@@ -20,14 +23,27 @@ pub async fn read(slice: &Slice<'_>, index: usize, ids: &[Uuid]) -> Result<(), W
         let Some(batch) = ids.get(asked..ids.len().min(asked + PAGE_SIZE)).filter(|batch| !batch.is_empty()) else {
             return end(slice, index).await;
         };
-        look_at(slice, index, batch, asked + batch.len()).await?;
+        let (mut wanted, all) = (batch.to_vec(), asked + batch.len());
+        for look in 0..LOOKS {
+            wanted = look_at(slice, index, (&wanted, all), look > 0).await?;
+            if wanted.is_empty() {
+                break;
+            }
+        }
         if slice.is_over() {
             return Ok(());
         }
     }
 }
 
-async fn look_at(slice: &Slice<'_>, index: usize, ids: &[Uuid], asked: usize) -> Result<(), WorkError> {
+/// Looks at these records, after which `asked` of the request's are looked at. `again`: they were before. Returns those
+/// that are to be asked for once more.
+async fn look_at(
+    slice: &Slice<'_>,
+    index: usize,
+    (ids, asked): (&[Uuid], usize),
+    again: bool,
+) -> Result<Vec<Uuid>, WorkError> {
     let mut step = slice.step(index);
     let (account, resource) = (&slice.settings.account, step.resource);
     let reader = Reader { client: &slice.client, pool: slice.pool, account };
@@ -35,8 +51,15 @@ async fn look_at(slice: &Slice<'_>, index: usize, ids: &[Uuid], asked: usize) ->
     let allowed = slice.parameters.allow_deletions;
     let mut tx = slice.begin().await?;
     let brought = look::store(&mut tx, account, resource, &looked, allowed).await?;
-    let Brought { created, updated, detailed, deleted, held, alive, .. } = brought;
-    step.counts.merged(created, updated, (alive - created - updated).max(0));
+    let Brought { created, updated, detailed, deleted, held, alive, doubted, .. } = brought;
+    if again {
+        // They were counted when they came first.
+        step.counts.created += created;
+        step.counts.updated += updated;
+        step.counts.unchanged = (step.counts.unchanged - created - updated).max(0);
+    } else {
+        step.counts.merged(created, updated, (alive - created - updated).max(0));
+    }
     step.counts.detailed += detailed;
     step.counts.deleted += deleted;
     step.note_replaced(looked.replaced);
@@ -54,7 +77,7 @@ async fn look_at(slice: &Slice<'_>, index: usize, ids: &[Uuid], asked: usize) ->
     telemetry::records(resource.name, "created", created);
     telemetry::records(resource.name, "updated", updated);
     telemetry::records(resource.name, "deleted", deleted);
-    Ok(())
+    Ok(doubted.into_iter().collect())
 }
 
 async fn end(slice: &Slice<'_>, index: usize) -> Result<(), WorkError> {

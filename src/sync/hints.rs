@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::Utc;
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
@@ -23,7 +23,7 @@ use crate::ids::{Account, Epoch};
 use crate::process::failpoints::{self, Point};
 use crate::process::telemetry;
 use crate::retry::Failure;
-use crate::store::hints::{self, Hint, Served, loss, wake};
+use crate::store::hints::{self, Found, Hint, Served, loss, wake};
 use crate::store::lease;
 use crate::store::pool::{self, StoreError};
 use crate::store::records::elsewhere::Elsewhere;
@@ -45,6 +45,9 @@ pub const API_RESTS: Duration = Duration::from_secs(30);
 
 /// How long nothing is looked at after an error of the database, which the run meets as well.
 const STORE_RESTS: Duration = Duration::from_secs(2);
+
+/// Of so many at most that find nothing new, each is looked at once more after 2 s.
+const FEW: usize = 3;
 
 /// A transaction that another was in the way of is tried this often.
 const TRIES: u32 = 3;
@@ -168,22 +171,47 @@ impl HintServer<'_> {
             hints.truncate(LISTS_AT_ONCE as usize);
         }
         failpoints::reached(Point::HintsChosen);
-        match self.look(of, &hints).await {
-            Ok(looked) => self.store(of, hints, looked).await.map(|()| Round::Served),
-            Err(error) => {
-                let why = error.to_string();
-                let is_refused = is_refused(&error);
-                if let Some(round) = self.judge(error).await? {
-                    return Ok(round);
-                }
-                warn!(%resource, error = why, "Records of {resource} that webhooks have named could not be read");
-                match is_refused {
-                    // It would be so each time. The next pass says so, too.
-                    true => self.store(of, hints, vec![Looked::default()]).await?,
-                    false => hints::postpone(self.pool, self.account, &resource, &hints).await?,
-                }
-                Ok(Round::Served)
+        if let Some(round) = self.serve_some(of, &hints).await? {
+            return Ok(round);
+        }
+        // One of them is to blame, and costs only itself.
+        for hint in hints {
+            let alone = std::slice::from_ref(&hint);
+            match self.serve_some(of, alone).await? {
+                Some(Round::Served) => {}
+                Some(round) => return Ok(round),
+                None => hints::postpone(self.pool, self.account, of.name, alone).await?,
             }
+        }
+        Ok(Round::Served)
+    }
+
+    /// Looks at these, and stores what that brings. `None`: it cannot be read or stored, for no reason that concerns
+    /// all.
+    async fn serve_some(&self, of: &'static Resource, hints: &[Hint]) -> Result<Option<Round>, StoreError> {
+        let (name, few) = (of.name, hints.len() == 1);
+        let looked = match self.look(of, hints).await {
+            Ok(looked) => looked,
+            Err(error) => {
+                let (why, is_refused) = (error.to_string(), is_refused(&error));
+                if let Some(round) = self.judge(error).await? {
+                    return Ok(Some(round));
+                }
+                warn!(error = why, "Records of {name} that webhooks have named could not be read");
+                // It would be so each time. The next pass says so, too.
+                if !(few && is_refused) {
+                    return Ok(None);
+                }
+                vec![Looked::default()]
+            }
+        };
+        match self.store(of, hints, looked).await {
+            Ok(()) => Ok(Some(Round::Served)),
+            Err(error) if error.is_refused() => {
+                warn!(%error, "Records of {name} that webhooks have named could not be stored");
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -229,27 +257,27 @@ impl HintServer<'_> {
             name => Look::Children(name),
         };
         let lists: Vec<_> = hints.iter().map(|hint| reader.children(resource, look, hint.id)).collect();
-        try_join_all(lists).await
+        let one = |looked: Result<Looked, WorkError>| match looked {
+            // The parent is deleted, or its list is not given: that concerns no other.
+            Err(error) if is_refused(&error) => Ok(Looked::default()),
+            looked => looked,
+        };
+        join_all(lists).await.into_iter().map(one).collect()
     }
 
     /// Stores what the look brought, and settles the hints, in one transaction.
-    async fn store(
-        &self,
-        resource: &'static Resource,
-        hints: Vec<Hint>,
-        looked: Vec<Looked>,
-    ) -> Result<(), StoreError> {
+    async fn store(&self, resource: &'static Resource, hints: &[Hint], looked: Vec<Looked>) -> Result<(), StoreError> {
         let mut tries = 1;
-        let changes = loop {
-            match self.try_to_store(resource, &hints, &looked).await {
+        let (changes, served) = loop {
+            match self.try_to_store(resource, hints, &looked).await {
                 // Another transaction was in the way: a user's, since those of the account are not beside this one.
                 Err(error) if error.is_in_the_way() && tries < TRIES => tries += 1,
                 stored => break stored?,
             }
         };
         let now = self.client.clock().now().unwrap_or_else(Utc::now);
-        for hint in &hints {
-            telemetry::hint_served(resource.name, now - hint.came_at);
+        for served in served.iter().filter(|served| served.found != Found::Doubt) {
+            telemetry::hint_served(resource.name, now - served.hint.came_at);
         }
         let (looked_at, name) = (hints.len(), resource.name);
         info!(looked_at, changes, "Looked at {looked_at} {name} that webhooks have named: {changes} changed");
@@ -261,33 +289,46 @@ impl HintServer<'_> {
         resource: &'static Resource,
         hints: &[Hint],
         looked: &[Looked],
-    ) -> Result<usize, StoreError> {
+    ) -> Result<(usize, Vec<Served>), StoreError> {
         let by_parent = matches!(resource.scope, Scope::Parent(..));
         let mut tx = lease::begin_alone(self.pool, self.account, self.epoch).await?;
         let (mut changes, mut served) = (0, Vec::new());
         for (place, looked) in looked.iter().enumerate() {
-            let Brought { changed, held, .. } = look::store(&mut tx, self.account, resource, looked, false).await?;
+            let Brought { changed, doubted, held, .. } =
+                look::store(&mut tx, self.account, resource, looked, false).await?;
             changes += changed.len();
             if held > 0 {
                 warn!(held, "{held} {} are missing from Teamleader: none was marked deleted", resource.name);
             }
             let of = if by_parent { hints.get(place..=place) } else { Some(hints) };
             served.extend(of.unwrap_or_default().iter().map(|hint| {
-                let changed = if by_parent { !changed.is_empty() } else { changed.contains(&hint.id) };
-                Served { hint: hint.clone(), changed }
+                let (is_new, is_doubted) = match by_parent {
+                    true => (!changed.is_empty(), !doubted.is_empty()),
+                    false => (changed.contains(&hint.id), doubted.contains(&hint.id)),
+                };
+                // A list may lag behind the call. In a storm most have nothing new.
+                let may_lag = hints.len() <= FEW && hint.fruitless == 0 && looked.seen.contains(&hint.id);
+                let found = match (is_doubted, is_new) {
+                    (true, _) => Found::Doubt,
+                    (false, true) => Found::Change,
+                    (false, false) if may_lag => Found::Doubt,
+                    (false, false) => Found::Nothing,
+                };
+                Served { hint: hint.clone(), found }
             }));
             self.elsewhere.wrote(resource.name, changed);
         }
         let looked_at = looked.iter().filter_map(|looked| looked.asked_at).min();
-        hints::settle(&mut tx, self.account, resource.name, &served, looked_at).await?;
+        // Before the hints, as where calls are stored: neither waits for the other.
         if changes > 0 {
             let shown = i64::try_from(changes).unwrap_or(i64::MAX);
             loss::note_shown(&mut tx, self.account, resource.name, shown).await?;
         }
+        hints::settle(&mut tx, self.account, resource.name, &served, looked_at).await?;
         failpoints::reached(Point::HintsWritten);
         tx.commit().await?;
         failpoints::reached(Point::HintsServed);
-        Ok(changes)
+        Ok((changes, served))
     }
 }
 

@@ -5,7 +5,7 @@
 //! afterwards. Ids that no row has are asked for in the list alone, so those that somebody made up cost two requests
 //! for each hundred.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
@@ -63,6 +63,8 @@ pub struct Looked {
     pub asked_at: Option<DateTime<Utc>>,
     /// Characters that jsonb refuses, and that were replaced.
     pub replaced: i64,
+    /// Records that had a row before, and came.
+    pub seen: HashSet<Uuid>,
     /// The resource of the parent whose list was read.
     parent_resource: Option<&'static str>,
 }
@@ -84,6 +86,8 @@ pub struct Brought {
     pub alive: i64,
     /// Rows whose content changed.
     pub changed: HashSet<Uuid>,
+    /// Records of which another answer came at the same time, that differs: they are asked for once more.
+    pub doubted: HashSet<Uuid>,
 }
 
 impl Reader<'_> {
@@ -99,6 +103,8 @@ impl Reader<'_> {
             }
         };
         looked.asked_at = asked_at;
+        let came = looked.items.iter().chain(&looked.details).map(|record| record.id);
+        looked.seen = came.filter(|id| known.contains_key(id)).collect();
         Ok(looked)
     }
 
@@ -106,13 +112,13 @@ impl Reader<'_> {
         &self,
         resource: &'static Resource,
         ids: &[Uuid],
-        known: &HashSet<Uuid>,
+        known: &HashMap<Uuid, bool>,
     ) -> Result<Looked, WorkError> {
         let mut found = lookup::Found::default();
         for page in ids.chunks(PAGE_SIZE) {
             found.absorb(lookup::listed(self.client, resource, page).await?);
         }
-        let missing: Vec<Uuid> = found.missing.iter().copied().filter(|id| known.contains(id)).collect();
+        let missing: Vec<Uuid> = found.missing.iter().copied().filter(|id| is_alive(known, id)).collect();
         let changed = match resource.has_details() {
             true => details::wanted_of(self.pool, self.account, resource, &found.items).await?,
             false => Vec::new(),
@@ -140,12 +146,12 @@ impl Reader<'_> {
         &self,
         resource: &'static Resource,
         ids: &[Uuid],
-        known: &HashSet<Uuid>,
+        known: &HashMap<Uuid, bool>,
     ) -> Result<Looked, WorkError> {
         let found = lookup::by_info(self.client, resource, ids).await?;
         // A row begins with an item.
-        let items = found.details.iter().filter(|record| !known.contains(&record.id)).cloned().collect();
-        let missing = found.missing.into_iter().filter(|id| known.contains(id)).collect();
+        let items = found.details.iter().filter(|record| !known.contains_key(&record.id)).cloned().collect();
+        let missing = found.missing.into_iter().filter(|id| is_alive(known, id)).collect();
         let details = if resource.has_details() { found.details } else { Vec::new() };
         Ok(Looked { items, details, rejected: found.rejected, missing, replaced: found.replaced, ..Looked::default() })
     }
@@ -192,6 +198,11 @@ impl Reader<'_> {
     }
 }
 
+/// Whether the record has a row that is not marked deleted.
+fn is_alive(known: &HashMap<Uuid, bool>, id: &Uuid) -> bool {
+    known.get(id).is_some_and(|deleted| !deleted)
+}
+
 /// Stores what a look brought, in a transaction that no other of the account is beside. `allow_deletions`: the guard
 /// holds none.
 pub async fn store(
@@ -218,7 +229,10 @@ pub async fn store(
     let (deleted, held) = mark_missing(tx, account, resource, looked, allow_deletions).await?;
     let ids = looked.items.iter().chain(&looked.details).map(|record| record.id);
     let ids: Vec<Uuid> = ids.chain(looked.missing.iter().copied()).collect();
-    let changed = records::changed_since(tx, account, resource, &ids, began).await?;
+    let (changed, undetailed) = records::changed_since(tx, account, resource, &ids, began).await?;
+    let came_with_detail = looked.details.iter().map(|record| record.id);
+    let mut doubted: HashSet<Uuid> = came_with_detail.filter(|id| undetailed.contains(id)).collect();
+    doubted.extend(&items.merged.doubted);
     let (created, updated) = (items.merged.created, items.merged.updated);
     let came: HashSet<Uuid> = looked.items.iter().chain(&looked.details).map(|record| record.id).collect();
     Ok(Brought {
@@ -229,6 +243,7 @@ pub async fn store(
         held,
         alive: records::count(came.len()),
         changed,
+        doubted,
     })
 }
 

@@ -40,16 +40,21 @@ pub struct Registrar<'a> {
 
 /// What is due by what is known; `None`: nothing.
 pub fn due(known: &Registration, fingerprint: &str, types: &[&str]) -> Option<Want> {
+    // What an operator has removed stays so for a day.
+    let is_other = known.address.is_some()
+        && (known.address.as_deref() != Some(fingerprint) || known.wanted_types.iter().ne(types.iter()));
+    let by_difference = (is_other && known.error.is_none()).then_some(Want::Register);
+    due_by_time(known).or(by_difference)
+}
+
+/// The same whatever is registered: two processes with different settings must not take turns at it.
+pub fn due_by_time(known: &Registration) -> Option<Want> {
     if known.wanted_at.is_some() {
         return Some(known.want.as_deref().and_then(Want::parse).unwrap_or(Want::Register));
     }
     let Some(tried_at) = known.tried_at else { return Some(Want::Register) };
-    let age = (known.now - tried_at).num_seconds();
     let patience = if known.error.is_some() { AFTER_FAILURE } else { EVERY };
-    // What an operator has removed stays so until then.
-    let is_other = known.address.is_some()
-        && (known.address.as_deref() != Some(fingerprint) || known.types.iter().ne(types.iter()));
-    (age >= patience || is_other && known.error.is_none()).then_some(Want::Register)
+    ((known.now - tried_at).num_seconds() >= patience).then_some(Want::Register)
 }
 
 /// Gives up what was asked for, where this process has no address.
@@ -84,8 +89,10 @@ impl Registrar<'_> {
                 }
                 Ok(())
             }
-            Err(error @ (ApiError::NotAuthorized | ApiError::Store(_))) => Err(error.into()),
-            Err(error) => {
+            Err(error @ (ApiOrStore::Store(_) | ApiOrStore::Api(ApiError::NotAuthorized | ApiError::Store(_)))) => {
+                Err(error)
+            }
+            Err(ApiOrStore::Api(error)) => {
                 let why = explained(&error);
                 warn!("Webhooks cannot be registered: {why}");
                 registration::note_failure(self.pool, self.account, known.wanted_at, &why).await?;
@@ -95,7 +102,7 @@ impl Registrar<'_> {
     }
 
     /// Registers first, then removes: no moment is without an address.
-    async fn carry_out(&self, want: Want, types: &[&'static str]) -> Result<Tried, ApiError> {
+    async fn carry_out(&self, want: Want, types: &[&'static str]) -> Result<Tried, ApiOrStore> {
         let before = self.client.webhooks().await?;
         let address = self.webhooks.address();
         let has = |name: &str| {
@@ -105,7 +112,8 @@ impl Registrar<'_> {
         let registers = want != Want::Unregister;
         let mut changed = false;
         if registers && !missing.is_empty() {
-            self.client.register_webhook(&address, &missing).await?;
+            registration::note_gap(self.pool, self.account).await?;
+            self.register(&address, missing.clone()).await?;
             changed = true;
         }
         for known in &before {
@@ -121,14 +129,43 @@ impl Registrar<'_> {
         let registered =
             types.iter().filter(|name| current.is_some_and(|known| known.types.iter().any(|of| of == *name)));
         let registered: Vec<String> = registered.map(|name| (*name).to_owned()).collect();
-        let is_whole = registers && registered.len() == types.len();
+        if registers && registered.len() < types.len() {
+            let lacking: Vec<&str> =
+                types.iter().copied().filter(|name| !registered.iter().any(|of| of == name)).collect();
+            warn!(types = lacking.join(", "), "Teamleader registers no webhooks of {} types", lacking.len());
+        }
         Ok(Tried {
             wanted_at: None,
-            address: is_whole.then(|| self.webhooks.fingerprint()),
+            address: (registers && !registered.is_empty()).then(|| self.webhooks.fingerprint()),
             types: registered,
+            wanted_types: types.iter().map(|name| (*name).to_owned()).collect(),
             found,
-            gap: !missing.is_empty() || !is_whole,
+            gap: !missing.is_empty(),
         })
+    }
+
+    /// Registers types; where some are refused, the others by halves.
+    async fn register(&self, address: &str, types: Vec<&'static str>) -> Result<(), ApiError> {
+        let (mut waiting, mut last) = (vec![types], None);
+        let mut any = false;
+        while let Some(types) = waiting.pop() {
+            match self.client.register_webhook(address, &types).await {
+                Ok(()) => any = true,
+                Err(error @ ApiError::Failed { failure: Failure::Rejected, .. }) => {
+                    let (first, second) = types.split_at(types.len() / 2);
+                    waiting.extend(
+                        [first, second]
+                            .into_iter()
+                            .filter(|half| types.len() > 1 && !half.is_empty())
+                            .map(<[_]>::to_vec),
+                    );
+                    last = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // None at all: it is the address.
+        last.filter(|_| !any).map_or(Ok(()), Err)
     }
 
     /// The types that are taken from an address; none from others'.
@@ -193,7 +230,7 @@ mod tests {
             now,
             tried_at: ago(60),
             address: Some("here".to_owned()),
-            types: vec!["contact.added".to_owned()],
+            wanted_types: vec!["contact.added".to_owned()],
             ..Registration::default()
         };
         let is_due = |known: &Registration| due(known, "here", &["contact.added"]);
@@ -205,7 +242,8 @@ mod tests {
         let failed = Registration { error: Some("no".to_owned()), ..known.clone() };
         assert_eq!(is_due(&failed), None);
         assert_eq!(is_due(&Registration { tried_at: ago(AFTER_FAILURE), ..failed }), Some(Want::Register));
-        let removed = Registration { address: None, types: Vec::new(), ..known.clone() };
+        assert_eq!(due_by_time(&Registration { address: Some("there".to_owned()), ..known.clone() }), None);
+        let removed = Registration { address: None, ..known.clone() };
         assert_eq!(is_due(&removed), None, "what an operator has removed stays so for a day");
         let asked = Registration { wanted_at: ago(1), want: Some("unregister".to_owned()), ..known };
         assert_eq!(is_due(&asked), Some(Want::Unregister));

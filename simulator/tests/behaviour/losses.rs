@@ -261,7 +261,7 @@ impl Client {
         for record in records {
             let id = record["id"].as_str().unwrap().parse().unwrap();
             ids.push(id);
-            if is_pass && self.rows.get(&id).is_none_or(|(known, _)| *known != record) {
+            if is_pass && self.rows.get(&id).is_some_and(|(known, _)| *known != record) {
                 self.find(id);
             }
             self.rows.insert(id, (record, asked));

@@ -37,6 +37,9 @@ const MOST_WAITING: i64 = 100_000;
 /// How often they are counted.
 const COUNTED_EVERY: Duration = Duration::from_secs(5);
 
+/// A transaction that another was in the way of is tried as often.
+const TRIES: u32 = 3;
+
 /// The name of types that are not known.
 const UNKNOWN: &str = "unknown";
 
@@ -113,7 +116,7 @@ impl Gatherer {
                 (waiting, counted) = (hints, Some(Instant::now()));
             }
             let stored = match waiting < MOST_WAITING {
-                true => pool::with_deadline_of(PATIENCE, self.store(&calls)).await.map_err(|error| {
+                true => pool::with_deadline_of(PATIENCE, self.store_in_tries(&calls)).await.map_err(|error| {
                     if seldom.lets_through(&error.to_string()) {
                         warn!(%error, "Calls of webhooks cannot be stored");
                     }
@@ -145,6 +148,17 @@ impl Gatherer {
             }
         }
         calls
+    }
+
+    /// Stores them; where another transaction was in the way, once more.
+    async fn store_in_tries(&self, calls: &[Waiting]) -> Result<(), StoreError> {
+        for _ in 1..TRIES {
+            match self.store(calls).await {
+                Err(error) if error.is_in_the_way() => {}
+                stored => return stored,
+            }
+        }
+        self.store(calls).await
     }
 
     async fn store(&self, calls: &[Waiting]) -> Result<(), StoreError> {

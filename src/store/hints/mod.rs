@@ -13,6 +13,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::pool::{self, StoreError};
+use crate::catalog::RESOURCES;
 use crate::ids::Account;
 use crate::process::failpoints::{self, Point};
 
@@ -40,15 +41,28 @@ pub struct Hint {
     pub generation: i64,
     /// When the first of them came.
     pub came_at: DateTime<Utc>,
+    /// How many looks in a row have found nothing new.
+    pub fruitless: i32,
 }
 
-/// What a look found.
+/// A hint that was looked at.
 #[derive(Clone, Debug)]
 pub struct Served {
     /// The hint.
     pub hint: Hint,
-    /// Whether it found something new.
-    pub changed: bool,
+    /// What the look found.
+    pub found: Found,
+}
+
+/// What a look found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Something new.
+    Change,
+    /// Nothing new.
+    Nothing,
+    /// It is unknown whether that is the newest state, or a list may have lagged: it waits for another look.
+    Doubt,
 }
 
 /// Stores calls, of these types, and the hints that they are, in one transaction that notifies those who listen.
@@ -104,23 +118,32 @@ pub async fn store(
     Ok(())
 }
 
-/// The hints that may be looked at now, of the resource whose hint came first, in the order in which they came.
+/// The hints that may be looked at now, of the resource whose hint came first, in the order in which they came. Lists
+/// of parents come after records, or their parents would have no row yet.
 pub async fn due(pool: &PgPool, account: &Account, limit: i64) -> Result<Option<(String, Vec<Hint>)>, StoreError> {
+    let lists: Vec<String> = RESOURCES.iter().filter(|of| !of.stands_alone()).map(|of| of.name.to_owned()).collect();
     let rows = sqlx::query!(
         "with first as (
              select resource from teamleader2db.hint
-             where account = $1 and served_at is null and not_before <= now() order by came_at limit 1)
-         select h.resource, h.id, h.generation, h.came_at
+             where account = $1 and served_at is null and not_before <= now()
+             order by resource = any($3), came_at limit 1)
+         select h.resource, h.id, h.generation, h.came_at, h.fruitless
          from teamleader2db.hint h join first using (resource)
          where h.account = $1 and h.served_at is null and h.not_before <= now()
          order by h.came_at, h.id limit $2",
         account.as_str(),
         limit,
+        &lists,
     )
     .fetch_all(pool)
     .await?;
     let Some(resource) = rows.first().map(|row| row.resource.clone()) else { return Ok(None) };
-    let hints = rows.into_iter().map(|row| Hint { id: row.id, generation: row.generation, came_at: row.came_at });
+    let hints = rows.into_iter().map(|row| Hint {
+        id: row.id,
+        generation: row.generation,
+        came_at: row.came_at,
+        fruitless: row.fruitless,
+    });
     Ok(Some((resource, hints.collect())))
 }
 
@@ -176,15 +199,21 @@ pub async fn settle(
 ) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = served.iter().map(|served| served.hint.id).collect();
     let generations: Vec<i64> = served.iter().map(|served| served.hint.generation).collect();
-    let changed: Vec<bool> = served.iter().map(|served| served.changed).collect();
+    let changed: Vec<bool> = served.iter().map(|served| served.found == Found::Change).collect();
+    let doubted: Vec<bool> = served.iter().map(|served| served.found == Found::Doubt).collect();
     sqlx::query!(
-        "update teamleader2db.hint h set
-             served_at = case when h.generation = s.generation then clock_timestamp() end,
+        // Locked in the order in which calls write them.
+        "with locked as materialized (
+             select id from teamleader2db.hint
+             where account = $1 and resource = $2 and id = any($3) order by id for update)
+         update teamleader2db.hint h set
+             served_at = case when h.generation = s.generation and not s.doubted then clock_timestamp() end,
              looked_at = coalesce($6, clock_timestamp()),
              fruitless = case when s.changed then 0 else least(h.fruitless + 1, $7) end,
              not_before = case when s.changed then '-infinity' else clock_timestamp()
                  + least(60, power(2, least(h.fruitless + 1, $7))) * interval '1 second' end
-         from unnest($3::uuid[], $4::bigint[], $5::boolean[]) as s (id, generation, changed)
+         from unnest($3::uuid[], $4::bigint[], $5::boolean[], $8::boolean[]) as s (id, generation, changed, doubted)
+             join locked using (id)
          where h.account = $1 and h.resource = $2 and h.id = s.id",
         account.as_str(),
         resource,
@@ -193,6 +222,7 @@ pub async fn settle(
         &changed,
         looked_at,
         MOST_FRUITLESS,
+        &doubted,
     )
     .execute(&mut *tx)
     .await?;
@@ -203,9 +233,12 @@ pub async fn settle(
 pub async fn postpone(pool: &PgPool, account: &Account, resource: &str, hints: &[Hint]) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = hints.iter().map(|hint| hint.id).collect();
     sqlx::query!(
-        "update teamleader2db.hint set fruitless = least(fruitless + 1, $4),
-             not_before = clock_timestamp() + least(60, power(2, least(fruitless + 1, $4))) * interval '1 second'
-         where account = $1 and resource = $2 and id = any($3)",
+        "with locked as materialized (
+             select id from teamleader2db.hint
+             where account = $1 and resource = $2 and id = any($3) order by id for update)
+         update teamleader2db.hint h set fruitless = least(h.fruitless + 1, $4),
+             not_before = clock_timestamp() + least(60, power(2, least(h.fruitless + 1, $4))) * interval '1 second'
+         from locked where h.account = $1 and h.resource = $2 and h.id = locked.id",
         account.as_str(),
         resource,
         &ids,

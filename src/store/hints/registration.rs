@@ -41,6 +41,8 @@ pub struct Registration {
     pub address: Option<String>,
     /// The types that it is registered for.
     pub types: Vec<String>,
+    /// The types that were asked for when it was last tried.
+    pub wanted_types: Vec<String>,
     /// Since when.
     pub confirmed_at: Option<DateTime<Utc>>,
     /// When it was last tried.
@@ -73,6 +75,7 @@ impl Want {
 pub async fn read(pool: &PgPool, account: &Account) -> Result<Registration, StoreError> {
     let row = sqlx::query!(
         r#"select g.wanted_at as "wanted_at?", g.want as "want?", g.address as "address?", g.types as "types?",
+             g.wanted_types as "wanted_types?",
              g.confirmed_at as "confirmed_at?", g.tried_at as "tried_at?", g.error as "error?",
              g.found as "found?: Json<Vec<FoundAddress>>", clock_timestamp() as "now!"
          from (select $1::text as account) as a left join teamleader2db.webhook_registration g using (account)"#,
@@ -85,6 +88,7 @@ pub async fn read(pool: &PgPool, account: &Account) -> Result<Registration, Stor
         want: row.want,
         address: row.address,
         types: row.types.unwrap_or_default(),
+        wanted_types: row.wanted_types.unwrap_or_default(),
         confirmed_at: row.confirmed_at,
         tried_at: row.tried_at,
         error: row.error,
@@ -127,6 +131,8 @@ pub struct Tried {
     pub address: Option<String>,
     /// For which types.
     pub types: Vec<String>,
+    /// Which types were asked for.
+    pub wanted_types: Vec<String>,
     /// All addresses.
     pub found: Vec<FoundAddress>,
     /// Whether there may have been a gap before: an address or type was missing.
@@ -137,12 +143,12 @@ pub struct Tried {
 pub async fn note(pool: &PgPool, account: &Account, tried: &Tried) -> Result<(), StoreError> {
     sqlx::query!(
         "insert into teamleader2db.webhook_registration as g
-             (account, address, types, confirmed_at, tried_at, error, found)
-         values ($1, $2, $3, case when $2::text is not null then clock_timestamp() end, clock_timestamp(), null, $4)
+             (account, address, types, confirmed_at, tried_at, error, found, wanted_types)
+         values ($1, $2, $3, case when $2::text is not null then clock_timestamp() end, clock_timestamp(), null, $4, $7)
          on conflict (account) do update set
              address = excluded.address, types = excluded.types, tried_at = excluded.tried_at, error = null,
-             found = excluded.found,
-             confirmed_at = case when $5 then excluded.confirmed_at
+             found = excluded.found, wanted_types = excluded.wanted_types,
+             confirmed_at = case when $5 or $2::text is null then excluded.confirmed_at
                  else coalesce(g.confirmed_at, excluded.confirmed_at) end,
              wanted_at = case when g.wanted_at is distinct from $6 then g.wanted_at end,
              want = case when g.wanted_at is distinct from $6 then g.want end",
@@ -152,6 +158,19 @@ pub async fn note(pool: &PgPool, account: &Account, tried: &Tried) -> Result<(),
         Json(&tried.found) as _,
         tried.gap,
         tried.wanted_at,
+        &tried.wanted_types,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Notes that an address or type is missing: nobody knows since when. To be called before it is registered, or the gap
+/// would be forgotten where nothing comes after that.
+pub async fn note_gap(pool: &PgPool, account: &Account) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update teamleader2db.webhook_registration set confirmed_at = null where account = $1",
+        account.as_str()
     )
     .execute(pool)
     .await?;

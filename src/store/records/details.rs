@@ -93,8 +93,8 @@ pub async fn wanting_detail(
 
 /// Of which of these list items, asked for by id just now, the detail is asked for as well: those that differ from
 /// their rows or have none, whose detail is missing or stale, and all where no list shows a change of the detail. An
-/// `updated_at` has whole seconds: a detail that was asked for within them may lack a change that the item does not
-/// show.
+/// `updated_at` has whole seconds, of a clock that may be two minutes off: a detail that was asked for about then may
+/// lack a change that the item does not show.
 pub async fn wanted_of(
     pool: &PgPool,
     account: &Account,
@@ -111,7 +111,7 @@ pub async fn wanted_of(
                select list_hash, detail_at, listed_at, source_updated_at, deleted_at from teamleader.record
                where resource = $1 and account = $2 and id = i.id limit 1) as r on true
            where r.list_hash is distinct from i.hash or r.deleted_at is not null or r.detail_at is null
-               or r.detail_at < r.listed_at or r.detail_at < r.source_updated_at + interval '2 seconds'"#,
+               or r.detail_at < r.listed_at or r.detail_at < r.source_updated_at + interval '2 minutes'"#,
         resource.name,
         account.as_str(),
         &columns.ids,

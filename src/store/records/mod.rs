@@ -8,7 +8,7 @@ pub mod load;
 pub mod newest;
 pub mod rekey;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::AddAssign;
 
 use chrono::{DateTime, Utc};
@@ -87,7 +87,7 @@ pub async fn merge_page<'a>(
     if origin == Origin::Changes && !same.is_empty() {
         touch(tx, account, resource, &same).await?;
     }
-    if origin != Origin::ById && written > 0 && webhooks::announce(resource) {
+    if origin != Origin::ById && written > 0 && webhooks::announce_changes(resource) {
         let found = differing.iter().filter_map(|record| overwritten(record, rows.get(&record.id)?));
         loss::note_changed(tx, account, resource.name, &found.collect::<Vec<_>>()).await?;
     }
@@ -264,43 +264,50 @@ pub async fn count_rows(tx: &mut PgConnection, account: &Account, resource: &Res
     Ok(rows)
 }
 
-/// Those of these records that have a row, also one that is marked deleted.
+/// Those of these records that have a row, and whether that is marked deleted.
 pub async fn known(
     pool: &PgPool,
     account: &Account,
     resource: &Resource,
     ids: &[Uuid],
-) -> Result<HashSet<Uuid>, StoreError> {
-    let known = sqlx::query_scalar!(
-        r#"select p.id as "id!" from unnest($3::uuid[]) as p (id)
+) -> Result<HashMap<Uuid, bool>, StoreError> {
+    let known = sqlx::query!(
+        r#"select p.id as "id!", r.deleted as "deleted!" from unnest($3::uuid[]) as p (id)
            cross join lateral (
-               select from teamleader.record where resource = $1 and account = $2 and id = p.id limit 1) as r"#,
+               select deleted_at is not null as deleted from teamleader.record
+               where resource = $1 and account = $2 and id = p.id limit 1) as r"#,
         resource.name,
         account.as_str(),
         ids,
     );
-    Ok(known.fetch_all(pool).await?.into_iter().collect())
+    Ok(known.fetch_all(pool).await?.into_iter().map(|row| (row.id, row.deleted)).collect())
 }
 
-/// Those of these rows whose content was changed, or that were marked deleted, at this time or later.
+/// Those of these rows whose content was changed, or that were marked deleted, at this time or later; and those whose
+/// detail was fetched, and is to be asked for once more.
 pub async fn changed_since(
     tx: &mut PgConnection,
     account: &Account,
     resource: &Resource,
     ids: &[Uuid],
     since: DateTime<Utc>,
-) -> Result<HashSet<Uuid>, StoreError> {
-    let changed = sqlx::query_scalar!(
-        r#"select p.id as "id!" from unnest($3::uuid[]) as p (id)
+) -> Result<(HashSet<Uuid>, HashSet<Uuid>), StoreError> {
+    let rows = sqlx::query!(
+        r#"select p.id as "id!", r.changed_at >= $4 as "changed!",
+             r.detail_at is null and r.deleted_at is null as "undetailed!"
+           from unnest($3::uuid[]) as p (id)
            cross join lateral (
-               select from teamleader.record
-               where resource = $1 and account = $2 and id = p.id and changed_at >= $4 limit 1) as r"#,
+               select changed_at, detail_at, deleted_at from teamleader.record
+               where resource = $1 and account = $2 and id = p.id limit 1) as r"#,
         resource.name,
         account.as_str(),
         ids,
         since,
     );
-    Ok(changed.fetch_all(tx).await?.into_iter().collect())
+    let rows = rows.fetch_all(tx).await?;
+    let changed = rows.iter().filter(|row| row.changed).map(|row| row.id).collect();
+    let undetailed = rows.iter().filter(|row| row.undetailed).map(|row| row.id).collect();
+    Ok((changed, undetailed))
 }
 
 /// The database's clock, within a transaction.
