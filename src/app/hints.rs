@@ -77,7 +77,8 @@ impl HintKeeper {
             if kept.is_none_or(|at| at.elapsed() >= KEEPS_EVERY) {
                 kept = Some(Instant::now());
                 // A database that is away is reported by the parts that need it.
-                stop.run_until_cancelled(pool::with_deadline(self.keep(std::mem::take(&mut is_new)))).await;
+                let done = stop.run_until_cancelled(pool::with_deadline(self.keep(is_new))).await;
+                is_new &= !matches!(done, Some(Ok(())));
             }
             stop.run_until_cancelled(self.wake_up.wake()).await;
             tokio::select! {

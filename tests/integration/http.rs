@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::stage::{ACCOUNT, RESOURCES, Stage, free_port, until};
+use crate::webhooks::{deliver_to, registered, with_webhooks};
 
 pub const TOKEN: &str = "a token of the tests";
 
@@ -231,14 +232,17 @@ async fn beyond_loopback_the_worker_wants_a_token_to_start() {
 
 #[tokio::test]
 async fn metrics_are_told_as_prometheus_reads_them() {
-    let stage = Stage::small().await;
+    let stage = with_webhooks(Stage::small().await);
     let worker = stage.worker().await;
+    registered(&stage).await;
+    deliver_to(&stage, &worker);
     let documented = documented();
     // A dead letter, and an answer that nobody takes.
     let nobody = format!("nobody-{}", Uuid::new_v4());
     stage.broker.publish(b"no JSON", BasicProperties::default().with_reply_to(nobody.as_str().into())).await;
     stage.complete(json!({ "mode": "full" })).await;
     stage.complete(json!({ "mode": "audit", "resources": ["departments"] })).await;
+    stage.simulator.update("companies", 1);
     // One that the worker is not set to, which nobody expects to be synced again.
     stage.complete(json!({ "resources": ["teams"] })).await;
     let answer = worker.request(Method::GET, "/metrics").send().await.unwrap();
@@ -247,7 +251,7 @@ async fn metrics_are_told_as_prometheus_reads_them() {
     // One after the other, some moments after the start and then each minute.
     let text = until("stale details and rejected records are counted", async || {
         let (_, text) = worker.get("/metrics").await;
-        ["stale_details", "rejected_records", "queued_requests"]
+        ["stale_details", "rejected_records", "queued_requests", "hints_waiting", "hints_served_total"]
             .iter()
             .all(|name| text.contains(&format!("teamleader2db_{name}{{")))
             .then_some(text)
