@@ -117,7 +117,9 @@ class Links(unittest.TestCase):
 
     def test_files_of_the_source_that_pages_name_exist(self) -> None:
         """As `src/…` in code, and in rooms of the map without that; not in the history of changes."""
-        found = re.compile(r"`((?:src/|(?:broker|worker|sync|store|http|app|process|messages|api_client)/)[a-z_/]+\.rs)`")
+        found = re.compile(
+            r"`((?:src/|(?:broker|worker|sync|store|http|app|process|messages|api_client)/)[a-z_/]+\.rs)`"
+        )
         names = {
             (page, name)
             for page in pages()
