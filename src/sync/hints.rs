@@ -276,7 +276,7 @@ impl HintServer<'_> {
             }
         };
         let now = self.client.clock().now().unwrap_or_else(Utc::now);
-        for served in served.iter().filter(|served| served.found != Found::Doubt) {
+        for served in served.iter().filter(|served| !matches!(served.found, Found::Doubt | Found::MayLag)) {
             telemetry::hint_served(resource.name, now - served.hint.came_at);
         }
         let (looked_at, name) = (hints.len(), resource.name);
@@ -311,7 +311,7 @@ impl HintServer<'_> {
                 let found = match (is_doubted, is_new) {
                     (true, _) => Found::Doubt,
                     (false, true) => Found::Change,
-                    (false, false) if may_lag => Found::Doubt,
+                    (false, false) if may_lag => Found::MayLag,
                     (false, false) => Found::Nothing,
                 };
                 Served { hint: hint.clone(), found }

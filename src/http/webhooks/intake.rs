@@ -19,7 +19,7 @@ use crate::process::telemetry;
 use crate::store::hints::{self, Named};
 use crate::store::pool::{self, StoreError};
 
-/// Calls of so long are stored together.
+/// Calls of so long are stored together, while they follow each other; one by itself does not wait.
 const GATHERS: Duration = Duration::from_millis(10);
 
 /// As many are stored together at most.
@@ -108,8 +108,10 @@ impl Gatherer {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut seldom = Seldom::default();
         let (mut waiting, mut counted): (i64, Option<Instant>) = (0, None);
+        let mut next_at = Instant::now();
         while let Some(Some(first)) = stop.run_until_cancelled(self.receiver.recv()).await {
-            let calls = self.gather(first).await;
+            let calls = self.gather(first, next_at).await;
+            next_at = Instant::now() + GATHERS;
             if counted.is_none_or(|at| at.elapsed() >= COUNTED_EVERY)
                 && let Ok((hints, _)) = pool::with_deadline(hints::waiting(&self.pool, &self.account)).await
             {
@@ -135,11 +137,12 @@ impl Gatherer {
         }
     }
 
-    /// The calls that come within a moment.
-    async fn gather(&mut self, first: Waiting) -> Vec<Waiting> {
-        let (mut calls, ends_at) = (vec![first], Instant::now() + GATHERS);
+    /// The calls that come until then, and those that are there.
+    async fn gather(&mut self, first: Waiting, ends_at: Instant) -> Vec<Waiting> {
+        let mut calls = vec![first];
         while calls.len() < AT_ONCE {
             tokio::select! {
+                biased;
                 call = self.receiver.recv() => match call {
                     Some(call) => calls.push(call),
                     None => break,

@@ -61,7 +61,9 @@ pub enum Found {
     Change,
     /// Nothing new.
     Nothing,
-    /// It is unknown whether that is the newest state, or a list may have lagged: it waits for another look.
+    /// Nothing new, and a list may have lagged: it waits for another look.
+    MayLag,
+    /// Another answer that differs came at the same time: it waits for another look, and not for long.
     Doubt,
 }
 
@@ -201,18 +203,21 @@ pub async fn settle(
     let generations: Vec<i64> = served.iter().map(|served| served.hint.generation).collect();
     let changed: Vec<bool> = served.iter().map(|served| served.found == Found::Change).collect();
     let doubted: Vec<bool> = served.iter().map(|served| served.found == Found::Doubt).collect();
+    let waits: Vec<bool> = served.iter().map(|served| matches!(served.found, Found::Doubt | Found::MayLag)).collect();
     sqlx::query!(
         // Locked in the order in which calls write them.
         "with locked as materialized (
              select id from teamleader2db.hint
              where account = $1 and resource = $2 and id = any($3) order by id for update)
          update teamleader2db.hint h set
-             served_at = case when h.generation = s.generation and not s.doubted then clock_timestamp() end,
+             served_at = case when h.generation = s.generation and not s.waits then clock_timestamp() end,
              looked_at = coalesce($6, clock_timestamp()),
-             fruitless = case when s.changed then 0 else least(h.fruitless + 1, $7) end,
-             not_before = case when s.changed then '-infinity' else clock_timestamp()
+             fruitless = case when s.changed then 0 when s.doubted then h.fruitless else least(h.fruitless + 1, $7) end,
+             not_before = case when s.changed then '-infinity'
+                 when s.doubted then clock_timestamp() + interval '200 ms' else clock_timestamp()
                  + least(60, power(2, least(h.fruitless + 1, $7))) * interval '1 second' end
-         from unnest($3::uuid[], $4::bigint[], $5::boolean[], $8::boolean[]) as s (id, generation, changed, doubted)
+         from unnest($3::uuid[], $4::bigint[], $5::boolean[], $8::boolean[], $9::boolean[])
+                  as s (id, generation, changed, doubted, waits)
              join locked using (id)
          where h.account = $1 and h.resource = $2 and h.id = s.id",
         account.as_str(),
@@ -223,6 +228,7 @@ pub async fn settle(
         looked_at,
         MOST_FRUITLESS,
         &doubted,
+        &waits,
     )
     .execute(&mut *tx)
     .await?;
