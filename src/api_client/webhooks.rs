@@ -10,7 +10,7 @@ use super::client::{ApiError, Client};
 use crate::ids::Account;
 
 /// The addresses for webhooks of an account: `<base>/webhooks/<account>/<secret>`. Calls are not signed: the secret is
-/// all that tells Teamleader's from others.
+/// all that distinguishes Teamleader's from others.
 #[derive(Clone, Debug)]
 pub struct Webhooks {
     /// By which Teamleader reaches the worker: `WEBHOOK_URL`, without a slash at the end.

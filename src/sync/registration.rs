@@ -1,4 +1,4 @@
-//! Keeps the worker's address for webhooks registered with Teamleader. The work of whoever has the lease.
+//! Keeps the worker's address for webhooks registered with Teamleader. The work of the process that has the lease.
 
 use std::time::Duration;
 

@@ -260,7 +260,7 @@ impl Play {
     }
 
     /// Waits until all webhooks have come and each record that they name was looked at, but for those whose next look
-    /// is not due. What is still waited for then is told.
+    /// is not due. Returns what is still waited for then.
     pub async fn await_hints(&mut self) -> Vec<String> {
         let due = "select count(*) from teamleader2db.hint where served_at is null and not_before <= now()";
         let waiting = async || {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::http_guard::cable_to_database;
 use crate::stage::{ACCOUNT, Stage, Worker, until};
 
-/// The address by which the simulator is told to reach the worker.
+/// The address by which the simulator reaches the worker.
 const BASE: &str = "https://hooks.example.com";
 
 /// A stage whose workers take webhooks.

@@ -115,7 +115,7 @@ pub struct HintRules {
     pub newest_counts: bool,
     /// Nor one that was asked for before an answer which equalled the row.
     pub remembers_equal: bool,
-    /// Whoever serves hints says that nobody is asked any more.
+    /// Who serves hints says that nobody is asked any more.
     pub clears_asked: bool,
     /// And says at the end that nobody serves them any more.
     pub clears_serving: bool,
@@ -131,7 +131,7 @@ pub struct HintRules {
     pub says_so: bool,
     /// Who was woken looks before the ack whether hints are left, and wakes the next.
     pub wakes_again: bool,
-    /// Whoever stores a hint notifies all processes.
+    /// Who stores a hint notifies all processes.
     pub notifies: bool,
     /// Each process looks for hints by itself, each second.
     pub looks: bool,

@@ -131,7 +131,7 @@ impl Gatherer {
                 self.stored.notify_waiters();
             }
             for call in calls {
-                // Whoever called may have gone.
+                // The caller may have gone.
                 let _ = call.stored.send(stored.map_err(NotStored));
             }
         }
