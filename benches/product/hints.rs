@@ -50,8 +50,8 @@ pub async fn measure(size: Size) -> Rows {
         let (p50, p99) = (percentile(latencies, 50), percentile(latencies, 99));
         let times = (p50 / low, p99 / high);
         format!(
-            "| from a call to the committed row, {what}, {} changes: p50, p99 | {p50:.1} ms, {p99:.1} ms | floor {low:.1} ms, \
-             {high:.1} ms | {:.1} and {:.1} times |",
+            "| from a call to the committed row, {what}, {} changes: p50, p99 | {p50:.1} ms, {p99:.1} ms | \
+             floor {low:.1} ms, {high:.1} ms | {:.1} and {:.1} times |",
             latencies.len(),
             times.0,
             times.1
