@@ -1,5 +1,5 @@
 //! Hints: from the simulator's call to the committed row, beside a floor of the same run: one publish and delivery, one
-//! commit, and two requests to the simulator, one after the other.
+//! commit, and two requests to the simulator, one after the other. And how much longer a full sync takes beside hints.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -57,7 +57,55 @@ pub async fn measure(size: Size) -> Rows {
             times.1
         )
     };
-    vec![row("idle", &idle), row("beside a full sync", &busy), row("20 changes a second", &stream)]
+    drop(worker);
+    drop(stage);
+    let slowed = beside_hints(size).await;
+    vec![row("idle", &idle), row("beside a full sync", &busy), row("20 changes a second", &stream), slowed]
+}
+
+/// A full sync at six times the API's rate, alone and with five hints a second: at two requests each they would take
+/// half of the budget.
+async fn beside_hints(size: Size) -> String {
+    let contacts = if size.quick { 400 } else { 4_000 };
+    let mut stage = Stage::of(contacts).await;
+    stage.set("WEBHOOK_URL", "https://hooks.example.com");
+    let worker = stage.worker().await;
+    deliver(&stage, &worker).await;
+    let body = json!({ "resources": ["contacts"], "mode": "full", "refetch": true });
+    stage.complete(body.clone()).await;
+    let companies: Vec<Uuid> = stage.simulator.truth("companies").iter().map(|company| company.id).collect();
+    stage.complete(json!({ "resources": ["companies"], "mode": "full" })).await;
+    stage.simulator.set_rate_limit(200, Duration::from_secs(10));
+    let sync = async || {
+        let started = Instant::now();
+        let run = stage.request(body.clone()).await;
+        found_within(Duration::from_secs(1_800), Duration::from_millis(20), async || {
+            let status = stage.database.run_status(run).await;
+            (status.as_deref() == Some("completed")).then_some(())
+        })
+        .await
+        .expect("the sync is completed");
+        started.elapsed().as_secs_f64()
+    };
+    let alone = sync().await;
+    let mut calls = 0;
+    let hints = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(200));
+        for id in companies.iter().cycle() {
+            ticks.tick().await;
+            stage.simulator.update_record("companies", *id);
+            calls += 1;
+        }
+    };
+    let beside = tokio::select! {
+        seconds = sync() => seconds,
+        () = hints => unreachable!("there are companies"),
+    };
+    format!(
+        "| a full sync of {contacts} details with 5 hints a second, {calls} hints, both within 200 requests in 10 s | \
+         {beside:.1} s | alone {alone:.1} s | {:.2} times |",
+        beside / alone
+    )
 }
 
 async fn deliver(stage: &Stage, worker: &Worker) {

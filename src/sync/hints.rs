@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use sqlx::PgPool;
 use tokio::sync::Notify;
@@ -26,6 +26,7 @@ use crate::retry::Failure;
 use crate::store::hints::{self, Found, Hint, Served, loss, wake};
 use crate::store::lease;
 use crate::store::pool::{self, StoreError};
+use crate::store::records::Written;
 use crate::store::records::elsewhere::Elsewhere;
 
 /// Records that are looked at at once.
@@ -294,7 +295,7 @@ impl HintServer<'_> {
         let mut tx = lease::begin_alone(self.pool, self.account, self.epoch).await?;
         let (mut changes, mut served) = (0, Vec::new());
         for (place, looked) in looked.iter().enumerate() {
-            let Brought { changed, doubted, held, .. } =
+            let Brought { changed, written, doubted, held, .. } =
                 look::store(&mut tx, self.account, resource, looked, false).await?;
             changes += changed.len();
             if held > 0 {
@@ -306,8 +307,12 @@ impl HintServer<'_> {
                     true => (!changed.is_empty(), !doubted.is_empty()),
                     false => (changed.contains(&hint.id), doubted.contains(&hint.id)),
                 };
-                // A list may lag behind the call. In a storm most have nothing new.
-                let may_lag = hints.len() <= FEW && hint.fruitless == 0 && looked.seen.contains(&hint.id);
+                // A list may lag behind the call, unless a run has seen since what changed. In a storm most have
+                // nothing new.
+                let may_lag = hints.len() <= FEW
+                    && hint.fruitless == 0
+                    && looked.seen.contains(&hint.id)
+                    && !written.get(&hint.id).is_some_and(|row| was_written_since(row, hint.last_at));
                 let found = match (is_doubted, is_new) {
                     (true, _) => Found::Doubt,
                     (false, true) => Found::Change,
@@ -330,6 +335,11 @@ impl HintServer<'_> {
         failpoints::reached(Point::HintsServed);
         Ok((changes, served))
     }
+}
+
+/// Whether a row was changed by what was asked for at this time or later.
+fn was_written_since(row: &Written, at: DateTime<Utc>) -> bool {
+    row.changed_at >= at && row.asked_at.is_some_and(|asked_at| asked_at >= at)
 }
 
 /// Whether the API would refuse the same again.

@@ -23,7 +23,7 @@ use crate::store::parents;
 use crate::store::pool::StoreError;
 use crate::store::progress;
 use crate::store::records::newest::Origin;
-use crate::store::records::{self, Source, details, gone};
+use crate::store::records::{self, Source, Written, details, gone};
 use crate::store::rejected::{self, As, Of};
 
 /// Up to this many rows of a resource are marked deleted without asking what share they are.
@@ -86,6 +86,8 @@ pub struct Brought {
     pub alive: i64,
     /// Rows whose content changed.
     pub changed: HashSet<Uuid>,
+    /// How the rows were last written, by this look or before.
+    pub written: HashMap<Uuid, Written>,
     /// Records of which another answer came at the same time, that differs: they are asked for once more.
     pub doubted: HashSet<Uuid>,
 }
@@ -229,9 +231,11 @@ pub async fn store(
     let (deleted, held) = mark_missing(tx, account, resource, looked, allow_deletions).await?;
     let ids = looked.items.iter().chain(&looked.details).map(|record| record.id);
     let ids: Vec<Uuid> = ids.chain(looked.missing.iter().copied()).collect();
-    let (changed, undetailed) = records::changed_since(tx, account, resource, &ids, began).await?;
+    let written = records::written(tx, account, resource, &ids).await?;
+    let changed = written.iter().filter(|(_, row)| row.changed_at >= began).map(|(id, _)| *id).collect();
     let came_with_detail = looked.details.iter().map(|record| record.id);
-    let mut doubted: HashSet<Uuid> = came_with_detail.filter(|id| undetailed.contains(id)).collect();
+    let mut doubted: HashSet<Uuid> =
+        came_with_detail.filter(|id| written.get(id).is_some_and(|row| row.undetailed)).collect();
     doubted.extend(&items.merged.doubted);
     let (created, updated) = (items.merged.created, items.merged.updated);
     let came: HashSet<Uuid> = looked.items.iter().chain(&looked.details).map(|record| record.id).collect();
@@ -243,6 +247,7 @@ pub async fn store(
         held,
         alive: records::count(came.len()),
         changed,
+        written,
         doubted,
     })
 }

@@ -10,7 +10,7 @@ use teamleader_simulator::Webhooks;
 
 use crate::certificate::number_from_make;
 use crate::stage::{Stage, until};
-use crate::webhooks::{deliver_to, registered, settled, with_webhooks};
+use crate::webhooks::{counted_from_now, deliver_to, registered, settled, with_webhooks};
 
 /// How long after a find a call is late: the longest delay of a call is far shorter.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -34,12 +34,7 @@ async fn play(seed: u64) -> (Counts, Counts) {
     deliver_to(&stage, &worker);
     stage.simulator.track_losses();
     stage.complete(json!({ "mode": "full" })).await;
-    until("what changes now has changed after the registration, by the seconds of `updated_at`", async || {
-        let passed = "select coalesce(max(confirmed_at) < now() - interval '1 second', false)
-             from teamleader2db.webhook_registration";
-        stage.database.value::<bool>(passed).await.then_some(())
-    })
-    .await;
+    counted_from_now(&stage).await;
     stage.simulator.set_webhooks(Webhooks {
         loss: 0.02,
         duplicates: 0.02,

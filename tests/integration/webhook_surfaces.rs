@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use teamleader_simulator::Quirks;
 
 use crate::stage::{Stage, Worker, until};
-use crate::webhooks::{deliver_to, registered, settled, with_webhooks};
+use crate::webhooks::{counted_from_now, deliver_to, registered, settled, with_webhooks};
 
 /// What `doctor` says of webhooks.
 async fn doctor(stage: &Stage) -> String {
@@ -46,6 +46,7 @@ async fn all_surfaces_say_the_same_of_webhooks() {
     let secret = registered(&stage).await.rsplit('/').next().unwrap().to_owned();
     deliver_to(&stage, &worker);
     stage.complete(json!({ "mode": "full" })).await;
+    counted_from_now(&stage).await;
     stage.simulator.update("contacts", 3);
     settled(&stage).await;
     assert!(worker.log().lines().next().unwrap().contains("webhooks: https://hooks.example.com"), "{}", worker.log());

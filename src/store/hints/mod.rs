@@ -41,6 +41,8 @@ pub struct Hint {
     pub generation: i64,
     /// When the first of them came.
     pub came_at: DateTime<Utc>,
+    /// When the last of them came.
+    pub last_at: DateTime<Utc>,
     /// How many looks in a row have found nothing new.
     pub fruitless: i32,
 }
@@ -129,7 +131,7 @@ pub async fn due(pool: &PgPool, account: &Account, limit: i64) -> Result<Option<
              select resource from teamleader2db.hint
              where account = $1 and served_at is null and not_before <= now()
              order by resource = any($3), came_at limit 1)
-         select h.resource, h.id, h.generation, h.came_at, h.fruitless
+         select h.resource, h.id, h.generation, h.came_at, h.last_at, h.fruitless
          from teamleader2db.hint h join first using (resource)
          where h.account = $1 and h.served_at is null and h.not_before <= now()
          order by h.came_at, h.id limit $2",
@@ -144,6 +146,7 @@ pub async fn due(pool: &PgPool, account: &Account, limit: i64) -> Result<Option<
         id: row.id,
         generation: row.generation,
         came_at: row.came_at,
+        last_at: row.last_at,
         fruitless: row.fruitless,
     });
     Ok(Some((resource, hints.collect())))

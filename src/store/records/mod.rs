@@ -8,7 +8,7 @@ pub mod load;
 pub mod newest;
 pub mod rekey;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::AddAssign;
 
 use chrono::{DateTime, Utc};
@@ -283,31 +283,40 @@ pub async fn known(
     Ok(known.fetch_all(pool).await?.into_iter().map(|row| (row.id, row.deleted)).collect())
 }
 
-/// Those of these rows whose content was changed, or that were marked deleted, at this time or later; and those whose
-/// detail was fetched, and is to be asked for once more.
-pub async fn changed_since(
+/// How a row was last written.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    /// When its content changed, or it was marked deleted.
+    pub changed_at: DateTime<Utc>,
+    /// When the answer was asked for that it was written from.
+    pub asked_at: Option<DateTime<Utc>>,
+    /// Whether its detail was fetched, and is to be asked for once more.
+    pub undetailed: bool,
+}
+
+/// How these rows were last written.
+pub async fn written(
     tx: &mut PgConnection,
     account: &Account,
     resource: &Resource,
     ids: &[Uuid],
-    since: DateTime<Utc>,
-) -> Result<(HashSet<Uuid>, HashSet<Uuid>), StoreError> {
+) -> Result<HashMap<Uuid, Written>, StoreError> {
     let rows = sqlx::query!(
-        r#"select p.id as "id!", r.changed_at >= $4 as "changed!",
+        r#"select p.id as "id!", r.changed_at as "changed_at!", r.asked_at as "asked_at?",
              r.detail_at is null and r.deleted_at is null as "undetailed!"
            from unnest($3::uuid[]) as p (id)
            cross join lateral (
-               select changed_at, detail_at, deleted_at from teamleader.record
+               select changed_at, asked_at, detail_at, deleted_at from teamleader.record
                where resource = $1 and account = $2 and id = p.id limit 1) as r"#,
         resource.name,
         account.as_str(),
         ids,
-        since,
     );
-    let rows = rows.fetch_all(tx).await?;
-    let changed = rows.iter().filter(|row| row.changed).map(|row| row.id).collect();
-    let undetailed = rows.iter().filter(|row| row.undetailed).map(|row| row.id).collect();
-    Ok((changed, undetailed))
+    let rows = rows.fetch_all(tx).await?.into_iter();
+    let written = rows.map(|row| {
+        (row.id, Written { changed_at: row.changed_at, asked_at: row.asked_at, undetailed: row.undetailed })
+    });
+    Ok(written.collect())
 }
 
 /// The database's clock, within a transaction.
