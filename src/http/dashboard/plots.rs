@@ -14,6 +14,8 @@ pub(super) const LOOKED_BACK: i64 = 366;
 const WIDTH: f64 = 320.0;
 const HEIGHT: f64 = 130.0;
 const LEFT: f64 = 44.0;
+/// The width of a character at the axis, at most.
+const CHARACTER: f64 = 5.6;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 110.0;
 const RIGHT: f64 = 314.0;
@@ -104,7 +106,9 @@ fn drawn(plot: &Plot<'_>, days: &[Day]) -> Markup {
         .fold((0.0, None), |(most, at), (value, day)| if value > most { (value, Some(day)) } else { (most, at) });
     let top = round_up(highest);
     let y = |value: f64| BOTTOM - (BOTTOM - TOP) * value / top;
-    let step = (RIGHT - LEFT) / plot.bars.len() as f64;
+    let longest = [0.0, top / 2.0, top].map(|value| (plot.written)(value).chars().count()).into_iter().max();
+    let left = LEFT.max(longest.unwrap_or_default() as f64 * CHARACTER + 6.0);
+    let step = (RIGHT - left) / plot.bars.len() as f64;
     let width = (step * 0.8).clamp(0.5, WIDEST);
     let most = at.map_or_else(String::new, |day| format!(", the most {} on {day}", (plot.written)(highest)));
     let (first, last) = (days.first().map(|day| day.day), days.last().map(|day| day.day));
@@ -122,11 +126,11 @@ fn drawn(plot: &Plot<'_>, days: &[Day]) -> Markup {
             }
             svg .plot viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(label) {
                 @for value in [0.0, top / 2.0, top] {
-                    line .grid x1=(at(LEFT)) x2=(at(RIGHT)) y1=(at(y(value))) y2=(at(y(value))) {}
-                    text .at-left x=(at(LEFT - 4.0)) y=(at(y(value) + 3.5)) { ((plot.written)(value)) }
+                    line .grid x1=(at(left)) x2=(at(RIGHT)) y1=(at(y(value))) y2=(at(y(value))) {}
+                    text .at-left x=(at(left - 4.0)) y=(at(y(value) + 3.5)) { ((plot.written)(value)) }
                 }
                 @for (place, (lower, upper)) in plot.bars.iter().enumerate() {
-                    @let x = at(LEFT + step * place as f64 + (step - width) / 2.0);
+                    @let x = at(left + step * place as f64 + (step - width) / 2.0);
                     @if *lower > 0.0 {
                         rect .lower x=(x) y=(at(y(*lower))) width=(at(width)) height=(at(BOTTOM - y(*lower))) {}
                     }
@@ -135,7 +139,7 @@ fn drawn(plot: &Plot<'_>, days: &[Day]) -> Markup {
                         rect .upper x=(x) y=(at(from)) width=(at(width)) height=(at(to - from)) {}
                     }
                 }
-                @if let Some(first) = first { text x=(at(LEFT)) y=(at(HEIGHT - 6.0)) { (first) } }
+                @if let Some(first) = first { text x=(at(left)) y=(at(HEIGHT - 6.0)) { (first) } }
                 @if let Some(last) = last.filter(|last| Some(*last) != first) {
                     text .at-right x=(at(RIGHT)) y=(at(HEIGHT - 6.0)) { (last) }
                 }
@@ -208,5 +212,12 @@ mod tests {
         assert_eq!(plots.matches("<rect").count(), plots.matches("</rect>").count());
         assert_eq!(plots.matches("<line").count(), plots.matches("</line>").count());
         assert!(of_days(&[], false).into_string().is_empty());
+    }
+
+    #[test]
+    fn the_axis_leaves_room_for_its_longest_number() {
+        let plots = of_days(&[Day { runs: 1, created: 900_000, ..empty(days_ago(0)) }], true).into_string();
+        // Nine characters of 5.6 units before it.
+        assert!(plots.contains("<text class=\"at-left\" x=\"52.4\""), "{plots}");
     }
 }
