@@ -1,18 +1,26 @@
 //! The OAuth endpoints: the authorize link, a code for a pair, a refresh token for the next pair, and who authorized.
 
-use std::time::Duration;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::refusal::{self, ErrorBody, Verdict};
 use super::version::{self, ApiVersion};
 
-/// The longest that a request to the token endpoint may take, connecting included.
+/// The longest that a request to the token endpoint may take, connecting included, while this process runs.
 pub const TOKEN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// In parts of this length it is waited for. One in which the process is suspended counts as one, however long it is.
+const TICK: Duration = Duration::from_secs(1);
+
+/// As many parts, and once more as many where the process is suspended in the last one.
+const TICKS: u64 = TOKEN_TIMEOUT.as_secs();
 
 /// Bodies of the OAuth endpoints are a few hundred bytes; more than this is not read.
 const MAX_BODY: usize = 256 * 1024;
@@ -84,6 +92,7 @@ pub enum TokenAnswer {
 pub struct OAuth {
     http: reqwest::Client,
     integration: Integration,
+    tick: Duration,
 }
 
 /// An answer of an OAuth endpoint.
@@ -138,9 +147,8 @@ impl OAuth {
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
             .pool_max_idle_per_host(0)
-            .timeout(TOKEN_TIMEOUT)
             .build()?;
-        Ok(Self { http, integration })
+        Ok(Self { http, integration, tick: TICK })
     }
 
     /// The link that an operator opens to authorize the account.
@@ -182,7 +190,7 @@ impl OAuth {
         let Integration { api_uri, api_version, .. } = &self.integration;
         let request = self.http.post(format!("{}/users.me", api_uri.trim_end_matches('/')));
         let request = request.bearer_auth(access.expose_secret()).header(version::HEADER, api_version.to_string());
-        let answer = read(request.json(&serde_json::json!({})).send().await).await;
+        let answer = read(request.json(&serde_json::json!({})).timeout(TOKEN_TIMEOUT).send().await).await;
         let silent = |error| Unnamed { refused: false, why: format!("users.me: {}", describe(&error)) };
         let Answer { status, headers, body } = answer.map_err(silent)?;
         if status != StatusCode::OK {
@@ -201,12 +209,30 @@ impl OAuth {
             ("client_secret", self.integration.client_secret.expose_secret()),
         ];
         form.extend_from_slice(grant);
-        match read(self.http.post(url).form(&form).send().await).await {
-            Ok(Answer { status, body, .. }) => judge(status, &body),
-            Err(error) if error.is_connect() || error.is_builder() => TokenAnswer::NotSent(describe(&error)),
-            Err(error) => TokenAnswer::Unknown(describe(&error)),
+        let asked = async { read(self.http.post(url).form(&form).send().await).await };
+        match while_running(self.tick, asked).await {
+            Some(Ok(Answer { status, body, .. })) => judge(status, &body),
+            Some(Err(error)) if error.is_connect() || error.is_builder() => TokenAnswer::NotSent(describe(&error)),
+            Some(Err(error)) => TokenAnswer::Unknown(describe(&error)),
+            None => TokenAnswer::Unknown("no answer in time".to_owned()),
         }
     }
+}
+
+/// Waits for an answer for so long as this process runs: one that came while it was suspended has yet to be read, and
+/// an HTTP client with a timeout of its own would throw it away, and the pair of tokens with it.
+async fn while_running<T>(tick: Duration, answer: impl Future<Output = T>) -> Option<T> {
+    let mut answer = pin!(answer);
+    let (mut ticks, mut was_suspended) = (0, false);
+    while ticks < TICKS || was_suspended && ticks < 2 * TICKS {
+        let began = Instant::now();
+        if let Ok(answer) = timeout(tick, &mut answer).await {
+            return Some(answer);
+        }
+        was_suspended = began.elapsed() > tick * 2;
+        ticks += 1;
+    }
+    None
 }
 
 /// Why it is not known whose token it is.
@@ -287,7 +313,64 @@ pub(super) fn describe(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
     use super::*;
+
+    const PAIR: &str = r#"{"access_token":"a","refresh_token":"r","expires_in":60}"#;
+
+    /// A client whose ticks are short, and a server that answers the only request once it is told to.
+    fn oauth(tick: Duration) -> (OAuth, std::sync::mpsc::Sender<()>, std::thread::JoinHandle<()>) {
+        // As the program does when it starts; another test may have done it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let auth_uri = format!("http://{}", listener.local_addr().expect("an address"));
+        let (tell, told) = std::sync::mpsc::channel();
+        let server = std::thread::spawn(move || {
+            let (mut connection, _) = listener.accept().expect("a connection");
+            let mut request = [0; 4096];
+            assert!(connection.read(&mut request).expect("a request") > 0);
+            if told.recv().is_ok() {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", PAIR.len());
+                connection.write_all(format!("{head}{PAIR}").as_bytes()).expect("it is sent");
+            }
+        });
+        let integration = Integration {
+            client_id: "client".to_owned(),
+            client_secret: "secret".into(),
+            redirect_uri: "http://127.0.0.1/callback".to_owned(),
+            api_uri: auth_uri.clone(),
+            auth_uri,
+            api_version: "2023-09-26".parse().expect("a version"),
+        };
+        (OAuth { tick, ..OAuth::new(integration).expect("a client") }, tell, server)
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_came_while_the_process_was_suspended_counts() {
+        let tick = Duration::from_millis(20);
+        let (oauth, tell, server) = oauth(tick);
+        let suspended = async {
+            tokio::time::sleep(tick * 3).await;
+            tell.send(()).expect("the server waits");
+            // The answer is in the socket, and nothing of this runtime runs, for longer than all ticks.
+            server.join().expect("it has answered");
+            std::thread::sleep(tick * u32::try_from(TICKS * 3).unwrap());
+        };
+        let token = "r".into();
+        let (answer, ()) = tokio::join!(oauth.refresh(&token), suspended);
+        assert!(matches!(answer, TokenAnswer::Pair(_)), "{answer:?}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_nothing_is_not_waited_for_for_ever() {
+        let (oauth, tell, server) = oauth(Duration::from_millis(20));
+        let answer = oauth.refresh(&"r".into()).await;
+        assert!(matches!(&answer, TokenAnswer::Unknown(why) if why == "no answer in time"), "{answer:?}");
+        drop(tell);
+        server.join().expect("it ends");
+    }
 
     #[test]
     fn the_life_of_a_token_is_what_can_be_or_the_usual() {
