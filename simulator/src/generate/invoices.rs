@@ -2,10 +2,11 @@
 
 use uuid::Uuid;
 
+use super::amounts::{before, discount, tax_of, write_exchange_rate};
 use super::dice::fingerprint;
 use super::draft::{Draft, SortKey, id_facet};
 use super::facts::{Facts, Rolls};
-use super::invoice_lines::write_lines;
+use super::invoice_lines::{Lines, write_lines};
 use super::json::{Json, day, hundredths};
 use super::names::{FIRST_NAMES, LAST_NAMES, email, payment_reference, prose, spice, vat_number, write_payment_term};
 use super::world::World;
@@ -13,19 +14,20 @@ use super::{companies, contacts, custom_fields};
 
 const DAY: i64 = 86_400;
 
-struct Invoice {
-    department: Uuid,
+pub(super) struct Invoice {
+    pub(super) id: Uuid,
+    pub(super) department: Uuid,
     /// Year and number within it; a draft has none.
     number: Option<(i64, u64)>,
     status: &'static str,
     dated: i64,
     order_number: Option<String>,
     reference: Option<String>,
-    customer: (&'static str, Uuid),
-    name: String,
-    currency: &'static str,
+    pub(super) customer: (&'static str, Uuid),
+    pub(super) name: String,
+    pub(super) currency: &'static str,
     /// Cents without tax.
-    net: i64,
+    pub(super) net: i64,
     deal: Option<Uuid>,
     project: Option<Uuid>,
     subscription: Option<Uuid>,
@@ -46,17 +48,20 @@ impl Invoice {
             _ => contacts::initial_name(world, customer),
         };
         let order_number = format!("{:06}", edits.below(1_000_000));
+        // Of a draft every edit changes it; what is booked stays.
+        let (drafted, booked) = (edits.between(100, 9_000_000), dice.between(100, 9_000_000));
         Self {
+            id: facts.id,
             department: world.some("departments", dice),
             number: (status != "draft").then_some((year, facts.ordinal + 1)),
             status,
             dated: facts.created_at,
-            order_number: edits.chance(60).then(|| spice(facts.ordinal, order_number)),
+            order_number: (edits.chance(60) || facts.list_edits > 0).then(|| spice(facts.ordinal, order_number)),
             reference: dice.chance(80).then(|| payment_reference(dice)),
             customer: (kind, world.id(resource, customer)),
             name,
             currency: dice.pick(&["EUR", "EUR", "EUR", "EUR", "EUR", "EUR", "EUR", "EUR", "USD", "GBP"]),
-            net: edits.between(100, 9_000_000),
+            net: if status == "draft" { drafted } else { booked },
             deal: if dice.chance(40) { world.any("deals", dice) } else { None },
             project: if dice.chance(30) { world.any("projects", dice) } else { None },
             subscription: if dice.chance(15) { world.any("subscriptions", dice) } else { None },
@@ -65,7 +70,12 @@ impl Invoice {
     }
 
     fn tax(&self) -> i64 {
-        self.net * 21 / 100
+        tax_of(self.net)
+    }
+
+    /// Whether it is more than a draft.
+    pub(super) fn is_booked(&self) -> bool {
+        self.status != "draft"
     }
 
     fn number(&self) -> Option<String> {
@@ -89,11 +99,7 @@ impl Invoice {
         json.flag("sent", self.status != "draft");
         json.maybe("purchase_order_number", self.order_number.as_deref());
         json.maybe("payment_reference", self.reference.as_deref());
-        json.nested("currency_exchange_rate", |json| {
-            json.text("from", self.currency);
-            json.text("to", "EUR");
-            json.raw("rate", if self.currency == "EUR" { "1" } else { "1.1234" });
-        });
+        write_exchange_rate(json, self.currency);
         json.moment("created_at", facts.created_at);
         json.moment("updated_at", facts.updated_at);
         let file = world.any("files", &mut self.rolls.base);
@@ -152,6 +158,11 @@ impl Invoice {
     }
 }
 
+/// The invoice with this number, as it was at the start.
+pub(super) fn initial(world: &World, ordinal: u64) -> Invoice {
+    Invoice::roll(world, &world.initial_facts("invoices", ordinal))
+}
+
 pub(super) fn list(world: &World, facts: &Facts) -> Draft {
     let mut invoice = Invoice::roll(world, facts);
     let mut json = Json::object(1600);
@@ -201,10 +212,12 @@ pub(super) fn info(world: &World, facts: &Facts, includes: &[&str]) -> String {
         json.maybe("email", dice.chance(60).then(|| email("", "boekhouding", &invoice.name)).as_deref());
         json.maybe("national_identification_number", dice.chance(30).then_some("63326426"));
     });
+    let discounted = discount(&mut invoice.rolls.info);
+    let sum = before(invoice.net, discounted);
     json.nested("total", |json| {
         invoice.write_total(json);
-        json.money("tax_exclusive_before_discount", invoice.net, invoice.currency);
-        json.money("tax_inclusive_before_discount", invoice.net + invoice.tax(), invoice.currency);
+        json.money("tax_exclusive_before_discount", sum, invoice.currency);
+        json.money("tax_inclusive_before_discount", sum + tax_of(sum), invoice.currency);
         json.list("withheld_taxes", |json| {
             if facts.ordinal.is_multiple_of(5) {
                 json.item(|json| {
@@ -219,14 +232,15 @@ pub(super) fn info(world: &World, facts: &Facts, includes: &[&str]) -> String {
         }
     });
     write_payment(&mut json, &mut invoice);
-    write_lines(&mut json, world, &mut invoice.rolls.info, invoice.currency);
+    let lines = Lines { sum, currency: invoice.currency, of_credit_note: false };
+    write_lines(&mut json, world, &mut invoice.rolls.info, lines);
     let Rolls { base, list, info } = &mut invoice.rolls;
     custom_fields::write(&mut json, world, "invoice", base, list);
     json.list("discounts", |json| {
-        for _ in 0..info.below(2) {
+        if discounted > 0 {
             json.item(|json| {
                 json.text("type", "percentage");
-                json.raw("value", &hundredths(info.between(1, 3_000)));
+                json.raw("value", &hundredths(discounted));
                 json.text("description", info.pick(&["Winterkorting", "Remise fidélité", ""]));
             });
         }

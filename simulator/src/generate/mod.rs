@@ -1,12 +1,14 @@
 //! Makes the records: realistic, of the right shape, and a function of the seed.
 //!
 //! Nothing about a record is stored but its [`Facts`] and the text of its list item; `.info` is written on request. A
-//! resource is one [`Recipe`]: eight are written by hand, the rest follows the blueprint.
+//! resource is one [`Recipe`]: nine are written by hand, the rest follows the blueprint.
 
 mod addresses;
+mod amounts;
 mod blueprint;
 mod companies;
 mod contacts;
+mod credit_notes;
 mod custom_fields;
 mod definition;
 mod definitions;

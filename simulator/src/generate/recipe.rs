@@ -7,7 +7,7 @@ use super::documents::DOCUMENTS;
 use super::draft::{Draft, Range};
 use super::facts::{Edits, Facts};
 use super::world::World;
-use super::{companies, contacts, definitions, departments, events, invoices, projects, users};
+use super::{companies, contacts, credit_notes, definitions, departments, events, invoices, projects, users};
 use crate::contract;
 
 /// How the records of one resource are made and what the store must know of them.
@@ -103,7 +103,7 @@ pub(crate) fn recipes() -> &'static [Recipe] {
     &RECIPES
 }
 
-fn written_by_hand() -> [Recipe; 8] {
+fn written_by_hand() -> [Recipe; 9] {
     [
         Recipe::by_hand("companies", companies::list, companies::info, Edits::Together).with_facets(&[
             "status",
@@ -120,6 +120,9 @@ fn written_by_hand() -> [Recipe; 8] {
             "company_id",
             "marketing_mails_consent",
         ]),
+        Recipe::by_hand("creditNotes", credit_notes::list, credit_notes::info, Edits::Together)
+            .with_facets(&["department_id", "invoice_id", "customer"])
+            .with_ranges([Range::from("credit_note_date_after", 0), Range::until("credit_note_date_before", 0)]),
         Recipe::by_hand("customFieldDefinitions", definitions::list, definitions::info, Edits::ListOnly)
             .with_facets(&["context"]),
         Recipe::by_hand("departments", departments::list, departments::info, Edits::InTurn).with_facets(&["status"]),

@@ -117,7 +117,7 @@ impl<'a> Writer<'a> {
             }
             Content::CreatedAt(clock) => self.write_moment(json, node, facts.created_at, *clock, draft),
             Content::UpdatedAt => self.write_moment(json, node, facts.updated_at, Clock::Utc, draft),
-            Content::Moment(clock) => self.write_moment(json, node, self.when(node, &mut rolls), *clock, draft),
+            Content::Moment(clock) => self.write_moment(json, node, self.when(node, item, &mut rolls), *clock, draft),
             Content::Day => self.write_day(json, node, self.day(node, &mut rolls), draft),
             Content::Text(words) => {
                 let text = words.write(&mut rolls, &Facts { ordinal: self.own, ..*facts }, node.marks);
@@ -227,11 +227,14 @@ impl<'a> Writer<'a> {
         self.tap(node, Datum::Moment(seconds), draft);
     }
 
-    fn when(&self, node: &Node, rolls: &mut Rolls) -> i64 {
+    fn when(&self, node: &Node, item: u64, rolls: &mut Rolls) -> i64 {
         // Every edit moves a marked moment to another minute; all others lie on the half hour.
         let moved = if node.marks { i64::from(rolls.edits) * 60 } else { 0 };
         let length = if is_end(node.key) { rolls.edited.between(1, 17) * 2 * QUARTER } else { 0 };
-        self.about + length + moved
+        // The phases of a deal follow each other.
+        let stays =
+            if item > 0 && node.key == "started_at" { (item % 10) as i64 * 40 + rolls.base.between(0, 40) } else { 0 };
+        self.about + length + moved + stays * DAY
     }
 
     fn day(&self, node: &Node, rolls: &mut Rolls) -> i64 {
