@@ -163,6 +163,7 @@ impl Application {
                 parts.spawn("the notices of hints", endless(keeper.clone().listen(late.child_token())));
                 parts.spawn("the waking for hints", endless(keeper.wake(late.child_token())));
             }
+            parts.spawn("reconciliation", endless(upkeep.clone().count_findings(late.child_token())));
             parts.spawn("retention", endless(upkeep.delete_old_rows(late.child_token())));
             failure = Some(first_end(&mut parts, signals).await);
         }

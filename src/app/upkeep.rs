@@ -20,6 +20,7 @@ use crate::process::{telemetry, version};
 use crate::store::retention::Retention;
 use crate::store::runs::cancel;
 use crate::store::{pool, progress, rejected, report, state, workers};
+use crate::views::findings;
 use crate::worker::relay::Relay;
 
 /// How often histograms are compacted; how long after the start old rows are looked for.
@@ -147,6 +148,28 @@ impl Upkeep {
             // What goes wrong is tried again, and other parts report it.
             if let Ok(true) = pool::with_deadline(cancel::end_forgotten(&self.pool, &self.account)).await {
                 let _ = relay.flush().await;
+            }
+        }
+    }
+
+    /// Counts what does not add up, once after each full sync of the documents: it reads all of them.
+    pub(super) async fn count_findings(self, stop: CancellationToken) {
+        let mut counted = None;
+        while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+            let Ok(read) = pool::with_deadline(findings::last_read(&self.pool, &self.account)).await else { continue };
+            if read.is_none() || read == counted {
+                continue;
+            }
+            counted = read;
+            match stop.run_until_cancelled(findings::count(&self.pool, &self.account)).await {
+                Some(Ok(found)) => {
+                    found.iter().for_each(|(check, findings)| telemetry::reconciliation_findings(check, *findings));
+                }
+                Some(Err(error)) => {
+                    let error = pool::explained(&self.pool, error).await;
+                    warn!(%error, "It could not be counted what does not add up; the next full sync tries again");
+                }
+                None => break,
             }
         }
     }

@@ -53,6 +53,8 @@ pub(super) struct DocumentedField {
     #[serde(default)]
     pub(super) fields: Documented,
     pub(super) needs_include: Option<String>,
+    #[serde(default)]
+    pub(super) nullable: bool,
     pub(super) example: Option<String>,
     #[serde(default, rename = "enum")]
     pub(super) members: Vec<Value>,

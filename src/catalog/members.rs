@@ -24,6 +24,8 @@ pub struct Member {
     pub values: Vec<String>,
     /// A value.
     pub example: Option<String>,
+    /// Whether it, or what it lies in, is documented as null at times.
+    pub is_nullable: bool,
     /// Whether only the detail has it.
     pub only_in_detail: bool,
     /// Where in a record older answers have it, as keys on the way down; empty where it was always here.
@@ -152,6 +154,7 @@ fn member(
         formerly_plain: None,
         renamed_from: both.iter().find_map(|field| field.renamed_from.clone()),
         example: both.iter().find_map(|field| field.example.clone()),
+        is_nullable: both.iter().any(|field| field.nullable),
         only_in_detail,
         name,
         members: merged(

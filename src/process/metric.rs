@@ -201,6 +201,12 @@ pub const REJECTED_RECORDS: Metric = gauge(
     &[ACCOUNT, ("resource", &[])],
     "Records that could not be read or stored, and are asked for again, counted every minute.",
 );
+/// Documents that do not add up.
+pub const RECONCILIATION_FINDINGS: Metric = gauge(
+    "teamleader2db_reconciliation_findings",
+    &[ACCOUNT, ("check", &[])],
+    "Findings of teamleader_views.reconciliation, counted after each full sync of invoices or credit notes.",
+);
 /// What audits found.
 pub const AUDIT_FINDINGS: Metric = counter(
     "teamleader2db_audit_findings_total",
@@ -335,7 +341,7 @@ pub const WEBHOOK_MISSED: Metric = counter(
 );
 
 /// All of them, in the order of the documentation.
-pub const ALL: [Metric; 56] = [
+pub const ALL: [Metric; 57] = [
     AUTHORIZED,
     STATE,
     STATE_SINCE,
@@ -351,6 +357,7 @@ pub const ALL: [Metric; 56] = [
     RECORDS,
     STALE_DETAILS,
     REJECTED_RECORDS,
+    RECONCILIATION_FINDINGS,
     DELETIONS_HELD_NOW,
     DELETIONS_HELD,
     DRIFT,

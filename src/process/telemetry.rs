@@ -368,6 +368,11 @@ pub fn rejected_records(resource: &str, records: i64) {
     gauge!(metric::REJECTED_RECORDS.name, "account" => account(), "resource" => resource).set(level(records));
 }
 
+/// How many findings a check of documents has.
+pub fn reconciliation_findings(check: &'static str, findings: i64) {
+    gauge!(metric::RECONCILIATION_FINDINGS.name, "account" => account(), "check" => check).set(level(findings));
+}
+
 /// An audit found this number of rows of a resource to differ; 0 is recorded, too.
 pub fn audited(resource: &str, finding: &'static str, rows: i64) {
     let resource = resource.to_owned();

@@ -3,7 +3,7 @@
 use super::column::{Column, Type};
 use super::ddl::{self, KnownView};
 use super::fixed::{self, Fixed};
-use super::{model, names};
+use super::{joined, model, names};
 
 /// All views but those of custom fields' columns.
 pub(super) fn definitions() -> Vec<Fixed> {
@@ -36,6 +36,7 @@ pub(super) fn definitions() -> Vec<Fixed> {
         }
     }
     definitions.push(fixed::problems(&views));
+    definitions.extend(joined::views());
     definitions
 }
 

@@ -53,25 +53,28 @@ pub(super) fn freshness() -> Fixed {
         columns: vec![
             Column::account(),
             Column::of_row("resource", Type::Text, "r.resource", "The resource."),
-            Column::of_row("view", Type::Text, "v.name", "Its view in schema teamleader_views."),
+            Column::of_row("view", Type::Text, "r.name", "Its view in schema teamleader_views."),
             Column::of_row(
                 "last_success_at",
                 Type::Instant,
                 "r.last_success_at",
-                "When a sync last completed this resource.",
+                "When a sync last completed this resource. Null: none ever has.",
             ),
             Column::of_row(
                 "last_full_at",
                 Type::Instant,
                 "r.last_full_at",
-                "When one last read all of it and found its deletions.",
+                "When one last read all of it and found its deletions. Null: none ever has.",
             ),
         ],
         source: format!(
-            "teamleader2db.cursor r join (values {}) as v (resource, name) on v.resource = r.resource",
+            "(select a.account, v.resource, v.name, c.last_success_at, c.last_full_at \
+             from (select account from teamleader2db.oauth_token union select account from teamleader2db.cursor) a \
+             cross join (values {}) as v (resource, name) \
+             left join teamleader2db.cursor c on c.account = a.account and c.resource = v.resource) r",
             names.join(", ")
         ),
-        comment: "When each resource was last synced.".to_owned(),
+        comment: "When each resource of each account was last synced, those included that never were.".to_owned(),
     }
 }
 

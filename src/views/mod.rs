@@ -7,12 +7,15 @@
 
 mod change;
 mod column;
+mod comments;
 mod custom_field;
 mod ddl;
 mod definitions;
 #[cfg(test)]
 mod document;
+pub mod findings;
 mod fixed;
+mod joined;
 mod migrate;
 mod model;
 pub mod names;

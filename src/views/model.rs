@@ -1,6 +1,7 @@
 //! The views that the catalog and the blueprint give: one a resource, and one for each list within its records.
 
 use super::column::{Column, Place, Type};
+use super::comments::add_units;
 use super::names::{self, id_column, literal, singular};
 use super::writer::{List, Writer, is_reference};
 use crate::catalog::{self, Detail, Kind, Member, RESOURCES, Resource};
@@ -79,6 +80,7 @@ fn of_resource(resource: &'static Resource) -> Vec<View> {
     columns.extend(parent_column(resource).filter(|column| !writer.taken.contains(&column.name)));
     let lists = std::mem::take(&mut writer.lists);
     columns.append(&mut writer.columns);
+    add_units(&mut columns);
     columns.extend(first_of(resource));
     columns.extend(columns_of_copy(resource));
     let mut misshapen = std::mem::take(&mut writer.misshapen);
@@ -175,7 +177,9 @@ fn of_list(resource: &'static Resource, record: &str, list: &List, outer: &Outer
     let mut columns = outer.columns.clone();
     columns.push(position.clone());
     let mut writer = Writer::beside(&columns, resource, Some(element.clone()));
+    writer.within.clone_from(&list.place.path);
     let mut misshapen = write_element(&mut writer, list, &element, &alias);
+    add_units(&mut writer.columns);
     columns.append(&mut writer.columns);
     let lists = std::mem::take(&mut writer.lists);
     misshapen.extend(lists.iter().map(List::misshapen));
@@ -209,12 +213,13 @@ fn of_list(resource: &'static Resource, record: &str, list: &List, outer: &Outer
 fn write_element(writer: &mut Writer, list: &List, element: &str, alias: &str) -> Vec<(String, String)> {
     let value = Place::new(&format!("{alias}.value"), &[]);
     if list.member.holds_values {
-        let one = Member { name: element.to_owned(), kind: Some(Kind::Text), ..list.member.clone() };
+        let one =
+            Member { name: element.to_owned(), kind: Some(Kind::Text), is_nullable: false, ..list.member.clone() };
         let comment = writer.comment(&list.place, &one, Type::Text);
         writer.push(Column::of_field(element.to_owned(), Type::Text, &value, comment));
         return Vec::new();
     }
-    let as_object = Member { kind: Some(Kind::Object), ..list.member.clone() };
+    let as_object = Member { kind: Some(Kind::Object), is_nullable: false, ..list.member.clone() };
     writer.write_object(&value, if is_reference(&as_object) { element } else { "" }, &as_object);
     let mut wrong = format!("jsonb_typeof({alias}.value) <> 'object'");
     if let Some(plain) = list.member.formerly_plain

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use super::column::{Column, Place, Type};
+use super::comments;
 use super::names::{self, snake_case};
 use crate::catalog::{self, Detail, Kind, Member, RESOURCES, Resource};
 
@@ -44,6 +45,8 @@ pub(super) struct Writer {
     pub(super) misshapen: Vec<(String, String)>,
     /// What goes before a name that is taken.
     prefix: Option<String>,
+    /// The path of the list whose elements are written; empty for the record itself.
+    pub(super) within: Vec<String>,
 }
 
 impl Writer {
@@ -56,6 +59,7 @@ impl Writer {
             lists: Vec::new(),
             misshapen: Vec::new(),
             prefix,
+            within: Vec::new(),
         }
     }
 
@@ -89,6 +93,8 @@ impl Writer {
         let reference =
             is_reference(member).then(|| member.members.iter().find(|member| member.name == "type")).flatten();
         for field in &member.members {
+            // Null where what it lies in is.
+            let field = &Member { is_nullable: field.is_nullable || member.is_nullable, ..field.clone() };
             match (reference, field.name.as_str()) {
                 (Some(of), "type") if !of.is_undefined => {
                     let kinds: Vec<String> = kinds_of(&member.name, of).into_iter().collect();
@@ -135,13 +141,21 @@ impl Writer {
                 comment.push_str(sentence);
             }
         };
+        let path = [&self.within[..], &place.path[..]].concat();
+        add(comments::meaning(self.resource.name, &path).unwrap_or_default());
         add(kind.as_text());
         if !member.values.is_empty() {
             add(&format!("One of: {}.", member.values.join(", ")));
         }
         if member.only_in_detail && self.resource.detail != Detail::None {
-            add("Only the detail has it.");
+            // An element of a list is there once its detail is.
+            add(if self.within.is_empty() {
+                "Only the detail has it: null while _detail_at is."
+            } else {
+                "Only the detail has it."
+            });
         }
+        add(if member.is_nullable { "Null where there is none." } else { "Documented as never null." });
         comment
     }
 }

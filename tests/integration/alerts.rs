@@ -128,6 +128,18 @@ async fn each_alert_fires_for_its_cause_and_ends() {
     stage.complete(json!({ "resources": ["contacts"] })).await;
     watch.clears("TeamleaderRecordsRejected", "it is gone from Teamleader").await;
 
+    // As a document would be that Teamleader has wrong.
+    let wrong = "update teamleader.invoices set content = jsonb_set(content, '{total,payable,amount}', '1.23')
+         where id = (select id from teamleader.invoices order by id limit 1)";
+    stage.database.execute(wrong).await;
+    stage.complete(json!({ "mode": "full", "resources": ["invoices"] })).await;
+    let labels = watch.fires("TeamleaderDoesNotAddUp", "what is to be paid is not the total").await;
+    assert!(labels["check"].is_string(), "{labels}");
+    let right = "update teamleader.invoices set content = jsonb_set(content, '{total,payable}', content #> '{total,tax_inclusive}')";
+    stage.database.execute(right).await;
+    stage.complete(json!({ "mode": "full", "resources": ["invoices"] })).await;
+    watch.clears("TeamleaderDoesNotAddUp", "it is").await;
+
     stage.broker.publish(b"no request", BasicProperties::default()).await;
     let labels = watch.fires("TeamleaderDeadLetters", "somebody sent what is no request").await;
     assert_eq!(labels["reason"], "bad_request");

@@ -1,10 +1,11 @@
 //! What the account itself says to the questions of docs/questions.md, computed from its records alone.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, TimeDelta, Utc};
 use serde_json::{Value, json};
+
+use crate::money_answers;
 
 /// What the account holds, by resource.
 pub struct Account {
@@ -15,63 +16,57 @@ pub struct Account {
 }
 
 impl Account {
-    fn all(&self, resource: &str) -> impl Iterator<Item = &Value> {
+    pub fn all(&self, resource: &str) -> impl Iterator<Item = &Value> {
         self.records[resource].iter()
     }
 
     /// The record that a reference names.
-    fn find(&self, resource: &str, id: &Value) -> Option<&Value> {
+    pub fn find(&self, resource: &str, id: &Value) -> Option<&Value> {
         self.all(resource).find(|record| !id.is_null() && record["id"] == *id)
     }
 
-    /// Invoices that are more than drafts, in euro.
-    fn invoiced(&self) -> impl Iterator<Item = &Value> {
-        self.all("invoices")
-            .filter(|invoice| invoice["status"] != "draft" && at(invoice, "total/tax_exclusive/currency") == "EUR")
-    }
-
     /// The name of a company or a contact.
-    fn customer(&self, id: &Value) -> Option<String> {
+    pub fn customer(&self, id: &Value) -> Option<String> {
         let company = self.find("companies", id).map(|company| text(&company["name"]).unwrap_or_default());
         company.or_else(|| self.find("contacts", id).map(full_name))
     }
 }
 
-fn at<'a>(record: &'a Value, path: &str) -> &'a Value {
+pub fn at<'a>(record: &'a Value, path: &str) -> &'a Value {
     record.pointer(&format!("/{path}")).unwrap_or(&Value::Null)
 }
 
-fn text(value: &Value) -> Option<String> {
+pub fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
+pub fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-fn full_name(person: &Value) -> String {
+pub fn full_name(person: &Value) -> String {
     [&person["first_name"], &person["last_name"]].into_iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
 }
 
 /// What `concat_ws` makes of nobody is an empty text.
-fn name_of(person: Option<&Value>) -> String {
+pub fn name_of(person: Option<&Value>) -> String {
     person.map(full_name).unwrap_or_default()
 }
 
-fn day(value: &Value) -> Option<NaiveDate> {
+pub fn day(value: &Value) -> Option<NaiveDate> {
     value.as_str()?.parse().ok()
 }
 
-fn moment(value: &Value) -> Option<DateTime<Utc>> {
+pub fn moment(value: &Value) -> Option<DateTime<Utc>> {
     Some(DateTime::parse_from_rfc3339(value.as_str()?).ok()?.to_utc())
 }
 
-fn date(year: i32, month: u32) -> NaiveDate {
+pub fn date(year: i32, month: u32) -> NaiveDate {
     NaiveDate::from_ymd_opt(year, month, 1).unwrap()
 }
 
 /// The day in Brussels: an hour ahead, two from the last Sunday of March, 01:00 UTC, to that of October.
-fn day_in_brussels(moment: DateTime<Utc>) -> NaiveDate {
+pub fn day_in_brussels(moment: DateTime<Utc>) -> NaiveDate {
     let turn = |month| {
         let last = NaiveDate::from_ymd_opt(moment.year(), month, 31).unwrap();
         let sunday = last - Days::new(last.weekday().num_days_from_sunday().into());
@@ -82,29 +77,29 @@ fn day_in_brussels(moment: DateTime<Utc>) -> NaiveDate {
 }
 
 /// As PostgreSQL rounds, half away from zero.
-fn rounded(number: f64, digits: i32) -> f64 {
+pub fn rounded(number: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);
     ((number.abs() * scale + 1e-7).round() / scale).copysign(number)
 }
 
 /// What `sum` gives: null for no number at all.
 #[derive(Clone, Copy, Default)]
-struct Sum(Option<f64>);
+pub struct Sum(pub Option<f64>);
 
 impl Sum {
-    fn add(&mut self, number: Option<f64>) {
+    pub fn add(&mut self, number: Option<f64>) {
         if let Some(number) = number {
             self.0 = Some(self.0.unwrap_or(0.0) + number);
         }
     }
 
-    fn round(self, digits: i32) -> Option<f64> {
+    pub fn round(self, digits: i32) -> Option<f64> {
         self.0.map(|number| rounded(number, digits))
     }
 }
 
 /// Groups records by a key that is JSON, in the order of their first.
-fn grouped<T>(records: impl Iterator<Item = T>, key: impl Fn(&T) -> Value) -> Vec<(Value, Vec<T>)> {
+pub fn grouped<T>(records: impl Iterator<Item = T>, key: impl Fn(&T) -> Value) -> Vec<(Value, Vec<T>)> {
     let mut groups: BTreeMap<String, (Value, Vec<T>)> = BTreeMap::new();
     for record in records {
         let key = key(&record);
@@ -113,25 +108,25 @@ fn grouped<T>(records: impl Iterator<Item = T>, key: impl Fn(&T) -> Value) -> Ve
     groups.into_values().collect()
 }
 
-fn total<'a>(records: impl IntoIterator<Item = &'a Value>, path: &str) -> Option<f64> {
+pub fn total<'a>(records: impl IntoIterator<Item = &'a Value>, path: &str) -> Option<f64> {
     let mut sum = Sum::default();
     records.into_iter().for_each(|record| sum.add(at(record, path).as_f64()));
     sum.0
 }
 
-const EXCLUSIVE: &str = "total/tax_exclusive/amount";
+pub const EXCLUSIVE: &str = "total/tax_exclusive/amount";
 
 /// The answers, in the questions' order.
 pub fn answers(account: &Account) -> Vec<Vec<Value>> {
     vec![
-        revenue(account),
+        money_answers::revenue(account),
         unpaid(account),
         days_to_pay(account),
-        net_revenue(account),
-        vat(account),
-        lines(account),
+        money_answers::net_revenue(account),
+        money_answers::vat(account),
+        money_answers::lines(account),
         recurring(account),
-        dormant(account),
+        money_answers::dormant(account),
         phases(account),
         won(account),
         lost(account),
@@ -143,22 +138,8 @@ pub fn answers(account: &Account) -> Vec<Vec<Value>> {
         consent(account),
         unreachable(account),
         choices(account),
-        tags(account),
+        money_answers::tags(account),
     ]
-}
-
-fn revenue(account: &Account) -> Vec<Value> {
-    let since =
-        account.invoiced().filter(|invoice| day(&invoice["invoice_date"]).is_some_and(|day| day >= date(2020, 1)));
-    let by_month = grouped(since, |invoice| {
-        let day = day(&invoice["invoice_date"]).unwrap();
-        json!([date(day.year(), day.month()), invoice["department"]["id"]])
-    });
-    let rows = by_month.into_iter().map(|(key, invoices)| {
-        let department = account.find("departments", &key[1]).map(|department| &department["name"]);
-        json!({ "month": key[0], "department": department, "revenue": total(invoices, EXCLUSIVE) })
-    });
-    rows.collect()
 }
 
 fn unpaid(account: &Account) -> Vec<Value> {
@@ -198,55 +179,6 @@ fn days_to_pay(account: &Account) -> Vec<Value> {
     rows.collect()
 }
 
-fn net_revenue(account: &Account) -> Vec<Value> {
-    let invoices = account.invoiced().map(|invoice| (day(&invoice["invoice_date"]), at(invoice, EXCLUSIVE).as_f64()));
-    let credited = account.all("creditNotes").filter(|note| at(note, "total/tax_exclusive/currency") == "EUR");
-    let credited =
-        credited.map(|note| (day(&note["credit_note_date"]), at(note, EXCLUSIVE).as_f64().map(|amount| -amount)));
-    let dated = invoices.chain(credited).filter_map(|(day, amount)| Some((day?, amount)));
-    let rows = grouped(dated, |(day, _)| json!(day.year())).into_iter().map(|(year, amounts)| {
-        let mut sum = Sum::default();
-        amounts.iter().for_each(|(_, amount)| sum.add(*amount));
-        json!({ "year": year, "revenue": sum.0 })
-    });
-    rows.collect()
-}
-
-fn vat(account: &Account) -> Vec<Value> {
-    let of_years = account.all("invoices").filter(|invoice| invoice["status"] != "draft").filter_map(|invoice| {
-        let day = day(&invoice["invoice_date"]).filter(|day| (2022..=2023).contains(&day.year()))?;
-        Some((date(day.year(), day.month0() / 3 * 3 + 1), at(invoice, "total/taxes")))
-    });
-    let taxes = of_years.flat_map(|(quarter, taxes)| list(taxes).map(move |tax| (quarter, tax)));
-    let taxes = taxes.filter(|(_, tax)| at(tax, "tax/currency") == "EUR");
-    let rows = grouped(taxes, |(quarter, tax)| json!([quarter, tax["rate"]])).into_iter().map(|(key, taxes)| {
-        let of = |path| total(taxes.iter().map(|(_, tax)| *tax), path);
-        json!({ "quarter": key[0], "rate": key[1], "taxable": of("taxable/amount"), "tax": of("tax/amount") })
-    });
-    rows.collect()
-}
-
-fn lines(account: &Account) -> Vec<Value> {
-    let invoices = account.all("invoices").filter(|invoice| invoice["status"] != "draft");
-    let lines =
-        invoices.flat_map(|invoice| list(&invoice["grouped_lines"])).flat_map(|group| list(&group["line_items"]));
-    let lines = lines.filter(|line| at(line, "total/tax_exclusive/currency") == "EUR");
-    let mut rows: Vec<Value> = grouped(lines, |line| line["description"].clone())
-        .into_iter()
-        .map(|(description, lines)| {
-            json!({
-                "description": description, "lines": lines.len(), "quantity": total(lines.iter().copied(), "quantity"),
-                "revenue": total(lines.iter().copied(), EXCLUSIVE),
-            })
-        })
-        .collect();
-    rows.sort_by_key(|row| {
-        (Reverse((row["revenue"].as_f64().unwrap_or(f64::MAX) * 100.0).round() as i64), text(&row["description"]))
-    });
-    rows.truncate(10);
-    rows
-}
-
 fn recurring(account: &Account) -> Vec<Value> {
     let running = account.all("subscriptions").filter(|subscription| {
         subscription["status"] == "active"
@@ -267,25 +199,8 @@ fn recurring(account: &Account) -> Vec<Value> {
     vec![json!({ "subscriptions": count, "a_month": sum.round(2) })]
 }
 
-fn dormant(account: &Account) -> Vec<Value> {
-    let companies = account.all("companies").filter(|company| company["status"] == "active");
-    let rows = companies.filter_map(|company| {
-        let theirs: Vec<&Value> = account
-            .invoiced()
-            .filter(|invoice| {
-                at(invoice, "invoicee/customer/id") == &company["id"]
-                    && at(invoice, "invoicee/customer/type") == "company"
-            })
-            .collect();
-        let last = theirs.iter().filter_map(|invoice| day(&invoice["invoice_date"])).max()?;
-        (last < date(2023, 1))
-            .then(|| json!({ "name": company["name"], "last_invoice": last, "revenue": total(theirs, EXCLUSIVE) }))
-    });
-    rows.collect()
-}
-
 fn phases(account: &Account) -> Vec<Value> {
-    let open = account.all("deals").filter(|deal| deal["status"] == "open");
+    let open = account.all("deals").filter(|deal| deal["status"] == "open" || deal["status"] == "new");
     let rows = grouped(open, |deal| at(deal, "current_phase/id").clone()).into_iter().map(|(phase, deals)| {
         let phase = account.find("dealPhases", &phase).map(|phase| &phase["name"]);
         let mut weighted = Sum::default();
@@ -461,19 +376,4 @@ fn choices(account: &Account) -> Vec<Value> {
     }
     let rows = grouped(chosen.into_iter(), Value::clone);
     rows.into_iter().map(|(key, all)| json!({ "label": key[0], "choice": key[1], "companies": all.len() })).collect()
-}
-
-fn tags(account: &Account) -> Vec<Value> {
-    let tagged =
-        account.all("companies").flat_map(|company| list(&company["tags"]).map(move |tag| (tag, &company["id"])));
-    let rows = grouped(tagged, |(tag, _)| (*tag).clone()).into_iter().map(|(tag, companies)| {
-        let mut sum = 0.0;
-        for (_, company) in &companies {
-            let theirs = account.invoiced().filter(|invoice| at(invoice, "invoicee/customer/id") == *company);
-            sum += total(theirs, EXCLUSIVE).unwrap_or(0.0);
-        }
-        let distinct: BTreeSet<String> = companies.iter().map(|(_, company)| company.to_string()).collect();
-        json!({ "tag": tag, "companies": distinct.len(), "revenue": sum })
-    });
-    rows.collect()
 }

@@ -347,11 +347,11 @@ async fn a_view_of_an_earlier_version_gains_columns_and_keeps_its_own() {
     assert_eq!(stage.run(&["migrate"]).await.code, 0);
     run(
         &stage.database,
-        "drop view teamleader_views.contacts, teamleader_views.companies cascade;
+        "drop view teamleader_views.contacts, teamleader_views.teams cascade;
          create view teamleader_views.contacts as
              select last_name, id from teamleader_views.contacts_with_deleted where _deleted_at is null;
          create view public.mine as select * from teamleader_views.contacts;
-         create view teamleader_views.companies as select 1 as of_a_newer_version;
+         create view teamleader_views.teams as select 1 as of_a_newer_version;
          comment on schema teamleader_views is 'of another version'",
     )
     .await;
@@ -362,12 +362,12 @@ async fn a_view_of_an_earlier_version_gains_columns_and_keeps_its_own() {
     let mine = stage.database.value::<i64>("select count(last_name) from public.mine").await;
     assert_eq!(mine, stage.simulator.count("contacts") as i64);
     let told = event.body["data"]["view_problems"].to_string();
-    assert!(told.contains("companies: it has a column that this version does not know, of_a_newer_version"), "{told}");
+    assert!(told.contains("teams: it has a column that this version does not know, of_a_newer_version"), "{told}");
     assert_eq!(event.body["data"]["view_problems"].as_array().map(Vec::len), Some(1), "{told}");
-    assert_eq!(stage.database.value::<i32>("select of_a_newer_version from teamleader_views.companies").await, 1);
+    assert_eq!(stage.database.value::<i32>("select of_a_newer_version from teamleader_views.teams").await, 1);
     let ended = stage.run(&["migrate"]).await;
-    assert!(ended.code == 3 && ended.out.contains("the view companies is not as it should be"), "{ended:?}");
-    run(&stage.database, "drop view teamleader_views.companies cascade").await;
+    assert!(ended.code == 3 && ended.out.contains("the view teams is not as it should be"), "{ended:?}");
+    run(&stage.database, "drop view teamleader_views.teams cascade").await;
     assert_eq!(stage.run(&["migrate"]).await.code, 0);
     let event = stage.complete(json!({ "resources": ["teams"] })).await;
     assert_eq!(event.body["data"]["view_problems"], Value::Null, "{}", event.body);
