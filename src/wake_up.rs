@@ -1,4 +1,5 @@
-//! Wakes the consumer for hints: whoever finds some that nobody serves publishes a message, one at a time.
+//! Wakes the consumer for hints and for the audit: whoever finds that something is due which nobody does publishes a
+//! message, one at a time.
 
 use sqlx::PgPool;
 use tracing::debug;
@@ -7,6 +8,7 @@ use crate::broker::publisher::Publisher;
 use crate::broker::topology::Names;
 use crate::broker::wake;
 use crate::process::failpoints::{self, Point};
+use crate::store::draws::pace;
 use crate::store::hints;
 use crate::store::pool::{self, StoreError};
 use crate::store::tokens::authorization;
@@ -20,16 +22,19 @@ pub struct WakeUp {
     pub publisher: Publisher,
     /// The queue.
     pub names: Names,
+    /// Requests of the audit an hour; 0: there is none.
+    pub audit_rate: u32,
 }
 
 impl WakeUp {
-    /// Publishes the message if hints wait that nobody serves and nobody was woken for. What goes wrong is tried again
-    /// by the next who finds them. Not while the account is not authorized: they wait then, and no message piles up.
+    /// Publishes the message if hints wait, or a turn of the audit is due, and nobody is at it or was woken for it.
+    /// What goes wrong is tried again by the next who finds it. Not while the account is not authorized: they wait
+    /// then, and no message piles up.
     pub async fn wake(&self) {
         match pool::with_deadline(self.is_wanted()).await {
             Ok(true) => {}
             Ok(false) => return,
-            Err(error) => return debug!(%error, "It cannot be seen whether hints wait"),
+            Err(error) => return debug!(%error, "It cannot be seen whether hints wait, or an audit is due"),
         }
         failpoints::reached(Point::WakeWanted);
         if let Err(error) = wake::publish(&self.publisher, &self.names).await {
@@ -41,7 +46,9 @@ impl WakeUp {
 
     async fn is_wanted(&self) -> Result<bool, StoreError> {
         let account = self.names.account();
-        if !hints::wake::is_wanted(&self.pool, account).await? {
+        let is_wanted = hints::wake::is_wanted(&self.pool, account).await?
+            || self.audit_rate > 0 && pace::is_due(&self.pool, account, self.audit_rate).await?;
+        if !is_wanted {
             return Ok(false);
         }
         if !authorization::authorization(&self.pool, account).await?.authorized {

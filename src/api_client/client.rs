@@ -42,6 +42,9 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Requests of hints that are in flight at most, beside those of a run: these may all wait for the budget.
 const HINTS_IN_FLIGHT: usize = 8;
 
+/// Requests of an audit that are in flight at most.
+const AUDITS_IN_FLIGHT: usize = 2;
+
 /// A 429 is waited out this often for one request: each time until the reset that the API names.
 const MAX_RATE_LIMITED: u32 = 8;
 
@@ -85,6 +88,8 @@ pub struct Client {
     answers: Answers,
     epoch: Epoch,
     requests: Arc<AtomicI64>,
+    /// How many more requests may be sent; `None`: any number.
+    allowance: Option<Arc<AtomicI64>>,
 }
 
 /// An answer with status 200.
@@ -128,6 +133,7 @@ impl Client {
             answers: Answers::default(),
             epoch: Epoch(0),
             requests: Arc::default(),
+            allowance: None,
         })
     }
 
@@ -140,6 +146,14 @@ impl Client {
     pub fn for_hints(&self, epoch: Epoch, share: Share) -> Self {
         let in_flight = self.hints_in_flight.clone();
         Self { in_flight, turn: Turn::Hint(share), ..self.for_slice(epoch) }
+    }
+
+    /// The same client for a turn of the audit: its requests go after all others, none is tried again, and no more
+    /// than `most` are sent.
+    pub fn for_audit(&self, epoch: Epoch, most: i64) -> Self {
+        let in_flight = Arc::new(InFlight::new(self.most_in_flight().min(AUDITS_IN_FLIGHT)));
+        let allowance = Some(Arc::new(AtomicI64::new(most)));
+        Self { in_flight, turn: Turn::Audit, allowance, ..self.for_slice(epoch) }
     }
 
     /// The database's clock, against which the API's is held.
@@ -304,6 +318,8 @@ impl Client {
                 }
             };
             let delay = match failed.failure.verdict() {
+                // The next turn tries again.
+                Verdict::Backoff | Verdict::After(_) if self.turn == Turn::Audit => None,
                 Verdict::Backoff => delays.get_or_insert_with(|| retry::API.begin()).next_delay(),
                 Verdict::After(_) => {
                     limited += 1;
@@ -342,6 +358,11 @@ impl Client {
                 return Err(TryError::Auth(error));
             }
         };
+        if self.allowance.as_ref().is_some_and(|left| left.fetch_sub(1, Ordering::Relaxed) <= 0) {
+            permit.unused();
+            let reason = "this turn of the audit has sent all requests that it may".to_owned();
+            return Err(TryError::Failed(FailedAttempt { failure: Failure::Timeout, reason }));
+        }
         self.requests.fetch_add(1, Ordering::Relaxed);
         let (started, sent_at) = (Instant::now(), self.clock.now());
         let sent = self

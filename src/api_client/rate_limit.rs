@@ -29,6 +29,9 @@ const CLOCK_SLACK: Duration = Duration::from_secs(2);
 /// No longer time is forecast: more requests than those of ten years are a number that somebody made up.
 const LONGEST_FORECAST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
+/// How long an audit's request waits before it looks again whether anything else is left of the window.
+const AUDIT_LOOKS_EVERY: Duration = Duration::from_secs(1);
+
 /// After a 429 nothing is sent for at least this long, whatever the reset says.
 const SHORTEST_BLOCK: Duration = Duration::from_secs(1);
 
@@ -50,6 +53,8 @@ pub enum Turn {
     Run,
     /// A hint: it goes before those of a run.
     Hint(Share),
+    /// The always-on audit: it goes after all others, and leaves half of each window to them.
+    Audit,
 }
 
 /// How much of each window hints may take.
@@ -94,7 +99,7 @@ struct State {
     /// After a 429 nothing is sent before this.
     blocked_until: Option<Instant>,
     remaining: u32,
-    /// Those who wait for the right to send one.
+    /// Those who wait for the right to send one, but for audits: for these nobody has to make room.
     waiting: u32,
     /// Until when the time was counted in which somebody waits.
     waited_until: Instant,
@@ -103,9 +108,19 @@ struct State {
 /// Somebody who waits for the right to send a request, until dropped.
 struct Waiting<'a>(&'a Limiter, Turn);
 
+impl Turn {
+    fn is_hint(self) -> bool {
+        matches!(self, Self::Hint(_))
+    }
+}
+
 impl<'a> Waiting<'a> {
     fn new(limiter: &'a Limiter, turn: Turn) -> Self {
         let mut state = limiter.lock();
+        if turn == Turn::Audit {
+            drop(state);
+            return Self(limiter, turn);
+        }
         if state.waiting == 0 {
             state.waited_until = Instant::now();
         }
@@ -121,6 +136,9 @@ impl<'a> Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        if self.1 == Turn::Audit {
+            return;
+        }
         let mut state = self.0.lock();
         state.waiting -= 1;
         if let Turn::Hint(_) = self.1 {
@@ -188,7 +206,7 @@ impl Limiter {
             let wait = self.lock().try_take(Instant::now(), self.0.reserve, turn);
             match wait {
                 Ok(()) => {
-                    let hint = turn != Turn::Run;
+                    let hint = turn.is_hint();
                     return Permit { limiter: self.clone(), sent: Instant::now(), hint, settled: false };
                 }
                 Err(Some(until)) => {
@@ -294,10 +312,14 @@ impl State {
             }
             Turn::Run => {}
             Turn::Hint(share) => self.has_share(share, reserve)?,
+            Turn::Audit if self.waiting > 0 || self.used() >= self.allowed(reserve) / 2 => {
+                return Err(Some(now + AUDIT_LOOKS_EVERY));
+            }
+            Turn::Audit => {}
         }
         self.is_free(now, reserve)?;
         self.in_flight += 1;
-        self.hints_in_flight += u32::from(turn != Turn::Run);
+        self.hints_in_flight += u32::from(turn.is_hint());
         Ok(())
     }
 

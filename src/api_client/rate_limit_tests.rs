@@ -192,3 +192,33 @@ async fn a_hint_that_gives_up_lets_the_run_go_on() {
     let (_, waited) = tokio::join!(given_up, run);
     assert_eq!(waited, 60);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_audit_goes_after_all_others_and_leaves_them_half_of_the_window() {
+    let limiter = Limiter::new(0);
+    for sent in 0..99 {
+        limiter.acquire_as(Turn::Audit).await.answered(seen(199 - sent, 60));
+    }
+    assert!(limiter.waits_for().is_none());
+    limiter.acquire_as(Turn::Audit).await.answered(seen(100, 60));
+    let started = Instant::now();
+    // A run takes the other half at once, and all that is left of the window after it.
+    for sent in 0..100 {
+        limiter.acquire().await.answered(seen(99 - sent, 60));
+    }
+    assert!(started.elapsed() < Duration::from_secs(1), "the run was not delayed");
+    let order = Mutex::new(Vec::new());
+    let ask = async |turn: Turn, name: &'static str| {
+        let permit = limiter.acquire_as(turn).await;
+        order.lock().expect("whole").push(name);
+        permit.answered(None);
+    };
+    // The window is full. The audit was first, and is sent last.
+    let run = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(limiter.waits_for().is_none(), "nobody waits but the audit");
+        tokio::join!(ask(Turn::Run, "run"), ask(Turn::Run, "run"), ask(Turn::Hint(Share::Half), "hint"));
+    };
+    tokio::join!(ask(Turn::Audit, "audit"), run);
+    assert_eq!(order.into_inner().expect("whole"), ["hint", "run", "run", "audit"]);
+}

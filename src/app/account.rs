@@ -143,7 +143,12 @@ impl AccountServices {
             relay: relay.clone(),
             addresses: config.addresses.clone(),
             engine,
-            wake_up: WakeUp { pool: pool.clone(), publisher: publisher.clone(), names: config.names.clone() },
+            wake_up: WakeUp {
+                pool: pool.clone(),
+                publisher: publisher.clone(),
+                names: config.names.clone(),
+                audit_rate: config.settings.audit.map_or(0, |audit| audit.rate),
+            },
             holder,
             consuming: consuming.clone(),
             panicked: Arc::default(),

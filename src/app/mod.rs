@@ -1,6 +1,7 @@
 //! The composition root: everything is made and wired here, runs until a signal, and is drained.
 
 mod account;
+mod audit;
 mod hints;
 mod process;
 mod run_log;
@@ -28,6 +29,7 @@ use crate::worker::Worker;
 use crate::worker::relay::Relay;
 use crate::worker::replies::Replies;
 use account::AccountServices;
+use audit::AuditKeeper;
 use hints::HintKeeper;
 use process::ProcessServices;
 use run_log::RunLog;
@@ -72,6 +74,7 @@ pub struct Application {
     wide_views: WideViews,
     run_log: RunLog,
     hints: Option<(HintKeeper, Gatherer)>,
+    audit: Option<AuditKeeper>,
 }
 
 impl Application {
@@ -81,6 +84,7 @@ impl Application {
         let process = ProcessServices::new(&of_process, &of_account.settings.account).await?;
         let account = AccountServices::new(&of_account, &process)?;
         let (receiver, hints) = hints::parts(&of_account, of_process.database_url, &account, &process.pool).unzip();
+        let audit = AuditKeeper::of(&account, &process.pool);
         let memory: Arc<http::Memory> = Arc::default();
         let start = Start {
             pool: process.pool.clone(),
@@ -125,7 +129,8 @@ impl Application {
             authorizing: TaskTracker::new(),
         };
         let AccountServices { worker, relay, replies, .. } = account;
-        Ok(Self { start, worker, relay, replies, http, listener: process.listener, upkeep, wide_views, run_log, hints })
+        let listener = process.listener;
+        Ok(Self { start, worker, relay, replies, http, listener, upkeep, wide_views, run_log, hints, audit })
     }
 
     /// Runs until a signal, or until a part ends by itself, which is an error. Then it requeues the request in hand and
@@ -133,7 +138,7 @@ impl Application {
     /// aborts.
     pub async fn run_until_stopped(self, signals: &mut Signals) -> anyhow::Result<()> {
         info!(address = %self.listener.local_addr()?, "Listening for HTTP");
-        let Self { start, worker, relay, replies, http, listener, upkeep, wide_views, run_log, hints } = self;
+        let Self { start, worker, relay, replies, http, listener, upkeep, wide_views, run_log, hints, audit } = self;
         let (client, publisher, pool) = (worker.engine.client.clone(), worker.publisher.clone(), worker.pool.clone());
         let (stop, late) = (CancellationToken::new(), CancellationToken::new());
         let (prepared, authorizing) = (http.prepared.clone(), http.authorizing.clone());
@@ -164,6 +169,9 @@ impl Application {
                 parts.spawn("the waking for hints", endless(keeper.wake(late.child_token())));
             }
             parts.spawn("reconciliation", endless(upkeep.clone().count_findings(late.child_token())));
+            if let Some(keeper) = audit {
+                parts.spawn("the waking for the audit", endless(keeper.keep(late.child_token())));
+            }
             parts.spawn("retention", endless(upkeep.delete_old_rows(late.child_token())));
             failure = Some(first_end(&mut parts, signals).await);
         }

@@ -57,12 +57,15 @@ mod tests {
     use crate::cli::command;
 
     /// Values that can never work: the arguments, the variable, and what may stand there.
-    const REFUSED: [(&[&str], &str, &str); 22] = [
+    const REFUSED: [(&[&str], &str, &str); 25] = [
         (&["worker", "--sync-slice=20m"], "SYNC_SLICE (--sync-slice) cannot be \"20m\": ", "from 1s to 15m"),
         (&["worker", "--sync-slice=500ms"], "SYNC_SLICE (--sync-slice) ", "from 1s to 15m"),
         (&["worker", "--sync-slice=soon"], "SYNC_SLICE (--sync-slice) ", "from 1s to 15m"),
         (&["worker", "--sync-concurrency=0"], "SYNC_CONCURRENCY (--sync-concurrency) ", "from 1 to 64"),
         (&["worker", "--sync-concurrency=65"], "SYNC_CONCURRENCY (--sync-concurrency) ", "from 1 to 64"),
+        (&["worker", "--audit-rate=9"], "AUDIT_RATE (--audit-rate) ", "it is 0, or a number from 10 to 6000"),
+        (&["worker", "--audit-rate=-1"], "AUDIT_RATE (--audit-rate) ", "it is 0, or a number from 10 to 6000"),
+        (&["worker", "--audit-rate=6001"], "AUDIT_RATE (--audit-rate) ", "it is 0, or a number from 10 to 6000"),
         (&["worker", "--rate-reserve=500"], "RATE_RESERVE (--rate-reserve) ", "from 0 to 150"),
         (&["worker", "--rate-reserve=151"], "RATE_RESERVE (--rate-reserve) ", "from 0 to 150"),
         (&["worker", "--rate-reserve=-1"], "RATE_RESERVE (--rate-reserve) ", "from 0 to 150"),
@@ -99,6 +102,9 @@ mod tests {
             "--sync-slice=15m",
             "--sync-concurrency=64",
             "--sync-concurrency=auto",
+            "--audit-rate=0",
+            "--audit-rate=10",
+            "--audit-rate=6000",
             "--rate-reserve=0",
             "--rate-reserve=150",
             "--sync-lookback=0s",

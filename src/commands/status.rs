@@ -24,7 +24,7 @@ use crate::store::pool::{self, StoreError};
 use crate::store::progress::{self, HeldDeletions};
 use crate::store::records;
 use crate::store::rejected::{self, RejectedRecord};
-use crate::store::report::{self, Shortfall, TableStatus, WebhookState};
+use crate::store::report::{self, AuditState, Shortfall, TableStatus, WebhookState};
 use crate::store::tokens::authorization::{self, Authorization};
 use crate::store::{schema, state};
 use crate::views::{self, ViewProblem};
@@ -108,6 +108,7 @@ struct Looked {
     state: AccountState,
     queue: Option<QueueState>,
     webhooks: Option<WebhookState>,
+    audit: Option<AuditState>,
     held: Vec<HeldDeletions>,
     rejected: Vec<RejectedRecord>,
     rejected_counts: Vec<(String, i64)>,
@@ -139,6 +140,7 @@ async fn look(pool: &PgPool, account: &Account, depths: Option<Depths>, names: &
         state: state::of(pool, account).await?.with_consumer(has_consumer),
         queue: depths.map(|depths| depths.state(usual)),
         webhooks: report::webhooks(pool, account).await?,
+        audit: report::audit(pool, account).await?,
         held,
         rejected,
         views: views::problems(pool).await?,
@@ -154,6 +156,7 @@ fn as_json(account: &Account, looked: &Looked) -> String {
         "state": looked.state,
         "queue": looked.queue,
         "webhooks": looked.webhooks,
+        "audit": looked.audit,
         "resources": looked.tables,
         "shortfalls": looked.shortfalls,
         "held": looked.held,
@@ -178,6 +181,7 @@ fn as_text(account: &Account, looked: Looked) -> String {
     }
     above.extend(looked.queue.and_then(|queue| queue.sentence()));
     above.extend(looked.webhooks.map(|webhooks| format!("webhooks: {}", one_line(&webhooks.sentence()))));
+    above.extend(looked.audit.map(|audit| format!("audit: {}", audit.sentence())));
     format!("{}\n{}{problems}", above.join("\n"), in_rows(tables, &shortfalls, now))
 }
 

@@ -6,7 +6,7 @@ use tracing::info;
 use super::outcome::Outcome;
 use crate::app::{AccountConfig, Application, ProcessConfig, WorkerConfig};
 use crate::config::{
-    AmqpArgs, ConfigError, CopyArgs, HttpArgs, IntegrationArgs, KeyArgs, ReplyArgs, SyncArgs, WebhookArgs,
+    AmqpArgs, AuditArgs, ConfigError, CopyArgs, HttpArgs, IntegrationArgs, KeyArgs, ReplyArgs, SyncArgs, WebhookArgs,
 };
 use crate::process::json_lines;
 use crate::process::lifecycle::Signals;
@@ -37,6 +37,8 @@ pub struct WorkerArgs {
     webhooks: WebhookArgs,
     #[command(flatten)]
     sync: SyncArgs,
+    #[command(flatten)]
+    audit: AuditArgs,
 }
 
 impl WorkerArgs {
@@ -79,6 +81,7 @@ impl WorkerArgs {
                 lookback: sync.sync_lookback,
                 detail_max_age: sync.detail_max_age,
                 incremental_window: sync.incremental_window(),
+                audit: self.audit.settings(),
             },
         };
         Ok(WorkerConfig { process, account })

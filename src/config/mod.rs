@@ -4,6 +4,7 @@
 //!
 //! Each variable `X` that may hold a secret has a twin `X_FILE`, the name of a file that holds it.
 
+mod audit;
 mod broker;
 #[cfg(feature = "compat")]
 mod compat;
@@ -18,6 +19,7 @@ mod sync;
 mod time;
 mod webhooks;
 
+pub use audit::AuditArgs;
 pub use broker::{AmqpArgs, ReplyArgs};
 #[cfg(feature = "compat")]
 pub use compat::CompatArgs;

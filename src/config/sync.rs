@@ -74,7 +74,7 @@ pub struct SyncArgs {
 
 /// `on` or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Switch {
+pub(super) enum Switch {
     /// Yes.
     On,
     /// No.

@@ -207,6 +207,34 @@ pub const RECONCILIATION_FINDINGS: Metric = gauge(
     &[ACCOUNT, ("check", &[])],
     "Findings of teamleader_views.reconciliation, counted after each full sync of invoices or credit notes.",
 );
+/// The bounds of the always-on audit.
+pub const AUDIT_BOUND: Metric = gauge(
+    "teamleader2db_audit_bound",
+    &[ACCOUNT, ("resource", &[]), ("finding", &["wrong", "missing", "stale"])],
+    "The share of a resource's records that is wrong, missing or stale at most, from 0 to 1, with a confidence of \
+     95 %: over the newest draw of each record that AUDIT_RATE has drawn within 7 days. 1: none was drawn.",
+);
+/// What stands behind the bounds.
+pub const AUDIT_DRAWN: Metric = gauge(
+    "teamleader2db_audit_drawn",
+    &[ACCOUNT, ("resource", &[]), ("finding", &["wrong", "missing", "stale"])],
+    "Records behind teamleader2db_audit_bound.",
+);
+/// What was found of them.
+pub const AUDIT_FOUND: Metric = gauge(
+    "teamleader2db_audit_found",
+    &[ACCOUNT, ("resource", &[]), ("finding", &["wrong", "missing", "stale"])],
+    "Those of teamleader2db_audit_drawn that were found so.",
+);
+/// What it draws.
+pub const AUDIT_DRAWS: Metric = counter(
+    "teamleader2db_audit_draws_total",
+    &[ACCOUNT, ("resource", &[]), ("source", &["rows", "list"])],
+    "Records that AUDIT_RATE has drawn, from the rows of the copy or from the API's lists.",
+);
+/// What it takes.
+pub const AUDIT_REQUESTS: Metric =
+    counter("teamleader2db_audit_requests_total", &[ACCOUNT], "Requests to the API that AUDIT_RATE has taken.");
 /// What audits found.
 pub const AUDIT_FINDINGS: Metric = counter(
     "teamleader2db_audit_findings_total",
@@ -341,7 +369,7 @@ pub const WEBHOOK_MISSED: Metric = counter(
 );
 
 /// All of them, in the order of the documentation.
-pub const ALL: [Metric; 57] = [
+pub const ALL: [Metric; 62] = [
     AUTHORIZED,
     STATE,
     STATE_SINCE,
@@ -362,6 +390,11 @@ pub const ALL: [Metric; 57] = [
     DELETIONS_HELD,
     DRIFT,
     AUDIT_FINDINGS,
+    AUDIT_BOUND,
+    AUDIT_DRAWN,
+    AUDIT_FOUND,
+    AUDIT_DRAWS,
+    AUDIT_REQUESTS,
     API_REQUESTS,
     API_LATENCY,
     BUDGET_WAIT,

@@ -381,6 +381,28 @@ pub fn audited(resource: &str, finding: &'static str, rows: i64) {
     found.increment(u64::try_from(rows).unwrap_or(0));
 }
 
+/// The share of a resource's records that has a finding at most, and what stands behind it: how many were drawn, and
+/// how many of them have it.
+pub fn audit_share(resource: &str, finding: &'static str, (at_most, drawn, found): (f64, i64, i64)) {
+    for (metric, value) in
+        [(metric::AUDIT_BOUND, at_most), (metric::AUDIT_DRAWN, level(drawn)), (metric::AUDIT_FOUND, level(found))]
+    {
+        let resource = resource.to_owned();
+        gauge!(metric.name, "account" => account(), "resource" => resource, "finding" => finding).set(value);
+    }
+}
+
+/// The always-on audit has drawn so many records.
+pub fn audit_drew(resource: &'static str, source: &'static str, records: usize) {
+    let draws = counter!(metric::AUDIT_DRAWS.name, "account" => account(), "resource" => resource, "source" => source);
+    draws.increment(u64::try_from(records).unwrap_or(0));
+}
+
+/// A turn of the always-on audit has sent so many requests.
+pub fn audit_asked(requests: i64) {
+    counter!(metric::AUDIT_REQUESTS.name, "account" => account()).increment(u64::try_from(requests).unwrap_or(0));
+}
+
 /// A queue that is bound for an event was full.
 pub fn event_nacked() {
     counter!(metric::NACKED.name, "account" => account()).increment(1);

@@ -1,6 +1,8 @@
 //! Rows compared with what the API gives, for audits. Nothing is written but which ids were found to differ, and, to
 //! repair them, that rows are to be written again.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -20,6 +22,8 @@ pub struct Compared {
     pub stale: Vec<Uuid>,
     /// Rows that hold what the API did not give, or that are marked deleted although the record lives.
     pub wrong: Vec<Uuid>,
+    /// Rows whose content is what the API gave, also if it was written from another text.
+    pub same: HashSet<Uuid>,
 }
 
 impl Compared {
@@ -31,10 +35,13 @@ impl Compared {
     /// Leaves out those that are in `known`.
     pub fn without(self, known: &[Uuid]) -> Self {
         let unknown = |ids: Vec<Uuid>| ids.into_iter().filter(|id| !known.contains(id)).collect();
-        Self { missing: unknown(self.missing), stale: unknown(self.stale), wrong: unknown(self.wrong) }
+        Self { missing: unknown(self.missing), stale: unknown(self.stale), wrong: unknown(self.wrong), same: self.same }
     }
 
     fn sort(&mut self, id: Uuid, known: bool, older: bool, holds: bool) {
+        if holds {
+            self.same.insert(id);
+        }
         match (known, older, holds) {
             (false, ..) => self.missing.push(id),
             (true, true, _) => self.stale.push(id),

@@ -11,6 +11,7 @@
 pub mod accounts;
 pub mod comparison;
 pub mod doubts;
+pub mod draws;
 pub mod hints;
 pub mod lease;
 pub mod logins;

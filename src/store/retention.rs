@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use tracing::info;
 
+use super::draws::{self, pace};
 use super::hints;
 use super::pool::{self, StoreError};
 use super::runs::log;
@@ -41,6 +42,8 @@ impl Retention {
         }
         while log::delete_old(pool, account, DELETED_AT_ONCE).await? {}
         while hints::delete_served(pool, account, DELETED_AT_ONCE).await? {}
+        while draws::delete_old(pool, account, DELETED_AT_ONCE).await? {}
+        while pace::delete_old(pool, account, DELETED_AT_ONCE).await? {}
         Ok(())
     }
 }

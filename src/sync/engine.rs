@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, error_span, info, warn};
 
 use super::cursor::{Run, StepCursor};
-use super::hints::{self, HintServer, LookedAt};
 use super::order::next_step;
 use super::slice::{Settings, Slice, WorkError};
 use super::{by_ids, details, doubts, forecast, list, sweep, watch};
@@ -28,7 +27,6 @@ use crate::messages::{Cause, ResourceStatus, RunReport, RunStatus};
 use crate::process::failpoints::{self, Point};
 use crate::process::telemetry;
 use crate::retry::{self, Failure};
-use crate::store::hints::wake;
 use crate::store::pool::{self, StoreError};
 use crate::store::progress;
 use crate::store::records;
@@ -135,50 +133,6 @@ impl Engine {
         outcome
     }
 
-    /// Serves the hints that wait, while no run works: for a slice at most, or until `stop`.
-    pub async fn serve_hints(&self, epoch: Epoch, stop: &CancellationToken) -> Result<hints::Ended, StoreError> {
-        wake::serving(&self.pool, &self.settings.account).await?;
-        self.read_clock().await?;
-        let server = self.hint_server(epoch, Share::All);
-        match self.verify_token_owner(&server.client).await {
-            Ok(Accepted::Stored) => {}
-            Ok(Accepted::OtherAccount { .. }) | Err(WorkError::Api(ApiError::NotAuthorized)) => {
-                return Ok(hints::Ended::Unauthorized);
-            }
-            Err(error @ (WorkError::Store(_) | WorkError::Api(ApiError::Store(_)))) => {
-                return Err(into_store_error(error));
-            }
-            // The API is down, or will not say who it is.
-            Err(_) => return Ok(hints::Ended::Rests(hints::API_RESTS)),
-        }
-        let deadline = Instant::now() + self.settings.slice;
-        tokio::select! {
-            ended = server.serve(|| stop.is_cancelled() || Instant::now() >= deadline) => ended,
-            never = server.say_so() => match never {},
-        }
-    }
-
-    /// Nobody serves hints any more, and nobody is to be woken for them for so long. Where that cannot be stored, it
-    /// shows by itself after a while.
-    pub async fn end_serving_hints(&self, rests: Duration) {
-        let ended = wake::ended(&self.pool, &self.settings.account, rests.as_secs_f64());
-        let _ = pool::with_deadline(ended).await;
-    }
-
-    fn hint_server(&self, epoch: Epoch, share: Share) -> HintServer<'_> {
-        HintServer {
-            pool: &self.pool,
-            account: &self.settings.account,
-            client: self.client.for_hints(epoch, share),
-            epoch,
-            elsewhere: &self.elsewhere,
-            synced: &self.settings.resources,
-            came: &self.hints_came,
-            webhooks: self.webhooks.as_deref(),
-            registration_looked_at: LookedAt::default(),
-        }
-    }
-
     /// What has to be known before anything is asked for; how the slice ends where it cannot be.
     async fn prepare(&self, slice: &Slice<'_>) -> Option<End> {
         if let Err(error) = self.read_clock().await {
@@ -201,6 +155,8 @@ impl Engine {
         let mut keeping_time = pin!(self.keep_time());
         let hints = self.hint_server(slice.epoch, Share::Half);
         let (mut serving_hints, mut saying_so) = (pin!(hints.serve_beside_a_run()), pin!(hints.say_so()));
+        let auditor = self.auditor(slice.epoch);
+        let mut auditing = pin!(auditor.beside_a_run());
         // However short the slice: each does something, or a run would be handed round for ever.
         let mut has_started = false;
         loop {
@@ -223,12 +179,13 @@ impl Engine {
                 never = &mut keeping_time => match never {},
                 never = &mut serving_hints => match never {},
                 never = &mut saying_so => match never {},
+                never = &mut auditing => match never {},
             }
         }
     }
 
     /// Reads the database's clock, which the client continues.
-    async fn read_clock(&self) -> Result<(), StoreError> {
+    pub(super) async fn read_clock(&self) -> Result<(), StoreError> {
         self.client.clock().set(pool::with_deadline(records::clock(&self.pool)).await?);
         Ok(())
     }
@@ -242,7 +199,7 @@ impl Engine {
     }
 
     /// A token that was given by hand may be of another Teamleader account, whose records must not be mixed with these.
-    async fn verify_token_owner(&self, client: &Client) -> Result<Accepted, WorkError> {
+    pub(super) async fn verify_token_owner(&self, client: &Client) -> Result<Accepted, WorkError> {
         if !self.tokens.owner_is_unknown().await? {
             return Ok(Accepted::Stored);
         }
@@ -466,7 +423,7 @@ async fn view_problems(slice: &Slice<'_>) -> Vec<String> {
     }
 }
 
-fn into_store_error(error: WorkError) -> StoreError {
+pub(super) fn into_store_error(error: WorkError) -> StoreError {
     match error {
         WorkError::Store(error) => error,
         WorkError::Api(ApiError::Store(TokenStoreError::Fenced)) => StoreError::Fenced,

@@ -133,6 +133,7 @@ mod tests {
             lookback: DAY,
             detail_max_age: DAY,
             incremental_window: Some(60 * DAY),
+            audit: None,
         };
         let now = Utc::now();
         let cursor = |name: &str, watermark: bool, full: bool| Progress {
@@ -179,6 +180,7 @@ mod tests {
                 lookback: DAY,
                 detail_max_age: DAY,
                 incremental_window: None,
+                audit: None,
             };
             let cursor = Progress {
                 resource: "contacts".to_owned(),

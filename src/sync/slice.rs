@@ -56,6 +56,17 @@ pub struct Settings {
     /// How far back an incremental pass reads where the API does not report changes but can be asked for dates; `None`:
     /// all of it.
     pub incremental_window: Option<Duration>,
+    /// The always-on audit; `None`: there is none.
+    pub audit: Option<AuditSettings>,
+}
+
+/// What the always-on audit is set to.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditSettings {
+    /// Requests an hour, at most.
+    pub rate: u32,
+    /// Whether what it finds is repaired.
+    pub repair: bool,
 }
 
 /// One slice of work on a run.

@@ -32,6 +32,7 @@ fn hasty_rules() -> String {
         ("26 * 3600", "20"),
         ("24 * 3600", "20"),
         ("oldest_seconds) > 600", "oldest_seconds) > 2"),
+        (r#"{finding=~"wrong|missing"}) >= 100"#, r#"{finding=~"wrong|missing"}) >= 1"#),
         ("rate_limited_total[15s])) > 5", "rate_limited_total[15s])) > 0"),
     ] {
         assert!(rules.contains(real), "{real} stands in no rule any more");
@@ -79,6 +80,7 @@ async fn each_alert_fires_for_its_cause_and_ends() {
     let broker = OwnBroker::start().await;
     let mut stage = webhooks::with_webhooks(Stage::of(300).await.at_broker(&broker.url).await.unauthorized());
     stage.set("WEBHOOK_PATIENCE", "1s");
+    stage.set("AUDIT_RATE", "10");
     let address = format!("127.0.0.1:{}", free_port());
     let watch = Watch { prometheus: Prometheus::start(&address, &hasty_rules()).await, began: Instant::now() };
 
@@ -139,6 +141,14 @@ async fn each_alert_fires_for_its_cause_and_ends() {
     stage.database.execute(right).await;
     stage.complete(json!({ "mode": "full", "resources": ["invoices"] })).await;
     watch.clears("TeamleaderDoesNotAddUp", "it is").await;
+    // As a turn of the audit would have left it; what finds one is shown elsewhere.
+    let drawn = "insert into teamleader2db.audit_draw (account, resource, source, id, finding)
+         values ('acme', 'companies', 'rows', gen_random_uuid(), 'wrong')";
+    stage.database.execute(drawn).await;
+    let labels = watch.fires("TeamleaderAuditBroken", "a row was wrong, of few that were drawn").await;
+    assert!(labels["resource"] == "companies" && labels["finding"] == "wrong", "{labels}");
+    stage.database.execute("delete from teamleader2db.audit_draw where finding = 'wrong'").await;
+    watch.clears("TeamleaderAuditBroken", "it was drawn more than 7 days ago").await;
 
     stage.broker.publish(b"no request", BasicProperties::default()).await;
     let labels = watch.fires("TeamleaderDeadLetters", "somebody sent what is no request").await;

@@ -369,7 +369,8 @@ async fn a_migration_that_failed_holds_up_nobody() {
             teamleader2db.custom_field_column, teamleader2db.login, teamleader2db.rejected_record,
             teamleader2db.view_refresh, teamleader2db.table_count, teamleader2db.run_log, teamleader2db.worker,
             teamleader2db.hint, teamleader2db.wake, teamleader2db.webhook_type, teamleader2db.webhook_registration,
-            teamleader2db.webhook_loss, teamleader2db.webhook_candidate;
+            teamleader2db.webhook_loss, teamleader2db.webhook_candidate,
+            teamleader2db.audit_draw, teamleader2db.audit_turn, teamleader2db.audit_resource;
         drop function teamleader2db.view_definitions, teamleader2db.count_row, teamleader2db.count_truncated,
             teamleader2db.count_tables";
     sqlx::raw_sql(undo).execute(&stage.database.pool).await.unwrap();

@@ -96,6 +96,16 @@ async fn follow_webhooks(stage: &Stage, worker: &Worker) {
     }
 }
 
+/// Rows are drawn, and what differs is repaired; old draws and turns are deleted.
+async fn follow_audit(stage: &Stage) {
+    let repaired = "select count(*) from teamleader2db.audit_draw where repaired_at is not null";
+    stage.database.execute("update teamleader.tasks set content = content || '{\"title\": \"edited\"}'").await;
+    until("the audit repairs a row", async || (stage.database.value::<i64>(repaired).await > 0).then_some(())).await;
+    let old = "select (select count(*) from teamleader2db.audit_draw where drawn_at < now() - interval '7 days')
+        + (select count(*) from teamleader2db.audit_turn where at < now() - interval '7 days')";
+    until("old ones are deleted", async || (stage.database.value::<i64>(old).await == 0).then_some(())).await;
+}
+
 #[tokio::test]
 async fn a_worker_needs_no_more_than_the_rights_of_its_role() {
     let mut stage = Stage::small().await.of_everything().on_an_empty_database().await;
@@ -148,6 +158,18 @@ async fn a_worker_needs_no_more_than_the_rights_of_its_role() {
 
     // What is old is looked for some seconds after the start.
     worker.terminate().await;
+    for old in [
+        "insert into teamleader2db.audit_draw (account, resource, source, id, drawn_at)
+         values ('acme', 'contacts', 'rows', gen_random_uuid(), now() - interval '8 days')",
+        "insert into teamleader2db.audit_turn (account, resource, source, at, requests)
+         values ('acme', 'contacts', 'rows', now() - interval '8 days', 1)",
+    ] {
+        stage.database.execute(old).await;
+    }
+    stage.set("AUDIT_RATE", "6000");
+    stage.set("AUDIT_REPAIR", "on");
+    // The more there are, the longer each waits for its turn.
+    stage.set("TEAMLEADER_RESOURCES", "tasks");
     let mut worker = stage.worker().await;
     let erased = "select count(*) from teamleader.contacts where deleted_at is not null and content = '{}'";
     until("the deleted contact is erased", async || (stage.database.value::<i64>(erased).await == 1).then_some(()))
@@ -157,6 +179,7 @@ async fn a_worker_needs_no_more_than_the_rights_of_its_role() {
         (stage.database.value::<i64>(served).await == 0).then_some(())
     })
     .await;
+    follow_audit(&stage).await;
     stage.set("TEAMLEADER_REDIRECT_URI", "http://127.0.0.1:1/sync/oauth");
     let ended = stage.run(&["doctor"]).await;
     assert!(ended.code == 0 && ended.out.contains("has the rights that a worker needs"), "{ended:?}");

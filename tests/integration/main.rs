@@ -9,6 +9,7 @@
 
 mod advice;
 mod alerts;
+mod always_on_audit;
 mod answers;
 mod audits;
 mod authorization;

@@ -16,7 +16,7 @@ use In::{Bytes, Of, Time};
 /// A limit: what it is of, the file below src/, the constant, and how its value is shown.
 type Limit = (&'static str, &'static str, &'static str, In);
 
-const LIMITS: [(&str, &[Limit]); 7] = [
+const LIMITS: [(&str, &[Limit]); 8] = [
     (
         "Messages",
         &[
@@ -59,6 +59,16 @@ const LIMITS: [(&str, &[Limit]); 7] = [
             ("ids of a request", "messages/request.rs", "MAX_IDS", Of("ids")),
             ("requests of hints in flight", "api_client/client.rs", "HINTS_IN_FLIGHT", Of("requests")),
             ("pages of the list of one parent that a hint reads", "sync/look.rs", "MOST_PAGES", Of("pages")),
+        ],
+    ),
+    (
+        "The always-on audit",
+        &[
+            ("requests of a turn", "store/draws/pace.rs", "MOST_REQUESTS", Of("requests")),
+            ("a turn", "store/draws/pace.rs", "LASTS", Time),
+            ("rows of a turn, with their details", "sync/draws.rs", "WITH_DETAILS", Of("rows")),
+            ("requests in flight", "api_client/client.rs", "AUDITS_IN_FLIGHT", Of("requests")),
+            ("nothing is asked after a failure for", "sync/draws.rs", "RESTS", Time),
         ],
     ),
     (

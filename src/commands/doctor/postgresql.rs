@@ -15,11 +15,14 @@ use crate::store::{accounts, report, requirements, schema};
 use crate::views;
 
 /// What the worker does with its tables; docs/operations.md has the same as grants.
-const RIGHTS: [(&str, &[&str]); 27] = [
+const RIGHTS: [(&str, &[&str]); 30] = [
     ("teamleader.record", &["select", "insert", "update"]),
     ("teamleader.record_history", &["select", "insert", "delete"]),
     ("teamleader_views.contacts", &["select"]),
     ("teamleader_views.contacts_with_deleted", &["select"]),
+    ("teamleader2db.audit_draw", &["select", "insert", "update", "delete"]),
+    ("teamleader2db.audit_resource", &["select", "insert", "update"]),
+    ("teamleader2db.audit_turn", &["select", "insert", "update", "delete"]),
     ("teamleader2db.cursor", &["select", "insert", "update"]),
     ("teamleader2db.custom_field_column", &["select", "insert", "delete"]),
     ("teamleader2db.event_outbox", &["select", "insert", "update", "delete"]),

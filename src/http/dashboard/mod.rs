@@ -1,5 +1,6 @@
 //! The dashboard: pages that work without JavaScript; a little of it refreshes them.
 
+mod audit;
 mod budget;
 mod forms;
 pub(super) mod memory;
@@ -97,5 +98,6 @@ async fn look(state: &HttpState) -> Result<Shown, StoreError> {
         days: report::days(&state.pool, account, None, plots::LOOKED_BACK).await?,
         workers: workers::all(&state.pool, account).await?,
         webhooks: report::webhooks(&state.pool, account).await?,
+        audit: report::audit(&state.pool, account).await?,
     })
 }

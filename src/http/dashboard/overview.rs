@@ -6,13 +6,13 @@ use super::budget::Budget;
 use super::numbers::{ago, count, moment, sentence_case, thousands};
 use super::page::{Frame, Place, advised, frame, pill, pill_of};
 use super::under_way::{Running, progress};
-use super::{plots, runs, webhooks};
+use super::{audit, plots, runs, webhooks};
 use crate::http::paths::AUTHORIZE;
 use crate::http::state::HttpState;
 use crate::ids::Account;
 use crate::messages::{AccountState, Cause, Mode, QueueState};
 use crate::store::progress::HeldDeletions;
-use crate::store::report::{Day, RunSummary, Shortfall, TableStatus, WebhookProblem, WebhookState};
+use crate::store::report::{AuditState, Day, RunSummary, Shortfall, TableStatus, WebhookProblem, WebhookState};
 use crate::store::tokens::authorization::Authorization;
 use crate::store::workers::WorkerRow;
 
@@ -39,6 +39,8 @@ pub(super) struct Shown {
     pub(super) workers: Vec<WorkerRow>,
     /// Webhooks, where they are or were registered.
     pub(super) webhooks: Option<WebhookState>,
+    /// The always-on audit, where there is or was one.
+    pub(super) audit: Option<AuditState>,
 }
 
 /// A problem that an operator or a user should solve.
@@ -62,6 +64,7 @@ pub(super) fn overview(state: &HttpState, shown: &Shown, form_token: &str) -> Ma
             (budget(&shown.budget))
         }
         @if let Some(known) = &shown.webhooks { (webhooks::block(known)) }
+        @if let Some(known) = &shown.audit { (audit::block(known)) }
         section {
             h2 { "Last runs" }
             @if shown.runs.is_empty() { p .quiet { "None yet." } }

@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 use super::numbers::{ago, count, moment, thousands};
 use super::page::{self, Frame, Place, advised, frame, pill, pill_of};
-use super::{plots, webhooks};
+use super::{audit, plots, webhooks};
 use crate::catalog::{self, Resource};
 use crate::http::state::HttpState;
 use crate::messages::{AccountState, Cause};
 use crate::store::pool;
 use crate::store::progress::{self, HeldDeletions};
-use crate::store::report::{self, Day, ResourceRun, ResourceWebhooks, Shortfall, TableStatus};
+use crate::store::report::{self, AuditedResource, Day, ResourceRun, ResourceWebhooks, Shortfall, TableStatus};
 use crate::store::state;
 
 /// Runs of a page.
@@ -40,6 +40,7 @@ struct Shown {
     days: Vec<Day>,
     runs: Vec<ResourceRun>,
     webhooks: Option<ResourceWebhooks>,
+    audit: Option<AuditedResource>,
 }
 
 /// `/dashboard/resources/{name}`.
@@ -74,6 +75,7 @@ async fn look(state: &HttpState, resource: &'static Resource, from: From) -> Res
         days: report::days(&state.pool, account, Some(name), plots::LOOKED_BACK).await?,
         runs: report::resource_runs(&state.pool, account, name, before, limit).await?,
         webhooks: report::webhooks_of(&state.pool, account, name).await?,
+        audit: report::audited_resources(&state.pool, account).await?.into_iter().find(|known| known.resource == name),
     })
 }
 
@@ -117,6 +119,7 @@ fn facts(shown: &Shown) -> Markup {
                 dt { "last success" } dd { (when(table.last_success_at, "never")) }
                 dt { "changes are read since" } dd { (when(table.watermark, "it is read completely each time")) }
                 @if let Some(known) = &shown.webhooks { (webhooks::facts(known)) }
+                @if let Some(known) = &shown.audit { (audit::facts(known)) }
             }
         }
     }

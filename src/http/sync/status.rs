@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::http::problem::{Guarded, Problem};
 use crate::http::state::HttpState;
 use crate::messages::{AccountState, QueueState};
-use crate::store::report::{self, RunStatusRow, TableStatus, WebhookState};
+use crate::store::report::{self, AuditState, RunStatusRow, TableStatus, WebhookState};
 use crate::store::{pool, state};
 
 /// How many runs the status lists.
@@ -31,6 +31,8 @@ pub(in crate::http) struct Status {
     queue: Option<QueueState>,
     /// What is known of webhooks; null: they were never registered.
     webhooks: Option<WebhookState>,
+    /// What the always-on audit has found; null: there was none within the last 7 days.
+    audit: Option<AuditState>,
     /// Each resource's table.
     resources: Vec<TableStatus>,
     /// The newest runs, the newest first.
@@ -56,6 +58,7 @@ pub(in crate::http) async fn status(State(state): State<HttpState>) -> Result<Js
             state: state::of(&state.pool, account).await?.with_consumer(has_consumer),
             queue: depths.map(|depths| depths.state(usual)),
             webhooks: report::webhooks(&state.pool, account).await?,
+            audit: report::audit(&state.pool, account).await?,
             resources: state.tables().await?,
             runs: report::runs(&state.pool, account, None, RUNS).await?,
         })

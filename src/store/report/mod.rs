@@ -3,6 +3,7 @@
 //! No query of a page reads a table from end to end: rows are counted by `teamleader2db.table_count`, what runs wrote
 //! is added up in their rows, and the newest are found by an index. A test holds them to that.
 
+mod audit;
 mod counts;
 mod days;
 mod found;
@@ -14,6 +15,7 @@ mod tables;
 mod tests;
 mod webhooks;
 
+pub use audit::{AuditState, AuditedResource, audit, audited_resources, percent, unknown_share};
 pub use counts::fold_counts;
 pub use days::{Day, days};
 pub use found::{FoundRecord, find_records};
