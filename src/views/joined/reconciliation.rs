@@ -22,11 +22,16 @@ pub(super) const RECONCILIATION: Joined = Joined {
         (
             "expected",
             Number,
-            "The amount that would be right, in currency; of check currency the number of other currencies that there \
-             may be; null where the finding is not an amount.",
+            "The amount that would be right, in currency; of check currency the number of currencies that there may \
+             be; null where the finding is not an amount.",
             &[],
         ),
-        ("found", Number, "What is there instead, in the same unit; null where expected is.", &[]),
+        (
+            "found",
+            Number,
+            "What is there instead, in the same unit (of currency 2 for several); null where expected is.",
+            &[],
+        ),
         ("difference", Number, "found less expected; null where expected is.", &[]),
         ("currency", Text, "The currency of the document's total without taxes, as three letters.", &[]),
         ("meaning", Text, "What the finding means, in a sentence.", &[]),
