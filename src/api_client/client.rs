@@ -341,6 +341,16 @@ impl Client {
         }
     }
 
+    /// Counts a request that is about to be sent; an error where no more may be.
+    fn count_request(&self) -> Result<(), TryError> {
+        if self.allowance.as_ref().is_some_and(|left| left.fetch_sub(1, Ordering::Relaxed) <= 0) {
+            let reason = "this turn of the audit has sent all requests that it may".to_owned();
+            return Err(TryError::Failed(FailedAttempt { failure: Failure::Timeout, reason }));
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
     async fn try_once(
         &self,
         endpoint: &str,
@@ -351,19 +361,14 @@ impl Client {
         let _place = self.in_flight.place().await;
         // The permit first: a token fetched before a long wait for the budget could expire in it.
         let permit = self.limiter.acquire_as(self.turn).await;
-        let access = match self.auth.access_token(self.epoch, *rejected).await {
+        let access = self.auth.access_token(self.epoch, *rejected).await.map_err(TryError::Auth);
+        let access = match access.and_then(|access| self.count_request().map(|()| access)) {
             Ok(access) => access,
             Err(error) => {
                 permit.unused();
-                return Err(TryError::Auth(error));
+                return Err(error);
             }
         };
-        if self.allowance.as_ref().is_some_and(|left| left.fetch_sub(1, Ordering::Relaxed) <= 0) {
-            permit.unused();
-            let reason = "this turn of the audit has sent all requests that it may".to_owned();
-            return Err(TryError::Failed(FailedAttempt { failure: Failure::Timeout, reason }));
-        }
-        self.requests.fetch_add(1, Ordering::Relaxed);
         let (started, sent_at) = (Instant::now(), self.clock.now());
         let sent = self
             .http

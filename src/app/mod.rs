@@ -163,15 +163,8 @@ impl Application {
             parts.spawn("the row of this process", endless(upkeep.clone().keep_seen(late.child_token())));
             parts.spawn("the views of custom fields", endless(wide_views.follow_runs(late.child_token())));
             parts.spawn("the log of runs", endless(run_log.follow(late.child_token())));
-            if let Some((keeper, gatherer)) = hints {
-                parts.spawn("the intake of webhooks", endless(gatherer.run(late.child_token())));
-                parts.spawn("the notices of hints", endless(keeper.clone().listen(late.child_token())));
-                parts.spawn("the waking for hints", endless(keeper.wake(late.child_token())));
-            }
             parts.spawn("reconciliation", endless(upkeep.clone().count_findings(late.child_token())));
-            if let Some(keeper) = audit {
-                parts.spawn("the waking for the audit", endless(keeper.keep(late.child_token())));
-            }
+            keep_waking(&mut parts, hints, audit, &late);
             parts.spawn("retention", endless(upkeep.delete_old_rows(late.child_token())));
             failure = Some(first_end(&mut parts, signals).await);
         }
@@ -199,6 +192,23 @@ impl Application {
             }
             signal = signals.next() => anyhow::bail!("aborted by a second {}", signal.name()),
         }
+    }
+}
+
+/// Spawns what takes calls of webhooks, and what wakes the consumer for hints and for the audit.
+fn keep_waking(
+    parts: &mut Parts,
+    hints: Option<(HintKeeper, Gatherer)>,
+    audit: Option<AuditKeeper>,
+    late: &CancellationToken,
+) {
+    if let Some((keeper, gatherer)) = hints {
+        parts.spawn("the intake of webhooks", endless(gatherer.run(late.child_token())));
+        parts.spawn("the notices of hints", endless(keeper.clone().listen(late.child_token())));
+        parts.spawn("the waking for hints", endless(keeper.wake(late.child_token())));
+    }
+    if let Some(keeper) = audit {
+        parts.spawn("the waking for the audit", endless(keeper.keep(late.child_token())));
     }
 }
 
