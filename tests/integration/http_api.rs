@@ -25,6 +25,7 @@ async fn get(worker: &Worker, path: &str) -> (u16, Value) {
 async fn guarded() -> (Stage, Worker) {
     let mut stage = webhooks::with_webhooks(Stage::small().await);
     stage.set("HTTP_API_TOKEN", TOKEN);
+    stage.set("AUDIT_RATE", "6000");
     let worker = stage.worker().await;
     (stage, worker)
 }
@@ -226,6 +227,11 @@ async fn the_description_says_what_this_is_and_its_examples_are_real() {
     // Answers that are shown have the keys of real ones.
     let is_known = async || get(&worker, "/sync/teamleader").await.1["webhooks"].is_object().then_some(());
     until("webhooks are registered", is_known).await;
+    let is_audited = async || {
+        let answer = get(&worker, "/sync/teamleader").await.1;
+        answer["audit"]["resources"][0]["missing"].is_object().then_some(())
+    };
+    until("something was audited", is_audited).await;
     for (operation, path) in [
         ("get /sync/teamleader", "/sync/teamleader".to_owned()),
         ("get /sync/runs", "/sync/runs".to_owned()),

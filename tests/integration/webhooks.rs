@@ -179,6 +179,38 @@ async fn hints_are_served_beside_a_run_and_by_whoever_stands_by() {
 }
 
 #[tokio::test]
+async fn between_two_slices_of_a_run_hints_do_not_take_its_turn() {
+    let mut stage = with_webhooks(Stage::of(300).await);
+    stage.set("SYNC_SLICE", "1s");
+    let worker = stage.worker().await;
+    registered(&stage).await;
+    deliver_to(&stage, &worker);
+    stage.complete(json!({ "mode": "full" })).await;
+    settled(&stage).await;
+    stage.slow_down("contacts.info", 200);
+    stage.slow_down("companies.list", 500);
+    let body = json!({ "resources": ["contacts"], "mode": "full", "refetch": true });
+    let id = stage.request(body).await;
+    // As if no slice had said that it serves: a message that wakes is put before the run's next slice.
+    let unsaid = "update teamleader2db.wake set serving_at = null, asked_at = null";
+    until("the run is over", async || {
+        stage.simulator.update("companies", 2);
+        stage.database.execute(unsaid).await;
+        (stage.database.run_status(id).await.as_deref() == Some("completed")).then_some(())
+    })
+    .await;
+    stage.simulator.clear_faults();
+    settled(&stage).await;
+    stage.database.assert_table_equals(&stage.simulator, "companies").await;
+    let log = worker.log();
+    let (_, of_run) = log.split_once(&format!("{id} epoch=")).expect("it began");
+    let (of_run, _) = of_run.split_once("The run is completed").expect("it is over");
+    let looks: Vec<&str> = of_run.lines().filter(|line| line.contains("Looked at")).collect();
+    assert!(!looks.is_empty() && looks.iter().all(|line| line.contains("run=")), "{looks:#?}");
+    assert!(of_run.contains("Requeued the request"), "there are two slices at least");
+}
+
+#[tokio::test]
 async fn who_does_not_know_the_secret_stores_nothing() {
     let stage = with_webhooks(Stage::small().await);
     let worker = stage.worker().await;

@@ -34,12 +34,22 @@ pub async fn claim(pool: &PgPool, account: &Account) -> Result<bool, StoreError>
     Ok(claimed.execute(pool).await?.rows_affected() > 0)
 }
 
-/// The message could not be published.
+/// The message could not be published, or the consumer has taken it and serves nothing.
 pub async fn give_back(pool: &PgPool, account: &Account) -> Result<(), StoreError> {
     sqlx::query!("update teamleader2db.wake set asked_at = null where account = $1", account.as_str())
         .execute(pool)
         .await?;
     Ok(())
+}
+
+/// Whether a run is not over: its message is in the queue, or is delayed.
+pub async fn a_run_is_under_way(pool: &PgPool, account: &Account) -> Result<bool, StoreError> {
+    let is_under_way = sqlx::query_scalar!(
+        r#"select exists (
+             select from teamleader2db.sync_run where account = $1 and status = 'running') as "is_under_way!""#,
+        account.as_str(),
+    );
+    Ok(is_under_way.fetch_one(pool).await?)
 }
 
 /// The consumer has taken the message, or a slice serves hints: says so, before it reads them.
