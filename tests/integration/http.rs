@@ -232,7 +232,8 @@ async fn beyond_loopback_the_worker_wants_a_token_to_start() {
 
 #[tokio::test]
 async fn metrics_are_told_as_prometheus_reads_them() {
-    let stage = with_webhooks(Stage::small().await);
+    let mut stage = with_webhooks(Stage::small().await);
+    stage.set("AUDIT_RATE", "6000");
     let worker = stage.worker().await;
     registered(&stage).await;
     deliver_to(&stage, &worker);
@@ -251,8 +252,9 @@ async fn metrics_are_told_as_prometheus_reads_them() {
     // One after the other, some moments after the start and then each minute.
     let text = until("stale details and rejected records are counted", async || {
         let (_, text) = worker.get("/metrics").await;
-        ["stale_details", "rejected_records", "queued_requests", "hints_waiting", "hints_served_total"]
-            .iter()
+        let last = ["stale_details", "rejected_records", "queued_requests", "hints_waiting", "hints_served_total"];
+        last.iter()
+            .chain(&["audit_bound", "audit_draws_total", "audit_requests_total", "reconciliation_findings"])
             .all(|name| text.contains(&format!("teamleader2db_{name}{{")))
             .then_some(text)
     })

@@ -110,7 +110,8 @@ async fn an_integration_of_old_has_the_columns_that_its_version_left_out() {
         ("companies.national_identification_number", (0, 30)),
         ("contacts.national_identification_number", (0, 60)),
         ("custom_field_definition_options.id", (0, 24)),
-        ("invoice_lines.tax_id", (0, 100)),
+        ("customers.national_identification_number", (0, 90)),
+        ("invoice_lines.tax_id", (0, 102)),
     ];
     assert_eq!(differing, left_out.into());
 }

@@ -14,4 +14,5 @@ select
     end as age,
     i.on_hold_since, i.payment_reference, i.expected_payment_method_method as expected_payment_method, i._changed_at
 from teamleader_views.invoices i
-where i.status = 'outstanding' and i.paid is not true
+-- Before API version 2019-03-13 all that are no drafts are booked.
+where i.status in ('outstanding', 'booked') and i.paid is not true
