@@ -320,17 +320,26 @@ mod tests {
 
     const PAIR: &str = r#"{"access_token":"a","refresh_token":"r","expires_in":60}"#;
 
-    /// A client whose ticks are short, and a server that answers the only request on a signal.
-    fn oauth(tick: Duration) -> (OAuth, std::sync::mpsc::Sender<()>, std::thread::JoinHandle<()>) {
+    /// A server that answers one request on a signal.
+    struct Server {
+        asked: tokio::sync::oneshot::Receiver<()>,
+        signal: std::sync::mpsc::Sender<()>,
+        thread: std::thread::JoinHandle<()>,
+    }
+
+    /// A client whose ticks are short, and its server.
+    fn oauth(tick: Duration) -> (OAuth, Server) {
         // As the program does when it starts; another test may have done it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let auth_uri = format!("http://{}", listener.local_addr().expect("an address"));
         let (signal, signalled) = std::sync::mpsc::channel();
-        let server = std::thread::spawn(move || {
+        let (note_asked, asked) = tokio::sync::oneshot::channel();
+        let thread = std::thread::spawn(move || {
             let (mut connection, _) = listener.accept().expect("a connection");
             let mut request = [0; 4096];
             assert!(connection.read(&mut request).expect("a request") > 0);
+            let _ = note_asked.send(());
             if signalled.recv().is_ok() {
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", PAIR.len());
                 connection.write_all(format!("{head}{PAIR}").as_bytes()).expect("it is sent");
@@ -344,18 +353,18 @@ mod tests {
             auth_uri,
             api_version: "2023-09-26".parse().expect("a version"),
         };
-        (OAuth { tick, ..OAuth::new(integration).expect("a client") }, signal, server)
+        (OAuth { tick, ..OAuth::new(integration).expect("a client") }, Server { asked, signal, thread })
     }
 
     #[tokio::test]
     async fn an_answer_that_came_while_the_process_was_suspended_counts() {
         let tick = Duration::from_millis(20);
-        let (oauth, signal, server) = oauth(tick);
+        let (oauth, server) = oauth(tick);
         let suspended = async {
-            tokio::time::sleep(tick * 3).await;
-            signal.send(()).expect("the server waits");
+            server.asked.await.expect("the request comes");
+            server.signal.send(()).expect("the server waits");
             // The answer is in the socket, and nothing of this runtime runs, for longer than all ticks.
-            server.join().expect("it has answered");
+            server.thread.join().expect("it has answered");
             std::thread::sleep(tick * u32::try_from(TICKS * 3).unwrap());
         };
         let token = "r".into();
@@ -365,11 +374,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_says_nothing_is_not_waited_for_for_ever() {
-        let (oauth, signal, server) = oauth(Duration::from_millis(20));
+        let (oauth, server) = oauth(Duration::from_millis(100));
         let answer = oauth.refresh(&"r".into()).await;
         assert!(matches!(&answer, TokenAnswer::Unknown(why) if why == "no answer in time"), "{answer:?}");
-        drop(signal);
-        server.join().expect("it ends");
+        drop(server.signal);
+        server.thread.join().expect("it ends");
     }
 
     #[test]
