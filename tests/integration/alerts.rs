@@ -32,7 +32,7 @@ fn hasty_rules() -> String {
         ("26 * 3600", "20"),
         ("24 * 3600", "20"),
         ("oldest_seconds) > 600", "oldest_seconds) > 2"),
-        (r#"{finding=~"wrong|missing"}) >= 100"#, r#"{finding=~"wrong|missing"}) >= 1"#),
+        (r#"{finding=~"wrong|missing"}) >= 50"#, r#"{finding=~"wrong|missing"}) >= 1"#),
         ("rate_limited_total[15s])) > 5", "rate_limited_total[15s])) > 0"),
     ] {
         assert!(rules.contains(real), "{real} stands in no rule any more");

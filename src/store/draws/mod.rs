@@ -278,3 +278,23 @@ pub async fn delete_old(pool: &PgPool, account: &Account, limit: i64) -> Result<
     );
     Ok(deleted.execute(pool).await?.rows_affected() > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::RESOURCES;
+
+    #[test]
+    fn what_records_are_drawn_from_is_as_docs_audit_has_it() {
+        let of = |sources: &[Source]| RESOURCES.iter().filter(|of| Source::of(of) == sources).map(|of| of.name);
+        assert_eq!(of(&[]).count(), 15);
+        assert!(of(&[]).any(|name| name == "notes") && of(&[]).any(|name| name == "files"));
+        assert!(of(&[Source::Rows]).eq(["incomingInvoices", "incomingCreditNotes", "receipts"]));
+        let listed: Vec<&str> = of(&[Source::List]).collect();
+        assert_eq!(listed.len(), 12, "{listed:?}");
+        assert!(["tags", "taxRates", "expenses", "reservations"].iter().all(|name| listed.contains(name)));
+        for name in ["contacts", "invoices", "events", "calls", "projects", "timeTracking"] {
+            assert!(of(&[Source::Rows, Source::List]).any(|both| both == name), "{name}");
+        }
+    }
+}
