@@ -155,7 +155,7 @@ webhooks: install ## lose, repeat and forge webhooks by SEEDS (30) seeds; hold t
 economy: install ## print how many requests syncs of the whole API take, of ECONOMY_OF (10,000) contacts and all else in proportion
 	ECONOMY_OF=$(ECONOMY_OF) $(MAKE) test ARGS="--test integration -- --nocapture economy::"
 
-bench: install ## measure the worker beside its limits, ARGS="budget" one scenario (start lists details memory views pages hints budget); QUICK=1 small
+bench: install ## measure the worker beside its limits, ARGS="budget" one scenario (start lists details memory typed views pages hints budget); QUICK=1 small
 	BENCH_QUICK=$(QUICK) dev/servers run cargo bench --locked --bench product -- $(ARGS)
 
 bench-functions: ## measure the hot functions by themselves

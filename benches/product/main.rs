@@ -52,6 +52,9 @@ async fn main() {
     if is_wanted("memory") {
         print(memory::measure(size).await);
     }
+    if is_wanted("typed") {
+        print(views::prices(size).await);
+    }
     if is_wanted("views") {
         print(views::measure(size).await);
     }

@@ -165,6 +165,26 @@ pub async fn begin_alone(
     begin_fenced(pool, account, epoch, (false, true)).await
 }
 
+/// The same for who holds no lease: a program that changes the schema.
+pub async fn hold_writers(tx: &mut PgConnection, account: &str) -> Result<(), StoreError> {
+    sqlx::query!(r#"select pg_advisory_xact_lock($2, hashtext($1)) as "locked!: ()""#, account, WRITERS)
+        .fetch_one(tx)
+        .await?;
+    Ok(())
+}
+
+/// The same of all accounts.
+pub async fn hold_all_writers(tx: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"select pg_advisory_xact_lock($1, hashtext(account)) as "locked!: ()"
+           from (select account from teamleader2db.lease order by account) l"#,
+        WRITERS
+    )
+    .fetch_all(tx)
+    .await
+    .map(drop)
+}
+
 /// Holds the lease's row against newer epochs until the transaction ends: a plain select would not fence. A worker
 /// whose schema a newer program has migrated is stopped as well. `durable`: the commit waits for the disk. `alone`: no
 /// other of the account is under way; a lock of PostgreSQL's, which lets nobody wait for ever, and ends with the

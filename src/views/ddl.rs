@@ -17,6 +17,15 @@ pub(super) struct KnownView {
     pub(super) options: Vec<String>,
 }
 
+impl KnownView {
+    /// Whether somebody has set that it reads with the rights of who reads it (`security_invoker`): those rights, and
+    /// policies for rows, are of the records, and the typed columns know nothing of them.
+    pub(super) fn is_of_its_reader(&self) -> bool {
+        let mut values = self.options.iter().filter_map(|option| option.strip_prefix("security_invoker="));
+        values.next_back().is_some_and(|value| ["true", "on", "yes", "1"].contains(&value))
+    }
+}
+
 /// A column that is there.
 #[derive(Clone, Debug)]
 pub(super) struct Known {

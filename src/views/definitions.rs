@@ -3,13 +3,33 @@
 use super::column::{Column, Type};
 use super::ddl::{self, KnownView};
 use super::fixed::{self, Fixed};
+use super::typed::table::{self, Complete};
 use super::{joined, model, names};
 
-/// All views but those of custom fields' columns.
+/// All views but those of custom fields' columns, as they read documents.
+#[cfg(test)]
 pub(super) fn definitions() -> Vec<Fixed> {
+    over(&Complete::new())
+}
+
+/// The same, reading typed columns where their table is complete.
+pub(super) fn over(complete: &Complete) -> Vec<Fixed> {
     let views = model::views();
+    let mut tables = table::tables(&views);
+    tables.retain(|table| complete.contains(&table.name));
+    let mut definitions = of_documents(&views);
+    for view in &mut definitions {
+        if let Some(table) = tables.iter().find(|table| table.view() == view.name) {
+            view.columns = table.read(&view.columns);
+            view.source = table.source();
+        }
+    }
+    definitions
+}
+
+fn of_documents(views: &[model::View]) -> Vec<Fixed> {
     let mut definitions = vec![fixed::accounts(), fixed::freshness()];
-    for view in &views {
+    for view in views {
         if view.is_child {
             definitions.push(Fixed {
                 name: view.name.clone(),
@@ -35,7 +55,7 @@ pub(super) fn definitions() -> Vec<Fixed> {
             definitions.push(fixed::custom_fields(view));
         }
     }
-    definitions.push(fixed::problems(&views));
+    definitions.push(fixed::problems(views));
     definitions.extend(joined::views());
     definitions
 }

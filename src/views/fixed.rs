@@ -78,19 +78,31 @@ pub(super) fn freshness() -> Fixed {
     }
 }
 
+/// The list `custom_fields` of a row.
+pub(super) const VALUES: &str = "(r.content #> '{custom_fields}')";
+
+/// Joins its elements to the row.
+pub(super) const EACH_VALUE: &str = "cross join lateral jsonb_array_elements(case when \
+                                     jsonb_typeof(r.content #> '{custom_fields}') = 'array' then r.content #> \
+                                     '{custom_fields}' end) with ordinality as e (value, position)";
+
+/// Joins the definition that has this id, in the account of a row of this alias.
+pub(super) fn definition(of: &str, id: &str) -> String {
+    format!(
+        "left join teamleader.custom_field_definitions d on d.resource = 'customFieldDefinitions' \
+         and d.account = {of}.account and d.id = {id}"
+    )
+}
+
 /// The values of custom fields of the records of a view, a row a value.
 pub(super) fn custom_fields(of: &View) -> Fixed {
-    let list = "r.content #> '{custom_fields}'";
     Fixed {
         name: format!("{}_custom_fields", singular(&of.name)),
         columns: columns_of_values(of),
         source: format!(
-            "teamleader.{} r cross join lateral jsonb_array_elements(case when jsonb_typeof({list}) = 'array' \
-             then {list} end) with ordinality as e (value, position) \
-             left join teamleader.custom_field_definitions d on d.resource = 'customFieldDefinitions' \
-             and d.account = r.account and d.id = {} where r.resource = {} and r.deleted_at is null",
+            "teamleader.{} r {EACH_VALUE} {} where r.resource = {} and r.deleted_at is null",
             of.name,
-            in_element(&["definition", "id"]).read_as(Type::Uuid),
+            definition("r", &in_element(&["definition", "id"]).read_as(Type::Uuid)),
             literal(of.resource.name)
         ),
         comment: format!("The values of custom fields of each record of {}, a row a value.", of.name),

@@ -23,6 +23,7 @@ mod problems;
 mod schema;
 #[cfg(test)]
 mod stable_columns;
+mod typed;
 pub mod wide;
 mod wide_columns;
 mod writer;

@@ -88,6 +88,10 @@ async fn after_all(play: &mut Play, verdict: &mut Verdict) {
     let unserved = play.await_hints().await;
     verdict.violations.extend(unserved);
     differences(play, RESOURCES.iter(), "after the last sync", verdict).await;
+    let untyped = play.database.untyped().await;
+    if !untyped.is_empty() {
+        verdict.violations.push(format!("tables: typed columns differ from documents: {untyped:?}"));
+    }
     for published in &play.published {
         one_final_event(play, published, verdict);
     }

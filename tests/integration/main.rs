@@ -77,6 +77,7 @@ mod states;
 mod token_seams;
 mod tokens;
 mod traces;
+mod typed_columns;
 mod upgrades;
 mod versions;
 mod views;

@@ -1,5 +1,6 @@
 //! The questions of docs/questions.md, and what the account itself says to them; and all other SQL of the pages.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -71,7 +72,28 @@ async fn thirty_questions_have_the_answers_that_the_account_gives() {
             assert!(equal(row, expected), "question {number} says {row}, the account {expected}");
         }
         assert_eq!(answer.len(), expected.len(), "question {number}");
+        let documents = documents_read(&stage, statement).await;
+        assert!(documents.is_empty(), "question {number} reads documents: {documents:#?}");
     }
+}
+
+/// What a statement reads from documents, but for those of definitions (`d`), which are few. That a plan has a table of
+/// documents says nothing: PostgreSQL does not leave out each join of which it needs no column.
+async fn documents_read(stage: &Stage, statement: &str) -> BTreeSet<String> {
+    let sql = format!("explain (verbose) {}", statement.trim().trim_end_matches(';'));
+    let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&stage.database.pool).await.unwrap();
+    let mut read = BTreeSet::new();
+    for line in &plan {
+        let mut parts = line.split(".content").peekable();
+        while let (Some(before), Some(after)) = (parts.next(), parts.peek()) {
+            let alias = before.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
+            let is_read = [" #", " -", ", '"].iter().any(|sign| after.starts_with(sign));
+            if is_read && !alias.starts_with('d') {
+                read.insert(line.trim().to_owned());
+            }
+        }
+    }
+    read
 }
 
 /// A block of SQL in a page.

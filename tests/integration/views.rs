@@ -331,8 +331,9 @@ async fn readers_have_a_role_that_sees_the_records_and_nothing_of_the_machinery(
     for sql in [
         "select from teamleader2db.oauth_token",
         "select from teamleader2db.view_problem",
+        "select from teamleader_typed.contacts",
         "delete from teamleader.contacts",
-        "update teamleader_views.contacts_with_deleted set account = ''",
+        "update teamleader_views.teams_with_deleted set account = ''",
         "create view teamleader_views.mine as select 1",
     ] {
         let error = sqlx::raw_sql(sql).execute(&mut *reader).await.expect_err(sql);

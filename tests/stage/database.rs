@@ -196,6 +196,22 @@ impl Database {
         for resource in RESOURCES {
             self.assert_table_equals(simulator, resource).await;
         }
+        self.assert_typed_columns().await;
+    }
+
+    /// Asserts that the typed columns are what the documents give.
+    pub async fn assert_typed_columns(&self) {
+        let differences = self.untyped().await;
+        assert!(differences.is_empty(), "typed columns differ from documents: {differences:?}");
+    }
+
+    /// How many rows of which tables of typed columns are not what the documents give.
+    pub async fn untyped(&self) -> Vec<(String, i64)> {
+        let found = until("typed columns are compared", async || {
+            let sql = r#"select "table", "rows" from teamleader_typed.differences()"#;
+            sqlx::query_as(sql).fetch_all(&self.pool).await.ok()
+        });
+        found.await
     }
 
     /// The same for one resource.

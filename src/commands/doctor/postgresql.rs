@@ -15,8 +15,10 @@ use crate::store::{accounts, report, requirements, schema};
 use crate::views;
 
 /// What the worker does with its tables; docs/operations.md has the same as grants.
-const RIGHTS: [(&str, &[&str]); 30] = [
+const RIGHTS: [(&str, &[&str]); 31] = [
     ("teamleader.record", &["select", "insert", "update"]),
+    // Of each partition; one stands for all.
+    ("teamleader.contacts", &["insert"]),
     ("teamleader.record_history", &["select", "insert", "delete"]),
     ("teamleader_views.contacts", &["select"]),
     ("teamleader_views.contacts_with_deleted", &["select"]),

@@ -14,16 +14,22 @@ use super::elsewhere::{Elsewhere, Written};
 use super::newest;
 use super::{Merged, count};
 use crate::api_client::answer::Record;
-use crate::catalog::{PAGE_SIZE, Resource};
+use crate::catalog::{self, PAGE_SIZE, Resource};
 use crate::ids::Account;
 use crate::process::failpoints::{self, Point};
 use crate::store::pool::StoreError;
 use crate::store::records::{self, Source};
 
-/// The columns in the order in which [`write_row`] writes them; the others have their defaults.
-const COPY: &str = "copy teamleader.record
-    (resource, account, id, content, source_updated_at, list_hash, parent_resource, parent_id, asked_at) \
-     from stdin (format binary)";
+/// Loads rows into the table of a resource, whose own trigger writes their typed columns: into the partitioned table,
+/// which has one as well, PostgreSQL would load row by row. The columns are in the order in which [`write_row`] writes
+/// them; the others have their defaults.
+fn copy_into(resource: &str) -> String {
+    format!(
+        "copy teamleader.{} (resource, account, id, content, source_updated_at, list_hash, parent_resource, \
+         parent_id, asked_at) from stdin (format binary)",
+        catalog::table(resource)
+    )
+}
 
 /// Before a `COPY`: the trigger that counts rows leaves them to [`note_count`].
 const BEFORE: &str = "savepoint load; set local teamleader2db.counts = 'own'";
@@ -242,7 +248,7 @@ async fn load(
     let (of_account, of_resource) = (account.clone(), resource.name);
     let loading = async move {
         sqlx::raw_sql(BEFORE).execute(&mut *tx).await?;
-        let loaded = match copy(&mut tx, receiver).await {
+        let loaded = match copy(&mut tx, of_resource, receiver).await {
             Ok(rows) => Some(i64::try_from(rows).unwrap_or(i64::MAX)),
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => None,
             // Time runs while PostgreSQL waits for the rows: it is the way to it that is slow, and not the rows that
@@ -277,8 +283,12 @@ async fn note_count(tx: &mut PgConnection, account: &Account, resource: &str, ro
 }
 
 /// Returns how many rows there are by that.
-async fn copy(connection: &mut PgConnection, mut receiver: mpsc::Receiver<CopyChunk>) -> sqlx::Result<u64> {
-    let mut copy = connection.copy_in_raw(COPY).await?;
+async fn copy(
+    connection: &mut PgConnection,
+    resource: &str,
+    mut receiver: mpsc::Receiver<CopyChunk>,
+) -> sqlx::Result<u64> {
+    let mut copy = connection.copy_in_raw(&copy_into(resource)).await?;
     let mut ended = false;
     while let Some(CopyChunk::Bytes(chunk)) =
         receiver.recv().await.inspect(|chunk| ended = matches!(chunk, CopyChunk::End))
