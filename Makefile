@@ -39,12 +39,15 @@ JSON ?=
 RELEASE ?=
 AUDIT ?=
 OUT ?= target/release-files
+# Other servers than the machine's: trixie, sid, postgres:npm-16,rabbitmq:sid; see dev/servers.
+SERVERS ?=
+export SERVERS
 # Debian's Python has Debian's PyYAML; one that stands before it on the PATH may have none.
 PYTHON = $(shell python3 -c 'import yaml' 2>/dev/null && echo python3 || echo /usr/bin/python3)
 
 # SEEDS, SEED and REFRESHES are of the fault suite: make faults SEEDS=200, make faults SEED=17, make soak REFRESHES=2000;
 # CASES and SEED of the hostile one: make hostile CASES=10000, make hostile SEED=17.
-.PHONY: help install demo test test-integrations faults soak hostile drift webhooks economy check format format-check lint limits prepare prepare-check tables site pages resources views upgrade-dump schemas api-diff api-diff-check docs coverage bench bench-functions server sync deploy-check dockertest release release-check habits audit clean
+.PHONY: help install demo test test-integrations faults matrix soak hostile drift webhooks economy check format format-check lint limits prepare prepare-check tables site pages resources views upgrade-dump schemas api-diff api-diff-check docs coverage bench bench-functions server sync deploy-check dockertest release release-check habits audit clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,7 +58,7 @@ install: ## install what building, testing and the demo need (apt), or name it
 demo: ## sync a simulated account with private servers, and compare every row; RELEASE=folder has the programs, and nothing is compiled
 	@RELEASE="$(RELEASE)" dev/demo
 
-test: install ## run all tests, with a private PostgreSQL and RabbitMQ
+test: install ## run all tests, with a private PostgreSQL and RabbitMQ; SERVERS=sid with those of a Debian release; see dev/servers
 	@dev/servers run $(MAKE) in-servers-test
 
 # Tests start the binaries as processes of their own, and cargo builds a test only those of its own package. All in one build: for other
@@ -72,8 +75,11 @@ test-integrations: ## run the HTTP API, the dashboard, clients and integrations/
 	@dev/install integrations
 	tests/integrations/run $(ARGS)
 
-faults: install binaries ## play the seeds 1 to SEEDS of the fault suite, or SEED alone; see tests/faults
+faults: install binaries ## play the seeds 1 to SEEDS of the fault suite, or SEED alone, on SERVERS; see tests/faults
 	$(if $(SEED),FAULT_SEED=$(SEED),FAULT_SEEDS=$(SEEDS)) cargo test --locked --features fault-points --test faults
+
+matrix: install binaries ## play integration tests and SEEDS (20) seeds on each version of the servers, or on SERVERS; write the table in docs/testing.md
+	SEEDS=$(if $(filter file,$(origin SEEDS)),20,$(SEEDS)) dev/matrix
 
 soak: install binaries ## refresh tokens REFRESHES times, with kills in between
 	FAULT_SOAK=$(REFRESHES) cargo test --locked --features fault-points --test faults
@@ -196,7 +202,7 @@ audit: ## hold Cargo.lock against deny.toml: advisories, which are fetched from 
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo deny --locked check $(AUDIT)
 
 clean: ## stop the private servers, and delete all that was built
-	@dev/servers clean
-	@dev/servers --dir target/demo clean
-	@for lane in target/faults/servers-*; do dev/servers --dir "$$lane" clean; done
+	@for dir in target/servers target/servers.* target/demo target/demo.* target/faults/servers-* target/matrix/servers.*; do \
+		env --unset=SERVERS dev/servers --dir "$$dir" clean; \
+	done
 	cargo clean
