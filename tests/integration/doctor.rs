@@ -99,11 +99,14 @@ async fn a_role_without_the_rights_of_a_worker() {
     .await;
     let complaint = complaint(&stage).await;
     assert!(
-        complaint
-            .ends_with(&format!("as the schemas' owner: grant insert, update on teamleader.record to \"{role}\";")),
+        complaint.ends_with(&format!(
+            "as the schemas' owner: grant insert, update on teamleader.record to \"{role}\"; \
+                 grant insert on all tables in schema teamleader to \"{role}\";"
+        )),
         "{complaint}"
     );
     run(format!("grant insert, update on teamleader.record to {role}")).await;
+    run(format!("grant insert on all tables in schema teamleader to {role}")).await;
     let ended = stage.run(&["doctor"]).await;
     assert_eq!(ended.code, 0, "what it said was all: {ended:?}");
 

@@ -15,10 +15,8 @@ use crate::store::{accounts, report, requirements, schema};
 use crate::views;
 
 /// What the worker does with its tables; docs/operations.md has the same as grants.
-const RIGHTS: [(&str, &[&str]); 31] = [
+const RIGHTS: [(&str, &[&str]); 30] = [
     ("teamleader.record", &["select", "insert", "update"]),
-    // Of each partition; one stands for all.
-    ("teamleader.contacts", &["insert"]),
     ("teamleader.record_history", &["select", "insert", "delete"]),
     ("teamleader_views.contacts", &["select"]),
     ("teamleader_views.contacts_with_deleted", &["select"]),
@@ -213,10 +211,15 @@ async fn rights(pool: &PgPool) -> Result<Finding, StoreError> {
              where to_regnamespace(name) is not null and not has_schema_privilege(name, privilege))";
     let (user, mut lacking): (String, Vec<String>) = sqlx::query_as(sql).fetch_one(pool).await?;
     if lacking.is_empty() {
-        let sql = "select format('%s on %s', string_agg(privilege, ', '), name)
+        let sql = "select format('%s on %s', string_agg(privilege, ', '), name), min(ordinal)
              from unnest($1::text[], $2::text[]) with ordinality as n (name, privilege, ordinal)
              where to_regclass(name) is not null and not has_table_privilege(name, privilege)
-             group by name order by min(ordinal)";
+             group by name
+             union all
+             select 'insert on all tables in schema teamleader', null
+             from pg_inherits i where i.inhparent = to_regclass('teamleader.record')
+             having bool_or(not has_table_privilege(i.inhrelid, 'insert'))
+             order by 2";
         lacking = sqlx::query_scalar(sql).bind(tables).bind(rights).fetch_all(pool).await?;
     }
     if lacking.is_empty() {

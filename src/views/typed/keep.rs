@@ -45,6 +45,8 @@ pub struct Typed {
     there: BTreeMap<String, String>,
     /// The comment of the schema; `None` where it is not there.
     schema: Option<String>,
+    /// How many triggers write them. Where one is missing or disabled, what a table holds is not known.
+    triggers: usize,
 }
 
 impl Typed {
@@ -52,14 +54,17 @@ impl Typed {
     pub(in crate::views) async fn of(executor: impl PgExecutor<'_>) -> Result<Self, StoreError> {
         let rows = sqlx::query!(
             r#"select c.relname::text as "name?", coalesce(obj_description(n.oid, 'pg_namespace'), '') as "schema!",
-                 coalesce(obj_description(c.oid, 'pg_class'), '') as "comment!"
+                 coalesce(obj_description(c.oid, 'pg_class'), '') as "comment!",
+                 (select count(*) from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+                  where p.pronamespace = n.oid and t.tgenabled <> 'D') as "triggers!"
              from pg_namespace n left join pg_class c on c.relnamespace = n.oid and c.relkind = 'r'
              where n.nspname = 'teamleader_typed'"#
         );
         let rows = rows.fetch_all(executor).await?;
         let schema = rows.first().map(|row| row.schema.clone());
+        let triggers = rows.first().map_or(0, |row| usize::try_from(row.triggers).unwrap_or(0));
         let there = rows.into_iter().filter_map(|row| Some((row.name?, row.comment))).collect();
-        Ok(Self { tables: tables(&model::views()), there, schema })
+        Ok(Self { tables: tables(&model::views()), there, schema, triggers })
     }
 
     /// The tables that have a row for each that their view shows.
@@ -80,6 +85,9 @@ impl Typed {
 
     /// Whether a table is as this program makes it; and complete.
     fn state(&self, table: &Table) -> (bool, bool) {
+        if self.triggers != sql::triggers_of(&self.tables) {
+            return (false, false);
+        }
         self.there.get(&table.name).map_or((false, false), |comment| sql::is_current(table, comment))
     }
 

@@ -1,6 +1,6 @@
 //! The SQL that makes the tables, and the functions and triggers that write them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -123,6 +123,12 @@ pub(super) fn follow(tables: &[Table]) -> String {
         ));
     }
     sql
+}
+
+/// How many triggers that makes: three on the partitioned table, and four on each that has typed columns.
+pub(super) fn triggers_of(tables: &[Table]) -> usize {
+    let resources: BTreeSet<&str> = tables.iter().map(|table| table.resource.name).collect();
+    3 + 4 * resources.len()
 }
 
 fn triggers(on: &str, function: &str) -> String {
