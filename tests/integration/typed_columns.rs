@@ -1,4 +1,4 @@
-//! Schema `teamleader_typed`: the columns that views read in place of documents, whoever writes the records.
+//! Schema `teamleader_typed`: the columns that views read in place of documents, no matter who writes the records.
 
 use serde_json::json;
 use sqlx::AssertSqlSafe;

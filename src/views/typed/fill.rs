@@ -10,7 +10,7 @@ use crate::store::lease;
 use crate::store::pool::{self, StoreError};
 use crate::views::names::{self, quoted};
 
-/// Records of a portion. Whoever writes records waits for a portion at most.
+/// Records of a portion. A writer of records waits for a portion at most.
 const PORTION: i64 = 500;
 
 /// How many records lie between two lines of the log.
@@ -52,7 +52,7 @@ async fn next_account(pool: &PgPool, resource: &str, after: Option<&str>) -> Res
 }
 
 /// Fills in the next records after an id; gives the last id, and how many they were. None of the account's workers
-/// writes meanwhile, and whoever else does waits for the rows.
+/// writes meanwhile, and anybody else who does waits for the rows.
 async fn portion(
     pool: &PgPool,
     tables: &[&Table],

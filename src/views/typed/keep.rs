@@ -2,7 +2,7 @@
 //!
 //! Tables that are not there are made together with the triggers that write them, and filled afterwards in portions:
 //! a table is read by no view before it is complete. One that another version has made with other columns is made
-//! anew, once the views read documents.
+//! again, once the views read documents.
 
 use std::collections::{BTreeMap, BTreeSet};
 

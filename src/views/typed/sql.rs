@@ -167,7 +167,7 @@ fn differences(tables: &[Table]) -> String {
     )
 }
 
-/// Writes those tables anew, while nobody writes records.
+/// Writes those tables again, while nobody writes records.
 fn refill(tables: &[Table]) -> String {
     let branches = tables.iter().map(|table| {
         let rows = format!("teamleader.{}", quoted(&names::table(table.resource.name)));
@@ -191,7 +191,7 @@ case it.\"table\"
 end loop;
 end
 $function$;
-comment on function {SCHEMA}.refill() is 'Writes the tables of differences() anew. Writers wait, readers do not.';
+comment on function {SCHEMA}.refill() is 'Writes the tables of differences() again. Writers wait, readers do not.';
 ",
         branches.collect::<String>()
     )
