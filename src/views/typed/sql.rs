@@ -229,8 +229,7 @@ fn function(name: &str, all: &[&[&Table]]) -> String {
         "create or replace function {SCHEMA}.{name}() returns trigger {SETTINGS} as $function$
 declare
     it record;
-    changed uuid[];
-begin
+{changed}begin
 if tg_op = 'TRUNCATE' then
 {truncated}return null;
 end if;
@@ -250,38 +249,70 @@ end
 $function$;
 comment on function {SCHEMA}.{name}() is 'Writes the typed columns of records that are written.';
 ",
+        changed = (1..=all.iter().map(|tables| lists_of(tables)).max().unwrap_or(0))
+            .map(|number| format!("    changed{number} uuid[];\n"))
+            .collect::<String>(),
         truncated = by_resource("tg_argv[0]", all, delete_all),
-        written = by_resource("it.resource", all, |tables| tables.iter().map(|table| write(table)).collect()),
+        written = by_resource("it.resource", all, write),
     )
 }
 
-/// Writes the rows of a table for records of `it.account`: those of a list only where it has changed.
-fn write(table: &Table) -> String {
-    if !table.is_of_list() {
-        let names: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
-        let (is, was) = (list("excluded.", &names), list("t.", &names));
-        return format!(
-            "{} on conflict ({}) do update set ({}) = ({is}) where ({was}) is distinct from ({is});\n",
-            insert(table, "written", "r.account = it.account"),
-            list("", &table.key),
-            list("", &names)
-        );
+/// How many tables of lists there are.
+fn lists_of(tables: &[&Table]) -> usize {
+    tables.iter().filter(|table| table.is_of_list()).count()
+}
+
+/// Writes the rows of the tables of a resource for records of `it.account`: those of a list only where it has changed.
+fn write(tables: &[&Table]) -> String {
+    let (lists, records): (Vec<&Table>, Vec<&Table>) = tables.iter().partition(|table| table.is_of_list());
+    let mut sql: String = records.into_iter().map(write_records).collect();
+    if lists.is_empty() {
+        return sql;
     }
-    format!(
+    let named = |before: &str| -> Vec<String> { (1..=lists.len()).map(|number| format!("{before}{number}")).collect() };
+    let has_changed = lists.iter().map(|table| {
+        let [is, was] = ["n.content", "o.content"].map(|content| table.list.replace("r.content", content));
+        format!(
+            "array_agg(n.id) filter (where o.id is null or {is} is distinct from {was}
+            or (n.deleted_at is null) <> (o.deleted_at is null))"
+        )
+    });
+    let changed = named("changed").join(", ");
+    sql.push_str(&format!(
         "if tg_op = 'INSERT' then
-    changed := it.ids;
+    select {} into {changed};
 else
-    changed := array(
-        select n.id from written n
-        left join former o on o.resource = n.resource and o.account = n.account and o.id = n.id
-        where n.resource = it.resource and n.account = it.account and (o.id is null or {} is distinct from {}
-            or (n.deleted_at is null) <> (o.deleted_at is null)));
+    select {}
+    into {changed} from written n
+    left join former o on o.resource = n.resource and o.account = n.account and o.id = n.id
+    where n.resource = it.resource and n.account = it.account;
 end if;
-delete from {} t where t.account = it.account and t.{} = any(changed);\n{};\n",
-        table.list.replace("r.content", "n.content"),
-        table.list.replace("r.content", "o.content"),
-        table.qualified(),
-        quoted(&table.key[0]),
-        insert(table, "written", "r.account = it.account and r.id = any(changed)")
+",
+        vec!["it.ids"; lists.len()].join(", "),
+        has_changed.collect::<Vec<_>>().join(", ")
+    ));
+    for (table, changed) in lists.iter().zip(named("changed")) {
+        sql.push_str(&format!(
+            "if {changed} is not null then
+    delete from {} t where t.account = it.account and t.{} = any({changed});
+    {};
+end if;
+",
+            table.qualified(),
+            quoted(&table.key[0]),
+            insert(table, "written", &format!("r.account = it.account and r.id = any({changed})"))
+        ));
+    }
+    sql
+}
+
+fn write_records(table: &Table) -> String {
+    let names: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
+    let (is, was) = (list("excluded.", &names), list("t.", &names));
+    format!(
+        "{} on conflict ({}) do update set ({}) = ({is}) where ({was}) is distinct from ({is});\n",
+        insert(table, "written", "r.account = it.account"),
+        list("", &table.key),
+        list("", &names)
     )
 }
