@@ -18,6 +18,7 @@ pub mod logins;
 pub mod outbox;
 pub mod parents;
 pub mod pool;
+pub mod pooler;
 pub mod progress;
 pub mod reach;
 pub mod records;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{Connection as _, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgPool, Postgres, Transaction};
 use tracing::Instrument as _;
 
 use super::reach::{self, Unreachable};
@@ -38,13 +38,6 @@ pub const SESSION: [(&str, &str); 10] = [
     // PostgreSQL 17 and later; others do not know it.
     ("transaction_timeout", "0"),
 ];
-
-/// Sets what of [`SESSION`] the server knows, and `$3` for `teamleader2db.history`. A role whose commits do not wait
-/// for the disk has to: what the broker was promised must not be lost.
-const SET_SESSION: &str = "select set_config('teamleader2db.history', $3, false), array(
-         select set_config(s.name, wanted.value, false)
-         from unnest($1::text[], $2::text[]) as wanted (name, value) join pg_settings s on s.name = wanted.name),
-     case when current_setting('synchronous_commit') = 'off' then set_config('synchronous_commit', 'on', false) end";
 
 /// After this long without an answer it is looked whether there can be one, and again as long after that.
 const LOOK_AFTER: Duration = Duration::from_millis(500);
@@ -188,7 +181,8 @@ fn options(url: &SecretString) -> Result<PgConnectOptions, String> {
     if options.get_port() == 0 {
         return Err(format!("{FORM}, and no server has the port 0"));
     }
-    Ok(options.application_name("teamleader2db"))
+    // PgBouncer refuses what it does not know; the server's own default is as exact since PostgreSQL 12.
+    Ok(options.application_name("teamleader2db").extra_float_digits(None))
 }
 
 /// Makes sure that the server takes connections; an error says at once why it does not.
@@ -226,11 +220,25 @@ pub async fn promptly<T>(pool: &PgPool, answer: impl Future<Output = Result<T, S
     }
 }
 
-/// By a statement, not by the connection's options: poolers refuse these, or drop them without a word.
+/// By a statement, not by the connection's options: poolers refuse these, or drop them without a word. By a plain one:
+/// prepared ones are what some poolers fail on, and they are to be named by what `requirements` finds.
 async fn set_session(connection: &mut PgConnection, history: bool) -> sqlx::Result<()> {
-    let (names, values): (Vec<&str>, Vec<&str>) = SESSION.into_iter().unzip();
-    let set = sqlx::query(SET_SESSION).bind(names).bind(values).bind(if history { "on" } else { "off" });
-    set.execute(connection).await.map(drop)
+    connection.execute(AssertSqlSafe(session_sql(history))).await.map(drop)
+}
+
+/// Sets what of [`SESSION`] the server knows, and `teamleader2db.history`. A role whose commits do not wait for the
+/// disk has to: what the broker was promised must not be lost.
+fn session_sql(history: bool) -> String {
+    let wanted: Vec<String> = SESSION.iter().map(|(name, value)| format!("('{name}', '{value}')")).collect();
+    format!(
+        "select set_config('teamleader2db.history', '{}', false), array(
+             select set_config(s.name, wanted.value, false)
+             from (values {}) as wanted (name, value) join pg_settings s on s.name = wanted.name),
+         case when current_setting('synchronous_commit') = 'off'
+             then set_config('synchronous_commit', 'on', false) end",
+        if history { "on" } else { "off" },
+        wanted.join(", ")
+    )
 }
 
 /// Begins a transaction; the only way to begin one.

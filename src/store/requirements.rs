@@ -1,8 +1,9 @@
 //! What the worker needs of a database that others set up, checked before anything is written.
 
-use sqlx::PgPool;
+use sqlx::{FromRow as _, PgPool};
 
 use super::pool::{MAX_CONNECTIONS, StoreError, Unmet};
+use super::pooler;
 
 /// The oldest version whose SQL is understood here.
 const OLDEST: i32 = 140_000;
@@ -12,7 +13,8 @@ const OLDEST: i32 = 140_000;
 const LOOK: &str = "
     select current_setting('server_version_num')::integer as version, current_setting('server_encoding') as encoding,
         current_setting('standard_conforming_strings') as strings, current_user::text as role,
-        current_database()::text as database,
+        current_database()::text as database, pg_is_in_recovery() as is_standby,
+        current_setting('transaction_read_only') = 'on' as is_read_only,
         (select rolconnlimit from pg_roles where rolname = current_user and not rolsuper) as role_limit,
         (select datconnlimit from pg_database where datname = current_database()) as database_limit,
         (select sum(case name when 'max_connections' then setting::integer else -setting::integer end)::integer
@@ -30,6 +32,8 @@ struct Found {
     strings: String,
     role: String,
     database: String,
+    is_standby: bool,
+    is_read_only: bool,
     role_limit: Option<i32>,
     database_limit: i32,
     server_limit: i32,
@@ -42,10 +46,18 @@ pub async fn check(pool: &PgPool) -> Result<(), StoreError> {
     unmet(pool).await?.into_iter().next().map_or(Ok(()), |unmet| Err(StoreError::Unmet(unmet)))
 }
 
-/// All that is not met.
+/// All that is not met. What a pooler takes away is looked for if all else is met: that takes connections of its own.
 pub async fn unmet(pool: &PgPool) -> Result<Vec<Unmet>, StoreError> {
-    let found: Found = sqlx::query_as(LOOK).fetch_one(pool).await?;
-    Ok(judge(&found))
+    // By a plain query: a pooler may lose prepared ones.
+    let found = Found::from_row(&sqlx::raw_sql(LOOK).fetch_one(pool).await?)?;
+    let unmet = judge(&found);
+    if !unmet.is_empty() {
+        return Ok(unmet);
+    }
+    match pooler::shared_sessions(pool).await? {
+        Some(shared) => Ok(vec![shared]),
+        None => Ok(pooler::dropped_options(pool).await?.into_iter().collect()),
+    }
 }
 
 fn judge(found: &Found) -> Vec<Unmet> {
@@ -55,6 +67,21 @@ fn judge(found: &Found) -> Vec<Unmet> {
     if found.version < OLDEST {
         let what = format!("PostgreSQL {} is too old", found.version / 10_000);
         miss(what, "14 or later is needed".to_owned());
+    }
+    if found.is_standby {
+        miss(
+            "this PostgreSQL is a standby (it is in recovery), which takes no writes".to_owned(),
+            "name the primary in DATABASE_URL; `status`, `export` and `doctor` can read from a standby".to_owned(),
+        );
+    } else if found.is_read_only {
+        miss(
+            "transactions are read-only (default_transaction_read_only is on), although each session sets that off"
+                .to_owned(),
+            format!(
+                "`alter role \"{role}\" set default_transaction_read_only = off`; does a pooler drop what a session \
+                 sets? Then name a pool of sessions (pool_mode = session) in DATABASE_URL, or PostgreSQL itself"
+            ),
+        );
     }
     if encoding != "UTF8" {
         miss(
@@ -135,6 +162,8 @@ mod tests {
             strings: "on".to_owned(),
             role: "anna".to_owned(),
             database: "crm".to_owned(),
+            is_standby: false,
+            is_read_only: false,
             role_limit: Some(-1),
             database_limit: -1,
             server_limit: 97,
@@ -156,6 +185,8 @@ mod tests {
         assert_eq!(judge(&Found { database_limit: 1, is_superuser: true, role_limit: None, ..good() }), []);
         for (found, said, remedy) in [
             (Found { version: 130_011, ..good() }, "PostgreSQL 13 is too old", "14 or later"),
+            (Found { is_standby: true, is_read_only: true, ..good() }, "is a standby", "name the primary"),
+            (Found { is_read_only: true, ..good() }, "default_transaction_read_only", "alter role \"anna\""),
             (Found { encoding: "LATIN1".to_owned(), ..good() }, "encoding LATIN1", "encoding 'UTF8'"),
             (Found { strings: "off".to_owned(), ..good() }, "standard_conforming_strings", "alter role \"anna\""),
             (Found { role_limit: Some(7), ..good() }, "role anna may have 7 connections", "connection limit 24"),

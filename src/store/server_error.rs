@@ -10,6 +10,9 @@ use super::sqlstate::{Cause, Sent};
 /// How long to wait for a free connection, or a new one.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The SQLSTATEs of a statement that is prepared already, or no more. This program does neither by itself.
+const UNPREPARED: [&str; 2] = ["42P05", "26000"];
+
 /// The SQLSTATE of the error, if the server reported it.
 pub fn sqlstate(error: &sqlx::Error) -> Option<Cow<'_, str>> {
     error.as_database_error()?.code()
@@ -27,6 +30,10 @@ pub fn in_words(error: &sqlx::Error) -> String {
             words.extend(error.constraint().iter().flat_map(|name| [", constraint ", name]));
             // Other lines of the context may show a row, or a statement with its values.
             let function = |line: &&str| line.starts_with("PL/pgSQL function ");
+            if UNPREPARED.contains(&error.code()) {
+                words += ", as behind a pooler that gives each transaction another session: let DATABASE_URL name one \
+                          of sessions (pool_mode = session), or PostgreSQL itself";
+            }
             words.extend(
                 error.r#where().and_then(|lines| lines.lines().find(function)).iter().flat_map(|at| [", ", at]),
             );

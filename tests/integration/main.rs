@@ -55,6 +55,7 @@ mod odd_answers;
 #[cfg(feature = "fault-points")]
 mod panics;
 mod passes;
+mod poolers;
 mod questions;
 mod rate_limit;
 mod reconciliation;

@@ -70,12 +70,13 @@ async fn look(
         wrong(error, "fix DATABASE_URL; a character of a password that is no letter or digit is written like %40")
     })?;
     connect(&pool).await?;
+    // First: behind some poolers nothing else can be asked.
+    let unmet = requirements::unmet(&pool).await.map_err(|error| wrong(error, "see the server's log"))?;
+    findings.extend(unmet.into_iter().map(|unmet| wrong(unmet.what, unmet.remedy)));
     let (version, now) = version(&pool).await.map_err(|error| wrong(error, "see the server's log"))?;
     findings.push(version);
     database_clock.set(now);
     findings.extend(clock("PostgreSQL's", now));
-    let unmet = requirements::unmet(&pool).await.map_err(|error| wrong(error, "see the server's log"))?;
-    findings.extend(unmet.into_iter().map(|unmet| wrong(unmet.what, unmet.remedy)));
     findings.extend(session(&pool).await.map_err(|error| wrong(error, "see the server's log"))?);
     match schema::check(&pool).await {
         Ok(()) => findings.push(Finding::Well("the schema is up to date".to_owned())),
