@@ -7,6 +7,7 @@ use lapin::{Connection, ConnectionProperties, ErrorKind};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::screen;
+use super::server::Server;
 
 /// Heartbeats, unless the URL says otherwise: a dead peer is noticed after about two of them.
 const HEARTBEAT_SECONDS: u16 = 10;
@@ -105,13 +106,18 @@ pub async fn connect(url: &SecretString, name: &str) -> Result<Connection, AmqpE
 
 /// The same with another bound for the bodies of messages.
 pub async fn connect_for_bodies_of(bytes: u64, url: &SecretString, name: &str) -> Result<Connection, AmqpError> {
+    connect_and_ask(bytes, url, name).await.map(|(connection, _)| connection)
+}
+
+/// The same, and what the broker says it is.
+pub async fn connect_and_ask(bytes: u64, url: &SecretString, name: &str) -> Result<(Connection, Server), AmqpError> {
     let mut uri = parse(url).map_err(AmqpError::Url)?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let (address, vhost) = (format!("{}:{}", uri.authority.host, uri.authority.port), uri.vhost.clone());
     let connected = tokio::time::timeout(CONNECT_TIMEOUT, screen::connect(uri, properties, bytes)).await;
     let (cause, advice) = match connected {
-        Ok(Ok(connection)) => return Ok(connection),
+        Ok(Ok(connected)) => return Ok(connected),
         Ok(Err(error)) => why_not(&error, &vhost),
         Err(_) => (format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()), WRONG_PLACE),
     };

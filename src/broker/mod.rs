@@ -12,5 +12,6 @@ pub mod queues;
 pub mod reply_address;
 pub mod request_publisher;
 mod screen;
+pub mod server;
 pub mod topology;
 pub mod wake;

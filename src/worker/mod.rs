@@ -3,6 +3,7 @@
 //! A request is acknowledged last. Whatever fails before, the delivery is left as it is: the connection is closed, the
 //! broker delivers the request again, and the run goes on from its checkpoint.
 
+mod between;
 pub mod dead_letters;
 mod delivery;
 mod hints;
@@ -42,11 +43,10 @@ use crate::process::log_lines::Seldom;
 use crate::process::panics;
 use crate::retry;
 use crate::store::lease;
-use crate::store::pool::{self, StoreError};
+use crate::store::pool::StoreError;
 use crate::store::runs;
 use crate::store::runs::checkpoint::{self, Requeue};
 use crate::store::runs::claim::{self, Beginning, Claim};
-use crate::store::schema;
 use crate::store::state;
 use crate::store::tokens::Tokens;
 use crate::sync::cursor::{Run, StepCursor};
@@ -61,12 +61,6 @@ use settlement::{SessionError, Settlement};
 
 /// How long a slice may finish the page in hand after the process was asked to stop.
 const GRACE: Duration = Duration::from_secs(4);
-
-/// How long the worker may be at what the broker gave up before it reconnects, and goes on with it.
-const DEAD_LETTER_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long after the length of a slice another worker's is over, if the API answers.
-const ANOTHERS_SLICE_ENDS: Duration = Duration::from_secs(15);
 
 /// After this many messages in a row that had to be left as they were, about 5 minutes of a database that can be read
 /// and not written, the pause before the next is [`LONG_PAUSE`]: each counts as a delivery, of which the broker allows
@@ -159,13 +153,28 @@ impl Worker {
             }
         }
         let mut consumer = Consumer::open(&self.amqp_url, &self.names, self.declare).await?;
+        let ended = self.consume(&mut consumer, stop, delays, left).await;
+        // However it ended. A consumer that the broker has cancelled leaves a connection that looks alive, and another
+        // consumer on it may never get anything.
+        consumer.close().await;
+        ended
+    }
+
+    /// Takes one message after the other.
+    async fn consume(
+        &self,
+        consumer: &mut Consumer,
+        stop: &CancellationToken,
+        delays: &mut retry::Delays,
+        left: &mut u32,
+    ) -> Result<(), SessionError> {
         // A pair that could not be stored once is stored before anything needs a token.
         // It is tried again before each refresh, which does not go on without it.
         if let Err(error) = self.tokens.recover_escrowed().await {
             error!(%error, "An escrowed token pair cannot be stored");
         }
         let mut active = false;
-        self.dead_letter_undelivered(&consumer, active).await?;
+        self.dead_letter_undelivered(consumer, active).await?;
         self.consuming.set_active(true);
         let mut on_standby = consumer.came_on_standby();
         interruption::report_role(&self.names.requests_queue(), on_standby);
@@ -174,7 +183,7 @@ impl Worker {
             // Also while one message follows the other.
             if looked_at.elapsed() >= LOOK_AT_AUTHORIZATION {
                 looked_at = Instant::now();
-                self.look_around(&consumer, active).await?;
+                self.look_around(consumer, active).await?;
             }
             let message = tokio::select! {
                 message = consumer.next() => message?,
@@ -191,7 +200,7 @@ impl Worker {
             if std::mem::take(&mut on_standby) {
                 info!("This worker is active now");
             }
-            let settlement = self.handle_within_bounds(&mut consumer, &message, stop).await;
+            let settlement = self.handle_within_bounds(consumer, &message, stop).await;
             match settlement {
                 Settlement::Ack => {
                     panics::caught(acknowledge(&message).boxed()).await??;
@@ -206,12 +215,10 @@ impl Worker {
                 }
                 Settlement::Leave(error) => {
                     *left += 1;
-                    consumer.close().await;
                     return Err(error);
                 }
             }
         }
-        consumer.close().await;
         Ok(())
     }
 
@@ -242,26 +249,6 @@ impl Worker {
             }
             Err(_) => Settlement::Leave(SessionError::Overdue),
         }
-    }
-
-    /// What is looked at between messages.
-    async fn look_around(&self, consumer: &Consumer, active: bool) -> Result<(), SessionError> {
-        self.check_schema().await?;
-        self.dead_letter_undelivered(consumer, active).await
-    }
-
-    /// `active`: whether the broker has given this consumer a message. It gives them to one as long as that one is
-    /// there.
-    async fn dead_letter_undelivered(&self, consumer: &Consumer, active: bool) -> Result<(), SessionError> {
-        let anothers = (!active).then(|| self.engine.settings.slice + ANOTHERS_SLICE_ENDS);
-        let dead_lettered =
-            tokio::time::timeout(DEAD_LETTER_TIMEOUT, self.dead_letters.dead_letter_undelivered(consumer, anothers));
-        Ok(dead_lettered.await.map_err(|_| SessionError::Overdue)??)
-    }
-
-    /// A newer version of the program may have migrated the database: its worker takes the requests then.
-    async fn check_schema(&self) -> Result<(), StoreError> {
-        pool::with_deadline(schema::check_not_newer(&self.pool)).await
     }
 
     /// From a message to its settlement.

@@ -179,6 +179,13 @@ async fn a_broker_that_cannot_be_used() {
         "delete the queue, and start again",
     )
     .await;
+
+    // One that would not outlive the broker. From 4.3 on RabbitMQ itself refuses to make it.
+    channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+    let made = channel.queue_declare(queue.as_str().into(), QueueDeclareOptions::default(), FieldTable::default());
+    if made.await.is_ok() {
+        assert_complains(&stage, "inequivalent arg 'durable'", "delete the queue, and start again").await;
+    }
 }
 
 /// In place of a queue that a worker has declared, one with these arguments.

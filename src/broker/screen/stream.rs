@@ -1,10 +1,12 @@
 //! A stream of frames: which bytes pass, and what passes in place of others.
 
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use super::bounds::{FRAME_MAX, FRAME_MIN, Fault};
 use super::reader::Reader;
 use super::{methods, properties};
+use crate::broker::server::Server;
 
 /// The type, the channel and the size of a frame come first.
 const HEAD: usize = 7;
@@ -46,6 +48,8 @@ pub struct Screen {
     silence: usize,
     /// Messages that are not as the broker sent them, by their channels.
     messages: HashMap<u16, Message>,
+    /// What the broker says it is.
+    server: Arc<OnceLock<Server>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +87,13 @@ impl Screen {
             passed: 0,
             silence: 0,
             messages: HashMap::new(),
+            server: Arc::default(),
         }
+    }
+
+    /// Notes there what the broker says it is.
+    pub fn noting(self, server: Arc<OnceLock<Server>>) -> Self {
+        Self { server, ..self }
     }
 
     /// Takes bytes from `input` and passes bytes to `output`; gives how many of each. Until `output` is full, all input
@@ -250,6 +260,10 @@ impl Screen {
             let rewritten = methods::rewritten(payload);
             if rewritten.is_some() && methods::announces_message(payload) {
                 self.messages.insert(channel, Message::Unreadable);
+            }
+            if let Some(server) = methods::server(payload) {
+                // It says so once.
+                let _ = self.server.set(server);
             }
             if let Some(offered) = methods::tuned_frame_max(payload).filter(|offered| *offered != 0) {
                 self.frame_max = self.frame_max.min(offered).max(FRAME_MIN);

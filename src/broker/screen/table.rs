@@ -78,6 +78,23 @@ pub fn copy(entries: &[u8], out: &mut Vec<u8>) -> Result<Option<Fault>, Fault> {
     Ok(changed)
 }
 
+/// The text of an entry of a table, if there is such a one.
+pub fn text<'a>(entries: &'a [u8], name: &str) -> Option<&'a str> {
+    let mut from = Reader(entries);
+    while !from.is_empty() {
+        let found = from.short()? == name.as_bytes();
+        let kind = from.u8()?;
+        let value = match Content::of(kind)? {
+            Content::Bytes(count) => from.take(count)?,
+            Content::Long | Content::Array | Content::Table => from.long()?,
+        };
+        if found {
+            return str::from_utf8(value).ok().filter(|_| kind == b'S');
+        }
+    }
+    None
+}
+
 /// Writes the length of what was written since: names may have become longer or shorter.
 fn close(length_at: Option<usize>, out: &mut [u8]) {
     let Some(at) = length_at else { return };

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use lapin::{Connection, ConnectionProperties};
 
 use super::bounds::{FRAME_MAX, FRAME_MIN};
 use super::stream::Screen;
+use crate::broker::server::Server;
 
 /// How much is read at once.
 const READ_BYTES: usize = 32 * 1024;
@@ -26,23 +28,24 @@ const READ_BYTES: usize = 32 * 1024;
 type Plain = AsyncTcpStream<<TokioRuntime as Reactor>::TcpStream>;
 
 /// Connects as `Connection::connect_uri` does, TLS included. Of a body that is larger than `body_bound` only this many
-/// bytes pass.
+/// bytes pass. Gives what the broker says it is, too.
 pub async fn connect(
     mut uri: AMQPUri,
     properties: ConnectionProperties,
     body_bound: u64,
-) -> Result<Connection, lapin::Error> {
+) -> Result<(Connection, Server), lapin::Error> {
     let asked = uri.query.frame_max.filter(|asked| *asked != 0);
     let frame_max = asked.unwrap_or(FRAME_MAX).clamp(FRAME_MIN, FRAME_MAX);
     uri.query.frame_max = Some(frame_max);
-    let reactor = ScreenedTcp { tokio: TokioRuntime::tokio_current(), body_bound, frame_max };
-    let screened = reactor.clone();
+    let reactor = ScreenedTcp { tokio: TokioRuntime::tokio_current(), body_bound, frame_max, server: Arc::default() };
+    let (screened, server) = (reactor.clone(), reactor.server.clone());
     let open = async move |uri: AMQPUri, _runtime| {
         let stream = uri.connect_async(&screened.tokio).await?;
         Ok(AsyncTcpStream::Plain(screened.screen(stream)))
     };
     let runtime = Runtime::new(RuntimeParts::new(Tokio::current(), reactor));
-    Connection::connector(uri, runtime, open, properties).await
+    let connection = Connection::connector(uri, runtime, open, properties).await?;
+    Ok((connection, server.get().cloned().unwrap_or_default()))
 }
 
 /// Tokio's reactor, whose streams are screened. lapin wants such a type to hold a stream of this type.
@@ -51,13 +54,14 @@ struct ScreenedTcp {
     tokio: TokioRuntime,
     body_bound: u64,
     frame_max: u32,
+    server: Arc<OnceLock<Server>>,
 }
 
 impl ScreenedTcp {
     fn screen(&self, stream: Plain) -> Screened {
         Screened {
             stream,
-            screen: Screen::new(self.body_bound, self.frame_max),
+            screen: Screen::new(self.body_bound, self.frame_max).noting(self.server.clone()),
             input: vec![0; READ_BYTES].into_boxed_slice(),
             unread: 0..0,
         }

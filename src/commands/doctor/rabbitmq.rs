@@ -4,6 +4,7 @@ use super::args::DoctorArgs;
 use super::finding::{Finding, wrong};
 use super::queues;
 use crate::broker::link::{self, AmqpError};
+use crate::broker::server::Server;
 use crate::broker::topology::{Declare, Differing, Names};
 
 pub(super) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
@@ -14,14 +15,14 @@ pub(super) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
             return vec![wrong(error, "fix AMQP_URL, or AMQP_PREFIX, as it says")];
         }
     };
-    let connection = match link::connect(&url, "teamleader2db doctor").await {
-        Ok(connection) => connection,
+    let (connection, server) = match link::connect_and_ask(link::BODY_BOUND, &url, "teamleader2db doctor").await {
+        Ok(connected) => connected,
         Err(AmqpError::Unreachable { address, cause, advice }) => {
             return vec![wrong(format!("no connection to {address}: {cause}"), advice)];
         }
         Err(error) => return vec![wrong(error, "see the broker's log")],
     };
-    let mut findings = vec![Finding::Well("connected".to_owned())];
+    let mut findings = version(&server);
     // First a look, which changes nothing; then, if the worker would declare, with all settings: they must be the same.
     let would_declare = args.amqp.amqp_declare == Declare::Create;
     let looked = names.declare(&connection, Declare::Check).await;
@@ -44,6 +45,30 @@ pub(super) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
     // A look was all; the goodbye does not matter.
     link::close(&connection).await;
     findings.extend(queues::examine(&url, &names).await);
+    findings
+}
+
+/// The version, and what is known of it.
+fn version(server: &Server) -> Vec<Finding> {
+    let name = format!("{} {}", server.product, server.version);
+    if server.is_too_old() == Some(true) {
+        return vec![wrong(format!("{name} is too old"), format!("{} or later is needed", Server::oldest()))];
+    }
+    let mut findings = vec![Finding::Well(format!("connected to {name}"))];
+    let limits = server.limits();
+    if !limits.is_empty() {
+        findings.push(Finding::Well(format!("its limits, unless it is configured otherwise: {}", limits.join("; "))));
+    }
+    if server.may_stop_delivering() {
+        findings.push(Finding::Note {
+            what: "this version can stop delivering once each consumer of a queue has held a message for longer than \
+                   consumer_timeout (rabbitmq-server#17317)"
+                .to_owned(),
+            fix: "upgrade; until then leave consumer_timeout at its 30 minutes, below which a worker stays, and \
+                  restart the workers if requests wait that none of them takes"
+                .to_owned(),
+        });
+    }
     findings
 }
 
