@@ -51,6 +51,8 @@ macro_rules! set_properties {
     }};
 }
 
+pub(super) use set_properties;
+
 /// A message in hand.
 #[derive(Debug)]
 pub struct Message {
@@ -61,6 +63,12 @@ impl Message {
     /// From what lapin has received.
     pub(super) fn new(delivery: Delivery) -> Self {
         Self { delivery }
+    }
+
+    /// With other properties.
+    pub(super) fn with(mut self, change: impl FnOnce(BasicProperties) -> BasicProperties) -> Self {
+        self.delivery.properties = change(std::mem::take(&mut self.delivery.properties));
+        self
     }
 
     /// Whether it was delivered before, and not acknowledged.

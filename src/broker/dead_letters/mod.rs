@@ -20,6 +20,7 @@
 //!   costs a delivery.
 
 pub mod letter;
+mod turn;
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -104,6 +105,7 @@ impl DeadLetterQueue {
         let mut numbers = HashSet::new();
         for _ in 0..waiting {
             let Some(message) = self.letters.take(&queue).await? else { break };
+            let message = message.with(turn::as_sent);
             let copy = message.exact_copy();
             // One that ended between the confirmation and the acknowledgement has left it twice.
             if let (Some(number), Ok(copy)) = (message.dead_letter_id(), &copy)
@@ -136,14 +138,15 @@ impl DeadLetterQueue {
         self.resent
     }
 
-    /// Publishes a letter again as it was. False where the queue does not take it, because it is full: the letter
-    /// itself stays in hand then, and returns.
+    /// Publishes a letter again as it was, but behind all others. False where the queue does not take it, because it is
+    /// full: the letter itself stays in hand then, and returns.
     async fn put_back(&mut self, message: &Message, copy: BasicProperties) -> Result<bool, DeadLettersError> {
         let exchange = self.names.dead_again();
         if self.way_back.is_none() {
             self.way_back = Some(self.open_way_back(&exchange).await?);
         }
-        let fate = self.publisher.offer(&exchange, message.routing_key(), message.body(), copy).await?;
+        let fate =
+            self.publisher.offer(&exchange, message.routing_key(), message.body(), turn::behind_all(copy)).await?;
         Ok(fate == Fate::Taken)
     }
 
