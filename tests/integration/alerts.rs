@@ -199,7 +199,7 @@ async fn each_alert_fires_for_its_cause_and_ends() {
     stage.slow_down("contacts.info", 400);
     let id = stage.request(json!({ "resources": ["contacts"], "refetch": true })).await;
     until("the run has begun", async || stage.database.run_status(id).await).await;
-    broker.control(&["set_vm_memory_high_watermark", "0"]).await;
+    broker.control(&["set_vm_memory_high_watermark", "absolute", "1"]).await;
     stage.simulator.clear_faults();
     watch.fires("TeamleaderOutboxGrowing", "RabbitMQ has an alarm of memory").await;
     broker.control(&["set_vm_memory_high_watermark", "0.4"]).await;
