@@ -69,7 +69,7 @@ binaries:
 
 .PHONY: in-servers-test
 in-servers-test: binaries
-	cargo test --workspace --locked --features fault-points $(ARGS)
+	dev/tests $(ARGS)
 
 test-integrations: ## run the HTTP API, the dashboard, clients and integrations/{airflow,dbt} against what they are for, which it installs
 	@dev/install integrations
