@@ -78,7 +78,7 @@ pub async fn dropped_options(pool: &PgPool) -> Result<Option<Unmet>, StoreError>
     }
     // A setting of an extension that is not loaded is none of pg_settings.
     let dropped: Vec<String> = sqlx::query_scalar(
-        "select name from unnest($1::text[]) as n (name) left join pg_settings s on lower(s.name) = lower(n.name)
+        "select n.name from unnest($1::text[]) as n (name) left join pg_settings s on lower(s.name) = lower(n.name)
          where case when s.name is null then current_setting(n.name, true) is null
              else s.source not in ('client', 'session') end",
     )

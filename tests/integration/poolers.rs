@@ -58,7 +58,7 @@ async fn a_pool_of_transactions_is_refused_by_what_writes_and_serves_what_reads(
         assert_read(&stage).await;
         return;
     }
-    // Whoever comes first prepares its statements, and nobody else can.
+    // The first prepares its statements, and nobody else can.
     let mut failed = Vec::new();
     for _ in 0..3 {
         let ended = stage.run(&["status"]).await;

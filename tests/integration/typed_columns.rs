@@ -85,6 +85,24 @@ async fn what_no_trigger_has_seen_is_named_and_written_anew() {
 }
 
 #[tokio::test]
+async fn a_trigger_that_was_disabled_is_enabled_and_what_it_missed_is_written() {
+    let stage = Stage::small().await;
+    let mut worker = stage.worker().await;
+    stage.complete(json!({ "mode": "full" })).await;
+    worker.terminate().await;
+    let change = "update teamleader.contacts set content = jsonb_set(content, '{status}', to_jsonb(gen_random_uuid()))";
+    for (trigger, table) in [("typed_update", "teamleader.contacts"), ("typed_delete", "teamleader.record")] {
+        run(&stage.database, &format!("alter table {table} disable trigger {trigger}; {change}")).await;
+        let ended = stage.run(&["migrate"]).await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+        assert!(is_typed(&stage.database, "contacts_with_deleted").await);
+        stage.database.assert_typed_columns().await;
+        run(&stage.database, change).await;
+        stage.database.assert_typed_columns().await;
+    }
+}
+
+#[tokio::test]
 async fn tables_are_filled_beside_a_sync_and_read_once_they_are_complete() {
     let stage = Stage::of(3_000).await;
     let _worker = stage.worker().await;
