@@ -29,6 +29,7 @@ SEED ?=
 REFRESHES ?= 2000
 CASES ?= 10000
 ECONOMY_OF ?= 10000
+STORM_OF ?= 5000
 PART ?= 1
 QUICK ?= 0
 SPEC ?=
@@ -155,8 +156,8 @@ drift: export CARGO_PROFILE_DEV_OPT_LEVEL := 1
 drift: install ## sync SEEDS (30) large accounts, or a PARTth of each, that change meanwhile; hold what events certify against the truth
 	DRIFT_SEEDS=$(if $(filter file,$(origin SEEDS)),30,$(SEEDS)) DRIFT_PART=$(PART) DRIFT_LANES=8 $(MAKE) test ARGS="--test integration -- --nocapture --test-threads 1 certificate::a_plain certificate::what_an_event_certifies_breaks certificate::what_an_event_certifies_holds_although"
 
-webhooks: install ## lose, repeat and forge webhooks by SEEDS (30) seeds; hold tables and loss meter against the truth
-	WEBHOOK_SEEDS=$(if $(filter file,$(origin SEEDS)),30,$(SEEDS)) $(MAKE) test ARGS="--test integration -- --nocapture webhook_loss::"
+webhooks: install ## lose, repeat and forge webhooks by SEEDS (30) seeds; hold tables and loss meter against the truth; a storm of STORM_OF (5,000)
+	STORM_OF=$(STORM_OF) WEBHOOK_SEEDS=$(if $(filter file,$(origin SEEDS)),30,$(SEEDS)) $(MAKE) test ARGS="--test integration -- --nocapture webhook_loss:: webhooks::a_burst"
 
 economy: install ## print how many requests syncs of the whole API take, of ECONOMY_OF (10,000) contacts and all else in proportion
 	ECONOMY_OF=$(ECONOMY_OF) $(MAKE) test ARGS="--test integration -- --nocapture economy::"
